@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a virtio device is to the rest of the machine. The transport (virtio_pci.c) owns
+ * status, feature negotiation and queue set-up; the device sees only its own
+ * configuration, its queues, and kicks. All callbacks run on the device's loop.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../base/log.h"
+#include "loop.h"
+#include "virtqueue.h"
+
+struct virtio_device;
+
+struct virtio_device_ops {
+        /* Reads device configuration. The transport has checked offset+len <= config_size. */
+        void (*config_read)(struct virtio_device *dev, unsigned offset, void *data, unsigned len);
+        /* Optional: writes are ignored without it. */
+        void (*config_write)(struct virtio_device *dev, unsigned offset, const void *data, unsigned len);
+        /* DRIVER_OK: features are final, enabled queues usable. A negative errno marks the device NEEDS_RESET. */
+        int (*activate)(struct virtio_device *dev);
+        /* Device reset: forget guest state; no queue may be touched afterwards. */
+        void (*reset)(struct virtio_device *dev);
+        /* The driver kicked queue `index`. Comes only between activate and reset. */
+        void (*kick)(struct virtio_device *dev, unsigned index);
+        /*
+         * Optional: lets the device take over a queue's eventfds (vhost) between activate and reset.
+         * kick_fd fires on a driver notification, call_fd raises the queue's interrupt.
+         * True: the device took it over, the loop must not watch kick_fd.
+         */
+        bool (*offload_queue)(struct virtio_device *dev, unsigned index, int kick_fd, int call_fd);
+        /* Frees the device itself; it is not active. */
+        void (*free)(struct virtio_device *dev);
+};
+
+struct virtio_transport_ops {
+        /* Raises the interrupt of a queue if the driver wants one; any thread. */
+        void (*queue_interrupt)(struct virtio_device *dev, unsigned index);
+        /* Configuration changed: bumps the generation and interrupts; device's loop. */
+        void (*config_changed)(struct virtio_device *dev);
+        /* Sets DEVICE_NEEDS_RESET and tells the driver (virtio 1.2 §2.1); device's loop. */
+        void (*needs_reset)(struct virtio_device *dev);
+};
+
+/* Embedded as the first member of each device's own struct. */
+struct virtio_device {
+        const struct virtio_device_ops *ops;
+        const char *name;       /* for messages: "vda", "net0" */
+        uint16_t type;          /* VIRTIO_ID_* (linux/virtio_ids.h) */
+        uint32_t pci_class;     /* 24-bit class code */
+        unsigned config_size;   /* bytes of device configuration */
+        unsigned n_queues;      /* queues[0..n_queues) */
+        struct virtqueue *queues;
+        uint64_t host_features; /* offered; the transport adds VERSION_1, EVENT_IDX, INDIRECT_DESC */
+        uint64_t features;      /* negotiated; valid from activate to reset */
+        struct loop *loop;      /* owned by the device */
+        struct guest_mem *mem;  /* set when the device joins a machine */
+        struct log_guest guest_errors;
+
+        /* The transport's side, set when the device joins a machine. */
+        const struct virtio_transport_ops *transport;
+        void *transport_data;
+};
+
+/* Pushes out what vq_push() queued: interrupts if the driver wants it. */
+static inline void virtio_queue_flush(struct virtio_device *dev, unsigned index) {
+        if (vq_should_interrupt(&dev->queues[index]))
+                dev->transport->queue_interrupt(dev, index);
+}
+
+/* Counts and logs a violation of the guest's and marks the device as needing a reset. */
+void virtio_device_fail(struct virtio_device *dev, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One virtual machine: memory, vCPUs, interrupt chips, the PCI host and what hangs
+ * off it. Configuration comes as a struct vm_config full of open descriptors, whether
+ * from the control socket or from the command line; vm_new() opens nothing by path.
+ *
+ * Life: vm_new -> vm_add_virtio (each device) -> vm_start -> pause/resume/reset... ->
+ * vm_free. All functions are called from the control thread (main's) unless noted.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "../ctl/ctl.h"
+
+struct vm;
+struct virtio_device;
+
+struct vm_config {
+        char name[CTL_NAME_MAX];
+        uint8_t uuid[16];
+        uint64_t memory; /* bytes */
+        unsigned memory_flags; /* enum guest_mem_flags */
+        uint64_t hugepage_size;
+        unsigned vcpus, sockets, dies, cores, threads;
+        enum ctl_action on_poweroff, on_reboot, on_crash;
+        int64_t rtc_offset; /* seconds ahead of UTC */
+        int kvm_fd;
+        int kernel_fd; /* -EBADF: none, vm_new() refuses */
+        int initrd_fd; /* -EBADF: none */
+        int serial_fd; /* pty master, or -EBADF: output is dropped */
+        char cmdline[CTL_CMDLINE_MAX];
+};
+
+struct vm_callbacks {
+        /* The run state changed. Called on the control thread's loop. */
+        void (*state_changed)(void *arg, enum ctl_state state, enum ctl_reason reason);
+        /* The guest rebooted and was reset in place. Same thread. */
+        void (*was_reset)(void *arg);
+        /* First thing on every new vCPU thread: installs its seccomp filter. */
+        int (*prepare_vcpu)(void *arg);
+        /* First thing on every device loop's thread. */
+        int (*prepare_device)(void *arg);
+        void *arg;
+};
+
+/* Fills in defaults: one vCPU, fds -EBADF, restart on reboot. */
+void vm_config_init(struct vm_config *config);
+/* Closes what is still in the config. */
+void vm_config_done(struct vm_config *config);
+
+/*
+ * Builds the machine: memory, irqchip, PCI host, serial, RTC, ACPI devices. Takes the
+ * config's fds (leaves -EBADF behind). On error *ret_text, if not NULL, is a
+ * sentence for the operator ("kernel 'x' is neither bzImage nor ELF"), static or
+ * inside the vm's own storage: valid until the next call of this function.
+ * `control` is the control thread's loop.
+ */
+struct loop;
+int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struct loop *control, struct vm **ret,
+           const char **ret_text);
+struct vm *vm_free(struct vm *vm); /* stops everything; NULL is fine; returns NULL */
+
+/* Plugs a device into the next PCI slot and takes it (freed with the VM). Before vm_start() only. */
+int vm_add_virtio(struct vm *vm, struct virtio_device *dev);
+
+/* Loads the kernel, starts device loops and vCPU threads. Errors as vm_new(). */
+int vm_start(struct vm *vm, bool paused, const char **ret_text);
+
+int vm_pause(struct vm *vm);  /* returns when no vCPU runs; 0 also when paused already */
+int vm_resume(struct vm *vm);
+int vm_reset(struct vm *vm);  /* in place: devices, vCPUs, kernel loaded anew; keeps paused/running */
+int vm_power_button(struct vm *vm);
+int vm_nmi(struct vm *vm);
+
+enum ctl_state vm_state(const struct vm *vm);
+enum ctl_reason vm_reason(const struct vm *vm);
+/* Kernel thread ids (gettid) of the vCPUs; returns how many were written. */
+unsigned vm_vcpu_tids(const struct vm *vm, pid_t *tids, unsigned max);
+uint64_t vm_guest_errors(const struct vm *vm); /* protocol violations, all devices */

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The control protocol between virtmicrod and virtmicro-vmm: the one header that
+ * both programs share. docs/control-protocol.md is its prose.
+ *
+ * Transport: one SOCK_SEQPACKET UNIX socket. The daemon creates it as a listening
+ * socket in its state directory and hands it to the monitor, which accepts one
+ * peer at a time; a new peer replaces the old one, so a restarted daemon just
+ * connects again. One packet is one message. File descriptors travel by SCM_RIGHTS
+ * in the packet of the request that names them.
+ *
+ * Every message starts with struct ctl_header; `length` is the size of the whole
+ * packet and has to equal both what was received and what the type demands.
+ * A request is answered by exactly one reply with the same type | CTL_REPLY and the
+ * same serial. Events have serial 0 and are sent only by the monitor.
+ *
+ * Integers are in host byte order (both ends share a kernel), every struct is laid
+ * out without padding, strings are NUL-terminated inside fixed arrays. Fields are
+ * only ever added by a new protocol version.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define CTL_MAGIC   0x31434d56u /* "VMC1" */
+#define CTL_VERSION 1u
+
+#define CTL_MESSAGE_MAX 4096u /* bytes in one packet */
+#define CTL_FDS_MAX     16u   /* descriptors in one packet */
+#define CTL_NAME_MAX    256u  /* domain, port and file names, with NUL */
+#define CTL_CMDLINE_MAX 2048u /* kernel command line, with NUL */
+#define CTL_TEXT_MAX    512u  /* human-readable error text, with NUL */
+#define CTL_VCPUS_MAX   32u
+#define CTL_DISKS_MAX   24u
+#define CTL_NICS_MAX    8u
+#define CTL_PORTS_MAX   16u   /* virtio-console ports */
+#define CTL_SERIAL_MAX  21u   /* disk serial number, with NUL (virtio 1.2 §5.2.6.1: 20 bytes) */
+
+enum ctl_type {
+        /* Requests valid before START */
+        CTL_HELLO = 1,      /* ctl_hello;                       reply ctl_hello_reply */
+        CTL_SET_MACHINE,    /* ctl_machine   + kvm fd;          reply ctl_reply */
+        CTL_SET_KERNEL,     /* ctl_file      + fd;              reply ctl_reply */
+        CTL_SET_INITRD,     /* ctl_file      + fd;              reply ctl_reply */
+        CTL_SET_CMDLINE,    /* ctl_cmdline;                     reply ctl_reply */
+        CTL_SET_SERIAL,     /* ctl_header    + fd;              reply ctl_reply */
+        CTL_SET_EXIT_RECORD,/* ctl_header    + fd;              reply ctl_reply */
+        CTL_ADD_DISK,       /* ctl_disk      + fd;              reply ctl_reply */
+        CTL_ADD_NIC,        /* ctl_nic + tap fd [+ vhost-net fd]; reply ctl_reply */
+        CTL_ADD_PORT,       /* ctl_port      + fd;              reply ctl_reply */
+        CTL_ADD_RNG,        /* ctl_rng       + fd;              reply ctl_reply */
+        CTL_START,          /* ctl_start;                       reply ctl_reply */
+
+        /* Requests valid after START */
+        CTL_PAUSE = 64,     /* ctl_header;                      reply ctl_reply */
+        CTL_RESUME,         /* ctl_header;                      reply ctl_reply */
+        CTL_POWER_BUTTON,   /* ctl_header;                      reply ctl_reply */
+        CTL_RESET,          /* ctl_header;                      reply ctl_reply */
+        CTL_NMI,            /* ctl_header;                      reply ctl_reply */
+        CTL_SET_LINK,       /* ctl_link;                        reply ctl_reply */
+
+        /* Requests valid at any time after HELLO */
+        CTL_QUIT = 96,      /* ctl_header; the monitor replies, then exits */
+        CTL_QUERY,          /* ctl_header;                      reply ctl_query_reply */
+        CTL_STATS,          /* ctl_header;                      reply ctl_stats_reply */
+
+        /* Events */
+        CTL_EVENT_STATE = 128, /* ctl_event_state: run state changed */
+        CTL_EVENT_RESET,       /* ctl_header: the guest rebooted in place */
+        CTL_EVENT_IO_ERROR,    /* ctl_event_io_error */
+        CTL_EVENT_PORT,        /* ctl_event_port: the guest opened or closed a port */
+
+        CTL_REPLY = 0x8000,
+};
+
+struct ctl_header {
+        uint32_t magic;   /* CTL_MAGIC */
+        uint16_t version; /* version in use; in HELLO the sender's highest */
+        uint16_t type;    /* enum ctl_type */
+        uint32_t serial;  /* chosen by the requester, echoed in the reply */
+        uint32_t length;  /* bytes of the whole packet */
+};
+
+/* The reply to every request that has no reply struct of its own. */
+struct ctl_reply {
+        struct ctl_header header;
+        int32_t error; /* 0, or a negative errno */
+        uint32_t pad;
+        char text[CTL_TEXT_MAX]; /* what was wrong and with what; empty on success */
+};
+
+struct ctl_hello {
+        struct ctl_header header;
+        uint32_t version_min; /* oldest and newest version that the sender speaks */
+        uint32_t version_max;
+};
+
+struct ctl_hello_reply {
+        struct ctl_reply reply;
+        uint32_t version; /* the one both will use from now on */
+        uint32_t state;   /* enum ctl_state */
+};
+
+enum ctl_machine_flags {
+        CTL_MACHINE_LOCKED  = 1u << 0, /* mlock guest memory */
+        CTL_MACHINE_SHARED  = 1u << 1, /* memfd, MAP_SHARED */
+        CTL_MACHINE_HUGETLB = 1u << 2, /* huge pages of hugepage_size */
+        CTL_MACHINE_UTC_LOCALTIME = 1u << 3, /* RTC runs in local time: rtc_offset applies */
+};
+
+/* What the monitor does by itself when the guest ends; the libvirt on_* elements. */
+enum ctl_action {
+        CTL_ACTION_DESTROY = 0, /* report and exit */
+        CTL_ACTION_RESTART,     /* reset in place and run again */
+        CTL_ACTION_PRESERVE,    /* report, stop the vCPUs and keep the process */
+        CTL_ACTION_MAX,
+};
+
+struct ctl_machine {
+        struct ctl_header header;
+        uint64_t memory_bytes;   /* multiple of 2 MiB, at least 64 MiB */
+        uint64_t hugepage_size;  /* bytes; 0 without CTL_MACHINE_HUGETLB */
+        int64_t rtc_offset;      /* seconds that the RTC is ahead of UTC */
+        uint32_t flags;          /* enum ctl_machine_flags */
+        uint32_t vcpus;          /* 1..CTL_VCPUS_MAX */
+        uint32_t sockets;        /* topology; the product is at least vcpus */
+        uint32_t dies;
+        uint32_t cores;
+        uint32_t threads;
+        uint8_t on_poweroff;     /* enum ctl_action */
+        uint8_t on_reboot;
+        uint8_t on_crash;
+        uint8_t pad[5];
+        uint8_t uuid[16];        /* RFC 4122 byte order */
+        char name[CTL_NAME_MAX];
+};
+
+struct ctl_file {
+        struct ctl_header header;
+        char name[CTL_NAME_MAX]; /* for messages only; never opened */
+};
+
+struct ctl_cmdline {
+        struct ctl_header header;
+        char text[CTL_CMDLINE_MAX];
+};
+
+enum ctl_disk_flags {
+        CTL_DISK_READONLY = 1u << 0,
+        CTL_DISK_DISCARD  = 1u << 1, /* pass discard and write-zeroes-unmap to the host */
+};
+
+/* libvirt's cache= attribute. Whether the fd is O_DIRECT is decided by who opened it. */
+enum ctl_disk_cache {
+        CTL_CACHE_WRITEBACK = 0, /* flush on guest flush (also for cache=none) */
+        CTL_CACHE_WRITETHROUGH,  /* no flush feature offered; every write is followed by fdatasync */
+        CTL_CACHE_UNSAFE,        /* guest flushes are acknowledged and ignored */
+        CTL_CACHE_MAX,
+};
+
+struct ctl_disk {
+        struct ctl_header header;
+        uint32_t flags; /* enum ctl_disk_flags */
+        uint32_t cache; /* enum ctl_disk_cache */
+        char serial[CTL_SERIAL_MAX];
+        uint8_t pad[3];
+        char name[CTL_NAME_MAX]; /* target name such as "vda"; for messages */
+};
+
+enum ctl_nic_flags {
+        CTL_NIC_LINK_DOWN = 1u << 0,
+};
+
+struct ctl_nic {
+        struct ctl_header header;
+        uint32_t flags;  /* enum ctl_nic_flags */
+        uint16_t mtu;    /* bytes; 0: do not advertise */
+        uint8_t mac[6];
+        char name[CTL_NAME_MAX]; /* TAP's name; for messages */
+};
+
+/* A virtio-console port. Port 0 is hvc0; ports with a name are org.* channels. */
+enum ctl_port_flags {
+        CTL_PORT_CONSOLE = 1u << 0, /* a console (hvcN), else a named channel */
+        CTL_PORT_SOCKET  = 1u << 1, /* the fd is a listening UNIX stream socket */
+};
+
+struct ctl_port {
+        struct ctl_header header;
+        uint32_t flags; /* enum ctl_port_flags */
+        uint32_t pad;
+        char name[CTL_NAME_MAX]; /* guest sees /dev/virtio-ports/NAME; empty for a console */
+};
+
+struct ctl_rng {
+        struct ctl_header header;
+        uint32_t rate_bytes;  /* 0: unlimited */
+        uint32_t rate_period; /* milliseconds */
+};
+
+enum ctl_start_flags {
+        CTL_START_PAUSED = 1u << 0,
+};
+
+struct ctl_start {
+        struct ctl_header header;
+        uint32_t flags; /* enum ctl_start_flags */
+        uint32_t pad;
+};
+
+struct ctl_link {
+        struct ctl_header header;
+        uint32_t nic; /* index in the order of ADD_NIC */
+        uint32_t up;  /* 0 or 1 */
+};
+
+enum ctl_state {
+        CTL_STATE_SETUP = 0, /* taking its configuration */
+        CTL_STATE_RUNNING,
+        CTL_STATE_PAUSED,
+        CTL_STATE_SHUTDOWN, /* guest powered off; see on_poweroff */
+        CTL_STATE_CRASHED,  /* guest panicked or a vCPU failed; see on_crash */
+        CTL_STATE_MAX,
+};
+
+enum ctl_reason {
+        CTL_REASON_NONE = 0,
+        CTL_REASON_REQUEST,      /* asked for on the control socket */
+        CTL_REASON_GUEST,        /* the guest powered off or rebooted */
+        CTL_REASON_PANIC,        /* the guest reported a panic (pvpanic) */
+        CTL_REASON_VCPU_ERROR,   /* KVM could not go on: triple fault, internal error */
+        CTL_REASON_SIGNAL,       /* the monitor got SIGTERM and the guest did not react */
+        CTL_REASON_MAX,
+};
+
+struct ctl_query_reply {
+        struct ctl_reply reply;
+        uint32_t state;  /* enum ctl_state */
+        uint32_t reason; /* enum ctl_reason */
+        uint32_t vcpus;
+        uint32_t pad;
+        int32_t vcpu_tid[CTL_VCPUS_MAX]; /* thread ids in the monitor's PID namespace */
+};
+
+struct ctl_disk_stats {
+        uint64_t rd_req, rd_bytes, rd_time_ns;
+        uint64_t wr_req, wr_bytes, wr_time_ns;
+        uint64_t flush_req, flush_time_ns;
+        uint64_t errors;
+        uint64_t capacity; /* bytes */
+};
+
+struct ctl_nic_stats {
+        uint64_t rx_packets, rx_bytes, rx_drops; /* from the guest's side: rx is towards the guest */
+        uint64_t tx_packets, tx_bytes, tx_drops;
+};
+
+struct ctl_stats_reply {
+        struct ctl_reply reply;
+        uint32_t disks;
+        uint32_t nics;
+        uint64_t guest_errors; /* protocol violations of the guest, all devices */
+        struct ctl_disk_stats disk[CTL_DISKS_MAX];
+        struct ctl_nic_stats nic[CTL_NICS_MAX];
+};
+
+struct ctl_event_state {
+        struct ctl_header header;
+        uint32_t state;  /* enum ctl_state */
+        uint32_t reason; /* enum ctl_reason */
+};
+
+struct ctl_event_io_error {
+        struct ctl_header header;
+        uint32_t disk;  /* index in the order of ADD_DISK */
+        int32_t error;  /* negative errno */
+        uint32_t write; /* 0: read, 1: write, 2: flush or discard */
+        uint32_t pad;
+};
+
+struct ctl_event_port {
+        struct ctl_header header;
+        uint32_t port; /* index in the order of ADD_PORT */
+        uint32_t open; /* 0 or 1 */
+};
+
+/*
+ * Written at offset 0 of the SET_EXIT_RECORD file, once, before the monitor exits by
+ * its own decision, so that a daemon that was away learns why a guest is gone.
+ * A file that stays empty means that the monitor was killed.
+ */
+struct ctl_exit_record {
+        uint32_t magic;  /* CTL_MAGIC */
+        uint32_t state;  /* enum ctl_state: the last one */
+        uint32_t reason; /* enum ctl_reason */
+        int32_t error;   /* negative errno or 0 */
+};
