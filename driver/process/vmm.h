@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One monitor process seen from the daemon: spawning it, and the client end of its
+ * control socket (vmm/ctl/ctl.h). Requests block the calling worker until the reply or
+ * a timeout; events and the end of the process arrive on the main context.
+ */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+#include "../../vmm/ctl/ctl.h"
+
+typedef struct Vmm Vmm;
+
+typedef struct VmmCallbacks {
+        /* Main context's thread, no lock held. `message` is a checked event packet. */
+        void (*event)(Vmm *vmm, const struct ctl_header *message, gpointer data);
+        /* The process is gone (pidfd became readable). Comes exactly once, after the last event. */
+        void (*exited)(Vmm *vmm, gpointer data);
+        gpointer data;
+} VmmCallbacks;
+
+typedef struct VmmSpawn {
+        const char *binary;
+        const char *name, *uuid;   /* shown by ps and in the monitor's log lines */
+        guint32 uid;
+        const char *socket_path;   /* the listening control socket is made here, mode 0600 */
+        int log_fd;                /* standard error: a journal stream, or -1 for the daemon's own */
+} VmmSpawn;
+
+/*
+ * Makes the control socket, clones the monitor into a new PID namespace and says HELLO.
+ * The monitor waits for its configuration, outside of any scope. On error no process and no socket is left.
+ */
+Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **err);
+/* Connects to a monitor that another daemon process has spawned; fails when `pid` is not it any more. */
+Vmm *vmm_adopt(const char *socket_path, pid_t pid, guint64 start_time, const VmmCallbacks *callbacks, GError **err);
+
+Vmm *vmm_ref(Vmm *vmm);
+void vmm_unref(Vmm *vmm); /* does not end the process */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Vmm, vmm_unref)
+/* No callback is delivered after this has returned (call on the main thread, or before any could come). */
+void vmm_disconnect(Vmm *vmm);
+
+pid_t vmm_pid(const Vmm *vmm);
+guint64 vmm_start_time(const Vmm *vmm); /* field 22 of /proc/PID/stat */
+void vmm_kill(Vmm *vmm, int signal);    /* by pidfd: never hits another process */
+gboolean vmm_wait(Vmm *vmm, guint timeout_ms); /* TRUE when it has ended */
+
+/*
+ * Sends a request with `n_fds` descriptors (they stay the caller's) and waits for the reply.
+ * `message` is filled in but for its header; `size` is its struct's size. A monitor that says no is
+ * VIR_ERR_OPERATION_FAILED with its text; one that does not answer is VIR_ERR_OPERATION_TIMEOUT.
+ */
+gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
+                  gpointer ret_reply, gsize reply_size, GError **err);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A domain's transient scope: its name, its creation with all limits in one
+ * StartTransientUnit call, live changes by SetUnitProperties, registration with
+ * systemd-machined, and the numbers that its cgroup keeps.
+ * Blocking D-Bus calls; call from worker threads, never with the main loop's thread.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "../conf/domain_def.h"
+
+#define SCOPE_UNLIMITED G_MAXUINT64
+
+/* "micro-1-web1": the name that machinectl lists. */
+char *scope_machine_name(int id, const char *domain_name);
+/* "machine-micro\x2d1\x2dweb1.scope" */
+char *scope_unit_name(const char *machine_name);
+/* "machine.slice" from NULL or "/machine/…"; VIR_ERR_CONFIG_UNSUPPORTED unless it starts with '/'. */
+char *scope_slice_name(const char *partition, GError **err);
+
+/*
+ * StartTransientUnit(unit, "fail", …) with `pid` inside, waits for the job. The limits come from
+ * cputune, memtune, blkiotune, numatune, vcpu cpuset. On error nothing is left behind.
+ */
+gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *unit, const char *slice, pid_t pid,
+                     guint stop_timeout, GError **err);
+/* Kills what is left in the scope and waits until the unit is gone; no error when it already is. */
+gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err);
+gboolean scope_exists(GDBusConnection *bus, const char *unit);
+/* The unit that a process is in; NULL with *err set when it is in none. */
+char *scope_of_pid(GDBusConnection *bus, pid_t pid, GError **err);
+
+/* Live changes (Runtime=true). Values as in DomainDef; only the group named is sent. */
+gboolean scope_apply_cputune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err);
+gboolean scope_apply_memtune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err);
+gboolean scope_apply_blkiotune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err);
+
+/* RegisterMachineWithNetwork. No machined is fine (TRUE, *ret_registered FALSE). */
+gboolean machined_register(GDBusConnection *bus, const char *machine, const guint8 uuid[16], pid_t leader,
+                           const int *ifindexes, unsigned n, gboolean *ret_registered, GError **err);
+void machined_terminate(GDBusConnection *bus, const char *machine); /* unregisters; unknown is fine */
+
+typedef struct CgroupStats {
+        guint64 cpu_usage_ns, cpu_user_ns, cpu_system_ns;
+        guint64 memory_current, memory_max, memory_swap; /* bytes; SCOPE_UNLIMITED: no limit */
+} CgroupStats;
+/* Absolute path of a unit's cgroup below /sys/fs/cgroup. */
+char *scope_cgroup_path(GDBusConnection *bus, const char *unit, GError **err);
+gboolean cgroup_read_stats(const char *cgroup_path, CgroupStats *ret, GError **err);
