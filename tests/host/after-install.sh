@@ -1,0 +1,13 @@
+#!/bin/sh
+# Run in a system that virtmicro was just installed in, the test host or another.
+set -eu
+systemd-sysusers
+systemd-tmpfiles --create
+systemctl daemon-reload
+systemctl reload dbus.service
+systemctl try-reload-or-restart polkit.service
+systemctl try-restart virtmicrod.service
+for socket in virtmicrod.socket virtmicrod-ro.socket; do
+    systemctl cat "$socket" >/dev/null 2>&1 || continue
+    systemctl enable --quiet --now "$socket"
+done
