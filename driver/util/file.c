@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Durable file updates. After a crash at any point a reader finds either the old or the
+ * new content under the name; a stray ".new" file is overwritten by the next update.
+ */
+#include "util/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/error.h"
+
+static gboolean sync_parent(const char *path, GError **err) {
+        g_autofree char *dir = g_path_get_dirname(path);
+        int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = fd < 0 ? -1 : fsync(fd);
+        if (r < 0)
+                error_set_errno(err, errno, "cannot sync directory '%s'", dir);
+        if (fd >= 0)
+                (void) close(fd);
+        return r == 0;
+}
+
+static gboolean write_all(int fd, const char *text, gsize len) {
+        while (len > 0) {
+                ssize_t n = write(fd, text, len);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return FALSE;
+                text += n;
+                len -= (gsize) n;
+        }
+        return TRUE;
+}
+
+gboolean file_write_atomic(const char *path, const char *text, GError **err) {
+        g_autofree char *temporary = g_strconcat(path, ".new", NULL);
+        int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0) {
+                error_set_errno(err, errno, "cannot create file '%s'", temporary);
+                return FALSE;
+        }
+        gboolean ok = write_all(fd, text, strlen(text)) && fsync(fd) == 0;
+        int saved = errno;
+        if (close(fd) < 0 && ok) {
+                ok = FALSE;
+                saved = errno;
+        }
+        if (ok && rename(temporary, path) == 0)
+                return sync_parent(path, err);
+        if (ok)
+                saved = errno;
+        (void) g_unlink(temporary);
+        error_set_errno(err, saved, "cannot write file '%s'", path);
+        return FALSE;
+}
+
+gboolean file_remove(const char *path, GError **err) {
+        if (g_unlink(path) == 0)
+                return sync_parent(path, err);
+        if (errno == ENOENT)
+                return TRUE;
+        error_set_errno(err, errno, "cannot remove file '%s'", path);
+        return FALSE;
+}
+
+gboolean file_make_dir(const char *path, mode_t mode, GError **err) {
+        if (g_mkdir_with_parents(path, (int) mode) == 0)
+                return TRUE;
+        error_set_errno(err, errno, "cannot create directory '%s'", path);
+        return FALSE;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Files that must never be seen half-written. */
+#pragma once
+
+#include <glib.h>
+
+/* Writes path by a temporary file in its directory, fsync, rename, fsync of the directory. Mode 0600. */
+gboolean file_write_atomic(const char *path, const char *text, GError **err);
+/* Removes path and syncs its directory; a missing file is fine. */
+gboolean file_remove(const char *path, GError **err);
+/* mkdir -p with the mode for what is created. */
+gboolean file_make_dir(const char *path, mode_t mode, GError **err);
