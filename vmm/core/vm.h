@@ -74,6 +74,8 @@ int vm_resume(struct vm *vm);
 int vm_reset(struct vm *vm);  /* in place: devices, vCPUs, kernel loaded anew; keeps paused/running */
 int vm_power_button(struct vm *vm);
 int vm_nmi(struct vm *vm);
+/* Replaces the actions of struct vm_config (CTL_SET_ACTIONS). */
+void vm_set_actions(struct vm *vm, enum ctl_action on_poweroff, enum ctl_action on_reboot, enum ctl_action on_crash);
 
 enum ctl_state vm_state(const struct vm *vm);
 enum ctl_reason vm_reason(const struct vm *vm);

@@ -58,6 +58,7 @@ enum ctl_type {
         CTL_RESET,          /* ctl_header;                      reply ctl_reply */
         CTL_NMI,            /* ctl_header;                      reply ctl_reply */
         CTL_SET_LINK,       /* ctl_link;                        reply ctl_reply */
+        CTL_SET_ACTIONS,    /* ctl_actions;                     reply ctl_reply */
 
         /* Requests valid at any time after HELLO */
         CTL_QUIT = 96,      /* ctl_header; the monitor replies, then exits */
@@ -212,6 +213,15 @@ struct ctl_link {
         struct ctl_header header;
         uint32_t nic; /* index in the order of ADD_NIC */
         uint32_t up;  /* 0 or 1 */
+};
+
+/* Replaces the machine's actions from now on (a reboot asked for by the host: power button, then restart). */
+struct ctl_actions {
+        struct ctl_header header;
+        uint8_t on_poweroff; /* enum ctl_action */
+        uint8_t on_reboot;
+        uint8_t on_crash;
+        uint8_t pad[5];
 };
 
 enum ctl_state {
