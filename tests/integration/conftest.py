@@ -1,0 +1,111 @@
+"""Fixtures of the integration tests. All of them leave the system as they found it."""
+import itertools
+import os
+
+import pytest
+
+import helpers
+
+NUMBERS = itertools.count(1)
+
+
+def unique(prefix):
+    return f"{prefix}{os.getpid() % 1000}x{next(NUMBERS)}"
+
+
+def pytest_runtest_setup(item):
+    """Tests of the product are pointless without it; say so once instead of timing out everywhere."""
+    if not os.path.exists("/run/libvirt/virtmicrod-sock"):
+        pytest.fail("virtmicrod.socket is not listening on /run/libvirt/virtmicrod-sock", pytrace=False)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows what the daemon said meanwhile."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" and report.failed and getattr(item, "journal_start", None):
+        entries = helpers.journal(item.journal_start, matches=["_COMM=virtmicrod", "+", "_COMM=virtmicro-vmm", "+",
+                                                               "UNIT=virtmicrod.service"])
+        lines = [f"{entry.get('SYSLOG_IDENTIFIER')}: {entry.get('MESSAGE')}" for entry in entries]
+        report.sections.append(("journal", "\n".join(lines[-80:])))
+
+
+@pytest.fixture(autouse=True)
+def journal_start(request):
+    request.node.journal_start = helpers.journal_cursor()
+    return request.node.journal_start
+
+
+@pytest.fixture
+def kernel():
+    """The kernel that most tests boot: it is the faster one."""
+    return helpers.Kernel("6.12")
+
+
+@pytest.fixture(params=["vmlinuz-6.1", "vmlinuz-6.12", "vmlinux-6.1"])
+def any_kernel(request):
+    """Every kernel and format in turn."""
+    return helpers.Kernel(request.param.partition("-")[2], request.param)
+
+
+@pytest.fixture
+def domain_name():
+    return unique("t")
+
+
+@pytest.fixture
+def make_domain(kernel, tmp_path):
+    """make_domain(**arguments of helpers.domain_xml) defines a domain and removes it after the test."""
+    made = []
+
+    def make(name=None, define=True, **arguments):
+        domain = helpers.Domain(name or unique("t"))
+        arguments.setdefault("kernel", kernel)
+        path = tmp_path / f"{domain.name}.xml"
+        path.write_text(helpers.domain_xml(domain.name, **arguments))
+        domain.path = path
+        made.append(domain)
+        if define:
+            helpers.virsh("define", path)
+        return domain
+
+    yield make
+    for domain in made:
+        domain.remove()
+
+
+@pytest.fixture
+def make_disk():
+    """make_disk(MiB) makes a raw image where the daemon may open it and removes it after the test."""
+    made = []
+    directory = helpers.pathlib.Path("/var/lib/libvirt/images")
+
+    def make(size=16):
+        path = directory / f"{unique('disk')}.raw"
+        with path.open("wb") as file:
+            file.truncate(size << 20)
+        made.append(path)
+        return path
+
+    yield make
+    for path in made:
+        path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def bridge():
+    """A bridge with an address for the host: guests may take 192.168.77.2 and up."""
+    name = unique("tb")
+    helpers.run("ip", "link", "add", name, "type", "bridge", "forward_delay", "0")
+    helpers.run("ip", "address", "add", "192.168.77.1/24", "dev", name)
+    helpers.run("ip", "link", "set", name, "up")
+    yield name
+    helpers.run("ip", "link", "delete", name)
+
+
+@pytest.fixture
+def no_leaks():
+    """Fails the test when anything of its domains is left after it. Name it before make_domain."""
+    with helpers.nothing_left():
+        yield

@@ -1,0 +1,333 @@
+"""What the integration tests share: stock virsh, consoles, domains, and what the system shows of them.
+
+Times out late: under an emulator inside an emulator a guest may take a minute to boot.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import subprocess
+import termios
+import time
+import uuid
+from xml.sax.saxutils import quoteattr
+
+URI = "micro:///system"
+GUESTS = pathlib.Path("/var/lib/virtmicro-tests")
+STATE = pathlib.Path("/run/libvirt/micro")
+VMM = "/usr/libexec/virtmicro-vmm"
+PROMPT = r"guest# "
+BOOT = 180  # seconds from start to prompt
+CALL = 60  # seconds for one client command
+
+
+class CommandError(Exception):
+    """A command failed; stderr is what the user would have read."""
+
+    def __init__(self, result):
+        super().__init__(f"{' '.join(result.args)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
+        self.returncode = result.returncode
+        self.stdout = result.stdout
+        self.stderr = result.stderr
+
+
+def run(*args, check=True, timeout=CALL, **kwargs):
+    """Runs a command and returns its result with text output."""
+    result = subprocess.run([str(arg) for arg in args], capture_output=True, text=True, timeout=timeout, check=False,
+                            stdin=kwargs.pop("stdin", subprocess.DEVNULL) if "input" not in kwargs else None, **kwargs)
+    if check and result.returncode:
+        raise CommandError(result)
+    return result
+
+
+def virsh(*args, check=True, uri=URI, timeout=CALL):
+    """What `virsh ARGS` prints. With check=False: whatever it prints, errors included."""
+    result = run("virsh", "-q", "-c", uri, *args, check=check, timeout=timeout)
+    return result.stdout if check else result.stdout + result.stderr
+
+
+def wait_for(predicate, timeout=CALL, interval=0.2, what=None):
+    """Waits until predicate() is true and returns what it gave."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout} s: {what or getattr(predicate, '__name__', predicate)}")
+        time.sleep(interval)
+
+
+class Console:
+    """A program on a terminal of its own, by default `virsh console`, talked to as expect does."""
+
+    def __init__(self, domain, *options, uri=URI, command=None):
+        self.buffer = ""
+        self.log = ""
+        master, slave = pty.openpty()
+        attributes = termios.tcgetattr(slave)
+        attributes[3] &= ~termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, attributes)
+        command = command or ["virsh", "-q", "-c", uri, "console", str(domain), *options]
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        os.close(slave)
+        self.master = master
+
+    def _read(self, timeout):
+        ready, _, _ = select.select([self.master], [], [], timeout)
+        if not ready:
+            return True
+        try:
+            data = os.read(self.master, 65536).decode(errors="replace")
+        except OSError:  # the last user of the other side is gone
+            return False
+        self.buffer += data
+        self.log += data
+        return bool(data)
+
+    def expect(self, pattern, timeout=BOOT):
+        """Waits for pattern; what came up to its end is consumed. Returns the match."""
+        expression = re.compile(pattern, re.MULTILINE)
+        deadline = time.monotonic() + timeout
+        while True:
+            text = re.sub(r"\r|\x1b\[[0-9;?]*[A-Za-z]", "", self.buffer)
+            match = expression.search(text)
+            if match:
+                self.buffer = text[match.end():]
+                return match
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not self._read(min(1.0, remaining)):
+                raise TimeoutError(f"console: {pattern!r} did not come; the last of it:\n{self.log[-2000:]}")
+
+    def send(self, text):
+        os.write(self.master, text.encode())
+
+    def prompt(self, timeout=BOOT):
+        """Waits for a shell prompt, asking for a new one: the first may have been printed before we came."""
+        deadline = time.monotonic() + timeout
+        while True:
+            self.send("\n")
+            try:
+                self.expect(PROMPT, timeout=5)
+                return
+            except TimeoutError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+
+    def command(self, line, timeout=CALL, check=True):
+        """Runs a line in the guest's shell and returns what it prints."""
+        mark = uuid.uuid4().hex[:12]
+        split = f"{mark[:6]}''{mark[6:]}"  # so that the terminal's echo of our line does not match
+        self.send(f"echo {split}; {line}; echo {split} $?\n")
+        match = self.expect(rf"(?s){mark}\n(.*?){mark} (\d+)\n", timeout)
+        self.expect(PROMPT, timeout)
+        if check and match[2] != "0":
+            raise AssertionError(f"in the guest: {line}: status {match[2]}\n{match[1]}")
+        return match[1]
+
+    def close(self):
+        if self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                self.send("\x1d")  # virsh's escape
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        with contextlib.suppress(OSError):
+            os.close(self.master)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+# Domains
+
+
+class Kernel:
+    """One of the stock kernels, with its initramfs."""
+
+    def __init__(self, version, image=None):
+        self.version = version
+        self.kernel = GUESTS / (image or f"vmlinuz-{version}")
+        self.initrd = GUESTS / f"initrd-{version}.img"
+
+    def __repr__(self):
+        return self.kernel.name
+
+
+def disk_xml(path, target="vda", readonly=False, form="raw", extra=""):
+    kind, source = ("block", "dev") if str(path).startswith("/dev/") else ("file", "file")
+    return (f"<disk type='{kind}' device='disk'><driver name='qemu' type='{form}'/>"
+            f"<source {source}={quoteattr(str(path))}/><target dev='{target}' bus='virtio'/>"
+            f"{'<readonly/>' if readonly else ''}{extra}</disk>")
+
+
+def interface_xml(bridge=None, network=None, mac=None, target=None, extra=""):
+    kind, source = ("bridge", bridge) if bridge else ("network", network)
+    return (f"<interface type='{kind}'><source {kind}={quoteattr(source)}/><model type='virtio'/>"
+            + (f"<mac address='{mac}'/>" if mac else "")
+            + (f"<target dev='{target}'/>" if target else "") + extra + "</interface>")
+
+
+def domain_xml(name, kernel, cmdline="console=ttyS0", memory=128, vcpus=1, devices="", extra="", console=True, uid=None):
+    """Domain XML as an operator writes it. memory is in MiB; extra goes beside devices."""
+    serial = "<serial type='pty'/><console type='pty'/>" if console else ""
+    return (f"<domain type='kvm'><name>{name}</name>" + (f"<uuid>{uid}</uuid>" if uid else "")
+            + f"<memory unit='MiB'>{memory}</memory><vcpu>{vcpus}</vcpu>"
+            f"<os><type arch='x86_64'>hvm</type><kernel>{kernel.kernel}</kernel><initrd>{kernel.initrd}</initrd>"
+            f"<cmdline>{cmdline}</cmdline></os>{extra}<devices>{serial}{devices}</devices></domain>")
+
+
+class Domain:
+    """A domain by name, with the virsh commands that tests use most."""
+
+    def __init__(self, name, uri=URI):
+        self.name = name
+        self.uri = uri
+
+    def virsh(self, command, *args, **kwargs):
+        return virsh(command, self.name, *args, uri=self.uri, **kwargs)
+
+    def start(self, *options):
+        self.virsh("start", *options, timeout=CALL)
+
+    def console(self, *options):
+        return Console(self.name, *options, uri=self.uri)
+
+    def state(self):
+        return self.virsh("domstate").strip()
+
+    def wait_state(self, state, timeout=CALL):
+        wait_for(lambda: self.state() == state, timeout, what=f"{self.name} is {state}")
+
+    def boot(self):
+        """Starts it and returns its console at a prompt."""
+        self.start()
+        console = self.console()
+        console.prompt()
+        return console
+
+    def xml(self, *options):
+        return self.virsh("dumpxml", *options)
+
+    def id(self):
+        return int(self.virsh("domid").strip())
+
+    def exists(self):
+        return run("virsh", "-q", "-c", self.uri, "domuuid", self.name, check=False).returncode == 0
+
+    def remove(self):
+        virsh("destroy", self.name, check=False, uri=self.uri)
+        virsh("undefine", self.name, "--managed-save", check=False, uri=self.uri)
+
+
+# What the system shows
+
+
+def unit_escape(text):
+    return "".join(char if re.match(r"[0-9A-Za-z:_.]", char) else f"\\x{ord(char):02x}" for char in text)
+
+
+def scope_of(domain):
+    """Name of the scope unit of a running domain."""
+    return f"machine-{unit_escape(f'micro-{domain.id()}-{domain.name}')}.scope"
+
+
+def unit_property(unit, name):
+    return run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
+
+
+def cgroup_of(domain):
+    return pathlib.Path("/sys/fs/cgroup" + unit_property(scope_of(domain), "ControlGroup"))
+
+
+def processes_of(domain):
+    """Pids in the domain's scope, those of its inner groups included."""
+    files = cgroup_of(domain).rglob("cgroup.procs")
+    pids = set()
+    for file in files:
+        with contextlib.suppress(OSError):  # a threaded group has none to show
+            pids.update(int(word) for word in file.read_text().split())
+    return sorted(pids)
+
+
+def machines():
+    return [machine["machine"] for machine in json.loads(run("machinectl", "list", "-o", "json").stdout or "[]")]
+
+
+def daemon_pid():
+    return int(unit_property("virtmicrod.service", "MainPID"))
+
+
+def journal_cursor():
+    """A place in the journal; journal(since=…) gives what came later."""
+    return json.loads(run("journalctl", "-n", "1", "-o", "json").stdout)["__CURSOR"]
+
+
+def journal(since=None, unit=None, matches=()):
+    """Journal entries, as dictionaries."""
+    command = ["journalctl", "-o", "json", "--no-pager"]
+    if since:
+        command.append(f"--after-cursor={since}")
+    if unit:
+        command += ["-u", unit]
+    return [json.loads(line) for line in run(*command, *matches).stdout.splitlines()]
+
+
+def links():
+    return {link["ifname"]: link for link in json.loads(run("ip", "-j", "-d", "link", "show").stdout)}
+
+
+def taps():
+    return {name for name, link in links().items() if link.get("linkinfo", {}).get("info_kind") == "tun"}
+
+
+def scopes():
+    listed = run("systemctl", "list-units", "--plain", "--no-legend", "--all", "machine-micro*.scope").stdout
+    return {line.split()[0] for line in listed.splitlines() if line}
+
+
+def descriptors(pid):
+    """What a process has open, without what names no resource of a domain."""
+    found = []
+    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(re.sub(r"\[\d+\]", "[]", os.readlink(entry)))
+    return sorted(found)
+
+
+def monitors():
+    """Pids of all monitor processes."""
+    found = set()
+    for entry in pathlib.Path("/proc").glob("[0-9]*/exe"):
+        with contextlib.suppress(OSError):
+            if os.readlink(entry).removesuffix(" (deleted)") == VMM:
+                found.add(int(entry.parent.name))
+    return found
+
+
+def state_files():
+    return {str(path.relative_to(STATE)) for path in STATE.rglob("*")} if STATE.exists() else set()
+
+
+def resources():
+    """All that a domain takes from the system; the same before it was started and after it is gone."""
+    return {"taps": taps(), "scopes": scopes(), "monitors": monitors(), "machines": set(machines()),
+            "files": state_files()}
+
+
+@contextlib.contextmanager
+def nothing_left(timeout=CALL):
+    """Fails when the block leaves behind a TAP, scope, process, machine, file, or descriptor of the daemon."""
+    virsh("list")  # the daemon runs from here on
+    before, count = resources(), len(descriptors(daemon_pid()))
+    yield
+    wait_for(lambda: resources() == before, timeout, what=f"resources are as before: {before}")
+    wait_for(lambda: len(descriptors(daemon_pid())) <= count, timeout, what=f"the daemon has {count} descriptors")

@@ -1,0 +1,67 @@
+"""A microVM's life, seen through stock virsh."""
+import pytest
+
+import helpers
+
+
+def test_boots_every_kernel(no_leaks, make_domain, any_kernel):
+    domain = make_domain(kernel=any_kernel)
+    with domain.boot() as console:
+        assert any_kernel.version in console.command("uname -r")
+
+
+def test_life(no_leaks, make_domain):
+    domain = make_domain()
+    assert domain.state() == "shut off"
+    with domain.boot() as console:
+        assert domain.name in helpers.virsh("list", "--name", "--state-running").split()
+        assert console.command("echo $((6 * 7))").strip() == "42"
+        domain.virsh("shutdown")
+        domain.wait_state("shut off")
+    domain.virsh("undefine")
+    assert domain.name not in helpers.virsh("list", "--all", "--name").split()
+
+
+def test_poweroff_from_inside(no_leaks, make_domain):
+    domain = make_domain(cmdline="console=ttyS0 vm.run=poweroff")
+    domain.start()
+    domain.wait_state("shut off", helpers.BOOT)
+
+
+def test_reboot_from_inside(make_domain):
+    domain = make_domain()
+    with domain.boot() as console:
+        number = domain.id()
+        console.send("reboot -f\n")
+        console.expect("virtmicro-guest: init reached")
+        console.prompt()
+    assert (domain.state(), domain.id()) == ("running", number)
+
+
+def test_destroy(no_leaks, make_domain):
+    domain = make_domain()
+    domain.start()
+    domain.virsh("destroy")
+    assert domain.state() == "shut off"
+
+
+def test_transient_domain_goes_with_its_guest(no_leaks, make_domain):
+    domain = make_domain(define=False, cmdline="console=ttyS0 vm.run=poweroff")
+    helpers.virsh("create", domain.path)
+    helpers.wait_for(lambda: not domain.exists(), helpers.BOOT, what="the domain is gone")
+
+
+def test_start_of_a_missing_kernel_says_which(make_domain):
+    kernel = helpers.Kernel("6.12", "no-such-kernel")
+    domain = make_domain(kernel=kernel)
+    with pytest.raises(helpers.CommandError, match="no-such-kernel"):
+        domain.start()
+    assert domain.state() == "shut off"
+
+
+def test_scope_and_machine(make_domain):
+    domain = make_domain()
+    domain.start()
+    assert helpers.unit_property(helpers.scope_of(domain), "ActiveState") == "active"
+    assert f"micro-{domain.id()}-{domain.name}" in helpers.machines()
+    assert helpers.processes_of(domain)
