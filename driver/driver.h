@@ -150,7 +150,9 @@ GPtrArray *domain_get_addresses(Domain *domain, guint source, guint flags, GErro
  * Opens the pty of a console (alias NULL: the first). Returns a non-blocking fd that is the caller's, or -1.
  * One session per console: another open fails (VIR_ERR_OPERATION_FAILED "Active console session exists for this
  * domain") unless VIR_DOMAIN_CONSOLE_FORCE, which cuts the old session off: its `kicked` is called (any thread).
- * When the guest ends, the fd reads EOF or EIO. The caller ends the session with domain_console_close().
+ * When the guest ends, the fd reads EOF or EIO. The caller ends the session with domain_console_close(), which it
+ * also does for a session that was cut off. `kicked` only leaves a note for another thread, so it may be called with
+ * locks held; it does not run any more once domain_console_close() has returned.
  */
 int domain_open_console(Domain *domain, const char *alias, guint flags, void (*kicked)(void *arg), void *arg,
                         guint64 *ret_session, GError **err);
