@@ -74,3 +74,17 @@ static inline void virtio_queue_flush(struct virtio_device *dev, unsigned index)
 
 /* Counts and logs a violation of the guest's and marks the device as needing a reset. */
 void virtio_device_fail(struct virtio_device *dev, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Pops the next chain of a queue as vq_pop() does. When there is none it asks for a
+ * notification; when the driver broke the rules it fails the device.
+ */
+static inline int virtio_queue_pop(struct virtio_device *dev, unsigned index, struct vq_chain *chain) {
+        int r = vq_pop(&dev->queues[index], chain);
+
+        if (r == 0 && vq_enable_notify(&dev->queues[index]))
+                r = vq_pop(&dev->queues[index], chain);
+        if (r < 0)
+                virtio_device_fail(dev, "queue %u is broken", index);
+        return r;
+}

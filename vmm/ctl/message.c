@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Packets of the control protocol (docs/control-protocol.md).
+ *
+ * The kernel keeps packet borders on SOCK_SEQPACKET and tells when it had to cut one
+ * (MSG_TRUNC) or to drop descriptors (MSG_CTRUNC); both make the packet invalid as a
+ * whole, and descriptors that did arrive are closed. All received descriptors are
+ * close-on-exec from the start.
+ *
+ * What a message may look like is one table: a row per type with its length, how many
+ * descriptors it carries, and the fields that have rules of their own. ctl_check() is
+ * the only reader of that table and the only judge; who handles a message afterwards
+ * may use every field as it is. Rules that depend on state (a second kernel, a link
+ * that does not exist) are the handler's.
+ */
+#include "message.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "../base/cleanup.h"
+
+enum field_kind {
+        FIELD_STRING,  /* char array that holds a NUL */
+        FIELD_FLAGS32, /* no bits outside `limit` */
+        FIELD_ENUM32,  /* below `limit` */
+        FIELD_ENUM8,
+        FIELD_ZERO, /* padding */
+};
+
+struct field {
+        const char *name;
+        enum field_kind kind;
+        uint16_t offset, size;
+        uint32_t limit;
+};
+
+struct rule {
+        const char *name;
+        uint16_t type;
+        uint8_t fds_min, fds_max;
+        uint16_t length;
+        uint16_t reply_length; /* 0: an event */
+        struct field fields[6];
+};
+
+#define FIELD(s, m, k, l) { .name = #m, .kind = (k), .offset = offsetof(s, m), .size = sizeof(((s *) NULL)->m), .limit = (l) }
+#define STRING(s, m)      FIELD(s, m, FIELD_STRING, 0)
+#define FLAGS(s, m, mask) FIELD(s, m, FIELD_FLAGS32, mask)
+#define ENUM(s, m, max)   FIELD(s, m, FIELD_ENUM32, max)
+#define ENUM8(s, m, max)  FIELD(s, m, FIELD_ENUM8, max)
+#define ZERO(s, m)        FIELD(s, m, FIELD_ZERO, 0)
+
+#define PLAIN sizeof(struct ctl_header)
+#define REPLY sizeof(struct ctl_reply)
+
+#define MACHINE_FLAGS (CTL_MACHINE_LOCKED | CTL_MACHINE_SHARED | CTL_MACHINE_HUGETLB | CTL_MACHINE_UTC_LOCALTIME)
+#define DISK_FLAGS    (CTL_DISK_READONLY | CTL_DISK_DISCARD)
+#define PORT_FLAGS    (CTL_PORT_CONSOLE | CTL_PORT_SOCKET)
+
+static const struct rule rules[] = {
+        /* name, type, fewest and most descriptors, length, length of the reply, fields */
+        { "HELLO", CTL_HELLO, 0, 0, sizeof(struct ctl_hello), sizeof(struct ctl_hello_reply), {} },
+        { "SET_MACHINE", CTL_SET_MACHINE, 1, 1, sizeof(struct ctl_machine), REPLY,
+          { FLAGS(struct ctl_machine, flags, MACHINE_FLAGS), ENUM8(struct ctl_machine, on_poweroff, CTL_ACTION_MAX),
+            ENUM8(struct ctl_machine, on_reboot, CTL_ACTION_MAX), ENUM8(struct ctl_machine, on_crash, CTL_ACTION_MAX),
+            ZERO(struct ctl_machine, pad), STRING(struct ctl_machine, name) } },
+        { "SET_KERNEL", CTL_SET_KERNEL, 1, 1, sizeof(struct ctl_file), REPLY, { STRING(struct ctl_file, name) } },
+        { "SET_INITRD", CTL_SET_INITRD, 1, 1, sizeof(struct ctl_file), REPLY, { STRING(struct ctl_file, name) } },
+        { "SET_CMDLINE", CTL_SET_CMDLINE, 0, 0, sizeof(struct ctl_cmdline), REPLY,
+          { STRING(struct ctl_cmdline, text) } },
+        { "SET_SERIAL", CTL_SET_SERIAL, 1, 1, PLAIN, REPLY, {} },
+        { "SET_EXIT_RECORD", CTL_SET_EXIT_RECORD, 1, 1, PLAIN, REPLY, {} },
+        { "ADD_DISK", CTL_ADD_DISK, 1, 1, sizeof(struct ctl_disk), REPLY,
+          { FLAGS(struct ctl_disk, flags, DISK_FLAGS), ENUM(struct ctl_disk, cache, CTL_CACHE_MAX),
+            STRING(struct ctl_disk, serial), ZERO(struct ctl_disk, pad), STRING(struct ctl_disk, name) } },
+        { "ADD_NIC", CTL_ADD_NIC, 1, 2, sizeof(struct ctl_nic), REPLY,
+          { FLAGS(struct ctl_nic, flags, CTL_NIC_LINK_DOWN), STRING(struct ctl_nic, name) } },
+        { "ADD_PORT", CTL_ADD_PORT, 1, 1, sizeof(struct ctl_port), REPLY,
+          { FLAGS(struct ctl_port, flags, PORT_FLAGS), ZERO(struct ctl_port, pad), STRING(struct ctl_port, name) } },
+        { "ADD_RNG", CTL_ADD_RNG, 1, 1, sizeof(struct ctl_rng), REPLY, {} },
+        { "START", CTL_START, 0, 0, sizeof(struct ctl_start), REPLY,
+          { FLAGS(struct ctl_start, flags, CTL_START_PAUSED), ZERO(struct ctl_start, pad) } },
+
+        { "PAUSE", CTL_PAUSE, 0, 0, PLAIN, REPLY, {} },
+        { "RESUME", CTL_RESUME, 0, 0, PLAIN, REPLY, {} },
+        { "POWER_BUTTON", CTL_POWER_BUTTON, 0, 0, PLAIN, REPLY, {} },
+        { "RESET", CTL_RESET, 0, 0, PLAIN, REPLY, {} },
+        { "NMI", CTL_NMI, 0, 0, PLAIN, REPLY, {} },
+        { "SET_LINK", CTL_SET_LINK, 0, 0, sizeof(struct ctl_link), REPLY,
+          { ENUM(struct ctl_link, nic, CTL_NICS_MAX), ENUM(struct ctl_link, up, 2) } },
+
+        { "QUIT", CTL_QUIT, 0, 0, PLAIN, REPLY, {} },
+        { "QUERY", CTL_QUERY, 0, 0, PLAIN, sizeof(struct ctl_query_reply), {} },
+        { "STATS", CTL_STATS, 0, 0, PLAIN, sizeof(struct ctl_stats_reply), {} },
+
+        { "EVENT_STATE", CTL_EVENT_STATE, 0, 0, sizeof(struct ctl_event_state), 0,
+          { ENUM(struct ctl_event_state, state, CTL_STATE_MAX), ENUM(struct ctl_event_state, reason, CTL_REASON_MAX) } },
+        { "EVENT_RESET", CTL_EVENT_RESET, 0, 0, PLAIN, 0, {} },
+        { "EVENT_IO_ERROR", CTL_EVENT_IO_ERROR, 0, 0, sizeof(struct ctl_event_io_error), 0,
+          { ENUM(struct ctl_event_io_error, disk, CTL_DISKS_MAX), ENUM(struct ctl_event_io_error, write, 3),
+            ZERO(struct ctl_event_io_error, pad) } },
+        { "EVENT_PORT", CTL_EVENT_PORT, 0, 0, sizeof(struct ctl_event_port), 0,
+          { ENUM(struct ctl_event_port, port, CTL_PORTS_MAX), ENUM(struct ctl_event_port, open, 2) } },
+};
+
+/* Replies: what all have in common, and the fields of those that have more. */
+static const struct field reply_fields[] = { ZERO(struct ctl_reply, pad), STRING(struct ctl_reply, text) };
+static const struct field hello_reply_fields[] = { ENUM(struct ctl_hello_reply, state, CTL_STATE_MAX) };
+static const struct field query_reply_fields[] = {
+        ENUM(struct ctl_query_reply, state, CTL_STATE_MAX),
+        ENUM(struct ctl_query_reply, reason, CTL_REASON_MAX),
+        ENUM(struct ctl_query_reply, vcpus, CTL_VCPUS_MAX + 1),
+        ZERO(struct ctl_query_reply, pad),
+};
+static const struct field stats_reply_fields[] = {
+        ENUM(struct ctl_stats_reply, disks, CTL_DISKS_MAX + 1),
+        ENUM(struct ctl_stats_reply, nics, CTL_NICS_MAX + 1),
+};
+
+_Static_assert(sizeof(struct ctl_stats_reply) <= CTL_MESSAGE_MAX, "the longest message fits a packet");
+_Static_assert(sizeof(struct ctl_cmdline) <= CTL_MESSAGE_MAX, "the longest request fits a packet");
+
+static const struct rule *rule_find(uint16_t type) {
+        for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+                if (rules[i].type == type)
+                        return &rules[i];
+        return NULL;
+}
+
+static bool rule_is_event(const struct rule *rule) {
+        return rule->reply_length == 0;
+}
+
+const char *ctl_type_name(uint16_t type) {
+        const struct rule *rule = rule_find(type & ~CTL_REPLY);
+        return rule ? rule->name : "?";
+}
+
+size_t ctl_reply_size(uint16_t type) {
+        const struct rule *rule = rule_find(type);
+        return rule && rule->reply_length ? rule->reply_length : sizeof(struct ctl_reply);
+}
+
+void ctl_header_init(struct ctl_header *header, uint16_t type, uint32_t serial, size_t length) {
+        *header = (struct ctl_header) {
+                .magic = CTL_MAGIC, .version = CTL_VERSION, .type = type, .serial = serial, .length = length,
+        };
+}
+
+void ctl_message_done(struct ctl_message *message) {
+        for (unsigned i = 0; i < message->n_fds; i++)
+                close_fd(&message->fds[i]);
+        message->n_fds = 0;
+}
+
+/* Moves the descriptors of one SCM_RIGHTS block into the message; those beyond its room are closed. */
+static bool take_rights(struct ctl_message *message, const struct cmsghdr *cmsg) {
+        size_t n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        bool fits = true;
+
+        for (size_t i = 0; i < n; i++) {
+                int fd;
+                memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(int));
+                if (message->n_fds < CTL_FDS_MAX) {
+                        message->fds[message->n_fds++] = fd;
+                        continue;
+                }
+                close_fd(&fd);
+                fits = false;
+        }
+        return fits;
+}
+
+static bool header_is_good(const struct ctl_message *message) {
+        return message->length >= sizeof(struct ctl_header) && message->header.magic == CTL_MAGIC;
+}
+
+int ctl_receive(int fd, struct ctl_message *ret) {
+        union {
+                struct cmsghdr align;
+                char data[CMSG_SPACE(CTL_FDS_MAX * sizeof(int))];
+        } control = {};
+        struct iovec iov = { .iov_base = ret->data, .iov_len = sizeof(ret->data) };
+        struct msghdr msg = {
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control),
+        };
+        bool whole = true;
+        ssize_t n;
+
+        ret->n_fds = 0;
+        ret->length = 0;
+        memset(&ret->header, 0, sizeof(ret->header));
+        do
+                n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+                if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+                        whole = take_rights(ret, c) && whole;
+
+        ret->length = n;
+        if (n == 0) {
+                ctl_message_done(ret);
+                return 0;
+        }
+        if (!header_is_good(ret)) {
+                ctl_message_done(ret);
+                return -EBADMSG;
+        }
+        if (!whole || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+                ctl_message_done(ret);
+                return -EMSGSIZE;
+        }
+        return 1;
+}
+
+static int field_error(const struct rule *rule, const struct field *field, const char *what, char *text) {
+        (void) snprintf(text, CTL_TEXT_MAX, "%s: %s %s", rule->name, field->name, what);
+        return -EINVAL;
+}
+
+static int check_field(const struct ctl_message *m, const struct rule *rule, const struct field *field, char *text) {
+        const uint8_t *at = m->data + field->offset;
+        uint32_t value = 0;
+
+        switch (field->kind) {
+        case FIELD_STRING:
+                if (!memchr(at, 0, field->size))
+                        return field_error(rule, field, "is not NUL-terminated", text);
+                return 0;
+        case FIELD_ZERO:
+                for (size_t i = 0; i < field->size; i++)
+                        if (at[i])
+                                return field_error(rule, field, "is not zero", text);
+                return 0;
+        case FIELD_FLAGS32:
+                memcpy(&value, at, sizeof(value));
+                if (value & ~field->limit)
+                        return field_error(rule, field, "has unknown bits", text);
+                return 0;
+        case FIELD_ENUM32:
+                memcpy(&value, at, sizeof(value));
+                break;
+        case FIELD_ENUM8:
+                value = *at;
+                break;
+        }
+        if (value >= field->limit)
+                return field_error(rule, field, "is out of range", text);
+        return 0;
+}
+
+static int check_fields(const struct ctl_message *m, const struct rule *rule, const struct field *fields, size_t n,
+                        char *text) {
+        for (size_t i = 0; i < n && fields[i].name; i++) {
+                int r = check_field(m, rule, &fields[i], text);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int check_reply(const struct ctl_message *m, const struct rule *rule, char *text) {
+        int r = check_fields(m, rule, reply_fields, ARRAY_SIZE(reply_fields), text);
+        if (r < 0)
+                return r;
+
+        switch (rule->type) {
+        case CTL_HELLO:
+                return check_fields(m, rule, hello_reply_fields, ARRAY_SIZE(hello_reply_fields), text);
+        case CTL_QUERY:
+                return check_fields(m, rule, query_reply_fields, ARRAY_SIZE(query_reply_fields), text);
+        case CTL_STATS:
+                return check_fields(m, rule, stats_reply_fields, ARRAY_SIZE(stats_reply_fields), text);
+        default:
+                return 0;
+        }
+}
+
+static int check_size(const struct ctl_message *m, const struct rule *rule, bool is_reply, char *text) {
+        size_t length = is_reply ? rule->reply_length : rule->length;
+        unsigned fds_min = is_reply ? 0 : rule->fds_min, fds_max = is_reply ? 0 : rule->fds_max;
+
+        if (m->length != m->header.length) {
+                (void) snprintf(text, CTL_TEXT_MAX, "%s: packet of %zu bytes says that it has %u", rule->name,
+                                m->length, m->header.length);
+                return -EBADMSG;
+        }
+        if (m->length != length) {
+                (void) snprintf(text, CTL_TEXT_MAX, "%s: %zu bytes, has to be %zu", rule->name, m->length, length);
+                return -EBADMSG;
+        }
+        if (m->n_fds < fds_min || m->n_fds > fds_max) {
+                (void) snprintf(text, CTL_TEXT_MAX, "%s: %u descriptors, has to be %u to %u", rule->name, m->n_fds,
+                                fds_min, fds_max);
+                return -EBADMSG;
+        }
+        return 0;
+}
+
+int ctl_check(const struct ctl_message *message, enum ctl_sender sender, char text[static CTL_TEXT_MAX]) {
+        uint16_t type = message->header.type;
+        bool is_reply = sender == CTL_SENDER_MONITOR && (type & CTL_REPLY);
+        const struct rule *rule = rule_find(is_reply ? type & ~CTL_REPLY : type);
+        int r;
+
+        text[0] = '\0';
+        if (!header_is_good(message)) {
+                (void) snprintf(text, CTL_TEXT_MAX, "not a message of the control protocol");
+                return -EBADMSG;
+        }
+        /* A request comes from the daemon; the monitor sends replies to requests, and events. */
+        if (!rule || rule_is_event(rule) != (sender == CTL_SENDER_MONITOR && !is_reply)) {
+                (void) snprintf(text, CTL_TEXT_MAX, "unknown type %#x", type);
+                return -EOPNOTSUPP;
+        }
+        /* HELLO finds the version, so both of its directions may come in any. */
+        if (rule->type != CTL_HELLO && message->header.version != CTL_VERSION) {
+                (void) snprintf(text, CTL_TEXT_MAX, "%s: protocol version %u, have agreed on %u", rule->name,
+                                message->header.version, CTL_VERSION);
+                return -EPROTONOSUPPORT;
+        }
+        r = check_size(message, rule, is_reply, text);
+        if (r < 0)
+                return r;
+        return is_reply ? check_reply(message, rule, text)
+                        : check_fields(message, rule, rule->fields, ARRAY_SIZE(rule->fields), text);
+}
+
+int ctl_send(int fd, const void *message, const int *fds, unsigned n_fds) {
+        union {
+                struct cmsghdr align;
+                char data[CMSG_SPACE(CTL_FDS_MAX * sizeof(int))];
+        } control = {};
+        const struct ctl_header *header = message;
+        struct iovec iov = { .iov_base = (void *) message, .iov_len = header->length };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+        ssize_t n;
+
+        if (header->length > CTL_MESSAGE_MAX || n_fds > CTL_FDS_MAX)
+                return -EMSGSIZE;
+        if (n_fds > 0) {
+                msg.msg_control = &control;
+                msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+                control.align = (struct cmsghdr) {
+                        .cmsg_len = CMSG_LEN(n_fds * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+                };
+                memcpy(CMSG_DATA(&control.align), fds, n_fds * sizeof(int));
+        }
+        do
+                n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+        return (size_t) n == header->length ? 0 : -EMSGSIZE;
+}

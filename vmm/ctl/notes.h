@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What device threads have to tell the daemon: host I/O errors and ports that the
+ * guest opened or closed.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../core/loop.h"
+#include "ctl.h"
+
+struct notes;
+
+struct disk_note {
+        struct notes *notes;
+        _Atomic int error;          /* 0: nothing to tell */
+        _Atomic unsigned operation; /* as ctl_event_io_error.write */
+};
+
+struct notes {
+        int event_fd, timer_fd;
+        struct loop_source *event_source, *timer_source;
+        struct disk_note disk[CTL_DISKS_MAX];
+        _Atomic bool port_open[CTL_PORTS_MAX];
+        bool port_told[CTL_PORTS_MAX];
+        void (*send)(void *arg, const struct ctl_header *event);
+        void *arg;
+};
+
+/* `send` is called on the loop's thread with one complete event at a time. */
+int notes_init(struct notes *notes, struct loop *loop, void (*send)(void *arg, const struct ctl_header *event), void *arg);
+/* After the loop was freed, or before it has run. */
+void notes_done(struct notes *notes);
+
+/* Any thread; they have the signatures of the devices' callbacks. `arg`: a disk_note; the notes. */
+void notes_io_error(void *arg, int error, unsigned operation);
+void notes_port_open(void *arg, unsigned port, bool open);

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The control server (docs/control-protocol.md). It runs on the control thread, whose
+ * loop is also the machine's: state changes, notes of devices and signals arrive there.
+ *
+ * One peer at a time. Whoever connects later replaces the one before, because a daemon
+ * that was restarted cannot close what its predecessor held. A peer that breaks the
+ * framing or does not read what it is sent is dropped; the guest runs on. Only before
+ * START there is nothing worth keeping: the monitor ends when its peer leaves.
+ *
+ * Every packet is judged by ctl_check() first, then by the state, then by its handler.
+ * Each request gets exactly one reply; descriptors that nobody took are closed.
+ *
+ * SIGTERM is the power button: systemd sends it when the scope is stopped. If the
+ * guest cannot react (not started, paused, ended) or a second one comes, the monitor ends.
+ * Before it ends by its own decision it writes the exit record.
+ */
+#include "server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+
+#include "../base/cleanup.h"
+#include "../base/log.h"
+#include "../core/loop.h"
+#include "../core/vm.h"
+#include "../dev/blk.h"
+#include "../dev/net.h"
+#include "message.h"
+#include "notes.h"
+#include "setup.h"
+
+#define PACKETS_PER_TURN 16
+
+struct server {
+        const struct ctl_server_config *config;
+        struct loop *loop;
+        int listen_fd, peer_fd, signal_fd, exit_fd;
+        struct loop_source *listen_source, *peer_source, *signal_source;
+        bool greeted;    /* the peer has said HELLO */
+        bool started;    /* START has succeeded */
+        bool stop_asked; /* SIGTERM has pressed the power button */
+        bool is_ending;
+        int result;
+        struct notes notes;
+        struct setup setup;
+        struct vm *vm;
+        struct ctl_message message;
+};
+
+static enum ctl_state server_state(const struct server *s) {
+        return s->vm ? vm_state(s->vm) : CTL_STATE_SETUP;
+}
+
+static void peer_drop(struct server *s) {
+        s->peer_source = loop_remove(s->peer_source);
+        close_fd(&s->peer_fd);
+        s->greeted = false;
+}
+
+/* A peer that does not take its mail, replies or events, loses the connection and can query after a new one. */
+static void peer_send(struct server *s, const void *message) {
+        int r;
+
+        if (s->peer_fd < 0)
+                return;
+        r = ctl_send(s->peer_fd, message, NULL, 0);
+        if (r < 0) {
+                log_warning(r, "control peer dropped: cannot send %s",
+                            ctl_type_name(((const struct ctl_header *) message)->type));
+                peer_drop(s);
+        }
+}
+
+static void send_event(void *arg, const struct ctl_header *event) {
+        struct server *s = arg;
+
+        if (s->greeted)
+                peer_send(s, event);
+}
+
+static void send_state(struct server *s, enum ctl_state state, enum ctl_reason reason) {
+        struct ctl_event_state event = { .state = state, .reason = reason };
+
+        ctl_header_init(&event.header, CTL_EVENT_STATE, 0, sizeof(event));
+        send_event(s, &event.header);
+}
+
+static void write_exit_record(struct server *s, enum ctl_state state, enum ctl_reason reason, int error) {
+        struct ctl_exit_record record = { .magic = CTL_MAGIC, .state = state, .reason = reason, .error = error };
+
+        if (s->exit_fd >= 0 && pwrite(s->exit_fd, &record, sizeof(record), 0) != sizeof(record))
+                log_warning(errno, "cannot write the exit record");
+}
+
+/* Ends the monitor; the first call decides why. */
+static void server_end(struct server *s, enum ctl_state state, enum ctl_reason reason, int error) {
+        if (s->is_ending)
+                return;
+        s->is_ending = true;
+        s->result = error;
+        write_exit_record(s, state, reason, error);
+        loop_stop(s->loop);
+}
+
+static void on_state(void *arg, enum ctl_state state, enum ctl_reason reason) {
+        struct server *s = arg;
+
+        send_state(s, state, reason);
+        if (state != CTL_STATE_SHUTDOWN && state != CTL_STATE_CRASHED)
+                return;
+        if (vm_end_action(s->vm) == CTL_ACTION_DESTROY)
+                server_end(s, state, reason, 0);
+}
+
+static void on_reset(void *arg) {
+        struct server *s = arg;
+        struct ctl_header event;
+
+        ctl_header_init(&event, CTL_EVENT_RESET, 0, sizeof(event));
+        send_event(s, &event);
+}
+
+static int handle_hello(struct server *s, const struct ctl_message *message, struct ctl_hello_reply *reply, char *text) {
+        const struct ctl_hello *hello = (const struct ctl_hello *) message->data;
+
+        /* So far there is one version; the highest that both speak is that one or none. */
+        reply->version = CTL_VERSION;
+        reply->state = server_state(s);
+        if (hello->version_min > CTL_VERSION || hello->version_max < CTL_VERSION) {
+                (void) snprintf(text, CTL_TEXT_MAX, "peer speaks protocol versions %u to %u, this monitor %u",
+                                hello->version_min, hello->version_max, CTL_VERSION);
+                return -EPROTONOSUPPORT;
+        }
+        s->greeted = true;
+        return 0;
+}
+
+static int handle_start(struct server *s, const struct ctl_message *message, char *text) {
+        const struct ctl_start *start = (const struct ctl_start *) message->data;
+        const struct vm_callbacks callbacks = {
+                .state_changed = on_state,
+                .was_reset = on_reset,
+                .prepare_vcpu = s->config->prepare_vcpu,
+                .prepare_device = s->config->prepare_device,
+                .arg = s,
+        };
+        struct vm *vm = NULL;
+        int r = setup_start(&s->setup, &callbacks, s->loop, start->flags & CTL_START_PAUSED, &vm, text);
+
+        s->vm = vm;
+        s->started = r == 0;
+        return r;
+}
+
+static int handle_link(struct server *s, const struct ctl_message *message, char *text) {
+        const struct ctl_link *link = (const struct ctl_link *) message->data;
+
+        if (link->nic >= s->setup.n_nics) {
+                (void) snprintf(text, CTL_TEXT_MAX, "interface %u: there are %u", link->nic, s->setup.n_nics);
+                return -ENODEV;
+        }
+        net_set_link(s->setup.nics[link->nic], link->up);
+        return 0;
+}
+
+static int handle_exit_record(struct server *s, struct ctl_message *message) {
+        close_fd(&s->exit_fd);
+        s->exit_fd = take_fd(&message->fds[0]);
+        return 0;
+}
+
+static int handle_query(const struct server *s, struct ctl_query_reply *reply) {
+        reply->state = server_state(s);
+        if (!s->vm)
+                return 0;
+        reply->reason = vm_reason(s->vm);
+        reply->vcpus = vm_vcpu_tids(s->vm, reply->vcpu_tid, CTL_VCPUS_MAX);
+        return 0;
+}
+
+static int handle_stats(const struct server *s, struct ctl_stats_reply *reply) {
+        reply->disks = s->setup.n_disks;
+        reply->nics = s->setup.n_nics;
+        reply->guest_errors = s->vm ? vm_guest_errors(s->vm) : 0;
+        for (unsigned i = 0; i < s->setup.n_disks; i++)
+                blk_stats(s->setup.disks[i], &reply->disk[i]);
+        for (unsigned i = 0; i < s->setup.n_nics; i++)
+                net_stats(s->setup.nics[i], &reply->nic[i]);
+        return 0;
+}
+
+/* What the VM does by itself; all fit one shape. */
+static int handle_run_request(struct server *s, uint16_t type) {
+        switch (type) {
+        case CTL_PAUSE:
+                return vm_pause(s->vm);
+        case CTL_RESUME:
+                return vm_resume(s->vm);
+        case CTL_POWER_BUTTON:
+                return vm_power_button(s->vm);
+        case CTL_RESET:
+                return vm_reset(s->vm);
+        case CTL_NMI:
+                return vm_nmi(s->vm);
+        default:
+                return -EOPNOTSUPP;
+        }
+}
+
+/* Whether the state allows the request. */
+static int check_state(const struct server *s, uint16_t type, char *text) {
+        const char *why = NULL;
+        int r = 0;
+
+        if (!s->greeted && type != CTL_HELLO) {
+                why = "HELLO has to come first";
+                r = -EINVAL;
+        } else if (s->started && type > CTL_HELLO && type <= CTL_START && type != CTL_SET_EXIT_RECORD) {
+                why = "the guest has been started";
+                r = -EBUSY;
+        } else if (!s->started && type >= CTL_PAUSE && type < CTL_QUIT) {
+                why = "the guest has not been started";
+                r = -EINVAL;
+        }
+        if (r < 0)
+                (void) snprintf(text, CTL_TEXT_MAX, "%s: %s", ctl_type_name(type), why);
+        return r;
+}
+
+union any_reply {
+        struct ctl_reply reply;
+        struct ctl_hello_reply hello;
+        struct ctl_query_reply query;
+        struct ctl_stats_reply stats;
+};
+
+static int dispatch(struct server *s, struct ctl_message *message, union any_reply *reply) {
+        uint16_t type = message->header.type;
+        char *text = reply->reply.text;
+
+        switch (type) {
+        case CTL_HELLO:
+                return handle_hello(s, message, &reply->hello, text);
+        case CTL_SET_EXIT_RECORD:
+                return handle_exit_record(s, message);
+        case CTL_START:
+                return handle_start(s, message, text);
+        case CTL_SET_LINK:
+                return handle_link(s, message, text);
+        case CTL_QUERY:
+                return handle_query(s, &reply->query);
+        case CTL_STATS:
+                return handle_stats(s, &reply->stats);
+        case CTL_QUIT:
+                return 0;
+        default:
+                return type < CTL_PAUSE ? setup_request(&s->setup, message, text) : handle_run_request(s, type);
+        }
+}
+
+/* Answers one packet that could be received; `r` is an error that it has earned already. */
+static void serve(struct server *s, struct ctl_message *message, int r) {
+        uint16_t type = message->header.type;
+        union any_reply reply = {};
+        char *text = reply.reply.text;
+
+        ctl_header_init(&reply.reply.header, type | CTL_REPLY, message->header.serial, ctl_reply_size(type));
+        if (r == -EMSGSIZE)
+                (void) snprintf(text, CTL_TEXT_MAX, "packet of more than %u bytes or %u descriptors", CTL_MESSAGE_MAX,
+                                CTL_FDS_MAX);
+        if (r == 0)
+                r = ctl_check(message, CTL_SENDER_DAEMON, text);
+        if (r == 0)
+                r = check_state(s, type, text);
+        if (r == 0)
+                r = dispatch(s, message, &reply);
+        if (r < 0 && !text[0])
+                (void) snprintf(text, CTL_TEXT_MAX, "%s: %s", ctl_type_name(type), strerror(-r));
+        reply.reply.error = r;
+        ctl_message_done(message);
+        peer_send(s, &reply);
+
+        if (r == 0 && type == CTL_QUIT)
+                server_end(s, CTL_STATE_SHUTDOWN, CTL_REASON_REQUEST, 0);
+}
+
+static void on_peer(void *arg, uint32_t events) {
+        struct server *s = arg;
+
+        for (unsigned i = 0; i < PACKETS_PER_TURN && s->peer_fd >= 0 && !s->is_ending; i++) {
+                int r = ctl_receive(s->peer_fd, &s->message);
+
+                if (r == -EAGAIN)
+                        return;
+                if (r > 0 || r == -EMSGSIZE) {
+                        serve(s, &s->message, r > 0 ? 0 : r);
+                        continue;
+                }
+                if (r < 0)
+                        log_warning(r, "control peer dropped");
+                peer_drop(s);
+                if (!s->started)
+                        server_end(s, CTL_STATE_SETUP, CTL_REASON_NONE, -ECONNRESET);
+        }
+}
+
+static void on_connect(void *arg, uint32_t events) {
+        struct server *s = arg;
+        AUTOCLOSE int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+                return;
+        peer_drop(s);
+        s->peer_fd = take_fd(&fd);
+        if (loop_add_fd(s->loop, s->peer_fd, EPOLLIN, on_peer, s, &s->peer_source) < 0)
+                peer_drop(s);
+}
+
+static void on_signal(void *arg, uint32_t events) {
+        struct server *s = arg;
+        struct signalfd_siginfo info;
+
+        if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
+                return;
+        if (!s->started || vm_state(s->vm) != CTL_STATE_RUNNING || s->stop_asked) {
+                send_state(s, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL);
+                return server_end(s, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL, 0);
+        }
+        s->stop_asked = true;
+        log_infox("asked to stop: pressing the guest's power button");
+        (void) vm_power_button(s->vm);
+}
+
+/* Blocked here, before there are other threads, the signals reach nobody but the signalfd. */
+static int open_signals(struct server *s) {
+        sigset_t mask;
+
+        (void) signal(SIGPIPE, SIG_IGN);
+        (void) sigemptyset(&mask);
+        (void) sigaddset(&mask, SIGTERM);
+        (void) sigaddset(&mask, SIGINT);
+        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+                return -errno;
+        s->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (s->signal_fd < 0)
+                return -errno;
+        return loop_add_fd(s->loop, s->signal_fd, EPOLLIN, on_signal, s, &s->signal_source);
+}
+
+static int server_open(struct server *s) {
+        int r = loop_new("control", &s->loop);
+
+        if (r == 0)
+                r = notes_init(&s->notes, s->loop, send_event, s);
+        if (r == 0)
+                r = open_signals(s);
+        if (r == 0)
+                r = loop_add_fd(s->loop, s->listen_fd, EPOLLIN, on_connect, s, &s->listen_source);
+        return r;
+}
+
+static void server_close(struct server *s) {
+        s->loop = loop_free(s->loop);
+        notes_done(&s->notes);
+        setup_done(&s->setup);
+        close_fd(&s->listen_fd);
+        close_fd(&s->peer_fd);
+        close_fd(&s->signal_fd);
+        close_fd(&s->exit_fd);
+}
+
+int ctl_server_run(const struct ctl_server_config *config) {
+        AUTOFREE struct server *s = calloc(1, sizeof(*s));
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        s->config = config;
+        s->listen_fd = config->listen_fd;
+        s->peer_fd = s->signal_fd = s->exit_fd = -EBADF;
+        s->notes.event_fd = s->notes.timer_fd = -EBADF;
+        setup_init(&s->setup, &s->notes);
+        r = server_open(s);
+        if (r == 0)
+                r = loop_run(s->loop);
+        if (r == 0)
+                r = s->result;
+        /* Guest threads still use all of it; they, and it, end with the process. */
+        if (s->vm) {
+                (void) TAKE(s);
+                return r;
+        }
+        server_close(s);
+        return r;
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Raw storage. All I/O is synchronous and runs on the block device's own loop thread,
+ * which has nothing else to do; host files go through the page cache or, when
+ * whoever opened the descriptor chose O_DIRECT, past it.
+ *
+ * O_DIRECT wants buffers, offsets and lengths aligned. The alignment of offsets becomes
+ * visible to the guest only where the storage itself has sectors larger than 512 bytes
+ * (a 4Kn block device). An image file keeps 512-byte sectors, because its partition table
+ * was written for them; if its file system demands more of O_DIRECT, the page cache is
+ * used after all. Buffers are the guest's, so misaligned ones go through a bounce
+ * buffer, a piece at a time.
+ *
+ * Thread: the device's loop. disk_init() and disk_done(): the control thread.
+ */
+#include "disk.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "../base/cleanup.h"
+#include "../base/iov.h"
+#include "../core/virtqueue.h"
+
+#define SECTOR_SIZE  512u
+#define BOUNCE_SIZE  (1u << 20)
+#define BOUNCE_ALIGN 4096u /* the largest alignment that is served */
+
+static const uint8_t zeroes[64u << 10] __attribute__((aligned(BOUNCE_ALIGN)));
+
+static int init_block(struct disk *disk) {
+        int logical = 0;
+        unsigned physical = 0;
+
+        if (ioctl(disk->fd, BLKGETSIZE64, &disk->size) < 0 || ioctl(disk->fd, BLKSSZGET, &logical) < 0 ||
+            ioctl(disk->fd, BLKPBSZGET, &physical) < 0)
+                return -errno;
+        if (logical < (int) SECTOR_SIZE || logical > (int) BOUNCE_ALIGN || (logical & (logical - 1)))
+                return -EINVAL;
+        disk->is_block = true;
+        disk->logical_size = logical;
+        disk->physical_size = MAX(physical, (unsigned) logical);
+        return 0;
+}
+
+/* Asks for the O_DIRECT alignment of a file; file systems that do not tell get the page size. */
+static void query_alignment(struct disk *disk) {
+        struct statx stx;
+
+        disk->memory_align = disk->offset_align = BOUNCE_ALIGN;
+#ifdef STATX_DIOALIGN
+        if (statx(disk->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) < 0 || !(stx.stx_mask & STATX_DIOALIGN) ||
+            stx.stx_dio_offset_align == 0)
+                return;
+        disk->memory_align = MAX(stx.stx_dio_mem_align, 1u);
+        disk->offset_align = stx.stx_dio_offset_align;
+#endif
+}
+
+static int init_direct(struct disk *disk, int flags) {
+        if (disk->is_block) {
+                disk->memory_align = disk->offset_align = disk->logical_size;
+                return 0;
+        }
+        query_alignment(disk);
+        if (disk->offset_align <= SECTOR_SIZE && disk->memory_align <= BOUNCE_ALIGN)
+                return 0;
+        disk->memory_align = disk->offset_align = 1;
+        return fcntl(disk->fd, F_SETFL, flags & ~O_DIRECT) < 0 ? -errno : 0;
+}
+
+static int check_mode(int flags, bool readonly) {
+        int mode = flags & O_ACCMODE;
+
+        if (flags & O_PATH || mode == O_WRONLY || (mode == O_RDONLY && !readonly) || flags & O_APPEND)
+                return -EBADF;
+        return 0;
+}
+
+int disk_init(struct disk *disk, int fd, bool readonly) {
+        struct disk d = { .fd = fd, .logical_size = SECTOR_SIZE, .physical_size = 4096 };
+        struct stat st;
+        int flags, r;
+
+        d.memory_align = d.offset_align = 1;
+        flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        r = check_mode(flags, readonly);
+        if (r < 0)
+                return r;
+        if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+                return -EINVAL;
+        d.size = st.st_size;
+        r = S_ISBLK(st.st_mode) ? init_block(&d) : 0;
+        if (r < 0)
+                return r;
+        r = flags & O_DIRECT ? init_direct(&d, flags) : 0;
+        if (r < 0)
+                return r;
+        d.size &= ~(uint64_t) (d.logical_size - 1);
+        if (d.size == 0)
+                return -ENODATA;
+        *disk = d;
+        return 0;
+}
+
+void disk_done(struct disk *disk) {
+        free(TAKE(disk->bounce));
+        close_fd(&disk->fd);
+}
+
+/* Transfers all vectors, however often the host returns early. */
+static int transfer(struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset) {
+        struct iovec rest[VQ_SIZE_MAX];
+        size_t done = 0, size = iov_size(iov, n);
+
+        while (done < size) {
+                unsigned k = iov_slice(iov, n, done, size - done, rest);
+                ssize_t r = write ? pwritev(disk->fd, rest, k, offset + done)
+                                  : preadv(disk->fd, rest, k, offset + done);
+                if (r < 0 && errno == EINTR)
+                        continue;
+                if (r < 0)
+                        return -errno;
+                if (r == 0)
+                        return write ? -ENOSPC : -ENODATA;
+                done += r;
+        }
+        return 0;
+}
+
+static void copy_vectors(const struct iovec *iov, unsigned n, uint8_t *flat, bool to_flat) {
+        for (unsigned i = 0; i < n; i++) {
+                if (to_flat)
+                        memcpy(flat, iov[i].iov_base, iov[i].iov_len);
+                else
+                        memcpy(iov[i].iov_base, flat, iov[i].iov_len);
+                flat += iov[i].iov_len;
+        }
+}
+
+static int transfer_bounced(struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset) {
+        size_t size = iov_size(iov, n);
+
+        if (!disk->bounce) {
+                disk->bounce = aligned_alloc(BOUNCE_ALIGN, BOUNCE_SIZE);
+                if (!disk->bounce)
+                        return -ENOMEM;
+        }
+        for (size_t done = 0; done < size;) {
+                struct iovec part[VQ_SIZE_MAX], flat = { disk->bounce, MIN(size - done, BOUNCE_SIZE) };
+                unsigned k = iov_slice(iov, n, done, flat.iov_len, part);
+                int r;
+
+                if (write)
+                        copy_vectors(part, k, disk->bounce, true);
+                r = transfer(disk, write, &flat, 1, offset + done);
+                if (r < 0)
+                        return r;
+                if (!write)
+                        copy_vectors(part, k, disk->bounce, false);
+                done += flat.iov_len;
+        }
+        return 0;
+}
+
+static int disk_rw(struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset) {
+        if ((offset | iov_size(iov, n)) & (disk->offset_align - 1))
+                return -EINVAL;
+        if (!iov_is_aligned(iov, n, disk->memory_align))
+                return transfer_bounced(disk, write, iov, n, offset);
+        return transfer(disk, write, iov, n, offset);
+}
+
+int disk_read(struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset) {
+        return disk_rw(disk, false, iov, n, offset);
+}
+
+int disk_write(struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset) {
+        return disk_rw(disk, true, iov, n, offset);
+}
+
+int disk_flush(struct disk *disk) {
+        return fdatasync(disk->fd) < 0 ? -errno : 0;
+}
+
+static bool is_unsupported(int error) {
+        return error == EOPNOTSUPP || error == ENOTTY || error == ENOSYS;
+}
+
+static int punch(struct disk *disk, int mode, uint64_t offset, uint64_t len) {
+        return fallocate(disk->fd, mode | FALLOC_FL_KEEP_SIZE, offset, len) < 0 ? -errno : 0;
+}
+
+static int block_range(struct disk *disk, unsigned long request, uint64_t offset, uint64_t len) {
+        uint64_t range[2] = { offset, len };
+        return ioctl(disk->fd, request, range) < 0 ? -errno : 0;
+}
+
+int disk_discard(struct disk *disk, uint64_t offset, uint64_t len) {
+        int r = disk->is_block ? block_range(disk, BLKDISCARD, offset, len)
+                               : punch(disk, FALLOC_FL_PUNCH_HOLE, offset, len);
+        return is_unsupported(-r) ? 0 : r;
+}
+
+static int write_zeroes_by_hand(struct disk *disk, uint64_t offset, uint64_t len) {
+        while (len > 0) {
+                struct iovec iov = { (void *) zeroes, MIN(len, sizeof(zeroes)) };
+                int r = transfer(disk, true, &iov, 1, offset);
+                if (r < 0)
+                        return r;
+                offset += iov.iov_len;
+                len -= iov.iov_len;
+        }
+        return 0;
+}
+
+int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t len, bool unmap) {
+        int r = disk->is_block ? block_range(disk, BLKZEROOUT, offset, len)
+                               : punch(disk, unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, offset, len);
+        return is_unsupported(-r) ? write_zeroes_by_hand(disk, offset, len) : r;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The host side of a block device: a raw image file or a block device behind one
+ * descriptor. Offsets and lengths are bytes that the caller has checked against `size`.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct disk {
+        int fd; /* owned from disk_init() on */
+        bool is_block;
+        uint64_t size;         /* bytes, multiple of logical_size */
+        uint32_t logical_size; /* bytes: 512, or a block device's own sector */
+        uint32_t physical_size;
+        uint32_t memory_align; /* what O_DIRECT demands of buffers; 1 without it */
+        uint32_t offset_align; /* and of offsets and lengths */
+        uint8_t *bounce;       /* aligned, for guest buffers that are not; allocated on first use */
+};
+
+#define DISK_INIT { .fd = -EBADF }
+
+/*
+ * Finds out what the descriptor is. -EINVAL: neither a regular file nor a block device, -EBADF:
+ * not open for what is wanted, -ENODATA: not one sector in it. Takes the fd only on success.
+ */
+int disk_init(struct disk *disk, int fd, bool readonly);
+void disk_done(struct disk *disk);
+
+/* Transfers all of the vectors at `offset`; 0 or a negative errno (-ENODATA: the file ended early). */
+int disk_read(struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset);
+int disk_write(struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset);
+int disk_flush(struct disk *disk);
+/* Discarding is a hint: success where the host cannot do it. */
+int disk_discard(struct disk *disk, uint64_t offset, uint64_t len);
+int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t len, bool unmap);
