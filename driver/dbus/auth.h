@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Asks polkit whether the sender of a D-Bus call may do something. The subject is the
+ * sender's bus name, so that there is no process id to race with. The superuser is not
+ * asked about: calls.c lets it pass before.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+/* units/org.virtmicro.policy */
+#define AUTH_MONITOR "org.virtmicro1.monitor"
+#define AUTH_MANAGE "org.virtmicro1.manage"
+
+/*
+ * Asks without blocking; `done` gets the result. `domain` is what polkit rules see as
+ * action.lookup("domain"). The user is prompted only when the caller's message allows it.
+ */
+void auth_check_async(GDBusMethodInvocation *invocation, const char *action, const char *domain,
+                      GCancellable *cancellable, GAsyncReadyCallback done, gpointer data);
+/* FALSE: denied (G_DBUS_ERROR_ACCESS_DENIED), or _AUTH_FAILED when a prompt could have changed that. */
+gboolean auth_check_finish(GAsyncResult *result, GError **err);
