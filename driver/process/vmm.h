@@ -24,9 +24,12 @@ typedef struct VmmCallbacks {
 typedef struct VmmSpawn {
         const char *binary;
         const char *name, *uuid;   /* shown by ps and in the monitor's log lines */
+        const char *machine;       /* MACHINE= of its journal entries; NULL: none */
         guint32 uid;
         const char *socket_path;   /* the listening control socket is made here, mode 0600 */
         int log_fd;                /* standard error: a journal stream, or -1 for the daemon's own */
+        int journal_fd;            /* journal_connect(): where it logs once it is up; 0 or less: standard error */
+        guint64 memlock;           /* bytes that it may lock (RLIMIT_MEMLOCK); 0: the daemon's own limit */
 } VmmSpawn;
 
 /*
@@ -37,6 +40,7 @@ Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **er
 /* Connects to a monitor that another daemon process has spawned; fails when `pid` is not it any more. */
 Vmm *vmm_adopt(const char *socket_path, pid_t pid, guint64 start_time, const VmmCallbacks *callbacks, GError **err);
 
+/* A handle stays alive, and watched, until vmm_disconnect(): the last owner calls that first. */
 Vmm *vmm_ref(Vmm *vmm);
 void vmm_unref(Vmm *vmm); /* does not end the process */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Vmm, vmm_unref)
@@ -47,11 +51,16 @@ pid_t vmm_pid(const Vmm *vmm);
 guint64 vmm_start_time(const Vmm *vmm); /* field 22 of /proc/PID/stat */
 void vmm_kill(Vmm *vmm, int signal);    /* by pidfd: never hits another process */
 gboolean vmm_wait(Vmm *vmm, guint timeout_ms); /* TRUE when it has ended */
+/* How it ended: "exited with status 1", "was killed by signal 9 (Killed)"; NULL while it runs. */
+char *vmm_describe_end(Vmm *vmm);
+/* Host thread ids of threads that the monitor names by their ids in its own PID namespace. */
+gboolean vmm_resolve_threads(const Vmm *vmm, const gint32 *inner, unsigned n, pid_t *ret, GError **err);
 
 /*
  * Sends a request with `n_fds` descriptors (they stay the caller's) and waits for the reply.
  * `message` is filled in but for its header; `size` is its struct's size. A monitor that says no is
- * VIR_ERR_OPERATION_FAILED with its text; one that does not answer is VIR_ERR_OPERATION_TIMEOUT.
+ * VIR_ERR_OPERATION_FAILED with its text; one that does not answer is VIR_ERR_OPERATION_TIMEOUT. Any thread may
+ * call, the main one too, and several at once.
  */
 gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
                   gpointer ret_reply, gsize reply_size, GError **err);

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A monitor for tests of the client: it takes the monitor's arguments and serves the
+ * control socket, and --name says how it misbehaves.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../../../vmm/ctl/message.h"
+
+static const char *mode = "good";
+static int peer = -1;
+
+static bool is(const char *name) {
+        return strcmp(mode, name) == 0;
+}
+
+static const char *option(int argc, char **argv, const char *name) {
+        for (int i = 1; i + 1 < argc; i++)
+                if (strcmp(argv[i], name) == 0)
+                        return argv[i + 1];
+        return NULL;
+}
+
+static void send_event(uint32_t state) {
+        struct ctl_event_state event = { .state = state, .reason = CTL_REASON_GUEST };
+        ctl_header_init(&event.header, CTL_EVENT_STATE, 0, sizeof(event));
+        (void) ctl_send(peer, &event, NULL, 0);
+}
+
+static void send_reply(const struct ctl_message *request, uint32_t serial, int error, const char *text) {
+        union {
+                struct ctl_reply reply;
+                struct ctl_hello_reply hello;
+                struct ctl_query_reply query;
+                struct ctl_stats_reply stats;
+        } u = { .reply = { .error = error } };
+
+        if (request->header.type == CTL_HELLO)
+                u.hello.version = is("future") ? 99 : CTL_VERSION;
+        if (request->header.type == CTL_QUERY) {
+                u.query.vcpus = 1;
+                u.query.vcpu_tid[0] = (int32_t) getpid();
+        }
+        (void) snprintf(u.reply.text, sizeof(u.reply.text), "%s", text);
+        ctl_header_init(&u.reply.header, request->header.type | CTL_REPLY, serial, ctl_reply_size(request->header.type));
+        (void) ctl_send(peer, &u, NULL, 0);
+}
+
+/* What each mode does with a request other than HELLO. */
+static void misbehave(const struct ctl_message *request) {
+        uint32_t serial = request->header.serial;
+        char raw[64] = "no message of the protocol";
+
+        if (is("garbage"))
+                (void) !write(peer, raw, sizeof(raw));
+        else if (is("short"))
+                (void) !write(peer, raw, 1);
+        else if (is("unasked"))
+                send_reply(request, serial + 1000, 0, "");
+        else if (is("twice")) {
+                send_reply(request, serial, 0, "");
+                send_reply(request, serial, 0, "");
+        } else if (is("flood"))
+                for (int i = 0; i < 20000; i++)
+                        send_event(CTL_STATE_RUNNING);
+        else if (is("dies"))
+                _exit(7);
+        else if (is("refuses"))
+                send_reply(request, serial, -EINVAL, "kernel is not one:\033[31m \xff red\n");
+        else if (is("refuses-silently"))
+                send_reply(request, serial, -ENOENT, "");
+        else if (request->header.type == CTL_QUIT) {
+                send_event(CTL_STATE_SHUTDOWN);
+                send_reply(request, serial, 0, "");
+                _exit(0);
+        } else
+                send_reply(request, serial, 0, "");
+}
+
+/* Exit status 0 when exactly the descriptors that a monitor may have are open. */
+static int check_fds(bool journal) {
+        for (int fd = 0; fd < 256; fd++) {
+                bool open = fcntl(fd, F_GETFD) >= 0;
+                if (open != (fd <= (journal ? 4 : 3)))
+                        return 10 + fd;
+        }
+        return getpid() == 1 ? 0 : 9;
+}
+
+int main(int argc, char **argv) {
+        const char *name = option(argc, argv, "--name"), *journal = option(argc, argv, "--journal-fd");
+        struct ctl_message message;
+
+        if (name)
+                mode = name;
+        if (is("mute"))
+                return 3;
+        if (check_fds(journal != NULL) != 0)
+                return check_fds(journal != NULL);
+        if (journal && write(4, "MESSAGE=up\n", 11) != 11)
+                return 8;
+        for (;;) {
+                struct pollfd fds[2] = { { .fd = 3, .events = POLLIN }, { .fd = peer, .events = POLLIN } };
+                (void) poll(fds, 2, -1);
+                if (fds[0].revents) {
+                        close(peer);
+                        peer = accept(3, NULL, NULL);
+                        continue;
+                }
+                int r = ctl_receive(peer, &message);
+                if (r == 0) {
+                        close(peer);
+                        peer = -1;
+                }
+                if (r != 1)
+                        continue;
+                if (message.header.type == CTL_HELLO)
+                        send_reply(&message, message.header.serial, 0, "");
+                else
+                        misbehave(&message);
+                ctl_message_done(&message);
+        }
+}

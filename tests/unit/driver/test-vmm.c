@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The client of the control socket against a monitor that behaves, and ones that do not. */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "process/vmm.h"
+#include "util/error.h"
+
+typedef struct Fixture {
+        char *dir, *path;
+        unsigned events, exits;
+        guint32 last_state;
+        gboolean event_after_exit;
+} Fixture;
+
+static const char *monitor_path(void) {
+        const char *path = g_getenv("FAKE_MONITOR");
+        g_assert_nonnull(path);
+        return path;
+}
+
+static void on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) {
+        Fixture *f = data;
+        f->events++;
+        f->event_after_exit |= f->exits > 0;
+        if (message->type == CTL_EVENT_STATE)
+                f->last_state = ((const struct ctl_event_state *) message)->state;
+}
+
+static void on_exited(Vmm *vmm, gpointer data) {
+        ((Fixture *) data)->exits++;
+}
+
+static void fixture_up(Fixture *f, gconstpointer unused) {
+        f->dir = g_dir_make_tmp("vmm-XXXXXX", NULL);
+        f->path = g_build_filename(f->dir, "sock", NULL);
+}
+
+static void fixture_down(Fixture *f, gconstpointer unused) {
+        (void) g_unlink(f->path);
+        g_assert_cmpint(g_rmdir(f->dir), ==, 0);
+        g_free(f->path);
+        g_free(f->dir);
+}
+
+static Vmm *try_start(Fixture *f, const char *mode, GError **err) {
+        VmmCallbacks callbacks = { on_event, on_exited, f };
+        VmmSpawn spawn = {
+                .binary = monitor_path(), .name = mode, .uuid = "u", .uid = getuid(), .socket_path = f->path, .log_fd = -1,
+        };
+        return vmm_spawn(&spawn, &callbacks, err);
+}
+
+static Vmm *start(Fixture *f, const char *mode) {
+        g_autoptr(GError) err = NULL;
+        Vmm *vmm = try_start(f, mode, &err);
+        g_assert_no_error(err);
+        return vmm;
+}
+
+static void stop(Vmm *vmm) {
+        vmm_kill(vmm, SIGKILL);
+        g_assert_true(vmm_wait(vmm, 5000));
+        vmm_disconnect(vmm);
+        vmm_unref(vmm);
+}
+
+static gboolean call(Vmm *vmm, enum ctl_type type, GError **err) {
+        struct ctl_header header;
+        return vmm_call(vmm, type, &header, sizeof(header), NULL, 0, NULL, 0, err);
+}
+
+static void iterate_until(unsigned *counter, unsigned value) {
+        gint64 deadline = g_get_monotonic_time() + 5 * G_TIME_SPAN_SECOND;
+        while (*counter < value && g_get_monotonic_time() < deadline)
+                if (!g_main_context_iteration(NULL, FALSE))
+                        g_usleep(1000);
+        g_assert_cmpuint(*counter, ==, value);
+}
+
+static void test_call(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "good");
+        struct ctl_header query;
+        struct ctl_query_reply reply;
+        g_autoptr(GError) err = NULL;
+        pid_t tid;
+
+        g_assert_true(call(vmm, CTL_PAUSE, &err));
+        g_assert_true(vmm_call(vmm, CTL_QUERY, &query, sizeof(query), NULL, 0, &reply, sizeof(reply), &err));
+        g_assert_cmpint(reply.vcpu_tid[0], ==, 1);
+        g_assert_true(vmm_resolve_threads(vmm, reply.vcpu_tid, 1, &tid, &err));
+        g_assert_cmpint(tid, ==, vmm_pid(vmm));
+        g_assert_false(vmm_resolve_threads(vmm, (gint32[]) { 4711 }, 1, &tid, &err));
+        g_assert_cmpuint(vmm_start_time(vmm), >, 0);
+        g_assert_null(vmm_describe_end(vmm));
+        g_assert_false(vmm_wait(vmm, 1));
+        stop(vmm);
+}
+
+/* The last event precedes the end, and the end is told once. */
+static void test_quit(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "good");
+        g_autoptr(GError) err = NULL;
+
+        g_assert_true(call(vmm, CTL_QUIT, &err));
+        g_assert_true(vmm_wait(vmm, 5000));
+        g_assert_cmpuint(f->events, ==, 0); /* nothing but on the main context */
+        iterate_until(&f->exits, 1);
+        while (g_main_context_iteration(NULL, FALSE))
+                ;
+        g_assert_cmpuint(f->exits, ==, 1);
+        g_assert_cmpuint(f->events, ==, 1);
+        g_assert_false(f->event_after_exit);
+        g_assert_cmpuint(f->last_state, ==, CTL_STATE_SHUTDOWN);
+        g_autofree char *end = vmm_describe_end(vmm);
+        g_assert_cmpstr(end, ==, "exited with status 0");
+        g_assert_false(call(vmm, CTL_PAUSE, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_FAILED);
+        vmm_kill(vmm, SIGTERM); /* nobody there: harmless */
+        vmm_disconnect(vmm);
+        vmm_unref(vmm);
+}
+
+static void test_disconnect_silences(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "good");
+        g_autoptr(GError) err = NULL;
+
+        g_assert_true(call(vmm, CTL_QUIT, &err));
+        g_assert_true(vmm_wait(vmm, 5000));
+        vmm_disconnect(vmm);
+        vmm_unref(vmm);
+        while (g_main_context_iteration(NULL, FALSE))
+                ;
+        g_assert_cmpuint(f->events + f->exits, ==, 0);
+}
+
+static void expect_failure(Fixture *f, const char *mode, int code, const char *text) {
+        Vmm *vmm = start(f, mode);
+        g_autoptr(GError) err = NULL;
+
+        g_assert_false(call(vmm, CTL_PAUSE, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, code);
+        if (!strstr(err->message, text))
+                g_error("'%s' lacks '%s'", err->message, text);
+        g_assert_true(g_utf8_validate(err->message, -1, NULL));
+        g_assert_null(strchr(err->message, '\033'));
+        stop(vmm);
+}
+
+static void test_refusals(Fixture *f, gconstpointer unused) {
+        expect_failure(f, "refuses", VIR_ERR_OPERATION_FAILED, "kernel is not one: [31m ");
+        expect_failure(f, "refuses-silently", VIR_ERR_OPERATION_FAILED, "the monitor refuses PAUSE: No such file");
+}
+
+static void ignore_warnings(void) {
+        g_log_set_always_fatal(G_LOG_FATAL_MASK);
+}
+
+static void test_hostile(Fixture *f, gconstpointer unused) {
+        ignore_warnings();
+        expect_failure(f, "garbage", VIR_ERR_OPERATION_FAILED, "no message");
+        expect_failure(f, "short", VIR_ERR_OPERATION_FAILED, "no message");
+        expect_failure(f, "unasked", VIR_ERR_OPERATION_FAILED, "not asked");
+        expect_failure(f, "flood", VIR_ERR_OPERATION_FAILED, "faster than they can be handled");
+        expect_failure(f, "dies", VIR_ERR_OPERATION_FAILED, "the monitor has");
+}
+
+/* The second answer may come before or after the next question; both ways the connection ends, no way hangs. */
+static void test_answers_twice(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "twice");
+        for (int i = 0; i < 3; i++) {
+                g_autoptr(GError) err = NULL;
+                (void) call(vmm, CTL_PAUSE, &err);
+        }
+        stop(vmm);
+}
+
+static void test_start_failures(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        VmmSpawn spawn = { .binary = "/nonexistent/monitor", .name = "n", .uuid = "u", .socket_path = f->path, .log_fd = -1 };
+
+        g_assert_null(vmm_spawn(&spawn, NULL, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_SYSTEM_ERROR);
+        g_assert_cmpstr(err->message, ==, "cannot execute '/nonexistent/monitor': No such file or directory");
+        g_clear_error(&err);
+
+        g_assert_null(try_start(f, "mute", &err));
+        g_assert_nonnull(strstr(err->message, "(it exited with status 3)"));
+        g_clear_error(&err);
+
+        g_assert_null(try_start(f, "future", &err));
+        g_assert_nonnull(strstr(err->message, "speaks version 99"));
+        g_assert_false(g_file_test(f->path, G_FILE_TEST_EXISTS));
+        g_assert_cmpint(waitpid(-1, NULL, WNOHANG), ==, -1); /* no child is left */
+        g_assert_cmpint(errno, ==, ECHILD);
+}
+
+static void test_long_path(Fixture *f, gconstpointer unused) {
+        g_autofree char *path = g_strdup_printf("%s/%0200d", f->dir, 0);
+        VmmSpawn spawn = { .binary = monitor_path(), .name = "n", .uuid = "u", .socket_path = path, .log_fd = -1 };
+        g_autoptr(GError) err = NULL;
+
+        g_assert_null(vmm_spawn(&spawn, NULL, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+}
+
+static void test_journal_fd(Fixture *f, gconstpointer unused) {
+        int pair[2];
+        char line[64] = "";
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+        VmmSpawn spawn = {
+                .binary = monitor_path(), .name = "good", .uuid = "u", .machine = "micro-1-good", .socket_path = f->path,
+                .log_fd = -1, .journal_fd = pair[1], .memlock = 1 << 20,
+        };
+        g_autoptr(GError) err = NULL;
+        Vmm *vmm = vmm_spawn(&spawn, NULL, &err);
+
+        g_assert_no_error(err);
+        g_assert_cmpint(read(pair[0], line, sizeof(line) - 1), ==, 11);
+        g_assert_cmpstr(line, ==, "MESSAGE=up\n");
+        close(pair[0]);
+        close(pair[1]);
+        stop(vmm);
+}
+
+static void test_adopt(Fixture *f, gconstpointer unused) {
+        Vmm *first = start(f, "good"), *second;
+        VmmCallbacks callbacks = { on_event, on_exited, f };
+        pid_t pid = vmm_pid(first);
+        guint64 start_time = vmm_start_time(first);
+        g_autoptr(GError) err = NULL;
+
+        g_assert_null(vmm_adopt(f->path, pid, start_time + 1, &callbacks, &err));
+        g_assert_nonnull(strstr(err->message, "is not the monitor any more"));
+        g_clear_error(&err);
+
+        second = vmm_adopt(f->path, pid, start_time, &callbacks, &err);
+        g_assert_no_error(err);
+        g_assert_true(call(second, CTL_PAUSE, &err));
+        vmm_disconnect(first);
+        vmm_unref(first);
+        g_assert_true(call(second, CTL_QUIT, &err));
+        iterate_until(&f->exits, 1);
+        g_assert_null(vmm_adopt(f->path, pid, start_time, &callbacks, &err));
+        vmm_disconnect(second);
+        vmm_unref(second);
+}
+
+static gpointer caller(gpointer data) {
+        for (int i = 0; i < 200; i++) {
+                g_autoptr(GError) err = NULL;
+                g_assert_true(call(data, i % 2 ? CTL_QUERY : CTL_STATS, &err));
+        }
+        return NULL;
+}
+
+static void test_many_callers(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "good");
+        GThread *threads[8];
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++)
+                threads[i] = g_thread_new("caller", caller, vmm);
+        for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++)
+                g_thread_join(threads[i]);
+        stop(vmm);
+}
+
+static gboolean may_make_namespaces(void) {
+        pid_t pid = fork();
+        int status = 0;
+        if (pid == 0)
+                _exit(unshare(CLONE_NEWPID) == 0 ? 0 : 1);
+        return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        if (!may_make_namespaces())
+                return 77;
+#define ADD(name, func) g_test_add("/vmm/" name, Fixture, NULL, fixture_up, func, fixture_down)
+        ADD("call", test_call);
+        ADD("quit", test_quit);
+        ADD("disconnect-silences", test_disconnect_silences);
+        ADD("refusals", test_refusals);
+        ADD("hostile", test_hostile);
+        ADD("answers-twice", test_answers_twice);
+        ADD("start-failures", test_start_failures);
+        ADD("long-path", test_long_path);
+        ADD("journal-fd", test_journal_fd);
+        ADD("adopt", test_adopt);
+        ADD("many-callers", test_many_callers);
+        return g_test_run();
+}
