@@ -14,24 +14,21 @@ typedef struct Check {
         const char *action;
 } Check;
 
-static void check_free(gpointer data)
-{
+static void check_free(gpointer data) {
         Check *check = data;
 
         g_object_unref(check->invocation);
         g_free(check);
 }
 
-static gboolean may_prompt(GDBusMethodInvocation *invocation)
-{
+static gboolean may_prompt(GDBusMethodInvocation *invocation) {
         GDBusMessage *message = g_dbus_method_invocation_get_message(invocation);
 
         return (g_dbus_message_get_flags(message) & G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION) != 0;
 }
 
 /* CheckAuthorization's ((sa{sv})sa{ss}us): subject, action, details, flags, no cancellation id. */
-static GVariant *polkit_question(const Check *check, const char *domain)
-{
+static GVariant *polkit_question(const Check *check, const char *domain) {
         GVariantBuilder subject, details;
 
         g_variant_builder_init(&subject, G_VARIANT_TYPE("a{sv}"));
@@ -43,8 +40,7 @@ static GVariant *polkit_question(const Check *check, const char *domain)
                              may_prompt(check->invocation) ? POLKIT_ALLOW_INTERACTION : 0u, "");
 }
 
-static void answer(GTask *task, gboolean authorized, gboolean challenge)
-{
+static void answer(GTask *task, gboolean authorized, gboolean challenge) {
         const Check *check = g_task_get_task_data(task);
 
         if (authorized)
@@ -57,8 +53,7 @@ static void answer(GTask *task, gboolean authorized, gboolean challenge)
                                         check->action);
 }
 
-static void polkit_answered(GObject *source, GAsyncResult *result, gpointer data)
-{
+static void polkit_answered(GObject *source, GAsyncResult *result, gpointer data) {
         g_autoptr(GTask) task = data;
         g_autoptr(GError) err = NULL;
         g_autoptr(GVariant) reply = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &err);
@@ -74,8 +69,7 @@ static void polkit_answered(GObject *source, GAsyncResult *result, gpointer data
 }
 
 void auth_check_async(GDBusMethodInvocation *invocation, const char *action, const char *domain,
-                      GCancellable *cancellable, GAsyncReadyCallback done, gpointer data)
-{
+                      GCancellable *cancellable, GAsyncReadyCallback done, gpointer data) {
         GTask *task = g_task_new(NULL, cancellable, done, data);
         Check *check = g_new0(Check, 1);
 
@@ -89,7 +83,6 @@ void auth_check_async(GDBusMethodInvocation *invocation, const char *action, con
                                polkit_answered, task);
 }
 
-gboolean auth_check_finish(GAsyncResult *result, GError **err)
-{
+gboolean auth_check_finish(GAsyncResult *result, GError **err) {
         return g_task_propagate_boolean(G_TASK(result), err);
 }

@@ -39,8 +39,7 @@ typedef struct Call {
         gboolean counted;
 } Call;
 
-static void calls_unref(Calls *calls)
-{
+static void calls_unref(Calls *calls) {
         if (!g_ref_count_dec(&calls->refs))
                 return;
         g_object_unref(calls->cancellable);
@@ -48,8 +47,7 @@ static void calls_unref(Calls *calls)
         g_free(calls);
 }
 
-Calls *calls_new(void (*finished)(Domain *domain, gpointer data), gpointer data)
-{
+Calls *calls_new(void (*finished)(Domain *domain, gpointer data), gpointer data) {
         Calls *calls = g_new0(Calls, 1);
 
         g_ref_count_init(&calls->refs);
@@ -60,8 +58,7 @@ Calls *calls_new(void (*finished)(Domain *domain, gpointer data), gpointer data)
         return calls;
 }
 
-void calls_free(Calls *calls)
-{
+void calls_free(Calls *calls) {
         if (!calls)
                 return;
         calls->finished = NULL;
@@ -69,8 +66,7 @@ void calls_free(Calls *calls)
         calls_unref(calls);
 }
 
-static gboolean call_count(Call *call)
-{
+static gboolean call_count(Call *call) {
         gpointer key = GUINT_TO_POINTER(call->uid);
         guint n = GPOINTER_TO_UINT(g_hash_table_lookup(call->calls->pending, key));
 
@@ -81,8 +77,7 @@ static gboolean call_count(Call *call)
         return TRUE;
 }
 
-static void call_uncount(Call *call)
-{
+static void call_uncount(Call *call) {
         gpointer key = GUINT_TO_POINTER(call->uid);
         guint n = GPOINTER_TO_UINT(g_hash_table_lookup(call->calls->pending, key));
 
@@ -92,8 +87,7 @@ static void call_uncount(Call *call)
                 g_hash_table_remove(call->calls->pending, key);
 }
 
-static void call_free(gpointer data)
-{
+static void call_free(gpointer data) {
         Call *call = data;
 
         if (call->counted)
@@ -105,27 +99,23 @@ static void call_free(gpointer data)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Call, call_free)
 
-static void call_fail(Call *call, const GError *err)
-{
+static void call_fail(Call *call, const GError *err) {
         g_dbus_method_invocation_return_dbus_error(g_steal_pointer(&call->invocation), bus_error_name(err),
                                                    err->message);
 }
 
-static void call_fail_remote(Call *call, GError *err)
-{
+static void call_fail_remote(Call *call, GError *err) {
         g_dbus_error_strip_remote_error(err);
         g_dbus_method_invocation_return_dbus_error(g_steal_pointer(&call->invocation),
                                                    "org.freedesktop.DBus.Error.AccessDenied", err->message);
 }
 
-static void call_succeed(Call *call, const char *text)
-{
+static void call_succeed(Call *call, const char *text) {
         g_dbus_method_invocation_return_value(g_steal_pointer(&call->invocation),
                                               text ? g_variant_new("(s)", text) : NULL);
 }
 
-static void call_done(GObject *source, GAsyncResult *result, gpointer data)
-{
+static void call_done(GObject *source, GAsyncResult *result, gpointer data) {
         g_autoptr(Call) call = data;
         g_autoptr(GError) err = NULL;
         g_autofree char *text = NULL;
@@ -139,8 +129,7 @@ static void call_done(GObject *source, GAsyncResult *result, gpointer data)
                 call_succeed(call, text);
 }
 
-static void call_work(GTask *task, gpointer source, gpointer task_data, GCancellable *cancellable)
-{
+static void call_work(GTask *task, gpointer source, gpointer task_data, GCancellable *cancellable) {
         const Call *call = task_data;
         GError *err = NULL;
         char *text = NULL;
@@ -151,16 +140,14 @@ static void call_work(GTask *task, gpointer source, gpointer task_data, GCancell
                 g_task_return_error(task, err);
 }
 
-static void call_run(Call *call)
-{
+static void call_run(Call *call) {
         g_autoptr(GTask) task = g_task_new(NULL, NULL, call_done, call);
 
         g_task_set_task_data(task, call, NULL);
         g_task_run_in_thread(task, call_work);
 }
 
-static void call_authorized(GObject *source, GAsyncResult *result, gpointer data)
-{
+static void call_authorized(GObject *source, GAsyncResult *result, gpointer data) {
         g_autoptr(Call) call = data;
         g_autoptr(GError) err = NULL;
 
@@ -170,8 +157,7 @@ static void call_authorized(GObject *source, GAsyncResult *result, gpointer data
                 call_fail(call, err);
 }
 
-static void call_authorize(Call *data)
-{
+static void call_authorize(Call *data) {
         g_autoptr(Call) call = data;
         g_auto(DomainHandle) handle = { 0 };
 
@@ -187,8 +173,7 @@ static void call_authorize(Call *data)
         g_steal_pointer(&call);
 }
 
-static void call_sender_known(GObject *source, GAsyncResult *result, gpointer data)
-{
+static void call_sender_known(GObject *source, GAsyncResult *result, gpointer data) {
         g_autoptr(Call) call = data;
         g_autoptr(GError) err = NULL;
         g_autoptr(GVariant) reply = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &err);
@@ -205,8 +190,7 @@ static void call_sender_known(GObject *source, GAsyncResult *result, gpointer da
 }
 
 void calls_begin(Calls *calls, GDBusMethodInvocation *invocation, const char *action, CallFunc func, Domain *domain,
-                 guint flags)
-{
+                 guint flags) {
         Call *call = g_new0(Call, 1);
 
         g_ref_count_inc(&calls->refs);

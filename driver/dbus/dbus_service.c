@@ -5,7 +5,8 @@
  * Domains come and go on any thread; the driver tells of it by events on the main thread,
  * in order. An event names a domain by UUID. Whatever has that UUID when the event
  * arrives is what the bus shows: an object is made or refreshed when there is one, and
- * removed when there is none. So an event that is already out of date does no harm.
+ * removed when there is none. So an event that is already out of date does no harm. A
+ * transient domain that does not run, because it is only now starting or just ended, is none.
  *
  * For one event the bus sees, in this order: InterfacesAdded and DomainAdded of a new
  * object; PropertiesChanged; Lifecycle and DomainEvent; DomainRemoved and InterfacesRemoved.
@@ -27,8 +28,7 @@ struct DbusService {
         guint name_id;
 };
 
-static void refresh_counts(DbusService *service)
-{
+static void refresh_counts(DbusService *service) {
         GHashTableIter iter;
         gpointer object;
         guint active = 0;
@@ -40,20 +40,18 @@ static void refresh_counts(DbusService *service)
         bus_manager_set_active_domain_count(service->manager, active);
 }
 
-static DomainObject *object_add(DbusService *service, Domain *domain)
-{
+static DomainObject *object_add(DbusService *service, Domain *domain) {
         DomainObject *object = domain_object_new(domain, service->calls);
         const char *path = domain_object_path(object);
 
-        g_hash_table_insert(service->domains, (gpointer)path, object);
+        g_hash_table_insert(service->domains, (gpointer) path, object);
         g_dbus_object_manager_server_export(service->objects, domain_object_skeleton(object));
         bus_manager_emit_domain_added(service->manager, path, domain_object_name(object));
         refresh_counts(service);
         return object;
 }
 
-static void object_remove(DbusService *service, DomainObject *object)
-{
+static void object_remove(DbusService *service, DomainObject *object) {
         const char *path = domain_object_path(object);
 
         bus_manager_emit_domain_removed(service->manager, path, domain_object_name(object));
@@ -62,9 +60,18 @@ static void object_remove(DbusService *service, DomainObject *object)
         refresh_counts(service);
 }
 
-/* The object of a domain that exists, made when an event for it is still on its way. */
-static DomainObject *object_of(DbusService *service, Domain *domain)
-{
+static gboolean domain_shows(Domain *domain) {
+        return domain_is_persistent(domain) || domain_is_active(domain);
+}
+
+static Domain *lookup_shown(DbusService *service, const guint8 uuid[16]) {
+        g_autoptr(Domain) domain = driver_lookup_by_uuid(service->driver, uuid, NULL);
+
+        return domain && domain_shows(domain) ? g_steal_pointer(&domain) : NULL;
+}
+
+/* The object of a domain that shows, made when the event for it is still on its way. */
+static DomainObject *object_of(DbusService *service, Domain *domain) {
         g_auto(DomainHandle) handle = { 0 };
         g_autofree char *path = NULL;
         DomainObject *object;
@@ -81,8 +88,7 @@ static DomainObject *object_of(DbusService *service, Domain *domain)
 
 /* --- Events ------------------------------------------------------------------ */
 
-static void emit_lifecycle(DbusService *service, DomainObject *object, const DomainEvent *event)
-{
+static void emit_lifecycle(DbusService *service, DomainObject *object, const DomainEvent *event) {
         const char *what = lifecycle_event_name(event->lifecycle.event);
         const char *detail = lifecycle_detail_name(event->lifecycle.event, event->lifecycle.detail);
 
@@ -90,10 +96,9 @@ static void emit_lifecycle(DbusService *service, DomainObject *object, const Dom
         bus_manager_emit_domain_event(service->manager, domain_object_path(object), event->domain.name, what, detail);
 }
 
-static void on_event(const DomainEvent *event, gpointer data)
-{
+static void on_event(const DomainEvent *event, gpointer data) {
         DbusService *service = data;
-        g_autoptr(Domain) domain = driver_lookup_by_uuid(service->driver, event->domain.uuid, NULL);
+        g_autoptr(Domain) domain = lookup_shown(service, event->domain.uuid);
         g_autofree char *path = bus_domain_path(event->domain.uuid);
         DomainObject *object = domain ? object_of(service, domain) : g_hash_table_lookup(service->domains, path);
 
@@ -106,28 +111,25 @@ static void on_event(const DomainEvent *event, gpointer data)
 }
 
 /* An operation has run: what it changed without an event shows before its answer arrives. */
-static void on_call_finished(Domain *domain, gpointer data)
-{
+static void on_call_finished(Domain *domain, gpointer data) {
         DbusService *service = data;
         g_auto(DomainHandle) handle = { 0 };
         g_autoptr(Domain) current = NULL;
 
         domain_get_handle(domain, &handle);
-        current = driver_lookup_by_uuid(service->driver, handle.uuid, NULL);
+        current = lookup_shown(service, handle.uuid);
         if (current)
                 object_of(service, current);
 }
 
 /* --- The manager's methods ------------------------------------------------------ */
 
-static void return_error(GDBusMethodInvocation *invocation, const GError *err)
-{
+static void return_error(GDBusMethodInvocation *invocation, const GError *err) {
         g_dbus_method_invocation_return_dbus_error(invocation, bus_error_name(err), err->message);
 }
 
 static gboolean handle_list_domains(BusManager *manager, GDBusMethodInvocation *invocation, guint flags,
-                                    DbusService *service)
-{
+                                    DbusService *service) {
         g_autoptr(GError) err = NULL;
         g_autoptr(GPtrArray) domains = driver_list(service->driver, flags, &err);
         g_autoptr(GPtrArray) paths = g_ptr_array_new();
@@ -137,26 +139,28 @@ static gboolean handle_list_domains(BusManager *manager, GDBusMethodInvocation *
                 return TRUE;
         }
         for (guint i = 0; i < domains->len; i++)
-                g_ptr_array_add(paths, (gpointer)domain_object_path(object_of(service, domains->pdata[i])));
+                if (domain_shows(domains->pdata[i]))
+                        g_ptr_array_add(paths, (gpointer) domain_object_path(object_of(service, domains->pdata[i])));
         g_ptr_array_add(paths, NULL);
         bus_manager_complete_list_domains(manager, invocation, (const char *const *)paths->pdata);
         return TRUE;
 }
 
 /* All three lookups answer with one object path. */
-static gboolean return_domain(DbusService *service, GDBusMethodInvocation *invocation, Domain *domain, GError *err)
-{
-        if (domain)
+static gboolean return_domain(DbusService *service, GDBusMethodInvocation *invocation, Domain *domain, GError *err) {
+        if (domain && domain_shows(domain))
                 g_dbus_method_invocation_return_value(
                         invocation, g_variant_new("(o)", domain_object_path(object_of(service, domain))));
+        else if (domain)
+                g_dbus_method_invocation_return_dbus_error(invocation, BUS_ERROR("NoDomain"),
+                                                           "the domain is only being created");
         else
                 return_error(invocation, err);
         return TRUE;
 }
 
 static gboolean handle_get_domain_by_name(BusManager *manager, GDBusMethodInvocation *invocation, const char *name,
-                                          DbusService *service)
-{
+                                          DbusService *service) {
         g_autoptr(GError) err = NULL;
         g_autoptr(Domain) domain = driver_lookup_by_name(service->driver, name, &err);
 
@@ -164,8 +168,7 @@ static gboolean handle_get_domain_by_name(BusManager *manager, GDBusMethodInvoca
 }
 
 static gboolean handle_get_domain_by_uuid(BusManager *manager, GDBusMethodInvocation *invocation, const char *text,
-                                          DbusService *service)
-{
+                                          DbusService *service) {
         g_autoptr(GError) err = NULL;
         g_autoptr(Domain) domain = NULL;
         guint8 uuid[16];
@@ -178,16 +181,14 @@ static gboolean handle_get_domain_by_uuid(BusManager *manager, GDBusMethodInvoca
 }
 
 static gboolean handle_get_domain_by_id(BusManager *manager, GDBusMethodInvocation *invocation, int id,
-                                        DbusService *service)
-{
+                                        DbusService *service) {
         g_autoptr(GError) err = NULL;
         g_autoptr(Domain) domain = driver_lookup_by_id(service->driver, id, &err);
 
         return return_domain(service, invocation, domain, err);
 }
 
-static void connect_manager(DbusService *service)
-{
+static void connect_manager(DbusService *service) {
         g_signal_connect(service->manager, "handle-list-domains", G_CALLBACK(handle_list_domains), service);
         g_signal_connect(service->manager, "handle-get-domain-by-name", G_CALLBACK(handle_get_domain_by_name), service);
         g_signal_connect(service->manager, "handle-get-domain-by-uuid", G_CALLBACK(handle_get_domain_by_uuid), service);
@@ -196,18 +197,15 @@ static void connect_manager(DbusService *service)
 
 /* --- Life ----------------------------------------------------------------------- */
 
-static void on_closed(GDBusConnection *bus, gboolean remote_vanished, GError *err, gpointer data)
-{
+static void on_closed(GDBusConnection *bus, gboolean remote_vanished, GError *err, gpointer data) {
         g_warning("the system bus is gone: %s is not served until the daemon restarts", BUS_NAME);
 }
 
-static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data)
-{
+static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) {
         g_warning("cannot own %s on the system bus: is its policy installed, and no other daemon running?", name);
 }
 
-static void set_version(BusManager *manager)
-{
+static void set_version(BusManager *manager) {
         gulong version = driver_get_version();
         g_autofree char *text =
                 g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
@@ -215,8 +213,7 @@ static void set_version(BusManager *manager)
         bus_manager_set_version(manager, text);
 }
 
-DbusService *dbus_service_new(Driver *driver, GError **err)
-{
+DbusService *dbus_service_new(Driver *driver, GError **err) {
         g_autoptr(GDBusConnection) bus = g_bus_get_sync(G_BUS_TYPE_SYSTEM, NULL, err);
         DbusService *service;
 
@@ -225,7 +222,7 @@ DbusService *dbus_service_new(Driver *driver, GError **err)
         service = g_new0(DbusService, 1);
         service->driver = driver;
         service->bus = g_steal_pointer(&bus);
-        service->domains = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)domain_object_free);
+        service->domains = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) domain_object_free);
         service->objects = g_dbus_object_manager_server_new(BUS_ROOT);
         service->manager = bus_manager_skeleton_new();
         service->calls = calls_new(on_call_finished, service);
@@ -237,8 +234,7 @@ DbusService *dbus_service_new(Driver *driver, GError **err)
         return service;
 }
 
-static void add_all(DbusService *service)
-{
+static void add_all(DbusService *service) {
         g_autoptr(GError) err = NULL;
         g_autoptr(GPtrArray) domains = driver_list(service->driver, 0, &err);
 
@@ -247,11 +243,11 @@ static void add_all(DbusService *service)
                 return;
         }
         for (guint i = 0; i < domains->len; i++)
-                object_of(service, domains->pdata[i]);
+                if (domain_shows(domains->pdata[i]))
+                        object_of(service, domains->pdata[i]);
 }
 
-gboolean dbus_service_start(DbusService *service, GError **err)
-{
+gboolean dbus_service_start(DbusService *service, GError **err) {
         if (!g_dbus_interface_skeleton_export(G_DBUS_INTERFACE_SKELETON(service->manager), service->bus, BUS_ROOT, err))
                 return FALSE;
         service->listener = driver_add_listener(service->driver, on_event, service);
@@ -262,8 +258,7 @@ gboolean dbus_service_start(DbusService *service, GError **err)
         return TRUE;
 }
 
-void dbus_service_free(DbusService *service)
-{
+void dbus_service_free(DbusService *service) {
         if (!service)
                 return;
         if (service->name_id)

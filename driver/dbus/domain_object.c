@@ -20,38 +20,31 @@ struct DomainObject {
         BusDomain *bus;
 };
 
-static gboolean run_start(Domain *domain, guint flags, char **ret_text, GError **err)
-{
+static gboolean run_start(Domain *domain, guint flags, char **ret_text, GError **err) {
         return domain_create(domain, flags, err);
 }
 
-static gboolean run_shutdown(Domain *domain, guint flags, char **ret_text, GError **err)
-{
+static gboolean run_shutdown(Domain *domain, guint flags, char **ret_text, GError **err) {
         return domain_shutdown(domain, flags, err);
 }
 
-static gboolean run_reboot(Domain *domain, guint flags, char **ret_text, GError **err)
-{
+static gboolean run_reboot(Domain *domain, guint flags, char **ret_text, GError **err) {
         return domain_reboot(domain, flags, err);
 }
 
-static gboolean run_destroy(Domain *domain, guint flags, char **ret_text, GError **err)
-{
+static gboolean run_destroy(Domain *domain, guint flags, char **ret_text, GError **err) {
         return domain_destroy(domain, flags, err);
 }
 
-static gboolean run_suspend(Domain *domain, guint flags, char **ret_text, GError **err)
-{
+static gboolean run_suspend(Domain *domain, guint flags, char **ret_text, GError **err) {
         return domain_suspend(domain, err);
 }
 
-static gboolean run_resume(Domain *domain, guint flags, char **ret_text, GError **err)
-{
+static gboolean run_resume(Domain *domain, guint flags, char **ret_text, GError **err) {
         return domain_resume(domain, err);
 }
 
-static gboolean run_get_xml(Domain *domain, guint flags, char **ret_text, GError **err)
-{
+static gboolean run_get_xml(Domain *domain, guint flags, char **ret_text, GError **err) {
         return (*ret_text = domain_get_xml(domain, flags, err)) != NULL;
 }
 
@@ -78,16 +71,14 @@ HANDLER_WITH_FLAGS(destroy)
 HANDLER(suspend)
 HANDLER(resume)
 
-static gboolean handle_get_xml(BusDomain *bus, GDBusMethodInvocation *invocation, guint flags, DomainObject *object)
-{
+static gboolean handle_get_xml(BusDomain *bus, GDBusMethodInvocation *invocation, guint flags, DomainObject *object) {
         const char *action = flags & VIR_DOMAIN_XML_SECURE ? AUTH_MANAGE : AUTH_MONITOR;
 
         calls_begin(object->calls, invocation, action, run_get_xml, object->domain, flags);
         return TRUE;
 }
 
-static void connect_handlers(DomainObject *object)
-{
+static void connect_handlers(DomainObject *object) {
         static const struct {
                 const char *signal;
                 GCallback handler;
@@ -102,8 +93,7 @@ static void connect_handlers(DomainObject *object)
                 g_signal_connect(object->bus, handlers[i].signal, handlers[i].handler, object);
 }
 
-static void refresh_identity(BusDomain *bus, Domain *domain)
-{
+static void refresh_identity(BusDomain *bus, Domain *domain) {
         g_auto(DomainHandle) handle = { 0 };
         char uuid[37];
 
@@ -114,8 +104,7 @@ static void refresh_identity(BusDomain *bus, Domain *domain)
         bus_domain_set_id(bus, handle.id);
 }
 
-static void refresh_state(BusDomain *bus, Domain *domain)
-{
+static void refresh_state(BusDomain *bus, Domain *domain) {
         g_autofree char *scope = domain_get_scope_unit(domain);
         int state, reason;
 
@@ -125,22 +114,20 @@ static void refresh_state(BusDomain *bus, Domain *domain)
         bus_domain_set_scope(bus, scope ? scope : "");
 }
 
-static void refresh_definition(BusDomain *bus, Domain *domain)
-{
+static void refresh_definition(BusDomain *bus, Domain *domain) {
         g_autofree char *title = domain_get_metadata(domain, VIR_DOMAIN_METADATA_TITLE, NULL, 0, NULL);
         virDomainInfo info = { 0 };
 
         domain_get_info(domain, &info);
         bus_domain_set_vcpus(bus, info.nrVirtCpu);
-        bus_domain_set_memory(bus, (guint64)info.memory * 1024);
-        bus_domain_set_max_memory(bus, (guint64)info.maxMem * 1024);
+        bus_domain_set_memory(bus, (guint64) info.memory * 1024);
+        bus_domain_set_max_memory(bus, (guint64) info.maxMem * 1024);
         bus_domain_set_persistent(bus, domain_is_persistent(domain));
         bus_domain_set_autostart(bus, domain_get_autostart(domain));
         bus_domain_set_title(bus, title ? title : "");
 }
 
-void domain_object_refresh(DomainObject *object, Domain *domain)
-{
+void domain_object_refresh(DomainObject *object, Domain *domain) {
         if (domain != object->domain) {
                 domain_unref(object->domain);
                 object->domain = domain_ref(domain);
@@ -151,8 +138,7 @@ void domain_object_refresh(DomainObject *object, Domain *domain)
         g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(object->bus));
 }
 
-DomainObject *domain_object_new(Domain *domain, Calls *calls)
-{
+DomainObject *domain_object_new(Domain *domain, Calls *calls) {
         DomainObject *object = g_new0(DomainObject, 1);
         g_auto(DomainHandle) handle = { 0 };
         g_autofree char *path = NULL;
@@ -169,8 +155,7 @@ DomainObject *domain_object_new(Domain *domain, Calls *calls)
         return object;
 }
 
-void domain_object_free(DomainObject *object)
-{
+void domain_object_free(DomainObject *object) {
         if (!object)
                 return;
         g_signal_handlers_disconnect_by_data(object->bus, object);
@@ -180,27 +165,22 @@ void domain_object_free(DomainObject *object)
         g_free(object);
 }
 
-GDBusObjectSkeleton *domain_object_skeleton(DomainObject *object)
-{
+GDBusObjectSkeleton *domain_object_skeleton(DomainObject *object) {
         return object->skeleton;
 }
 
-const char *domain_object_path(DomainObject *object)
-{
+const char *domain_object_path(DomainObject *object) {
         return g_dbus_object_get_object_path(G_DBUS_OBJECT(object->skeleton));
 }
 
-const char *domain_object_name(DomainObject *object)
-{
+const char *domain_object_name(DomainObject *object) {
         return bus_domain_get_name(object->bus);
 }
 
-gboolean domain_object_is_active(DomainObject *object)
-{
+gboolean domain_object_is_active(DomainObject *object) {
         return bus_domain_get_id(object->bus) >= 0;
 }
 
-void domain_object_emit_lifecycle(DomainObject *object, const char *event, const char *detail)
-{
+void domain_object_emit_lifecycle(DomainObject *object, const char *event, const char *detail) {
         bus_domain_emit_lifecycle(object->bus, event, detail);
 }

@@ -17,16 +17,14 @@ typedef struct Words {
 
 #define WORDS(array) { array, G_N_ELEMENTS(array) }
 
-static const char *word(const char *const *words, guint n, int i)
-{
-        if (i < 0 || (guint)i >= n || !words[i])
+static const char *word(const char *const *words, guint n, int i) {
+        if (i < 0 || (guint) i >= n || !words[i])
                 return "unknown";
         return words[i];
 }
 
-static const char *word_in(const Words *tables, guint n, int i, int j)
-{
-        if (i < 0 || (guint)i >= n)
+static const char *word_in(const Words *tables, guint n, int i, int j) {
+        if (i < 0 || (guint) i >= n)
                 return "unknown";
         return word(tables[i].words, tables[i].n, j);
 }
@@ -173,8 +171,7 @@ static const Words details[] = {
         [VIR_DOMAIN_EVENT_CRASHED] = WORDS(crashed_details),
 };
 
-char *bus_domain_path(const guint8 uuid[16])
-{
+char *bus_domain_path(const guint8 uuid[16]) {
         g_autoptr(GString) path = g_string_new(BUS_ROOT "/domain/");
 
         for (guint i = 0; i < 16; i++) {
@@ -185,28 +182,23 @@ char *bus_domain_path(const guint8 uuid[16])
         return g_string_free(g_steal_pointer(&path), FALSE);
 }
 
-const char *state_name(int state)
-{
+const char *state_name(int state) {
         return word(states, G_N_ELEMENTS(states), state);
 }
 
-const char *reason_name(int state, int reason)
-{
+const char *reason_name(int state, int reason) {
         return word_in(reasons, G_N_ELEMENTS(reasons), state, reason);
 }
 
-const char *lifecycle_event_name(int event)
-{
+const char *lifecycle_event_name(int event) {
         return word(events, G_N_ELEMENTS(events), event);
 }
 
-const char *lifecycle_detail_name(int event, int detail)
-{
+const char *lifecycle_detail_name(int event, int detail) {
         return word_in(details, G_N_ELEMENTS(details), event, detail);
 }
 
-static const char *virtmicro_error_name(int code)
-{
+static const char *virtmicro_error_name(int code) {
         switch (code) {
         case VIR_ERR_NO_DOMAIN: return BUS_ERROR("NoDomain");
         case VIR_ERR_OPERATION_INVALID: return BUS_ERROR("OperationInvalid");
@@ -219,8 +211,7 @@ static const char *virtmicro_error_name(int code)
         }
 }
 
-static const char *gdbus_error_name(int code)
-{
+static const char *gdbus_error_name(int code) {
         switch (code) {
         case G_DBUS_ERROR_ACCESS_DENIED: return "org.freedesktop.DBus.Error.AccessDenied";
         case G_DBUS_ERROR_AUTH_FAILED: return "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
@@ -230,8 +221,7 @@ static const char *gdbus_error_name(int code)
         }
 }
 
-const char *bus_error_name(const GError *err)
-{
+const char *bus_error_name(const GError *err) {
         if (err->domain == VIRTMICRO_ERROR)
                 return virtmicro_error_name(err->code);
         if (err->domain == G_DBUS_ERROR)
