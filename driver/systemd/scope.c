@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A VM's scope. It is made with the monitor's process inside and with every limit in
+ * the same call, so the monitor never runs unlimited once it is in its scope; it is
+ * moved there before it maps guest memory, so the accounting is right from the first
+ * page.
+ *
+ * Stopping the scope, whoever asks for it (systemctl stop, the shutdown of the host),
+ * sends the monitor SIGTERM, which presses the guest's power button, and SIGKILL after
+ * `stop_timeout`. Order at shutdown is libvirt's: libvirt-guests acts before
+ * virt-guest-shutdown.target, scopes end after it and before the daemon.
+ *
+ * The device ACL is empty: a monitor opens nothing, it holds descriptors, and opening
+ * is what the ACL governs.
+ */
+#include "systemd/scope_internal.h"
+#include "util/error.h"
+
+#include <signal.h>
+
+#define JOB_TIMEOUT_S 60
+
+static void add_string(GVariantBuilder *properties, const char *name, const char *value) {
+        g_variant_builder_add(properties, "(sv)", name, g_variant_new_string(value));
+}
+
+static void add_strings(GVariantBuilder *properties, const char *name, const char *const *values) {
+        g_variant_builder_add(properties, "(sv)", name, g_variant_new_strv(values, -1));
+}
+
+static void add_identity(GVariantBuilder *properties, const DomainDef *def, const char *slice, pid_t pid) {
+        static const char *const after[] = { "virtmicrod.service", NULL };
+        static const char *const before[] = { "virt-guest-shutdown.target", NULL };
+        char uuid[37];
+        guint32 pids[1] = { (guint32) pid };
+
+        domain_uuid_format(def->uuid, uuid);
+        g_autofree char *description = g_strdup_printf("virtmicro VM %s (%s)", def->name, uuid);
+        g_autofree char *valid = g_utf8_make_valid(description, -1);
+        add_string(properties, "Description", valid);
+        add_string(properties, "Slice", slice);
+        add_strings(properties, "After", after);
+        add_strings(properties, "Before", before);
+        g_variant_builder_add(properties, "(sv)", "PIDs",
+                              g_variant_new_fixed_array(G_VARIANT_TYPE_UINT32, pids, 1, sizeof(pids[0])));
+}
+
+static void add_lifecycle(GVariantBuilder *properties, const DomainDef *def, guint stop_timeout) {
+        g_variant_builder_add(properties, "(sv)", "TimeoutStopUSec",
+                              g_variant_new_uint64((guint64) stop_timeout * G_USEC_PER_SEC));
+        g_variant_builder_add(properties, "(sv)", "KillSignal", g_variant_new_int32(SIGTERM));
+        g_variant_builder_add(properties, "(sv)", "SendSIGKILL", g_variant_new_boolean(TRUE));
+        add_string(properties, "KillMode", "control-group");
+        add_string(properties, "CollectMode", "inactive-or-failed");
+        add_string(properties, "DevicePolicy", "strict");
+        g_variant_builder_add(properties, "(sv)", "DeviceAllow", g_variant_new_array(G_VARIANT_TYPE("(ss)"), NULL, 0));
+        g_variant_builder_add(properties, "(sv)", "TasksMax", g_variant_new_uint64(limits_tasks_max(def)));
+}
+
+gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *unit, const char *slice, pid_t pid,
+                     guint stop_timeout, GError **err) {
+        GVariantBuilder properties;
+        GVariant *parameters;
+
+        g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
+        add_identity(&properties, def, slice, pid);
+        add_lifecycle(&properties, def, stop_timeout);
+        limits_add_cputune(&properties, def, FALSE);
+        limits_add_memtune(&properties, def, FALSE);
+        limits_add_blkiotune(&properties, def, FALSE);
+        parameters = g_variant_new("(ss@a(sv)@a(sa(sv)))", unit, "fail", g_variant_builder_end(&properties),
+                                   g_variant_new_array(G_VARIANT_TYPE("(sa(sv))"), NULL, 0));
+        if (job_run(bus, unit, "StartTransientUnit", parameters, JOB_TIMEOUT_S, NULL, err))
+                return TRUE;
+        /* A job that timed out may still finish; a unit of that name that was there before has refused ours. */
+        if (err && *err && (*err)->code == VIR_ERR_OPERATION_TIMEOUT)
+                (void) scope_stop(bus, unit, NULL);
+        return FALSE;
+}
+
+gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err) {
+        g_autoptr(GError) error = NULL;
+        gboolean missing = FALSE;
+        g_autoptr(GVariant) killed =
+                bus_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "KillUnit",
+                         g_variant_new("(ssi)", unit, "all", SIGKILL), &missing, NULL);
+
+        if (missing)
+                return TRUE;
+        /* Killing fails when there is nobody left, which is what is wanted. */
+        if (job_run(bus, unit, "StopUnit", g_variant_new("(ss)", unit, "replace"), JOB_TIMEOUT_S, &missing, &error) ||
+            missing)
+                return TRUE;
+        g_propagate_error(err, g_steal_pointer(&error));
+        return FALSE;
+}
+
+gboolean scope_exists(GDBusConnection *bus, const char *unit) {
+        g_autoptr(GVariant) state = unit_get_property(bus, unit, SYSTEMD_NAME ".Unit", "ActiveState", NULL, NULL);
+        const char *text = state && g_variant_is_of_type(state, G_VARIANT_TYPE_STRING) ? g_variant_get_string(state, NULL) : "";
+
+        return !g_str_equal(text, "") && !g_str_equal(text, "inactive") && !g_str_equal(text, "failed");
+}
+
+char *scope_of_pid(GDBusConnection *bus, pid_t pid, GError **err) {
+        g_autoptr(GVariant) object = bus_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "GetUnitByPID",
+                                              g_variant_new("(u)", (guint32) pid), NULL, err);
+        g_autoptr(GVariant) reply = NULL;
+        g_autoptr(GVariant) id = NULL;
+        const char *path;
+
+        if (!object)
+                return NULL;
+        g_variant_get(object, "(&o)", &path);
+        reply = bus_call(bus, SYSTEMD_NAME, path, "org.freedesktop.DBus.Properties", "Get",
+                         g_variant_new("(ss)", SYSTEMD_NAME ".Unit", "Id"), NULL, err);
+        if (!reply)
+                return NULL;
+        g_variant_get(reply, "(v)", &id);
+        return g_variant_dup_string(id, NULL);
+}
+
+static gboolean set_properties(GDBusConnection *bus, const char *unit, GVariantBuilder *properties, GError **err) {
+        g_autoptr(GVariant) reply =
+                bus_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "SetUnitProperties",
+                         g_variant_new("(sb@a(sv))", unit, TRUE, g_variant_builder_end(properties)), NULL, err);
+        return reply != NULL;
+}
+
+gboolean scope_apply_cputune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err) {
+        GVariantBuilder properties;
+        g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
+        limits_add_cputune(&properties, def, TRUE);
+        return set_properties(bus, unit, &properties, err);
+}
+
+gboolean scope_apply_memtune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err) {
+        GVariantBuilder properties;
+        g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
+        limits_add_memtune(&properties, def, TRUE);
+        return set_properties(bus, unit, &properties, err);
+}
+
+gboolean scope_apply_blkiotune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err) {
+        GVariantBuilder properties;
+        g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
+        limits_add_blkiotune(&properties, def, TRUE);
+        return set_properties(bus, unit, &properties, err);
+}

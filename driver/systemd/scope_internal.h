@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of this folder share. */
+#pragma once
+
+#include "systemd/scope.h"
+
+#define SYSTEMD_NAME "org.freedesktop.systemd1"
+#define SYSTEMD_PATH "/org/freedesktop/systemd1"
+#define SYSTEMD_MANAGER SYSTEMD_NAME ".Manager"
+
+#define BUS_TIMEOUT_MS 25000 /* one method call; D-Bus's own default */
+
+/*
+ * A method call with libvirt's error for what the service answers: VIR_ERR_DBUS_SERVICE and its text. NULL on
+ * error; when `missing` is not NULL, *missing says whether the error was that there is no such unit, machine or service.
+ */
+GVariant *bus_call(GDBusConnection *bus, const char *name, const char *path, const char *interface, const char *method,
+                   GVariant *parameters, gboolean *missing, GError **err);
+
+/*
+ * Calls a method of systemd's manager that returns a job and waits for the job to be removed.
+ * FALSE when it did not end in "done"; *missing as above.
+ */
+gboolean job_run(GDBusConnection *bus, const char *unit, const char *method, GVariant *parameters, guint timeout_s,
+                 gboolean *missing, GError **err);
+
+/* One property of a unit as a variant of its own type; NULL with *err, *missing as above. */
+GVariant *unit_get_property(GDBusConnection *bus, const char *unit, const char *interface, const char *property,
+                            gboolean *missing, GError **err);
+
+/*
+ * Adds a group's properties to an a(sv) builder. With `reset`, what the definition does not limit is sent
+ * too, as unlimited; without, it is left out.
+ */
+void limits_add_cputune(GVariantBuilder *properties, const DomainDef *def, gboolean reset);
+void limits_add_memtune(GVariantBuilder *properties, const DomainDef *def, gboolean reset);
+void limits_add_blkiotune(GVariantBuilder *properties, const DomainDef *def, gboolean reset);
+/* The bound on tasks follows from the definition and is not to be changed. */
+guint64 limits_tasks_max(const DomainDef *def);

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names of machines, scopes and slices; limits as systemd gets them; what a control group's files say. */
+#include <glib/gstdio.h>
+
+#include "systemd/scope_internal.h"
+#include "util/error.h"
+
+static void test_machine_name(void) {
+        static const struct { int id; const char *domain, *machine; } rows[] = {
+                { 1, "web1", "micro-1-web1" },
+                { 12, "a.b-c", "micro-12-a.b-c" },
+                { 1, "-x", "micro-1-x" },
+                { 1, "..x--y.-z", "micro-1-x-y.z" }, /* of neighbouring separators the first stays */
+                { 1, "web 1_2/3", "micro-1-web123" },
+                { 1, "x-.", "micro-1-x" },
+                { 1, "\xe6\x97\xa5", "micro-1" },
+                { 3, "0123456789012345678901234567890123456789012345678901234567890123456789",
+                  "micro-3-01234567890123456789012345678901234567890123456789012345" },
+                { 3, "01234567890123456789012345678901234567890123456789012.a-b",
+                  "micro-3-01234567890123456789012345678901234567890123456789012.a" },
+        };
+        for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autofree char *machine = scope_machine_name(rows[i].id, rows[i].domain);
+                g_assert_cmpstr(machine, ==, rows[i].machine);
+                g_assert_cmpuint(strlen(machine), <=, 64);
+        }
+}
+
+static void test_unit_name(void) {
+        g_autofree char *plain = scope_unit_name("micro-1-web1");
+        g_autofree char *odd = scope_unit_name("micro-1-a.b");
+        g_assert_cmpstr(plain, ==, "machine-micro\\x2d1\\x2dweb1.scope");
+        g_assert_cmpstr(odd, ==, "machine-micro\\x2d1\\x2da.b.scope");
+}
+
+static void test_slice_name(void) {
+        static const struct { const char *partition, *slice; } rows[] = {
+                { NULL, "machine.slice" },
+                { "/machine", "machine.slice" },
+                { "/machine/a/b", "machine-a-b.slice" },
+                { "/machine/web-tier", "machine-web\\x2dtier.slice" },
+                { "/.hidden", "\\x2ehidden.slice" },
+                { "/a b", "a\\x20b.slice" },
+                { "machine", NULL }, { "", NULL }, { "/", NULL }, { "/a//b", NULL }, { "/a/", NULL },
+        };
+        for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autoptr(GError) err = NULL;
+                g_autofree char *slice = scope_slice_name(rows[i].partition, &err);
+                g_assert_cmpstr(slice, ==, rows[i].slice);
+                if (!slice)
+                        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        }
+}
+
+typedef void (*AddLimits)(GVariantBuilder *properties, const DomainDef *def, gboolean reset);
+
+static void assert_limits(AddLimits add, const DomainDef *def, gboolean reset, const char *expected) {
+        GVariantBuilder builder;
+        g_variant_builder_init(&builder, G_VARIANT_TYPE("a(sv)"));
+        add(&builder, def, reset);
+        g_autoptr(GVariant) list = g_variant_ref_sink(g_variant_builder_end(&builder));
+        GString *text = g_variant_print_string(list, NULL, FALSE);
+        (void) g_string_replace(text, "uint64 ", "", 0);
+        g_assert_cmpstr(text->str, ==, expected);
+        g_string_free(text, TRUE);
+}
+
+static void pin(DomainDef *def, unsigned vcpu, const char *cpus) {
+        DomainVcpuPin p = { .vcpu = vcpu };
+        g_assert_true(cpumap_parse(cpus, &p.cpus, NULL));
+        g_array_append_val(def->cputune.vcpupin, p);
+}
+
+static void test_quota(void) {
+        static const struct {
+                DomainCpuTune tune;
+                unsigned vcpus;
+                const char *expected;
+        } rows[] = {
+                { {}, 2, "[]" },
+                { { .shares = 2048 }, 2, "[('CPUWeight', <2048>)]" },
+                { { .shares = 262144 }, 2, "[('CPUWeight', <10000>)]" },
+                { { .quota_us = -1, .period_us = 1000 }, 2, "[]" },
+                { { .global_quota_us = 50000, .quota_us = 1 }, 2, "[('CPUQuotaPerSecUSec', <500000>)]" },
+                { { .global_quota_us = 50000, .global_period_us = 25000 }, 1,
+                  "[('CPUQuotaPeriodUSec', <25000>), ('CPUQuotaPerSecUSec', <2000000>)]" },
+                { { .quota_us = 50000 }, 4, "[('CPUQuotaPerSecUSec', <2000000>)]" },
+                { { .quota_us = 50000, .emulator_quota_us = 10000 }, 4, "[('CPUQuotaPerSecUSec', <2100000>)]" },
+                { { .emulator_quota_us = 10000 }, 4, "[]" },
+        };
+        for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+                DomainDef def = { .cputune = rows[i].tune, .vcpus = rows[i].vcpus };
+                assert_limits(limits_add_cputune, &def, FALSE, rows[i].expected);
+        }
+}
+
+static void test_pins(void) {
+        DomainDef def = { .vcpus = 2 };
+        def.cputune.vcpupin = g_array_new(FALSE, TRUE, sizeof(DomainVcpuPin));
+
+        pin(&def, 0, "1");
+        pin(&def, 1, "9");
+        assert_limits(limits_add_cputune, &def, FALSE, "[]"); /* the emulator's threads may run anywhere */
+        def.cputune.has_emulatorpin = TRUE;
+        g_assert_true(cpumap_parse("0", &def.cputune.emulatorpin, NULL));
+        assert_limits(limits_add_cputune, &def, FALSE, "[('AllowedCPUs', <[byte 0x03, 0x02]>)]");
+        def.vcpus = 3;
+        assert_limits(limits_add_cputune, &def, FALSE, "[]"); /* so may vCPU 2 */
+        def.has_cpuset = TRUE;
+        g_assert_true(cpumap_parse("2-3", &def.cpuset, NULL));
+        assert_limits(limits_add_cputune, &def, FALSE, "[('AllowedCPUs', <[byte 0x0f, 0x02]>)]");
+        g_array_unref(def.cputune.vcpupin);
+}
+
+static void test_numa(void) {
+        DomainDef def = { .vcpus = 1, .numatune = { .present = TRUE, .mode = DOMAIN_NUMA_STRICT } };
+        g_assert_true(cpumap_parse("0-1", &def.numatune.nodeset, NULL));
+        assert_limits(limits_add_cputune, &def, FALSE, "[('AllowedMemoryNodes', <[byte 0x03]>)]");
+        def.numatune.mode = DOMAIN_NUMA_PREFERRED;
+        assert_limits(limits_add_cputune, &def, FALSE, "[]");
+}
+
+static void test_memory(void) {
+        DomainDef def = { .memtune = { .hard_limit_kib = 1024, .soft_limit_kib = DOMAIN_MEMORY_UNLIMITED } };
+        assert_limits(limits_add_memtune, &def, FALSE, "[('MemoryMax', <1048576>)]");
+        assert_limits(limits_add_memtune, &def, TRUE,
+                      "[('MemoryMax', <1048576>), ('MemoryHigh', <18446744073709551615>), "
+                      "('MemorySwapMax', <18446744073709551615>), ('MemoryMin', <0>)]");
+}
+
+static void test_blkio(void) {
+        DomainBlkioDevice disk = { .path = (char *) "/dev/vda", .weight = 200, .read_bytes_sec = 1000, .write_iops_sec = 5 };
+        DomainDef def = { .blkiotune = { .weight = 500, .devices = g_ptr_array_new() } };
+
+        g_ptr_array_add(def.blkiotune.devices, &disk);
+        assert_limits(limits_add_blkiotune, &def, FALSE,
+                      "[('IOWeight', <500>), ('IODeviceWeight', <[('/dev/vda', 200)]>), "
+                      "('IOReadBandwidthMax', <[('/dev/vda', 1000)]>), ('IOWriteIOPSMax', <[('/dev/vda', 5)]>)]");
+        g_ptr_array_set_size(def.blkiotune.devices, 0);
+        def.blkiotune.weight = 0;
+        assert_limits(limits_add_blkiotune, &def, TRUE,
+                      "[('IOWeight', <18446744073709551615>), ('IODeviceWeight', <@a(st) []>), "
+                      "('IOReadBandwidthMax', <@a(st) []>), ('IOWriteBandwidthMax', <@a(st) []>), "
+                      "('IOReadIOPSMax', <@a(st) []>), ('IOWriteIOPSMax', <@a(st) []>)]");
+        g_ptr_array_unref(def.blkiotune.devices);
+}
+
+/* What systemd is sent has to have the types that it demands. */
+static void test_types(void) {
+        DomainDef def = { .vcpus = 1, .cputune = { .shares = 1 } };
+        GVariantBuilder builder;
+        g_variant_builder_init(&builder, G_VARIANT_TYPE("a(sv)"));
+        limits_add_cputune(&builder, &def, TRUE);
+        g_autoptr(GVariant) list = g_variant_ref_sink(g_variant_builder_end(&builder));
+        static const char *const types[] = { "t", "t", "t", "ay", "ay" };
+
+        g_assert_cmpuint(g_variant_n_children(list), ==, G_N_ELEMENTS(types));
+        for (gsize i = 0; i < G_N_ELEMENTS(types); i++) {
+                g_autoptr(GVariant) value = NULL;
+                g_variant_get_child(list, i, "(sv)", NULL, &value);
+                g_assert_cmpstr(g_variant_get_type_string(value), ==, types[i]);
+        }
+        g_assert_cmpuint(limits_tasks_max(&def), ==, 17);
+}
+
+static void write_file(const char *dir, const char *name, const char *text) {
+        g_autofree char *path = g_build_filename(dir, name, NULL);
+        g_assert_true(g_file_set_contents(path, text, -1, NULL));
+}
+
+static void test_stats(void) {
+        g_autofree char *dir = g_dir_make_tmp("cgroup-XXXXXX", NULL);
+        CgroupStats stats;
+        g_autoptr(GError) err = NULL;
+
+        g_assert_false(cgroup_read_stats(dir, &stats, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_INVALID);
+        write_file(dir, "cpu.stat", "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 0\n");
+        g_assert_true(cgroup_read_stats(dir, &stats, NULL));
+        g_assert_cmpuint(stats.memory_max, ==, SCOPE_UNLIMITED);
+        write_file(dir, "memory.current", "4096\n");
+        write_file(dir, "memory.max", "max\n");
+        g_assert_true(cgroup_read_stats(dir, &stats, NULL));
+        g_assert_cmpuint(stats.cpu_usage_ns, ==, 30000);
+        g_assert_cmpuint(stats.cpu_user_ns, ==, 20000);
+        g_assert_cmpuint(stats.cpu_system_ns, ==, 10000);
+        g_assert_cmpuint(stats.memory_current, ==, 4096);
+        g_assert_cmpuint(stats.memory_max, ==, SCOPE_UNLIMITED);
+
+        static const char *const names[] = { "cpu.stat", "memory.current", "memory.max" };
+        for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+                g_autofree char *path = g_build_filename(dir, names[i], NULL);
+                (void) g_unlink(path);
+        }
+        (void) g_rmdir(dir);
+}
+
+static void test_no_bus(void) {
+        DomainDef def = { .name = (char *) "n", .vcpus = 1 };
+        gboolean registered = TRUE;
+        guint8 uuid[16] = {};
+        g_autoptr(GError) err = NULL;
+
+        g_assert_false(scope_start(NULL, &def, "x.scope", "machine.slice", 1, 10, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_NO_CONNECT);
+        g_assert_false(scope_exists(NULL, "x.scope"));
+        g_assert_false(machined_register(NULL, "m", uuid, 1, NULL, 0, &registered, NULL));
+        g_assert_false(registered);
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/scope/machine-name", test_machine_name);
+        g_test_add_func("/scope/unit-name", test_unit_name);
+        g_test_add_func("/scope/slice-name", test_slice_name);
+        g_test_add_func("/scope/quota", test_quota);
+        g_test_add_func("/scope/pins", test_pins);
+        g_test_add_func("/scope/numa", test_numa);
+        g_test_add_func("/scope/memory", test_memory);
+        g_test_add_func("/scope/blkio", test_blkio);
+        g_test_add_func("/scope/types", test_types);
+        g_test_add_func("/scope/stats", test_stats);
+        g_test_add_func("/scope/no-bus", test_no_bus);
+        return g_test_run();
+}
