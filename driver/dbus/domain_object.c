@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The properties live in the generated skeleton, which answers Get and GetAll itself and
- * sends one PropertiesChanged for all that a refresh has changed, before the signal or
+ * The properties live in the generated skeleton, which answers Get and GetAll itself,
+ * after a look at what may change without an event (live_domain.c), and sends one PropertiesChanged for all that a refresh has changed, before the signal or
  * the answer that made it necessary. Values that libvirt
  * counts in KiB are bytes here, as everywhere on systemd's bus.
  *
@@ -11,6 +11,7 @@
 #include "domain_object.h"
 
 #include "auth.h"
+#include "live_domain.h"
 #include "names.h"
 
 struct DomainObject {
@@ -116,15 +117,26 @@ static void refresh_state(BusDomain *bus, Domain *domain) {
 
 static void refresh_definition(BusDomain *bus, Domain *domain) {
         g_autofree char *title = domain_get_metadata(domain, VIR_DOMAIN_METADATA_TITLE, NULL, 0, NULL);
+
+        bus_domain_set_persistent(bus, domain_is_persistent(domain));
+        bus_domain_set_title(bus, title ? title : "");
+}
+
+/* What changes without an event. */
+static void refresh_numbers(BusDomain *bus, Domain *domain) {
         virDomainInfo info = { 0 };
 
         domain_get_info(domain, &info);
         bus_domain_set_vcpus(bus, info.nrVirtCpu);
         bus_domain_set_memory(bus, (guint64) info.memory * 1024);
         bus_domain_set_max_memory(bus, (guint64) info.maxMem * 1024);
-        bus_domain_set_persistent(bus, domain_is_persistent(domain));
         bus_domain_set_autostart(bus, domain_get_autostart(domain));
-        bus_domain_set_title(bus, title ? title : "");
+}
+
+static void refresh_live(BusDomain *bus, gpointer data) {
+        const DomainObject *object = data;
+
+        refresh_numbers(bus, object->domain);
 }
 
 void domain_object_refresh(DomainObject *object, Domain *domain) {
@@ -135,6 +147,7 @@ void domain_object_refresh(DomainObject *object, Domain *domain) {
         refresh_identity(object->bus, domain);
         refresh_state(object->bus, domain);
         refresh_definition(object->bus, domain);
+        refresh_numbers(object->bus, domain);
         g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(object->bus));
 }
 
@@ -147,7 +160,7 @@ DomainObject *domain_object_new(Domain *domain, Calls *calls) {
         path = bus_domain_path(handle.uuid);
         object->domain = domain_ref(domain);
         object->calls = calls;
-        object->bus = bus_domain_skeleton_new();
+        object->bus = BUS_DOMAIN(live_domain_new(refresh_live, object));
         object->skeleton = g_dbus_object_skeleton_new(path);
         g_dbus_object_skeleton_add_interface(object->skeleton, G_DBUS_INTERFACE_SKELETON(object->bus));
         connect_handlers(object);
@@ -158,6 +171,7 @@ DomainObject *domain_object_new(Domain *domain, Calls *calls) {
 void domain_object_free(DomainObject *object) {
         if (!object)
                 return;
+        live_domain_disconnect(LIVE_DOMAIN(object->bus));
         g_signal_handlers_disconnect_by_data(object->bus, object);
         g_object_unref(object->skeleton);
         g_object_unref(object->bus);

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Holds the manual to the code: check_docs.py dbus|config SOURCE.
+
+dbus    every interface, method, signal, property and argument of the introspection XML is in org.virtmicro1.5,
+        and no others are
+config  every key of virtmicrod.conf that the daemon knows is in virtmicrod.conf.5 and in the installed file
+"""
+import pathlib
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+
+
+def members(source):
+    for interface in ElementTree.parse(source / "units/org.virtmicro1.xml").iter("interface"):
+        for member in interface:
+            if member.tag != "annotation":
+                yield interface.get("name"), member
+
+
+def signature(member):
+    """As the page writes it: *Name*(u _flags_, s _xml_)."""
+    if member.tag == "property":
+        return f"*{member.get('name')}* {member.get('type')}"
+    arguments = {"in": [], "out": []}
+    for arg in member.iter("arg"):
+        arguments[arg.get("direction", "in")].append(f"{arg.get('type')} _{arg.get('name')}_")
+    text = f"*{member.get('name')}*({', '.join(arguments['in'])})"
+    return text + (f" -> {', '.join(arguments['out'])}" if arguments["out"] else "")
+
+
+def dbus(source):
+    page = (source / "docs/org.virtmicro1.5.scd").read_text()
+    wanted = {signature(member) for _, member in members(source)}
+    there = set(re.findall(r"^(\*\w+\*(?:\([^)]*\)(?: -> .*)?| [a-z]+))$", page, re.M))
+    assert wanted == there, f"missing: {sorted(wanted - there)}; too many: {sorted(there - wanted)}"
+    for name in {interface for interface, _ in members(source)}:
+        assert name in page, name
+
+
+def config(source):
+    page = (source / "docs/virtmicrod.conf.5.scd").read_text()
+    shipped = (source / "driver/conf/virtmicrod.conf").read_text()
+    documented = set(re.findall(r"^\*(\w+)\* = ", page, re.M))
+    commented = set(re.findall(r"^#?\s*(\w+) = ", shipped, re.M))
+    known = set(re.findall(r'^\s*\{ "(\w+)"', (source / "driver/conf/driver_config.c").read_text(), re.M))
+    assert documented == commented, f"page: {documented - commented}, file: {commented - documented}"
+    assert not known or documented == known, f"page: {documented - known}, code: {known - documented}"
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](pathlib.Path(sys.argv[2]))
