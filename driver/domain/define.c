@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Making, changing and dropping definitions. The rules for names and UUIDs are
+ * libvirt's: a definition may replace the one with the same name and UUID, and nothing
+ * else may share either. Files are written before memory changes, so that an error
+ * leaves both as they were.
+ */
+#include <string.h>
+
+#include "domain/internal.h"
+#include "util/error.h"
+#include "util/file.h"
+
+#define UNDEFINE_FLAGS                                                                                                 \
+        (VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | VIR_DOMAIN_UNDEFINE_NVRAM |       \
+         VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | 32 | 64)
+
+static DomainDef *parse(Driver *driver, const char *xml, gboolean validate, GError **err) {
+        guint flags = (validate ? DOMAIN_PARSE_VALIDATE : 0) |
+                      (driver->config->reject_legacy_devices ? DOMAIN_PARSE_REJECT_LEGACY : 0);
+        return domain_def_parse(xml, flags, driver->config->schema_dir, err);
+}
+
+static void log_notes(const DomainDef *def) {
+        for (guint i = 0; i < def->notes->len; i++)
+                g_message("domain '%s': %s", def->name, (const char *) def->notes->pdata[i]);
+}
+
+/* Fails unless `d`, which shares name or UUID with `def`, shares both. */
+static gboolean check_same(Domain *d, const DomainDef *def, GError **err) {
+        char uuid[37];
+        g_auto(DomainHandle) handle = { 0 };
+        domain_get_handle(d, &handle);
+        domain_uuid_format(handle.uuid, uuid);
+        if (memcmp(handle.uuid, def->uuid, 16) != 0) {
+                error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' already exists with uuid %s", def->name, uuid);
+                return FALSE;
+        }
+        if (strcmp(handle.name, def->name) != 0) {
+                error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' is already defined with uuid %s", handle.name, uuid);
+                return FALSE;
+        }
+        return TRUE;
+}
+
+/*
+ * Finds the domain that `def` redefines, or adds a new one made of *def (taken). The result has its job held.
+ * *ret_new tells which. The loop only repeats when another thread wins a race for the name.
+ */
+static Domain *claim(Driver *driver, DomainDef **def, gboolean *ret_new, GError **err) {
+        for (;;) {
+                Domain *d = driver_lookup_by_uuid(driver, (*def)->uuid, NULL);
+                if (!d)
+                        d = driver_lookup_by_name(driver, (*def)->name, NULL);
+                if (d) {
+                        g_autoptr(GError) gone = NULL;
+                        *ret_new = FALSE;
+                        if (check_same(d, *def, err) && domain_job_begin(d, &gone))
+                                return d;
+                        domain_unref(d);
+                        if (gone && error_code(gone) == VIR_ERR_NO_DOMAIN)
+                                continue;
+                        if (gone)
+                                g_propagate_error(err, g_steal_pointer(&gone));
+                        return NULL;
+                }
+                d = domain_new(driver, *def);
+                (void) domain_job_begin(d, NULL);
+                if (driver_insert(driver, d)) {
+                        *def = NULL;
+                        *ret_new = TRUE;
+                        return d;
+                }
+                d->def = NULL;
+                domain_job_end(d);
+                domain_unref(d);
+        }
+}
+
+/* Makes `def` (taken) the persistent definition. Lock and job held. */
+static void set_persistent_def(Domain *d, DomainDef *def) {
+        DomainDef **slot = domain_active(d) ? &d->newdef : &d->def;
+        if (*slot != def)
+                domain_def_free(*slot);
+        *slot = def;
+        d->persistent = TRUE;
+}
+
+Domain *driver_define_xml(Driver *driver, const char *xml, guint flags, GError **err) {
+        if (!error_check_flags(flags, VIR_DOMAIN_DEFINE_VALIDATE, "virDomainDefineXMLFlags", err))
+                return NULL;
+        g_autoptr(DomainDef) def = parse(driver, xml, flags & VIR_DOMAIN_DEFINE_VALIDATE, err);
+        gboolean is_new = FALSE;
+        if (!def)
+                return NULL;
+        Domain *d = claim(driver, &def, &is_new, err);
+        if (!d)
+                return NULL;
+        const DomainDef *wanted = is_new ? d->def : def;
+        if (!config_save(d, wanted, err)) {
+                if (is_new)
+                        driver_remove(d);
+                domain_job_end(d);
+                domain_unref(d);
+                return NULL;
+        }
+        gboolean existed = d->persistent;
+        log_notes(wanted);
+        set_persistent_def(d, is_new ? d->def : g_steal_pointer(&def));
+        event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED,
+                        existed ? VIR_DOMAIN_EVENT_DEFINED_UPDATED : VIR_DOMAIN_EVENT_DEFINED_ADDED);
+        domain_job_end(d);
+        return d;
+}
+
+Domain *driver_create_xml(Driver *driver, const char *xml, guint flags, GError **err) {
+        const guint known = VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_VALIDATE | VIR_DOMAIN_START_BYPASS_CACHE |
+                            VIR_DOMAIN_START_RESET_NVRAM;
+        if (!error_check_flags(flags, known, "virDomainCreateXML", err))
+                return NULL;
+        g_autoptr(DomainDef) def = parse(driver, xml, flags & VIR_DOMAIN_START_VALIDATE, err);
+        gboolean is_new = FALSE;
+        if (!def)
+                return NULL;
+        Domain *d = claim(driver, &def, &is_new, err);
+        if (!d)
+                return NULL;
+        if (domain_active(d)) {
+                error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is already active", d->name);
+                domain_job_end(d);
+                domain_unref(d);
+                return NULL;
+        }
+        log_notes(is_new ? d->def : def);
+        DomainDef *previous = NULL;
+        if (!is_new) {
+                previous = d->def;
+                d->def = g_steal_pointer(&def);
+        }
+        gboolean started = domain_start(d, flags & VIR_DOMAIN_START_PAUSED, err);
+        if (previous && started) {
+                domain_def_free(d->newdef);
+                d->newdef = previous;
+        } else if (previous) {
+                domain_def_free(d->def);
+                d->def = previous;
+        } else if (!started) {
+                driver_remove(d);
+        }
+        domain_job_end(d);
+        if (!started)
+                g_clear_pointer(&d, domain_unref);
+        return d;
+}
+
+gboolean domain_undefine(Domain *d, guint flags, GError **err) {
+        if (!error_check_flags(flags, UNDEFINE_FLAGS, "virDomainUndefineFlags", err) || !domain_job_begin(d, err))
+                return FALSE;
+        gboolean ok = FALSE;
+        if (!d->persistent)
+                error_set(err, VIR_ERR_OPERATION_INVALID, "cannot undefine transient domain");
+        else
+                ok = config_delete(d, err);
+        if (ok) {
+                event_lifecycle(d, VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
+                d->persistent = d->autostart = FALSE;
+                g_clear_pointer(&d->newdef, domain_def_free);
+                if (!domain_active(d))
+                        driver_remove(d);
+        }
+        domain_job_end(d);
+        return ok;
+}
+
+char *domain_get_xml(Domain *d, guint flags, GError **err) {
+        const guint known = VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_UPDATE_CPU |
+                            VIR_DOMAIN_XML_MIGRATABLE;
+        if (!error_check_flags(flags, known, "virDomainGetXMLDesc", err))
+                return NULL;
+        domain_lock(d);
+        gboolean inactive = (flags & VIR_DOMAIN_XML_INACTIVE) || !domain_active(d);
+        const DomainDef *def = inactive && d->newdef ? d->newdef : d->def;
+        char *xml = domain_def_format(def, (inactive ? DOMAIN_FORMAT_INACTIVE : 0) |
+                                                   (flags & VIR_DOMAIN_XML_SECURE ? DOMAIN_FORMAT_SECURE : 0));
+        domain_unlock(d);
+        return xml;
+}
+
+/* The tables are keyed by name: both keys and the object change under the driver's lock. */
+static gboolean driver_rekey(Domain *d, const char *name) {
+        Driver *driver = d->driver;
+        g_mutex_lock(&driver->lock);
+        gboolean ok = !g_hash_table_contains(driver->by_name, name);
+        if (ok) {
+                g_hash_table_insert(driver->by_name, g_strdup(name), domain_ref(d));
+                g_hash_table_remove(driver->by_name, d->name);
+                g_free(d->name);
+                d->name = g_strdup(name);
+        }
+        g_mutex_unlock(&driver->lock);
+        return ok;
+}
+
+static gboolean check_renamable(const Domain *d, const char *name, GError **err) {
+        if (domain_active(d))
+                error_set(err, VIR_ERR_OPERATION_INVALID, "cannot rename active domain");
+        else if (!d->persistent)
+                error_set(err, VIR_ERR_OPERATION_INVALID, "cannot rename a transient domain");
+        else if (strchr(name, '/'))
+                error_set(err, VIR_ERR_XML_ERROR, "name %s cannot contain '/'", name);
+        else if (*name == '\0' || strlen(name) > DOMAIN_NAME_MAX || g_str_equal(name, ".") || g_str_equal(name, ".."))
+                error_set(err, VIR_ERR_INVALID_ARG, "'%s' cannot be the name of a domain", name);
+        else if (g_str_equal(name, d->name))
+                error_set(err, VIR_ERR_OPERATION_INVALID, "Can't rename domain to itself");
+        else
+                return TRUE;
+        return FALSE;
+}
+
+gboolean domain_rename(Domain *d, const char *name, GError **err) {
+        if (!domain_job_begin(d, err))
+                return FALSE;
+        g_autofree char *old_path = config_path(d->driver, d->name);
+        g_autofree char *old_name = g_strdup(d->name);
+        gboolean ok = check_renamable(d, name, err);
+        if (ok && !driver_rekey(d, name)) {
+                error_set(err, VIR_ERR_OPERATION_INVALID, "domain with name '%s' already exists", name);
+                ok = FALSE;
+        }
+        if (!ok) {
+                domain_job_end(d);
+                return FALSE;
+        }
+        event_lifecycle(d, VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_RENAMED);
+        g_free(d->def->name);
+        d->def->name = g_strdup(name);
+        ok = config_save(d, d->def, err);
+        if (ok && d->autostart)
+                ok = autostart_link(d, TRUE, err);
+        if (ok) {
+                (void) file_remove(old_path, NULL);
+                g_autofree char *old_link = g_strdup_printf("%s/autostart/%s.xml", d->driver->config->config_dir, old_name);
+                (void) file_remove(old_link, NULL);
+        } else {
+                (void) driver_rekey(d, old_name);
+                g_free(d->def->name);
+                d->def->name = g_strdup(old_name);
+        }
+        event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
+        domain_job_end(d);
+        return ok;
+}
+
+gboolean domain_set_autostart(Domain *d, gboolean autostart, GError **err) {
+        if (!domain_job_begin(d, err))
+                return FALSE;
+        gboolean ok = d->persistent;
+        if (!ok)
+                error_set(err, VIR_ERR_OPERATION_INVALID, "cannot set autostart for transient domain");
+        else if ((ok = autostart_link(d, autostart, err)))
+                d->autostart = autostart;
+        domain_job_end(d);
+        return ok;
+}
+
+gboolean domain_set_metadata(Domain *d, int type, const char *metadata, const char *key, const char *uri, guint flags,
+                             GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        if (!error_check_flags(flags, VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG, "virDomainSetMetadata", err) ||
+            !domain_job_begin(d, err))
+                return FALSE;
+        gboolean ok = domain_affect(d, flags, &live, &config, err);
+        if (ok && live)
+                ok = domain_def_set_metadata(live, type, metadata, key, uri, err) && status_save(d, err);
+        if (ok && config)
+                ok = domain_def_set_metadata(config, type, metadata, key, uri, err) && config_save(d, config, err);
+        if (ok)
+                event_metadata(d, type, uri);
+        domain_job_end(d);
+        return ok;
+}
+
+char *domain_get_metadata(Domain *d, int type, const char *uri, guint flags, GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        char *text = NULL;
+        if (!error_check_flags(flags, VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG, "virDomainGetMetadata", err))
+                return NULL;
+        domain_lock(d);
+        if ((flags & 3) == 3)
+                error_set(err, VIR_ERR_INVALID_ARG, "metadata is read from the live or the persistent definition, not both");
+        else if (domain_affect(d, flags, &live, &config, err))
+                text = domain_def_get_metadata(live ? live : config, type, uri, err);
+        domain_unlock(d);
+        return text;
+}
+
+char **domain_get_messages(Domain *d, guint flags, GError **err) {
+        const guint known = VIR_DOMAIN_MESSAGE_DEPRECATION | VIR_DOMAIN_MESSAGE_TAINTING;
+        if (!error_check_flags(flags, known, "virDomainGetMessages", err))
+                return NULL;
+        GPtrArray *texts = g_ptr_array_new();
+        domain_lock(d);
+        for (guint i = 0; i < d->def->notes->len && (flags == 0 || (flags & VIR_DOMAIN_MESSAGE_TAINTING)); i++)
+                g_ptr_array_add(texts, g_strdup_printf("converted: %s", (const char *) d->def->notes->pdata[i]));
+        domain_unlock(d);
+        g_ptr_array_add(texts, NULL);
+        return (char **) g_ptr_array_free(texts, FALSE);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The driver object: the tables of domains by name and UUID, the background threads that
+ * finish what events begin, and the start-up order (directories, persistent domains,
+ * running ones, autostart). A Domain is in both tables or in none.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/capabilities.h"
+#include "domain/internal.h"
+#include "util/error.h"
+#include "util/file.h"
+
+#define BACKGROUND_THREADS 4
+
+typedef struct BackgroundCall {
+        void (*fn)(Domain *d, gpointer data);
+        Domain *domain;
+        gpointer data;
+} BackgroundCall;
+
+static guint uuid_hash(gconstpointer key) {
+        guint h = 5381;
+        for (const guint8 *p = key; p < (const guint8 *) key + 16; p++)
+                h = h * 33 + *p;
+        return h;
+}
+
+static gboolean uuid_equal(gconstpointer a, gconstpointer b) {
+        return memcmp(a, b, 16) == 0;
+}
+
+static void background_main(gpointer data, gpointer user_data) {
+        g_autofree BackgroundCall *call = data;
+        call->fn(call->domain, call->data);
+        domain_unref(call->domain);
+}
+
+void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data) {
+        BackgroundCall *call = g_new0(BackgroundCall, 1);
+        *call = (BackgroundCall){ .fn = fn, .domain = domain_ref(d), .data = data };
+        g_thread_pool_push(driver->background, call, NULL);
+}
+
+static gboolean driver_make_dirs(const DriverConfig *config, GError **err) {
+        g_autofree char *autostart = g_build_filename(config->config_dir, "autostart", NULL);
+        return file_make_dir(config->config_dir, 0700, err) && file_make_dir(autostart, 0700, err) &&
+               file_make_dir(config->state_dir, 0700, err);
+}
+
+Driver *driver_new(const DriverConfig *config, GError **err) {
+        g_autoptr(GError) bus_error = NULL;
+        if (!driver_make_dirs(config, err))
+                return NULL;
+        Driver *driver = g_new0(Driver, 1);
+        driver->config = config;
+        g_mutex_init(&driver->lock);
+        driver->by_name = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify) domain_unref);
+        driver->by_uuid = g_hash_table_new(uuid_hash, uuid_equal);
+        driver->events = event_queue_new();
+        driver->background = g_thread_pool_new(background_main, driver, BACKGROUND_THREADS, FALSE, NULL);
+        driver->bus = g_bus_get_sync(G_BUS_TYPE_SYSTEM, NULL, &bus_error);
+        if (driver->bus)
+                g_dbus_connection_set_exit_on_close(driver->bus, FALSE);
+        else
+                g_warning("no system bus, so no domain can be started: %s", bus_error->message);
+        config_load_all(driver);
+        driver_adopt_all(driver);
+        return driver;
+}
+
+static void domain_detach(gpointer key, gpointer value, gpointer data) {
+        Domain *d = value;
+        if (!d->run.vmm)
+                return;
+        vmm_disconnect(d->run.vmm);
+        domain_unref(d); /* the callbacks' reference */
+}
+
+void driver_free(Driver *driver) {
+        if (!driver)
+                return;
+        g_thread_pool_free(driver->background, FALSE, TRUE);
+        g_hash_table_foreach(driver->by_name, domain_detach, NULL);
+        g_hash_table_unref(driver->by_uuid);
+        g_hash_table_unref(driver->by_name);
+        event_queue_free(driver->events);
+        g_clear_object(&driver->bus);
+        g_mutex_clear(&driver->lock);
+        g_free(driver);
+}
+
+int driver_next_id(Driver *driver) {
+        g_mutex_lock(&driver->lock);
+        int id = ++driver->last_id;
+        g_mutex_unlock(&driver->lock);
+        return id;
+}
+
+gboolean driver_insert(Driver *driver, Domain *d) {
+        g_mutex_lock(&driver->lock);
+        gboolean free_slot = !g_hash_table_contains(driver->by_name, d->name) &&
+                             !g_hash_table_contains(driver->by_uuid, d->uuid);
+        if (free_slot) {
+                g_hash_table_insert(driver->by_name, g_strdup(d->name), domain_ref(d));
+                g_hash_table_insert(driver->by_uuid, d->uuid, d);
+        }
+        g_mutex_unlock(&driver->lock);
+        return free_slot;
+}
+
+void driver_remove(Domain *d) {
+        Driver *driver = d->driver;
+        if (d->removed)
+                return;
+        d->removed = TRUE;
+        g_mutex_lock(&driver->lock);
+        g_hash_table_remove(driver->by_uuid, d->uuid);
+        g_hash_table_remove(driver->by_name, d->name);
+        g_mutex_unlock(&driver->lock);
+}
+
+/* All domains, each with a reference, in the order of their names. */
+static GPtrArray *driver_snapshot(Driver *driver) {
+        GPtrArray *all = g_ptr_array_new_with_free_func((GDestroyNotify) domain_unref);
+        g_mutex_lock(&driver->lock);
+        g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(driver->by_name), (GCompareFunc) strcmp);
+        for (GList *l = names; l; l = l->next)
+                g_ptr_array_add(all, domain_ref(g_hash_table_lookup(driver->by_name, l->data)));
+        g_mutex_unlock(&driver->lock);
+        return all;
+}
+
+static Domain *lookup(Driver *driver, GHashTable *table, gconstpointer key) {
+        g_mutex_lock(&driver->lock);
+        Domain *d = g_hash_table_lookup(table, key);
+        if (d)
+                domain_ref(d);
+        g_mutex_unlock(&driver->lock);
+        return d;
+}
+
+Domain *driver_lookup_by_name(Driver *driver, const char *name, GError **err) {
+        Domain *d = lookup(driver, driver->by_name, name);
+        if (!d)
+                error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching name '%s'", name);
+        return d;
+}
+
+Domain *driver_lookup_by_uuid(Driver *driver, const guint8 uuid[16], GError **err) {
+        char text[37];
+        Domain *d = lookup(driver, driver->by_uuid, uuid);
+        domain_uuid_format(uuid, text);
+        if (!d)
+                error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching uuid '%s'", text);
+        return d;
+}
+
+Domain *driver_lookup_by_id(Driver *driver, int id, GError **err) {
+        g_autoptr(GPtrArray) all = driver_snapshot(driver);
+        for (guint i = 0; i < all->len; i++) {
+                g_auto(DomainHandle) handle = { 0 };
+                domain_get_handle(all->pdata[i], &handle);
+                if (id >= 0 && handle.id == id)
+                        return domain_ref(all->pdata[i]);
+        }
+        error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching id %d", id);
+        return NULL;
+}
+
+/* Within each group of filters any set bit lets a domain pass; no bit set lets all pass. */
+static gboolean group_passes(guint flags, guint group, guint domain_bits) {
+        return (flags & group) == 0 || (flags & group & domain_bits) != 0;
+}
+
+static gboolean domain_matches(Domain *d, guint flags) {
+        guint bits = VIR_CONNECT_LIST_DOMAINS_NO_MANAGEDSAVE | VIR_CONNECT_LIST_DOMAINS_NO_SNAPSHOT |
+                     VIR_CONNECT_LIST_DOMAINS_NO_CHECKPOINT;
+        domain_lock(d);
+        bits |= domain_active(d) ? VIR_CONNECT_LIST_DOMAINS_ACTIVE : VIR_CONNECT_LIST_DOMAINS_INACTIVE;
+        bits |= d->persistent ? VIR_CONNECT_LIST_DOMAINS_PERSISTENT : VIR_CONNECT_LIST_DOMAINS_TRANSIENT;
+        bits |= d->autostart ? VIR_CONNECT_LIST_DOMAINS_AUTOSTART : VIR_CONNECT_LIST_DOMAINS_NO_AUTOSTART;
+        bits |= d->state == VIR_DOMAIN_RUNNING   ? VIR_CONNECT_LIST_DOMAINS_RUNNING
+                : d->state == VIR_DOMAIN_PAUSED  ? VIR_CONNECT_LIST_DOMAINS_PAUSED
+                : d->state == VIR_DOMAIN_SHUTOFF ? VIR_CONNECT_LIST_DOMAINS_SHUTOFF
+                                                 : VIR_CONNECT_LIST_DOMAINS_OTHER;
+        domain_unlock(d);
+        return group_passes(flags, VIR_CONNECT_LIST_DOMAINS_ACTIVE | VIR_CONNECT_LIST_DOMAINS_INACTIVE, bits) &&
+               group_passes(flags, VIR_CONNECT_LIST_DOMAINS_PERSISTENT | VIR_CONNECT_LIST_DOMAINS_TRANSIENT, bits) &&
+               group_passes(flags,
+                            VIR_CONNECT_LIST_DOMAINS_RUNNING | VIR_CONNECT_LIST_DOMAINS_PAUSED |
+                                    VIR_CONNECT_LIST_DOMAINS_SHUTOFF | VIR_CONNECT_LIST_DOMAINS_OTHER,
+                            bits) &&
+               group_passes(flags, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE | VIR_CONNECT_LIST_DOMAINS_NO_MANAGEDSAVE, bits) &&
+               group_passes(flags, VIR_CONNECT_LIST_DOMAINS_AUTOSTART | VIR_CONNECT_LIST_DOMAINS_NO_AUTOSTART, bits) &&
+               group_passes(flags, VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT | VIR_CONNECT_LIST_DOMAINS_NO_SNAPSHOT, bits) &&
+               group_passes(flags, VIR_CONNECT_LIST_DOMAINS_HAS_CHECKPOINT | VIR_CONNECT_LIST_DOMAINS_NO_CHECKPOINT, bits);
+}
+
+GPtrArray *driver_list(Driver *driver, guint flags, GError **err) {
+        const guint known = (VIR_CONNECT_LIST_DOMAINS_NO_CHECKPOINT << 1) - 1;
+        if (!error_check_flags(flags, known, "virConnectListAllDomains", err))
+                return NULL;
+        g_autoptr(GPtrArray) all = driver_snapshot(driver);
+        GPtrArray *chosen = g_ptr_array_new_with_free_func((GDestroyNotify) domain_unref);
+        for (guint i = 0; i < all->len; i++)
+                if (domain_matches(all->pdata[i], flags))
+                        g_ptr_array_add(chosen, domain_ref(all->pdata[i]));
+        return chosen;
+}
+
+unsigned driver_count_active(Driver *driver) {
+        g_autoptr(GPtrArray) active = driver_list(driver, VIR_CONNECT_LIST_DOMAINS_ACTIVE, NULL);
+        return active->len;
+}
+
+static void autostart_one(Domain *d, gpointer data) {
+        g_autoptr(GError) err = NULL;
+        if (!domain_create(d, 0, &err) && !domain_is_active(d))
+                g_warning("cannot autostart domain: %s", err->message);
+}
+
+void driver_autostart(Driver *driver) {
+        g_autoptr(GPtrArray) marked = driver_list(
+                driver, VIR_CONNECT_LIST_DOMAINS_AUTOSTART | VIR_CONNECT_LIST_DOMAINS_INACTIVE, NULL);
+        for (guint i = 0; i < marked->len; i++)
+                driver_run(driver, autostart_one, marked->pdata[i], NULL);
+}
+
+guint driver_add_listener(Driver *driver, DomainEventFunc func, gpointer data) {
+        return event_queue_add(driver->events, func, data);
+}
+
+void driver_remove_listener(Driver *driver, guint id) {
+        event_queue_remove(driver->events, id);
+}
+
+char *driver_get_capabilities(Driver *driver, GError **err) {
+        return capabilities_format(driver->config->vmm_path, err);
+}
+
+char *driver_get_domain_capabilities(Driver *driver, const char *emulator, const char *arch, const char *machine,
+                                     const char *virttype, guint flags, GError **err) {
+        if (!error_check_flags(flags, 0, "virConnectGetDomainCapabilities", err))
+                return NULL;
+        return domain_capabilities_format(emulator ? emulator : driver->config->vmm_path, arch, machine, virttype, err);
+}
+
+gulong driver_get_version(void) {
+        guint major = 0, minor = 0, micro = 0;
+        if (sscanf(VIRTMICRO_VERSION, "%u.%u.%u", &major, &minor, &micro) != 3)
+                return 0;
+        return (gulong) major * 1000000 + minor * 1000 + micro;
+}

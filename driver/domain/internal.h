@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The insides of Driver and Domain, for domain/ alone.
+ *
+ * Locks. Domain.lock guards everything in a Domain but `uuid` and `driver`. What changes
+ * a domain, or speaks to its monitor, holds the domain's job; it may drop the lock
+ * while it blocks (domain_unlock / domain_lock) and keep the job, so that getters go
+ * on meanwhile. Only the job's holder changes a Domain. Driver.lock guards the tables
+ * and the counters; it is innermost and held briefly: Domain.lock -> Driver.lock ->
+ * EventQueue.lock. No lock is held while a listener or another process is called.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "conf/driver_config.h"
+#include "driver.h"
+#include "process/vmm.h"
+
+#define JOB_WAIT_SECONDS 30 /* as libvirt's QEMU driver */
+
+typedef struct EventQueue EventQueue;
+
+struct Driver {
+        const DriverConfig *config;
+        GDBusConnection *bus; /* the system bus; NULL: no scopes can be made */
+        GThreadPool *background;
+        EventQueue *events;
+        GMutex lock;
+        GHashTable *by_name; /* char* -> Domain* (owns a reference) */
+        GHashTable *by_uuid; /* 16 bytes -> Domain* */
+        int last_id;
+};
+
+/* What exists only while a monitor runs. */
+typedef struct DomainRuntime {
+        Vmm *vmm;
+        char *unit, *machine, *cgroup;
+        gboolean registered; /* with machined */
+        guint32 uid;
+        pid_t vcpu_tid[DOMAIN_VCPUS_MAX]; /* in the host's PID namespace; 0: unknown */
+        gboolean reboot_pending;          /* the power button was pressed for a reboot */
+        gboolean ended;                   /* the monitor told why it ends: state, detail below */
+        int end_reason;                   /* virDomainShutoffReason */
+        int end_detail;                   /* virDomainEventStoppedDetailType */
+} DomainRuntime;
+
+struct Domain {
+        gatomicrefcount refs;
+        Driver *driver;
+        guint8 uuid[16];
+        GMutex lock;
+        GCond job_done;
+        gboolean job;        /* somebody holds it */
+        gboolean removed;    /* not in the tables any more */
+        char *name;          /* changes with both locks held */
+        DomainDef *def;      /* the running definition, or the persistent one when inactive */
+        DomainDef *newdef;   /* persistent definition of an active persistent domain */
+        gboolean persistent, autostart;
+        int state, reason;   /* virDomainState and its reason */
+        DomainRuntime run;
+        GHashTable *sessions; /* path of a char device -> Session* (console.c) */
+        guint64 last_session;
+};
+
+/* domain.c: the object */
+Domain *domain_new(Driver *driver, DomainDef *def); /* takes def */
+gboolean domain_active(const Domain *d);            /* lock held */
+DomainDef *domain_persistent_def(const Domain *d);  /* lock held; NULL when transient */
+
+/* job.c */
+void domain_lock(Domain *d);
+void domain_unlock(Domain *d);
+/* Takes lock and job; fails with VIR_ERR_OPERATION_TIMEOUT, or NO_DOMAIN when the domain went away meanwhile. */
+gboolean domain_job_begin(Domain *d, GError **err);
+void domain_job_end(Domain *d); /* gives both back */
+/* domain_job_begin() and VIR_ERR_OPERATION_INVALID "domain is not running" unless it is. */
+gboolean domain_job_begin_active(Domain *d, GError **err);
+gboolean domain_check_active(const Domain *d, GError **err);
+
+/*
+ * Resolves VIR_DOMAIN_AFFECT_*: which definitions a call concerns. Lock held. *ret_live is set only for an active,
+ * *ret_config only for a persistent domain; an inactive one has its definition in *ret_config.
+ */
+gboolean domain_affect(const Domain *d, guint flags, DomainDef **ret_live, DomainDef **ret_config, GError **err);
+
+/* events.c */
+EventQueue *event_queue_new(void);
+void event_queue_free(EventQueue *queue);
+guint event_queue_add(EventQueue *queue, DomainEventFunc func, gpointer data);
+void event_queue_remove(EventQueue *queue, guint id);
+void event_lifecycle(Domain *d, int event, int detail); /* lock held */
+void event_simple(Domain *d, int type);
+void event_metadata(Domain *d, int type, const char *uri);
+void event_io_error(Domain *d, const DomainDisk *disk, int errnum);
+void event_agent(Domain *d, gboolean connected);
+void event_tunable(Domain *d, virTypedParameterPtr params, int n); /* takes params */
+
+/* persist.c: files; lock held */
+char *config_path(const Driver *driver, const char *name);
+char *state_path(const Driver *driver, const char *name, const char *suffix);
+gboolean config_save(Domain *d, const DomainDef *def, GError **err);
+gboolean config_delete(Domain *d, GError **err);
+gboolean autostart_link(Domain *d, gboolean on, GError **err);
+void config_load_all(Driver *driver);
+gboolean status_save(Domain *d, GError **err);
+void status_delete(Domain *d);
+
+/* adopt.c */
+void driver_adopt_all(Driver *driver);
+
+/* start.c */
+gboolean domain_start(Domain *d, guint flags, GError **err); /* lock and job held */
+void domain_read_vcpu_tids(Domain *d);                       /* lock held */
+void domain_apply_affinity(Domain *d);
+extern const VmmCallbacks domain_vmm_callbacks;              /* data is the Domain */
+/* stop.c: after the monitor ended or to end it; lock and job held; the domain may be removed from the tables */
+void domain_stop(Domain *d, int reason, int detail);
+void domain_cleanup_runtime(Domain *d); /* the part of a stop that undoes a start */
+void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data);
+void domain_on_exited(Vmm *vmm, gpointer data);
+
+/* driver.c */
+void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* on a background thread */
+void driver_remove(Domain *d); /* lock held; drops it from the tables */
+gboolean driver_insert(Driver *driver, Domain *d); /* FALSE: name or UUID is taken */
+int driver_next_id(Driver *driver);
+
+/* console.c */
+void console_sessions_free(Domain *d);
+void console_kick_all(Domain *d); /* lock held */
+
+/* vmm requests that several files make; job held, lock dropped meanwhile by the callers' choice */
+gboolean domain_vmm_simple(Domain *d, enum ctl_type type, GError **err);
+/* Sends the on_* actions; for a reboot, power off means restart until the guest has restarted. */
+gboolean domain_send_actions(Domain *d, gboolean reboot, GError **err);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A domain's lock and its job. The lock protects the struct for moments; the job makes a
+ * whole operation exclusive, across the times in which the lock is dropped to wait for
+ * the monitor, systemd or the network. Waiting for a job ends after JOB_WAIT_SECONDS
+ * with the error that libvirt's users know.
+ */
+#include "domain/internal.h"
+#include "util/error.h"
+
+void domain_lock(Domain *d) {
+        g_mutex_lock(&d->lock);
+}
+
+void domain_unlock(Domain *d) {
+        g_mutex_unlock(&d->lock);
+}
+
+gboolean domain_job_begin(Domain *d, GError **err) {
+        gint64 deadline = g_get_monotonic_time() + JOB_WAIT_SECONDS * G_TIME_SPAN_SECOND;
+        domain_lock(d);
+        while (d->job) {
+                if (g_cond_wait_until(&d->job_done, &d->lock, deadline))
+                        continue;
+                error_set(err, VIR_ERR_OPERATION_TIMEOUT,
+                          "cannot acquire state change lock of domain '%s': another operation is still at work on it",
+                          d->name);
+                domain_unlock(d);
+                return FALSE;
+        }
+        if (d->removed) {
+                error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching name '%s'", d->name);
+                domain_unlock(d);
+                return FALSE;
+        }
+        d->job = TRUE;
+        return TRUE;
+}
+
+void domain_job_end(Domain *d) {
+        d->job = FALSE;
+        g_cond_signal(&d->job_done);
+        domain_unlock(d);
+}
+
+gboolean domain_check_active(const Domain *d, GError **err) {
+        if (domain_active(d))
+                return TRUE;
+        error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
+        return FALSE;
+}
+
+gboolean domain_job_begin_active(Domain *d, GError **err) {
+        if (!domain_job_begin(d, err))
+                return FALSE;
+        if (domain_check_active(d, err))
+                return TRUE;
+        domain_job_end(d);
+        return FALSE;
+}

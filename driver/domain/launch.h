@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Everything that a start gathers before the domain runs, with one function that gives
+ * all of it back. start.c drives it; resources.c opens what needs only the definition.
+ */
+#pragma once
+
+#include "conf/vmm_config.h"
+#include "domain/internal.h"
+#include "net/tap.h"
+
+typedef struct Launch {
+        Domain *domain;
+        DomainDef *def; /* the copy that becomes the live definition */
+        VmmConfig config; /* points into def */
+        Vmm *vmm;
+        guint32 uid;
+        char *unit, *slice, *machine, *cgroup;
+        gboolean scope_started, registered;
+        int kvm_fd, kernel_fd, initrd_fd, serial_fd, exit_fd, rng_fd;
+        int disk_fd[DOMAIN_DISKS_MAX];
+        int port_fd[DOMAIN_CHARS_MAX];
+        unsigned n_taps;
+        Tap tap[DOMAIN_NICS_MAX];
+        int vhost_fd[DOMAIN_NICS_MAX];
+} Launch;
+
+/* Takes `def`. */
+Launch *launch_new(Domain *d, DomainDef *def, int id);
+/* Closes descriptors and frees; what the running domain needs lives on in its monitor. */
+void launch_free(Launch *l);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Launch, launch_free)
+
+/* Opens kernel, initrd, disks, consoles, channels and the devices; errors name the file. No lock held. */
+gboolean launch_open(Launch *l, GError **err);
+/* Makes the TAPs, and network ports where the NIC is in a libvirt network. */
+gboolean launch_plug(Launch *l, GError **err);
+/* Deletes what launch_open() and launch_plug() left outside of this process. */
+void launch_unlink(Launch *l);
+
+/* Sockets of channels and ports of networks of a domain that ends. */
+void def_release_files(const DomainDef *def);
+void def_release_ports(const DomainDef *def);

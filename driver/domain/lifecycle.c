@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What an operator does to a domain: start, pause, press its buttons, end it. There is
+ * one button on a microVM, ACPI power; a reboot is that button after the monitor was
+ * told to restart the guest when it has powered off.
+ */
+#include "domain/internal.h"
+#include "util/error.h"
+
+gboolean domain_vmm_simple(Domain *d, enum ctl_type type, GError **err) {
+        struct ctl_header message = { 0 };
+        struct ctl_reply reply;
+        domain_unlock(d);
+        gboolean ok = vmm_call(d->run.vmm, type, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err);
+        domain_lock(d);
+        return ok;
+}
+
+static enum ctl_action ctl_action(DomainAction action) {
+        switch (action) {
+        case DOMAIN_ACTION_RESTART:
+        case DOMAIN_ACTION_RENAME_RESTART:
+        case DOMAIN_ACTION_COREDUMP_RESTART:
+                return CTL_ACTION_RESTART;
+        case DOMAIN_ACTION_PRESERVE:
+                return CTL_ACTION_PRESERVE;
+        default:
+                return CTL_ACTION_DESTROY;
+        }
+}
+
+gboolean domain_send_actions(Domain *d, gboolean reboot, GError **err) {
+        struct ctl_actions message = {
+                .on_poweroff = (guint8) (reboot ? CTL_ACTION_RESTART : ctl_action(d->def->on_poweroff)),
+                .on_reboot = (guint8) ctl_action(d->def->on_reboot),
+                .on_crash = (guint8) ctl_action(d->def->on_crash),
+        };
+        struct ctl_reply reply;
+        domain_unlock(d);
+        gboolean ok = vmm_call(d->run.vmm, CTL_SET_ACTIONS, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err);
+        domain_lock(d);
+        if (!ok)
+                return FALSE;
+        d->run.reboot_pending = reboot;
+        return status_save(d, err);
+}
+
+gboolean domain_create(Domain *d, guint flags, GError **err) {
+        const guint known = VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_BYPASS_CACHE | VIR_DOMAIN_START_FORCE_BOOT |
+                            VIR_DOMAIN_START_RESET_NVRAM;
+        if (!error_check_flags(flags, known, "virDomainCreateWithFlags", err) || !domain_job_begin(d, err))
+                return FALSE;
+        gboolean ok = FALSE;
+        if (domain_active(d))
+                error_set(err, VIR_ERR_OPERATION_INVALID, "domain is already running");
+        else
+                ok = domain_start(d, flags & VIR_DOMAIN_START_PAUSED, err);
+        domain_job_end(d);
+        return ok;
+}
+
+/* With GRACEFUL the monitor is asked to quit, which flushes disks; it has no time-out to kill after. */
+gboolean domain_destroy(Domain *d, guint flags, GError **err) {
+        if (!error_check_flags(flags, VIR_DOMAIN_DESTROY_GRACEFUL | VIR_DOMAIN_DESTROY_REMOVE_LOGS,
+                               "virDomainDestroyFlags", err) ||
+            !domain_job_begin_active(d, err))
+                return FALSE;
+        gboolean ok = TRUE;
+        if (flags & VIR_DOMAIN_DESTROY_GRACEFUL)
+                ok = domain_vmm_simple(d, CTL_QUIT, err) && vmm_wait(d->run.vmm, 15000);
+        if (ok)
+                domain_stop(d, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
+        else if (err && !*err)
+                error_set(err, VIR_ERR_OPERATION_FAILED, "monitor of domain '%s' did not quit; destroy without --graceful",
+                          d->name);
+        domain_job_end(d);
+        return ok;
+}
+
+/* A guest whose vCPUs stand still cannot react to its power button. */
+static gboolean check_running(const Domain *d, GError **err) {
+        if (d->state == VIR_DOMAIN_RUNNING)
+                return TRUE;
+        error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is not running but paused or ending: resume it first", d->name);
+        return FALSE;
+}
+
+gboolean domain_shutdown(Domain *d, guint flags, GError **err) {
+        if (!error_check_flags(flags, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN | VIR_DOMAIN_SHUTDOWN_GUEST_AGENT,
+                               "virDomainShutdownFlags", err) ||
+            !domain_job_begin_active(d, err))
+                return FALSE;
+        gboolean ok = FALSE;
+        if (flags == VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+                error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "no guest agent is used: shut down with --mode acpi");
+        else
+                ok = check_running(d, err) && (!d->run.reboot_pending || domain_send_actions(d, FALSE, err)) &&
+                     domain_vmm_simple(d, CTL_POWER_BUTTON, err);
+        domain_job_end(d);
+        return ok;
+}
+
+gboolean domain_reboot(Domain *d, guint flags, GError **err) {
+        if (!error_check_flags(flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN | VIR_DOMAIN_REBOOT_GUEST_AGENT, "virDomainReboot",
+                               err) ||
+            !domain_job_begin_active(d, err))
+                return FALSE;
+        gboolean ok = FALSE;
+        if (flags == VIR_DOMAIN_REBOOT_GUEST_AGENT)
+                error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "no guest agent is used: reboot with --mode acpi");
+        else
+                ok = check_running(d, err) && domain_send_actions(d, TRUE, err) &&
+                     domain_vmm_simple(d, CTL_POWER_BUTTON, err);
+        domain_job_end(d);
+        return ok;
+}
+
+gboolean domain_reset(Domain *d, GError **err) {
+        if (!domain_job_begin_active(d, err))
+                return FALSE;
+        gboolean ok = domain_vmm_simple(d, CTL_RESET, err);
+        domain_job_end(d);
+        return ok;
+}
+
+gboolean domain_inject_nmi(Domain *d, GError **err) {
+        if (!domain_job_begin_active(d, err))
+                return FALSE;
+        gboolean ok = domain_vmm_simple(d, CTL_NMI, err);
+        domain_job_end(d);
+        return ok;
+}
+
+static void set_state(Domain *d, int state, int reason, int event, int detail) {
+        g_autoptr(GError) err = NULL;
+        d->state = state;
+        d->reason = reason;
+        event_lifecycle(d, event, detail);
+        if (!status_save(d, &err))
+                g_warning("%s", err->message);
+}
+
+gboolean domain_suspend(Domain *d, GError **err) {
+        if (!domain_job_begin_active(d, err))
+                return FALSE;
+        gboolean ok = d->state == VIR_DOMAIN_PAUSED;
+        if (!ok && check_running(d, err) && domain_vmm_simple(d, CTL_PAUSE, err)) {
+                set_state(d, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER, VIR_DOMAIN_EVENT_SUSPENDED,
+                          VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+                ok = TRUE;
+        }
+        domain_job_end(d);
+        return ok;
+}
+
+gboolean domain_resume(Domain *d, GError **err) {
+        if (!domain_job_begin_active(d, err))
+                return FALSE;
+        gboolean ok = FALSE;
+        if (d->state == VIR_DOMAIN_RUNNING) {
+                error_set(err, VIR_ERR_OPERATION_INVALID, "domain is already running");
+        } else if (d->state != VIR_DOMAIN_PAUSED) {
+                error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' has ended and can only be destroyed", d->name);
+        } else if (domain_vmm_simple(d, CTL_RESUME, err)) {
+                set_state(d, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_UNPAUSED, VIR_DOMAIN_EVENT_RESUMED,
+                          VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
+                ok = TRUE;
+        }
+        domain_job_end(d);
+        return ok;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What outlives the daemon, as files:
+ *
+ *   CONFIG_DIR/NAME.xml             the definition of a persistent domain
+ *   CONFIG_DIR/autostart/NAME.xml   a link to it: start with the host
+ *   STATE_DIR/NAME.xml              <domstatus>: a running domain, for re-adoption
+ *   STATE_DIR/NAME.ctl              its monitor's control socket (process/spawn.c)
+ *   STATE_DIR/NAME.exit             where the monitor says why it ended (vmm/ctl/ctl.h)
+ *
+ * A definition that cannot be read is reported and left alone: it is the operator's.
+ */
+#include <glib/gstdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "domain/internal.h"
+#include "util/error.h"
+#include "util/file.h"
+
+char *config_path(const Driver *driver, const char *name) {
+        g_autofree char *file = g_strconcat(name, ".xml", NULL);
+        return g_build_filename(driver->config->config_dir, file, NULL);
+}
+
+static char *autostart_path(const Driver *driver, const char *name) {
+        g_autofree char *file = g_strconcat(name, ".xml", NULL);
+        return g_build_filename(driver->config->config_dir, "autostart", file, NULL);
+}
+
+char *state_path(const Driver *driver, const char *name, const char *suffix) {
+        g_autofree char *file = g_strconcat(name, suffix, NULL);
+        return g_build_filename(driver->config->state_dir, file, NULL);
+}
+
+gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
+        g_autofree char *path = config_path(d->driver, def->name);
+        g_autofree char *xml = domain_def_format(def, DOMAIN_FORMAT_INACTIVE | DOMAIN_FORMAT_SECURE);
+        g_autofree char *text = g_strdup_printf("<!--\n"
+                                                "  This file belongs to virtmicrod, which may rewrite it at any time.\n"
+                                                "  To change the domain:  virsh -c micro:///system edit DOMAIN\n"
+                                                "-->\n%s", xml);
+        return file_write_atomic(path, text, err);
+}
+
+gboolean autostart_link(Domain *d, gboolean on, GError **err) {
+        g_autofree char *link = autostart_path(d->driver, d->name);
+        g_autofree char *target = config_path(d->driver, d->name);
+        if (!file_remove(link, err))
+                return FALSE;
+        if (on && symlink(target, link) < 0) {
+                error_set_errno(err, errno, "cannot create link '%s' to '%s'", link, target);
+                return FALSE;
+        }
+        return TRUE;
+}
+
+gboolean config_delete(Domain *d, GError **err) {
+        g_autofree char *path = config_path(d->driver, d->name);
+        return autostart_link(d, FALSE, err) && file_remove(path, err);
+}
+
+/* The name of a domain whose definition is in `file`, or NULL for files of another kind. */
+static char *name_from_file(const char *file) {
+        if (!g_str_has_suffix(file, ".xml"))
+                return NULL;
+        return g_strndup(file, strlen(file) - strlen(".xml"));
+}
+
+static void config_load_one(Driver *driver, const char *name) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *path = config_path(driver, name);
+        g_autofree char *autostart = autostart_path(driver, name);
+        g_autofree char *text = NULL;
+        if (!g_file_get_contents(path, &text, NULL, &err)) {
+                g_warning("cannot read '%s', so its domain is not known: %s", path, err->message);
+                return;
+        }
+        DomainDef *def = domain_def_parse(text, 0, driver->config->schema_dir, &err);
+        if (!def || strcmp(def->name, name) != 0) {
+                g_warning("ignoring '%s': %s", path, def ? "the file is not named after its domain" : err->message);
+                domain_def_free(def);
+                return;
+        }
+        g_autoptr(Domain) d = domain_new(driver, def);
+        d->persistent = TRUE;
+        d->autostart = g_file_test(autostart, G_FILE_TEST_IS_SYMLINK);
+        if (!driver_insert(driver, d))
+                g_warning("ignoring '%s': another domain has its UUID", path);
+}
+
+void config_load_all(Driver *driver) {
+        g_autoptr(GDir) dir = g_dir_open(driver->config->config_dir, 0, NULL);
+        const char *file;
+        while (dir && (file = g_dir_read_name(dir))) {
+                g_autofree char *name = name_from_file(file);
+                if (name)
+                        config_load_one(driver, name);
+        }
+}
+
+gboolean status_save(Domain *d, GError **err) {
+        g_autofree char *path = state_path(d->driver, d->name, ".xml");
+        g_autofree char *live = domain_def_format(d->def, DOMAIN_FORMAT_STATUS | DOMAIN_FORMAT_SECURE);
+        g_autofree char *head = g_markup_printf_escaped(
+                "<domstatus state='%d' reason='%d' pid='%d' start-time='%" G_GUINT64_FORMAT "' uid='%u' unit='%s' "
+                "machine='%s' cgroup='%s' registered='%d' reboot-pending='%d'>\n",
+                d->state, d->reason, (int) vmm_pid(d->run.vmm), vmm_start_time(d->run.vmm), d->run.uid, d->run.unit,
+                d->run.machine, d->run.cgroup ? d->run.cgroup : "", d->run.registered, d->run.reboot_pending);
+        g_autofree char *text = g_strconcat(head, live, "</domstatus>\n", NULL);
+        return file_write_atomic(path, text, err);
+}
+
+void status_delete(Domain *d) {
+        static const char *const suffixes[] = { ".xml", ".ctl", ".exit" };
+        for (gsize i = 0; i < G_N_ELEMENTS(suffixes); i++) {
+                g_autofree char *path = state_path(d->driver, d->name, suffixes[i]);
+                (void) g_unlink(path);
+        }
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vCPU and memory counts, and on which host CPUs threads may run. Pinning is
+ * sched_setaffinity() on the monitor's threads; the scope's AllowedCPUs= bounds all of
+ * them. Counts are fixed while a domain runs: there is no hot plug.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "domain/internal.h"
+#include "systemd/scope.h"
+#include "util/error.h"
+
+#define AFFECT_FLAGS (VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG)
+
+static unsigned host_cpus(void) {
+        long n = sysconf(_SC_NPROCESSORS_CONF);
+        return n > 0 ? (unsigned) n : 1;
+}
+
+static gboolean set_affinity(pid_t tid, const CpuMap *map, GError **err) {
+        cpu_set_t *set = CPU_ALLOC(CPUMAP_BITS);
+        gsize size = CPU_ALLOC_SIZE(CPUMAP_BITS);
+        CPU_ZERO_S(size, set);
+        for (unsigned i = 0; i < CPUMAP_BITS; i++)
+                if (cpumap_get(map, i))
+                        CPU_SET_S(i, size, set);
+        int r = sched_setaffinity(tid, size, set);
+        int saved = errno;
+        CPU_FREE(set);
+        if (r == 0)
+                return TRUE;
+        g_autofree char *text = cpumap_format(map);
+        error_set_errno(err, saved, "cannot set CPU affinity of thread %d to '%s'", (int) tid, text);
+        return FALSE;
+}
+
+static const CpuMap *find_pin(const DomainDef *def, unsigned vcpu) {
+        for (guint i = 0; i < def->cputune.vcpupin->len; i++) {
+                const DomainVcpuPin *pin = &g_array_index(def->cputune.vcpupin, DomainVcpuPin, i);
+                if (pin->vcpu == vcpu)
+                        return &pin->cpus;
+        }
+        return NULL;
+}
+
+/* Where a vCPU may run: its pin, else the domain's cpuset, else anywhere. */
+static void effective_pin(const DomainDef *def, const CpuMap *pin, CpuMap *ret) {
+        if (pin)
+                *ret = *pin;
+        else if (def->has_cpuset)
+                *ret = def->cpuset;
+        else
+                cpumap_fill(ret, host_cpus());
+}
+
+void domain_read_vcpu_tids(Domain *d) {
+        struct ctl_header message = { 0 };
+        struct ctl_query_reply reply;
+        g_autoptr(GError) err = NULL;
+        unsigned n = MIN(d->def->vcpus, DOMAIN_VCPUS_MAX);
+        domain_unlock(d);
+        gboolean ok = vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), &err) &&
+                      vmm_resolve_threads(d->run.vmm, reply.vcpu_tid, MIN(reply.vcpus, n), d->run.vcpu_tid, &err);
+        domain_lock(d);
+        if (!ok)
+                g_warning("domain '%s': cannot learn the threads of its vCPUs: %s", d->name, err->message);
+}
+
+/* All threads but the vCPUs' follow the emulator's pin. */
+static gboolean pin_emulator_threads(const Domain *d, const CpuMap *map, GError **err) {
+        g_autofree char *path = g_strdup_printf("/proc/%d/task", (int) vmm_pid(d->run.vmm));
+        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        const char *entry;
+        while (dir && (entry = g_dir_read_name(dir))) {
+                pid_t tid = (pid_t) g_ascii_strtoll(entry, NULL, 10);
+                gboolean is_vcpu = FALSE;
+                for (unsigned i = 0; i < d->def->vcpus; i++)
+                        is_vcpu |= d->run.vcpu_tid[i] == tid;
+                if (!is_vcpu && !set_affinity(tid, map, err))
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+static gboolean pin_vcpu_thread(const Domain *d, guint vcpu, const CpuMap *map, GError **err) {
+        if (d->run.vcpu_tid[vcpu] > 0)
+                return set_affinity(d->run.vcpu_tid[vcpu], map, err);
+        error_set(err, VIR_ERR_OPERATION_FAILED, "the thread of vcpu %u is not known", vcpu);
+        return FALSE;
+}
+
+void domain_apply_affinity(Domain *d) {
+        for (guint i = 0; i < d->def->cputune.vcpupin->len; i++) {
+                const DomainVcpuPin *pin = &g_array_index(d->def->cputune.vcpupin, DomainVcpuPin, i);
+                g_autoptr(GError) err = NULL;
+                if (pin->vcpu < d->def->vcpus && !pin_vcpu_thread(d, pin->vcpu, &pin->cpus, &err))
+                        g_warning("domain '%s': %s", d->name, err->message);
+        }
+        g_autoptr(GError) err = NULL;
+        if (d->def->cputune.has_emulatorpin && !pin_emulator_threads(d, &d->def->cputune.emulatorpin, &err))
+                g_warning("domain '%s': %s", d->name, err->message);
+}
+
+int domain_get_vcpus(Domain *d, guint flags, GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        int n = -1;
+        if (!error_check_flags(flags, AFFECT_FLAGS | VIR_DOMAIN_VCPU_MAXIMUM | VIR_DOMAIN_VCPU_GUEST,
+                               "virDomainGetVcpusFlags", err))
+                return -1;
+        domain_lock(d);
+        if (flags & VIR_DOMAIN_VCPU_GUEST)
+                error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
+        else if (domain_affect(d, flags, &live, &config, err)) {
+                const DomainDef *def = live ? live : config;
+                n = (int) (flags & VIR_DOMAIN_VCPU_MAXIMUM ? def->vcpus_max : def->vcpus);
+        }
+        domain_unlock(d);
+        return n;
+}
+
+static gboolean refuse_live(const char *what, GError **err) {
+        error_set(err, VIR_ERR_OPERATION_UNSUPPORTED, "%s cannot change while the domain runs: use --config and restart it", what);
+        return FALSE;
+}
+
+static gboolean change_vcpus(DomainDef *def, guint vcpus, gboolean maximum, GError **err) {
+        guint limit = maximum ? DOMAIN_VCPUS_MAX : def->vcpus_max;
+        if (vcpus < 1 || vcpus > limit) {
+                error_set(err, VIR_ERR_INVALID_ARG,
+                          "requested vcpus is greater than max allowable vcpus for the persistent domain: %u > %u", vcpus, limit);
+                return FALSE;
+        }
+        if (maximum)
+                def->vcpus_max = vcpus;
+        def->vcpus = maximum ? MIN(def->vcpus, vcpus) : vcpus;
+        return TRUE;
+}
+
+/* Changes the persistent definition through a copy. Lock and job held. */
+static gboolean replace_config(Domain *d, DomainDef *copy, GError **err) {
+        DomainDef **slot = domain_active(d) ? &d->newdef : &d->def;
+        if (!config_save(d, copy, err)) {
+                domain_def_free(copy);
+                return FALSE;
+        }
+        domain_def_free(*slot);
+        *slot = copy;
+        copy->id = -1;
+        return TRUE;
+}
+
+gboolean domain_set_vcpus(Domain *d, guint vcpus, guint flags, GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        if (!error_check_flags(flags, AFFECT_FLAGS | VIR_DOMAIN_VCPU_MAXIMUM, "virDomainSetVcpusFlags", err) ||
+            !domain_job_begin(d, err))
+                return FALSE;
+        gboolean ok = domain_affect(d, flags, &live, &config, err);
+        if (ok && live)
+                ok = refuse_live("the number of vCPUs", err);
+        if (ok) {
+                DomainDef *copy = domain_def_copy(config);
+                ok = change_vcpus(copy, vcpus, flags & VIR_DOMAIN_VCPU_MAXIMUM, err);
+                if (ok)
+                        ok = replace_config(d, copy, err);
+                else
+                        domain_def_free(copy);
+        }
+        domain_job_end(d);
+        return ok;
+}
+
+gboolean domain_set_memory(Domain *d, guint64 kib, guint flags, GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        gboolean maximum = (flags & VIR_DOMAIN_MEM_MAXIMUM) != 0;
+        if (!error_check_flags(flags, AFFECT_FLAGS | VIR_DOMAIN_MEM_MAXIMUM, "virDomainSetMemoryFlags", err) ||
+            !domain_job_begin(d, err))
+                return FALSE;
+        gboolean ok = domain_affect(d, flags, &live, &config, err);
+        if (ok && live && maximum) {
+                error_set(err, VIR_ERR_OPERATION_INVALID, "cannot resize the maximum memory on an active domain");
+                ok = FALSE;
+        } else if (ok && live) {
+                ok = refuse_live("the memory", err);
+        } else if (ok && (kib < 65536 || (!maximum && kib > config->memory.maximum_kib))) {
+                error_set(err, VIR_ERR_INVALID_ARG, kib < 65536 ? "a domain needs at least 65536 KiB of memory"
+                                                                : "cannot set memory higher than max memory");
+                ok = FALSE;
+        } else if (ok) {
+                DomainDef *copy = domain_def_copy(config);
+                if (maximum)
+                        copy->memory.maximum_kib = kib;
+                copy->memory.current_kib = maximum ? MIN(copy->memory.current_kib, kib) : kib;
+                ok = replace_config(d, copy, err);
+        }
+        domain_job_end(d);
+        return ok;
+}
+
+/* utime + stime of a thread and the CPU it last ran on, from /proc/PID/task/TID/stat. */
+static gboolean read_thread_stat(pid_t pid, pid_t tid, guint64 *ret_ns, int *ret_cpu) {
+        g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/stat", (int) pid, (int) tid);
+        g_autofree char *text = NULL;
+        guint64 utime = 0, stime = 0;
+        if (!g_file_get_contents(path, &text, NULL, NULL))
+                return FALSE;
+        const char *p = strrchr(text, ')');
+        g_auto(GStrv) f = g_strsplit(p ? p + 2 : "", " ", 40);
+        if (g_strv_length(f) < 37)
+                return FALSE;
+        utime = g_ascii_strtoull(f[11], NULL, 10);
+        stime = g_ascii_strtoull(f[12], NULL, 10);
+        *ret_ns = (utime + stime) * (1000000000ull / (guint64) sysconf(_SC_CLK_TCK));
+        *ret_cpu = (int) g_ascii_strtoll(f[36], NULL, 10);
+        return TRUE;
+}
+
+int domain_get_vcpu_info(Domain *d, virVcpuInfoPtr info, int max, guint8 *cpumaps, int maplen, GError **err) {
+        domain_lock(d);
+        if (!domain_active(d)) {
+                error_set(err, VIR_ERR_OPERATION_INVALID, "cannot retrieve vcpu information for inactive domain");
+                domain_unlock(d);
+                return -1;
+        }
+        int n = MIN((int) d->def->vcpus, max);
+        for (int i = 0; i < n; i++) {
+                CpuMap map;
+                guint64 ns = 0;
+                int cpu = -1;
+                (void) read_thread_stat(vmm_pid(d->run.vmm), d->run.vcpu_tid[i], &ns, &cpu);
+                info[i] = (virVcpuInfo){ .number = (unsigned) i, .state = VIR_VCPU_RUNNING, .cpuTime = ns, .cpu = cpu };
+                effective_pin(d->def, find_pin(d->def, (unsigned) i), &map);
+                if (cpumaps)
+                        memcpy(cpumaps + (gsize) i * (gsize) maplen, map.bytes, MIN((gsize) maplen, sizeof(map.bytes)));
+        }
+        domain_unlock(d);
+        return n;
+}
+
+static gboolean check_cpus(const CpuMap *cpus, GError **err) {
+        if (!cpumap_is_empty(cpus) && cpumap_last(cpus) < (int) host_cpus())
+                return TRUE;
+        g_autofree char *text = cpumap_format(cpus);
+        error_set(err, VIR_ERR_INVALID_ARG, "CPUs '%s' are not among the host's %u", text, host_cpus());
+        return FALSE;
+}
+
+static void put_pin(DomainDef *def, guint vcpu, const CpuMap *cpus) {
+        DomainVcpuPin pin = { .vcpu = vcpu, .cpus = *cpus };
+        guint i = 0;
+        while (i < def->cputune.vcpupin->len && g_array_index(def->cputune.vcpupin, DomainVcpuPin, i).vcpu < vcpu)
+                i++;
+        if (i < def->cputune.vcpupin->len && g_array_index(def->cputune.vcpupin, DomainVcpuPin, i).vcpu == vcpu)
+                g_array_index(def->cputune.vcpupin, DomainVcpuPin, i) = pin;
+        else
+                g_array_insert_val(def->cputune.vcpupin, i, pin);
+}
+
+static void put_emulator_pin(DomainDef *def, const CpuMap *cpus) {
+        def->cputune.has_emulatorpin = TRUE;
+        def->cputune.emulatorpin = *cpus;
+}
+
+#define EMULATOR G_MAXUINT /* in place of a vCPU's number */
+
+/* A live pin: the scope's bound first, so that the thread may move, then the thread. Lock and job held. */
+static gboolean pin_live(Domain *d, guint vcpu, const CpuMap *cpus, GError **err) {
+        DomainDef *copy = domain_def_copy(d->def);
+        copy->id = d->def->id;
+        if (vcpu == EMULATOR)
+                put_emulator_pin(copy, cpus);
+        else
+                put_pin(copy, vcpu, cpus);
+        domain_unlock(d);
+        gboolean ok = scope_apply_cputune(d->driver->bus, d->run.unit, copy, err);
+        domain_lock(d);
+        ok = ok && (vcpu == EMULATOR ? pin_emulator_threads(d, cpus, err) : pin_vcpu_thread(d, vcpu, cpus, err));
+        if (!ok) {
+                domain_def_free(copy);
+                return FALSE;
+        }
+        domain_def_free(d->def);
+        d->def = copy;
+        return status_save(d, err);
+}
+
+static gboolean pin_config(Domain *d, guint vcpu, const CpuMap *cpus, GError **err) {
+        DomainDef *copy = domain_def_copy(domain_persistent_def(d));
+        if (vcpu == EMULATOR)
+                put_emulator_pin(copy, cpus);
+        else
+                put_pin(copy, vcpu, cpus);
+        return replace_config(d, copy, err);
+}
+
+static gboolean check_vcpu(const DomainDef *def, guint vcpu, GError **err) {
+        if (!def || vcpu == EMULATOR || vcpu < def->vcpus)
+                return TRUE;
+        error_set(err, VIR_ERR_INVALID_ARG, "vcpu %u is out of range: the domain has %u", vcpu, def->vcpus);
+        return FALSE;
+}
+
+static gboolean pin(Domain *d, guint vcpu, const CpuMap *cpus, guint flags, const char *function, GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        if (!error_check_flags(flags, AFFECT_FLAGS, function, err) || !check_cpus(cpus, err) || !domain_job_begin(d, err))
+                return FALSE;
+        gboolean ok = domain_affect(d, flags, &live, &config, err) && check_vcpu(live, vcpu, err) &&
+                      check_vcpu(config, vcpu, err) && (!live || pin_live(d, vcpu, cpus, err)) &&
+                      (!config || pin_config(d, vcpu, cpus, err));
+        domain_job_end(d);
+        return ok;
+}
+
+gboolean domain_pin_vcpu(Domain *d, guint vcpu, const CpuMap *cpus, guint flags, GError **err) {
+        return pin(d, MIN(vcpu, EMULATOR - 1), cpus, flags, "virDomainPinVcpuFlags", err);
+}
+
+gboolean domain_pin_emulator(Domain *d, const CpuMap *cpus, guint flags, GError **err) {
+        return pin(d, EMULATOR, cpus, flags, "virDomainPinEmulator", err);
+}
+
+int domain_get_vcpu_pin(Domain *d, CpuMap *maps, int max, guint flags, GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        int n = -1;
+        if (!error_check_flags(flags, AFFECT_FLAGS, "virDomainGetVcpuPinInfo", err))
+                return -1;
+        domain_lock(d);
+        if (domain_affect(d, flags, &live, &config, err)) {
+                const DomainDef *def = live ? live : config;
+                n = MIN((int) def->vcpus, max);
+                for (int i = 0; i < n; i++)
+                        effective_pin(def, find_pin(def, (unsigned) i), &maps[i]);
+        }
+        domain_unlock(d);
+        return n;
+}
+
+gboolean domain_get_emulator_pin(Domain *d, CpuMap *ret, guint flags, GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        if (!error_check_flags(flags, AFFECT_FLAGS, "virDomainGetEmulatorPinInfo", err))
+                return FALSE;
+        domain_lock(d);
+        gboolean ok = domain_affect(d, flags, &live, &config, err);
+        if (ok) {
+                const DomainDef *def = live ? live : config;
+                effective_pin(def, def->cputune.has_emulatorpin ? &def->cputune.emulatorpin : NULL, ret);
+        }
+        domain_unlock(d);
+        return ok;
+}

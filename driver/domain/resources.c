@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opening what a domain is made of. The monitor opens nothing itself: each file, disk,
+ * pty, socket and device is opened here, as the daemon's user, and crosses the control
+ * socket as a descriptor.
+ *
+ * Disks are locked by open file description locks: a writable disk exclusively, a
+ * read-only one shared, a <shareable/> one not at all. The lock belongs to the
+ * description, so it moves to the monitor and lasts as long as that does.
+ */
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <pty.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "domain/launch.h"
+#include "net/network.h"
+#include "util/error.h"
+
+Launch *launch_new(Domain *d, DomainDef *def, int id) {
+        Launch *l = g_new0(Launch, 1);
+        l->domain = d;
+        l->def = def;
+        def->id = id;
+        l->uid = d->driver->config->uid_base + ((guint32) id & 0xffff);
+        l->kvm_fd = l->kernel_fd = l->initrd_fd = l->serial_fd = l->exit_fd = l->rng_fd = -1;
+        for (unsigned i = 0; i < DOMAIN_DISKS_MAX; i++)
+                l->disk_fd[i] = -1;
+        for (unsigned i = 0; i < DOMAIN_CHARS_MAX; i++)
+                l->port_fd[i] = -1;
+        for (unsigned i = 0; i < DOMAIN_NICS_MAX; i++)
+                l->tap[i].fd = l->vhost_fd[i] = -1;
+        return l;
+}
+
+static void close_fds(int *fds, unsigned n) {
+        for (unsigned i = 0; i < n; i++)
+                if (fds[i] >= 0)
+                        (void) close(fds[i]);
+}
+
+void launch_free(Launch *l) {
+        int single[] = { l->kvm_fd, l->kernel_fd, l->initrd_fd, l->serial_fd, l->exit_fd, l->rng_fd };
+        close_fds(single, G_N_ELEMENTS(single));
+        close_fds(l->disk_fd, DOMAIN_DISKS_MAX);
+        close_fds(l->port_fd, DOMAIN_CHARS_MAX);
+        close_fds(l->vhost_fd, DOMAIN_NICS_MAX);
+        for (unsigned i = 0; i < l->n_taps; i++)
+                tap_clear(&l->tap[i]);
+        domain_def_free(l->def);
+        g_clear_pointer(&l->vmm, vmm_unref);
+        g_free(l->unit);
+        g_free(l->slice);
+        g_free(l->machine);
+        g_free(l->cgroup);
+        g_free(l);
+}
+
+/* Opens a regular file for reading; `what` names its role in the message. */
+static int open_readable(const char *path, const char *what, GError **err) {
+        struct stat st;
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (fd < 0) {
+                error_set_errno(err, errno, "Cannot access %s '%s'", what, path);
+                return -1;
+        }
+        if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+                return fd;
+        (void) close(fd);
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%s '%s' is not a regular file", what, path);
+        return -1;
+}
+
+static gboolean lock_disk(int fd, const DomainDisk *disk, GError **err) {
+        struct flock lock = { .l_type = disk->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
+        if (disk->shareable || fcntl(fd, F_OFD_SETLK, &lock) == 0)
+                return TRUE;
+        if (errno != EAGAIN && errno != EACCES)
+                return TRUE; /* a file system without locks */
+        error_set(err, VIR_ERR_RESOURCE_BUSY,
+                  "disk '%s': '%s' is in use by another process; stop that one, or mark the disk <readonly/> or "
+                  "<shareable/> in both",
+                  disk->target, disk->source);
+        return FALSE;
+}
+
+static gboolean check_disk_type(int fd, const DomainDisk *disk, GError **err) {
+        struct stat st;
+        if (fstat(fd, &st) < 0) {
+                error_set_errno(err, errno, "Cannot access storage file '%s'", disk->source);
+                return FALSE;
+        }
+        if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
+                return TRUE;
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': '%s' is neither a regular file nor a block device",
+                  disk->target, disk->source);
+        return FALSE;
+}
+
+static int open_disk(const DomainDisk *disk, gboolean direct, GError **err) {
+        int flags = (disk->readonly ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+        int fd = open(disk->source, flags);
+        if (fd < 0 && errno == EINVAL && direct) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "disk '%s': the file system of '%s' has no direct I/O; use cache='writeback'", disk->target,
+                          disk->source);
+                return -1;
+        }
+        if (fd < 0) {
+                error_set_errno(err, errno, "Cannot access storage file '%s'", disk->source);
+                return -1;
+        }
+        if (check_disk_type(fd, disk, err) && lock_disk(fd, disk, err))
+                return fd;
+        (void) close(fd);
+        return -1;
+}
+
+/* A volume becomes the path that its pool says. */
+static gboolean resolve_volumes(DomainDef *def, GError **err) {
+        for (guint i = 0; i < def->disks->len; i++) {
+                DomainDisk *disk = def->disks->pdata[i];
+                gboolean block = FALSE;
+                if (disk->type != DOMAIN_DISK_VOLUME)
+                        continue;
+                g_free(disk->source);
+                disk->source = storage_volume_path(disk->pool, disk->volume, &block, err);
+                if (!disk->source)
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+static gboolean open_disks(Launch *l, GError **err) {
+        for (unsigned i = 0; i < l->config.n_disks; i++) {
+                l->disk_fd[i] = open_disk(l->config.disk_def[i], l->config.disk_direct[i], err);
+                if (l->disk_fd[i] < 0)
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+/* The master of a new raw pty, whose slave's path goes to the definition. */
+static int open_pty(DomainChar *chr, GError **err) {
+        char path[64];
+        struct termios tio;
+        int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+        if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0 || ptsname_r(master, path, sizeof(path)) != 0) {
+                error_set_errno(err, errno, "cannot make a pty for '%s'", chr->alias);
+                close_fds(&master, 1);
+                return -1;
+        }
+        if (tcgetattr(master, &tio) == 0) {
+                cfmakeraw(&tio);
+                (void) tcsetattr(master, TCSANOW, &tio);
+        }
+        g_free(chr->path);
+        chr->path = g_strdup(path);
+        return master;
+}
+
+static int unix_socket(const char *path, struct sockaddr_un *ret_address, GError **err) {
+        *ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        if (strlen(path) >= sizeof(ret_address->sun_path)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the socket path '%s' is longer than %zu bytes", path,
+                          sizeof(ret_address->sun_path) - 1);
+                return -1;
+        }
+        strcpy(ret_address->sun_path, path);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                error_set_errno(err, errno, "cannot make a socket for '%s'", path);
+        return fd;
+}
+
+static int open_unix(DomainChar *chr, GError **err) {
+        struct sockaddr_un address;
+        int fd = unix_socket(chr->path, &address, err);
+        if (fd < 0)
+                return -1;
+        if (chr->listen)
+                (void) g_unlink(chr->path);
+        int r = chr->listen ? bind(fd, (struct sockaddr *) &address, sizeof(address))
+                            : connect(fd, (struct sockaddr *) &address, sizeof(address));
+        if (r == 0 && (!chr->listen || listen(fd, 1) == 0))
+                return fd;
+        error_set_errno(err, errno, "cannot %s socket '%s'", chr->listen ? "bind" : "connect to", chr->path);
+        (void) close(fd);
+        return -1;
+}
+
+static int open_plain(const char *path, int flags, GError **err) {
+        int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+        if (fd < 0)
+                error_set_errno(err, errno, "cannot open '%s'", path);
+        return fd;
+}
+
+static int open_char(DomainChar *chr, GError **err) {
+        switch (chr->backend) {
+        case DOMAIN_CHAR_PTY:
+                return open_pty(chr, err);
+        case DOMAIN_CHAR_UNIX:
+                return open_unix(chr, err);
+        case DOMAIN_CHAR_FILE:
+                return open_plain(chr->path, O_WRONLY | O_CREAT | (chr->append ? O_APPEND : O_TRUNC), err);
+        default:
+                return open_plain("/dev/null", O_RDWR, err);
+        }
+}
+
+/* A console that is the other face of the first serial port shows the same pty. */
+static void share_serial_path(DomainDef *def, const DomainChar *serial) {
+        for (guint i = 0; i < def->chars->len; i++) {
+                DomainChar *chr = def->chars->pdata[i];
+                if (chr->device != DOMAIN_CHAR_CONSOLE || g_strcmp0(chr->target_type, "serial") != 0)
+                        continue;
+                g_free(chr->path);
+                chr->path = g_strdup(serial->path);
+                g_free(chr->alias);
+                chr->alias = g_strdup(serial->alias);
+        }
+}
+
+/* Unix channels without a path get one in the state directory. */
+static void choose_channel_paths(Launch *l) {
+        for (guint i = 0; i < l->def->chars->len; i++) {
+                DomainChar *chr = l->def->chars->pdata[i];
+                if (chr->device != DOMAIN_CHAR_CHANNEL || chr->backend != DOMAIN_CHAR_UNIX || chr->path)
+                        continue;
+                g_autofree char *suffix = g_strdup_printf(".%s.sock", chr->target_name ? chr->target_name : chr->alias);
+                chr->path = state_path(l->domain->driver, l->def->name, suffix);
+                chr->listen = TRUE;
+        }
+}
+
+static gboolean open_chars(Launch *l, GError **err) {
+        DomainChar *serial = (DomainChar *) l->config.serial;
+        choose_channel_paths(l);
+        if (serial) {
+                l->serial_fd = open_char(serial, err);
+                if (l->serial_fd < 0)
+                        return FALSE;
+                share_serial_path(l->def, serial);
+        }
+        for (unsigned i = 0; i < l->config.n_ports; i++) {
+                l->port_fd[i] = open_char((DomainChar *) l->config.port_def[i], err);
+                if (l->port_fd[i] < 0)
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+static gboolean open_boot_files(Launch *l, GError **err) {
+        const DomainOs *os = &l->def->os;
+        l->kernel_fd = open_readable(os->kernel, "kernel", err);
+        if (l->kernel_fd < 0)
+                return FALSE;
+        if (!os->initrd)
+                return TRUE;
+        l->initrd_fd = open_readable(os->initrd, "initrd", err);
+        return l->initrd_fd >= 0;
+}
+
+static gboolean open_kvm(Launch *l, GError **err) {
+        l->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+        if (l->kvm_fd >= 0)
+                return TRUE;
+        error_set_errno(err, errno,
+                        "cannot open '/dev/kvm' (is virtualisation enabled in the firmware, and kvm_intel or kvm_amd loaded?)");
+        return FALSE;
+}
+
+static gboolean open_exit_record(Launch *l, GError **err) {
+        g_autofree char *path = state_path(l->domain->driver, l->def->name, ".exit");
+        l->exit_fd = open_plain(path, O_RDWR | O_CREAT | O_TRUNC, err);
+        return l->exit_fd >= 0;
+}
+
+static gboolean open_rng(Launch *l, GError **err) {
+        if (!l->config.has_rng)
+                return TRUE;
+        l->rng_fd = open_plain(l->def->rng->backend_path ? l->def->rng->backend_path : "/dev/urandom", O_RDONLY, err);
+        return l->rng_fd >= 0;
+}
+
+gboolean launch_open(Launch *l, GError **err) {
+        return domain_def_check_startable(l->def, err) && resolve_volumes(l->def, err) &&
+               vmm_config_from_def(l->def, &l->config, err) && open_boot_files(l, err) && open_disks(l, err) &&
+               open_kvm(l, err) && open_rng(l, err) && open_exit_record(l, err) && open_chars(l, err);
+}
+
+static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
+        DomainNic *nic = l->def->nics->pdata[i];
+        struct ctl_nic *message = &l->config.nic[i];
+        if (nic->type == DOMAIN_NIC_NETWORK && !network_port_create(l->def, nic, err))
+                return FALSE;
+        TapConfig tap = {
+                .name = nic->target,
+                .existing = nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed,
+                .bridge = nic->type == DOMAIN_NIC_NETWORK ? nic->actual_bridge
+                          : nic->type == DOMAIN_NIC_BRIDGE ? nic->source
+                                                           : NULL,
+                .mtu = nic->mtu,
+                .has_vlan = nic->has_vlan,
+                .vlan_tag = nic->vlan_tag,
+                .isolated = nic->isolated,
+                .inbound = nic->inbound.present ? &nic->inbound : NULL,
+                .outbound = nic->outbound.present ? &nic->outbound : NULL,
+        };
+        memcpy(tap.mac, nic->mac, sizeof(tap.mac));
+        if (!tap_open(&tap, &l->tap[i], err))
+                return FALSE;
+        l->n_taps = i + 1;
+        g_free(nic->target);
+        nic->target = g_strdup(l->tap[i].name);
+        g_strlcpy(message->name, nic->target, sizeof(message->name));
+        message->mtu = (guint16) l->tap[i].mtu;
+        if (g_strcmp0(nic->driver_name, "qemu") != 0)
+                l->vhost_fd[i] = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+        return TRUE;
+}
+
+gboolean launch_plug(Launch *l, GError **err) {
+        for (unsigned i = 0; i < l->config.n_nics; i++)
+                if (!plug_nic(l, i, err))
+                        return FALSE;
+        return TRUE;
+}
+
+void def_release_files(const DomainDef *def) {
+        for (guint i = 0; i < def->chars->len; i++) {
+                const DomainChar *chr = def->chars->pdata[i];
+                if (chr->backend == DOMAIN_CHAR_UNIX && chr->listen && chr->path)
+                        (void) g_unlink(chr->path);
+        }
+}
+
+void def_release_ports(const DomainDef *def) {
+        for (guint i = 0; i < def->nics->len; i++) {
+                const DomainNic *nic = def->nics->pdata[i];
+                if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)
+                        network_port_delete(nic->source, nic->portid);
+        }
+}
+
+void launch_unlink(Launch *l) {
+        def_release_files(l->def);
+        def_release_ports(l->def);
+        status_delete(l->domain);
+}

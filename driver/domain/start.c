@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Starting a domain:
+ *
+ *   open what the definition names     cheap refusals come before any process exists
+ *   spawn the monitor                  it waits, holding nothing
+ *   scope                              the monitor enters it before it maps guest memory
+ *   TAPs, network ports, machined
+ *   hand everything over, START
+ *
+ * All of it works on a copy of the definition and a Launch, with the domain's job held
+ * but its lock dropped. Nothing of the domain changes before the guest runs, so undoing
+ * a failed start is launch_undo() alone.
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include "domain/launch.h"
+#include "systemd/journal.h"
+#include "systemd/scope.h"
+#include "util/error.h"
+
+/* What a monitor that locks its guest's memory may lock beyond it, bytes. */
+#define MEMLOCK_OVERHEAD (64ull << 20)
+
+const VmmCallbacks domain_vmm_callbacks = { .event = domain_on_event, .exited = domain_on_exited };
+
+static void assign_alias(char **alias, const char *prefix, guint index) {
+        if (!*alias)
+                *alias = g_strdup_printf("%s%u", prefix, index);
+}
+
+/* The names by which live XML and events speak of devices. */
+static void assign_aliases(DomainDef *def) {
+        static const char *const char_prefix[] = { "serial", "console", "channel" };
+        guint count[G_N_ELEMENTS(char_prefix)] = { 0 };
+        for (guint i = 0; i < def->disks->len; i++)
+                assign_alias(&((DomainDisk *) def->disks->pdata[i])->alias, "virtio-disk", i);
+        for (guint i = 0; i < def->nics->len; i++)
+                assign_alias(&((DomainNic *) def->nics->pdata[i])->alias, "net", i);
+        for (guint i = 0; i < def->chars->len; i++) {
+                DomainChar *chr = def->chars->pdata[i];
+                assign_alias(&chr->alias, char_prefix[chr->device], count[chr->device]++);
+        }
+        if (def->rng)
+                assign_alias(&def->rng->alias, "rng", 0);
+}
+
+static gboolean launch_spawn(Launch *l, GError **err) {
+        const DriverConfig *config = l->domain->driver->config;
+        char uuid[37];
+        VmmCallbacks callbacks = domain_vmm_callbacks;
+        g_autofree char *socket_path = state_path(l->domain->driver, l->def->name, ".ctl");
+        domain_uuid_format(l->def->uuid, uuid);
+        VmmSpawn spawn = {
+                .binary = config->vmm_path,
+                .name = l->def->name,
+                .uuid = uuid,
+                .machine = l->machine,
+                .uid = l->uid,
+                .socket_path = socket_path,
+                .log_fd = -1,
+                .journal_fd = journal_connect(),
+                .memlock = l->def->memory.locked ? l->def->memory.maximum_kib * 1024 + MEMLOCK_OVERHEAD : 0,
+        };
+        callbacks.data = domain_ref(l->domain);
+        l->vmm = vmm_spawn(&spawn, &callbacks, err);
+        if (spawn.journal_fd >= 0)
+                (void) close(spawn.journal_fd);
+        if (!l->vmm)
+                domain_unref(l->domain);
+        return l->vmm != NULL;
+}
+
+static gboolean launch_scope(Launch *l, GError **err) {
+        Driver *driver = l->domain->driver;
+        if (!driver->bus) {
+                error_set(err, VIR_ERR_OPERATION_FAILED, "the system bus is not there, so systemd cannot make the scope '%s'",
+                          l->unit);
+                return FALSE;
+        }
+        if (!scope_start(driver->bus, l->def, l->unit, l->slice, vmm_pid(l->vmm), driver->config->shutdown_timeout, err))
+                return FALSE;
+        l->scope_started = TRUE;
+        l->cgroup = scope_cgroup_path(driver->bus, l->unit, err);
+        return l->cgroup != NULL;
+}
+
+static gboolean launch_register(Launch *l, GError **err) {
+        int ifindex[DOMAIN_NICS_MAX];
+        for (unsigned i = 0; i < l->n_taps; i++)
+                ifindex[i] = l->tap[i].ifindex;
+        return machined_register(l->domain->driver->bus, l->machine, l->def->uuid, vmm_pid(l->vmm), ifindex, l->n_taps,
+                                 &l->registered, err);
+}
+
+/* One request whose answer carries nothing but success. */
+static gboolean send_one(Launch *l, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
+                         GError **err) {
+        struct ctl_reply reply;
+        return vmm_call(l->vmm, type, message, size, fds, n_fds, &reply, sizeof(reply), err);
+}
+
+static gboolean send_file(Launch *l, enum ctl_type type, const char *name, int fd, GError **err) {
+        struct ctl_file message = { 0 };
+        g_strlcpy(message.name, name, sizeof(message.name));
+        return send_one(l, type, &message, sizeof(message), &fd, 1, err);
+}
+
+static gboolean send_machine(Launch *l, GError **err) {
+        struct ctl_header exit_record = { 0 };
+        return send_one(l, CTL_SET_EXIT_RECORD, &exit_record, sizeof(exit_record), &l->exit_fd, 1, err) &&
+               send_one(l, CTL_SET_MACHINE, &l->config.machine, sizeof(l->config.machine), &l->kvm_fd, 1, err) &&
+               send_file(l, CTL_SET_KERNEL, l->def->os.kernel, l->kernel_fd, err) &&
+               (l->initrd_fd < 0 || send_file(l, CTL_SET_INITRD, l->def->os.initrd, l->initrd_fd, err)) &&
+               send_one(l, CTL_SET_CMDLINE, &l->config.cmdline, sizeof(l->config.cmdline), NULL, 0, err);
+}
+
+static gboolean send_disks_and_nics(Launch *l, GError **err) {
+        for (unsigned i = 0; i < l->config.n_disks; i++)
+                if (!send_one(l, CTL_ADD_DISK, &l->config.disk[i], sizeof(l->config.disk[i]), &l->disk_fd[i], 1, err))
+                        return FALSE;
+        for (unsigned i = 0; i < l->config.n_nics; i++) {
+                int fds[] = { l->tap[i].fd, l->vhost_fd[i] };
+                unsigned n = l->vhost_fd[i] >= 0 ? 2 : 1;
+                if (!send_one(l, CTL_ADD_NIC, &l->config.nic[i], sizeof(l->config.nic[i]), fds, n, err))
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+static gboolean send_chars_and_rng(Launch *l, GError **err) {
+        struct ctl_header serial = { 0 };
+        if (l->serial_fd >= 0 && !send_one(l, CTL_SET_SERIAL, &serial, sizeof(serial), &l->serial_fd, 1, err))
+                return FALSE;
+        for (unsigned i = 0; i < l->config.n_ports; i++)
+                if (!send_one(l, CTL_ADD_PORT, &l->config.port[i], sizeof(l->config.port[i]), &l->port_fd[i], 1, err))
+                        return FALSE;
+        return l->rng_fd < 0 || send_one(l, CTL_ADD_RNG, &l->config.rng, sizeof(l->config.rng), &l->rng_fd, 1, err);
+}
+
+static gboolean launch_hand_over(Launch *l, gboolean paused, GError **err) {
+        struct ctl_start start = { .flags = paused ? CTL_START_PAUSED : 0 };
+        return send_machine(l, err) && send_disks_and_nics(l, err) && send_chars_and_rng(l, err) &&
+               send_one(l, CTL_START, &start, sizeof(start), NULL, 0, err);
+}
+
+/* Ends what a failed start has begun, in reverse order. */
+static void launch_undo(Launch *l) {
+        GDBusConnection *bus = l->domain->driver->bus;
+        if (l->vmm) {
+                vmm_kill(l->vmm, SIGKILL);
+                (void) vmm_wait(l->vmm, 5000);
+        }
+        if (l->registered)
+                machined_terminate(bus, l->machine);
+        if (l->scope_started)
+                (void) scope_stop(bus, l->unit, NULL);
+        launch_unlink(l);
+}
+
+static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
+        l->machine = scope_machine_name(l->def->id, l->def->name);
+        l->unit = scope_unit_name(l->machine);
+        l->slice = scope_slice_name(l->def->partition, err);
+        return l->slice && launch_open(l, err) && launch_spawn(l, err) && launch_scope(l, err) && launch_plug(l, err) &&
+               launch_register(l, err) && launch_hand_over(l, paused, err);
+}
+
+/* The domain becomes what the Launch has built. Lock held. */
+static void launch_publish(Launch *l, Domain *d, gboolean paused) {
+        if (d->persistent)
+                d->newdef = d->def;
+        else
+                domain_def_free(d->def);
+        d->def = g_steal_pointer(&l->def);
+        d->run = (DomainRuntime){
+                .vmm = g_steal_pointer(&l->vmm),
+                .unit = g_steal_pointer(&l->unit),
+                .machine = g_steal_pointer(&l->machine),
+                .cgroup = g_steal_pointer(&l->cgroup),
+                .registered = l->registered,
+                .uid = l->uid,
+        };
+        d->state = paused ? VIR_DOMAIN_PAUSED : VIR_DOMAIN_RUNNING;
+        d->reason = paused ? (int) VIR_DOMAIN_PAUSED_STARTING_UP : (int) VIR_DOMAIN_RUNNING_BOOTED;
+}
+
+/* The order in which libvirt's QEMU driver tells of a start. */
+static void emit_started(Domain *d, gboolean paused) {
+        if (!paused)
+                event_lifecycle(d, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
+        event_lifecycle(d, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_BOOTED);
+        if (paused)
+                event_lifecycle(d, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+}
+
+gboolean domain_start(Domain *d, guint flags, GError **err) {
+        gboolean paused = (flags & VIR_DOMAIN_START_PAUSED) != 0;
+        g_autoptr(GError) status_error = NULL;
+        g_autoptr(Launch) l = launch_new(d, domain_def_copy(d->def), driver_next_id(d->driver));
+        assign_aliases(l->def);
+        domain_unlock(d);
+        gboolean ok = launch_run(l, paused, err);
+        if (!ok)
+                launch_undo(l);
+        domain_lock(d);
+        if (!ok)
+                return FALSE;
+        launch_publish(l, d, paused);
+        domain_read_vcpu_tids(d);
+        domain_apply_affinity(d);
+        if (!status_save(d, &status_error))
+                g_warning("domain '%s' would be lost by a restart of the daemon: %s", d->name, status_error->message);
+        emit_started(d, paused);
+        return TRUE;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of a domain, whoever brings it about. The monitor reports a state change
+ * (on_event records why), its process ends (on_exited), and a background thread takes
+ * the job and cleans up; a destroy does the same synchronously and leaves nothing for
+ * the background thread to do.
+ */
+#include "domain/launch.h"
+#include "systemd/scope.h"
+#include "util/error.h"
+
+#define KILL_WAIT_MS 10000
+
+/* Forgets the running half: the persistent definition comes back. Lock held. */
+static void forget_runtime(Domain *d) {
+        console_kick_all(d);
+        g_clear_pointer(&d->run.vmm, vmm_unref);
+        g_clear_pointer(&d->run.unit, g_free);
+        g_clear_pointer(&d->run.machine, g_free);
+        g_clear_pointer(&d->run.cgroup, g_free);
+        d->run = (DomainRuntime){ 0 };
+        if (d->newdef) {
+                domain_def_free(d->def);
+                d->def = g_steal_pointer(&d->newdef);
+        }
+        d->def->id = -1;
+}
+
+void domain_cleanup_runtime(Domain *d) {
+        GDBusConnection *bus = d->driver->bus;
+        g_autoptr(GError) err = NULL;
+        domain_unlock(d);
+        if (d->run.vmm) {
+                vmm_kill(d->run.vmm, SIGKILL);
+                if (!vmm_wait(d->run.vmm, KILL_WAIT_MS))
+                        g_warning("monitor %d of domain '%s' does not end", (int) vmm_pid(d->run.vmm), d->name);
+        }
+        if (bus && d->run.registered)
+                machined_terminate(bus, d->run.machine);
+        if (bus && !scope_stop(bus, d->run.unit, &err))
+                g_warning("scope '%s' of domain '%s' stays behind: %s", d->run.unit, d->name, err->message);
+        def_release_files(d->def);
+        def_release_ports(d->def);
+        domain_lock(d);
+        status_delete(d);
+}
+
+void domain_stop(Domain *d, int reason, int detail) {
+        domain_cleanup_runtime(d);
+        d->state = VIR_DOMAIN_SHUTOFF;
+        d->reason = reason;
+        event_lifecycle(d, VIR_DOMAIN_EVENT_STOPPED, detail);
+        forget_runtime(d);
+        if (!d->persistent)
+                driver_remove(d);
+}
+
+/* What libvirt calls the end of a guest that its monitor has reported. */
+static void note_end(Domain *d, enum ctl_state state, enum ctl_reason reason) {
+        d->run.ended = TRUE;
+        if (state == CTL_STATE_CRASHED) {
+                d->run.end_reason = VIR_DOMAIN_SHUTOFF_CRASHED;
+                d->run.end_detail = VIR_DOMAIN_EVENT_STOPPED_CRASHED;
+        } else {
+                d->run.end_reason = VIR_DOMAIN_SHUTOFF_SHUTDOWN;
+                d->run.end_detail = VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN;
+        }
+}
+
+static void on_state(Domain *d, const struct ctl_event_state *event) {
+        switch (event->state) {
+        case CTL_STATE_SHUTDOWN:
+                note_end(d, event->state, event->reason);
+                d->state = VIR_DOMAIN_SHUTDOWN;
+                d->reason = VIR_DOMAIN_SHUTDOWN_USER;
+                event_lifecycle(d, VIR_DOMAIN_EVENT_SHUTDOWN,
+                                event->reason == CTL_REASON_GUEST ? VIR_DOMAIN_EVENT_SHUTDOWN_GUEST
+                                                                  : VIR_DOMAIN_EVENT_SHUTDOWN_HOST);
+                break;
+        case CTL_STATE_CRASHED:
+                note_end(d, event->state, event->reason);
+                d->state = VIR_DOMAIN_CRASHED;
+                d->reason = event->reason == CTL_REASON_PANIC ? VIR_DOMAIN_CRASHED_PANICKED : VIR_DOMAIN_CRASHED_UNKNOWN;
+                event_lifecycle(d, VIR_DOMAIN_EVENT_CRASHED, VIR_DOMAIN_EVENT_CRASHED_PANICKED);
+                break;
+        default:
+                break;
+        }
+}
+
+/* A reboot asked for by the host has happened: power off is power off again. */
+static void restore_actions(Domain *d, gpointer data) {
+        g_autoptr(GError) err = NULL;
+        if (!domain_job_begin_active(d, NULL))
+                return;
+        if (d->run.reboot_pending && !domain_send_actions(d, FALSE, &err))
+                g_warning("domain '%s' would restart when it powers off: %s", d->name, err->message);
+        domain_job_end(d);
+}
+
+static void on_io_error(Domain *d, const struct ctl_event_io_error *event) {
+        VmmConfig config;
+        if (vmm_config_from_def(d->def, &config, NULL) && event->disk < config.n_disks)
+                event_io_error(d, config.disk_def[event->disk], event->error);
+}
+
+static void on_port(Domain *d, const struct ctl_event_port *event) {
+        VmmConfig config;
+        if (!vmm_config_from_def(d->def, &config, NULL) || event->port >= config.n_ports)
+                return;
+        DomainChar *chr = (DomainChar *) config.port_def[event->port];
+        if (chr->device != DOMAIN_CHAR_CHANNEL)
+                return;
+        g_free(chr->target_state);
+        chr->target_state = g_strdup(event->open ? "connected" : "disconnected");
+        if (g_strcmp0(chr->target_name, "org.qemu.guest_agent.0") == 0)
+                event_agent(d, event->open != 0);
+}
+
+void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) {
+        Domain *d = data;
+        domain_lock(d);
+        switch (d->run.vmm == vmm ? message->type : 0) {
+        case CTL_EVENT_STATE:
+                on_state(d, (const struct ctl_event_state *) message);
+                break;
+        case CTL_EVENT_RESET:
+                event_simple(d, VIR_DOMAIN_EVENT_ID_REBOOT);
+                if (d->run.reboot_pending)
+                        driver_run(d->driver, restore_actions, d, NULL);
+                break;
+        case CTL_EVENT_IO_ERROR:
+                on_io_error(d, (const struct ctl_event_io_error *) message);
+                break;
+        case CTL_EVENT_PORT:
+                on_port(d, (const struct ctl_event_port *) message);
+                break;
+        default:
+                break;
+        }
+        domain_unlock(d);
+}
+
+/* Background: the monitor `data` is gone; unless a destroy was quicker, so is the domain. */
+static void finish_exited(Domain *d, gpointer data) {
+        Vmm *vmm = data;
+        if (domain_job_begin(d, NULL)) {
+                if (d->run.vmm == vmm && d->run.ended) {
+                        domain_stop(d, d->run.end_reason, d->run.end_detail);
+                } else if (d->run.vmm == vmm) {
+                        g_autofree char *end = vmm_describe_end(vmm);
+                        g_warning("monitor of domain '%s' %s", d->name, end ? end : "is gone");
+                        domain_stop(d, VIR_DOMAIN_SHUTOFF_CRASHED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+                }
+                domain_job_end(d);
+        }
+        vmm_unref(vmm);
+}
+
+void domain_on_exited(Vmm *vmm, gpointer data) {
+        Domain *d = data;
+        driver_run(d->driver, finish_exited, d, vmm_ref(vmm));
+        vmm_disconnect(vmm);
+        domain_unref(d); /* the callbacks' reference */
+}

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Tunables as libvirt's typed parameters: scheduler, memory, block I/O, NUMA, and the
+ * bandwidth of an interface. Each getter and setter is a table of fields in the
+ * definition; a live change goes to the scope's properties (or the TAP's qdisc) first
+ * and into the definition when that was accepted, so that both always agree.
+ */
+#include <string.h>
+
+#include "domain/internal.h"
+#include "net/tap.h"
+#include "systemd/scope.h"
+#include "util/error.h"
+
+#define AFFECT_FLAGS (VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG)
+#define GETTER_FLAGS (AFFECT_FLAGS | VIR_TYPED_PARAM_STRING_OKAY)
+
+/* A parameter that is one number of a definition. */
+typedef struct Field {
+        const char *name;
+        int type; /* VIR_TYPED_PARAM_ULLONG, LLONG or UINT */
+        gsize offset; /* in DomainDef; of a guint64, gint64 or guint */
+        guint64 min, max;
+        guint64 unset; /* what a getter shows for a field that is 0 */
+} Field;
+
+#define FIELD(n, t, member, lo, hi, none)                                                                              \
+        { .name = (n), .type = VIR_TYPED_PARAM_##t, .offset = G_STRUCT_OFFSET(DomainDef, member), .min = (lo), .max = (hi), \
+          .unset = (none) }
+
+static const Field scheduler_fields[] = {
+        FIELD(VIR_DOMAIN_SCHEDULER_CPU_SHARES, ULLONG, cputune.shares, 2, 262144, 100),
+        FIELD(VIR_DOMAIN_SCHEDULER_VCPU_PERIOD, ULLONG, cputune.period_us, 1000, 1000000, 100000),
+        FIELD(VIR_DOMAIN_SCHEDULER_VCPU_QUOTA, LLONG, cputune.quota_us, 1000, 18446744073709551, (guint64) -1),
+        FIELD(VIR_DOMAIN_SCHEDULER_EMULATOR_PERIOD, ULLONG, cputune.emulator_period_us, 1000, 1000000, 100000),
+        FIELD(VIR_DOMAIN_SCHEDULER_EMULATOR_QUOTA, LLONG, cputune.emulator_quota_us, 1000, 18446744073709551, (guint64) -1),
+        FIELD(VIR_DOMAIN_SCHEDULER_GLOBAL_PERIOD, ULLONG, cputune.global_period_us, 1000, 1000000, 100000),
+        FIELD(VIR_DOMAIN_SCHEDULER_GLOBAL_QUOTA, LLONG, cputune.global_quota_us, 1000, 18446744073709551, (guint64) -1),
+};
+
+static const Field memory_fields[] = {
+        FIELD(VIR_DOMAIN_MEMORY_HARD_LIMIT, ULLONG, memtune.hard_limit_kib, 0, G_MAXUINT64, DOMAIN_MEMORY_UNLIMITED),
+        FIELD(VIR_DOMAIN_MEMORY_SOFT_LIMIT, ULLONG, memtune.soft_limit_kib, 0, G_MAXUINT64, DOMAIN_MEMORY_UNLIMITED),
+        FIELD(VIR_DOMAIN_MEMORY_SWAP_HARD_LIMIT, ULLONG, memtune.swap_hard_limit_kib, 0, G_MAXUINT64, DOMAIN_MEMORY_UNLIMITED),
+        FIELD(VIR_DOMAIN_MEMORY_MIN_GUARANTEE, ULLONG, memtune.min_guarantee_kib, 0, G_MAXUINT64, 0),
+};
+
+static guint64 field_read(const Field *f, const DomainDef *def) {
+        guint64 value = *(const guint64 *) G_STRUCT_MEMBER_P(def, f->offset);
+        return value ? value : f->unset;
+}
+
+static gboolean fields_get(const Field *fields, gsize count, const DomainDef *def, virTypedParameterPtr *params, int *n) {
+        int capacity = *n;
+        for (gsize i = 0; i < count; i++) {
+                guint64 value = field_read(&fields[i], def);
+                int r = fields[i].type == VIR_TYPED_PARAM_LLONG
+                                ? virTypedParamsAddLLong(params, n, &capacity, fields[i].name, (gint64) value)
+                                : virTypedParamsAddULLong(params, n, &capacity, fields[i].name, value);
+                if (r < 0)
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+static const Field *field_find(const Field *fields, gsize count, const char *name) {
+        for (gsize i = 0; i < count; i++)
+                if (g_str_equal(fields[i].name, name))
+                        return &fields[i];
+        return NULL;
+}
+
+/* The value of a parameter as 64 bits; FALSE when its type is not the field's. */
+static gboolean param_value(const virTypedParameter *p, int type, guint64 *ret) {
+        if (p->type != type)
+                return FALSE;
+        *ret = type == VIR_TYPED_PARAM_LLONG ? (guint64) p->value.l : p->value.ul;
+        return TRUE;
+}
+
+static gboolean check_range(const Field *f, guint64 value, GError **err) {
+        gboolean unlimited = f->type == VIR_TYPED_PARAM_LLONG && ((gint64) value < 0 || value == 0);
+        if (unlimited || (value >= f->min && value <= f->max))
+                return TRUE;
+        if (f->type != VIR_TYPED_PARAM_LLONG && value == 0 && f->min > 2)
+                return TRUE; /* a period of 0 means the default */
+        error_set(err, VIR_ERR_INVALID_ARG, "value of '%s' is out of range [%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT "]",
+                  f->name, f->min, f->max);
+        return FALSE;
+}
+
+static gboolean fields_set(const Field *fields, gsize count, DomainDef *def, virTypedParameterPtr params, int n,
+                           GError **err) {
+        for (int i = 0; i < n; i++) {
+                const Field *f = field_find(fields, count, params[i].field);
+                guint64 value = 0;
+                if (!f) {
+                        error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported", params[i].field);
+                        return FALSE;
+                }
+                if (!param_value(&params[i], f->type, &value)) {
+                        error_set(err, VIR_ERR_INVALID_ARG, "invalid type of parameter '%s'", f->name);
+                        return FALSE;
+                }
+                if (!check_range(f, value, err))
+                        return FALSE;
+                *(guint64 *) G_STRUCT_MEMBER_P(def, f->offset) = value;
+        }
+        return TRUE;
+}
+
+typedef gboolean (*ChangeFunc)(DomainDef *def, virTypedParameterPtr params, int n, GError **err);
+typedef gboolean (*ApplyFunc)(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err);
+
+static gboolean apply_to_scope(Domain *d, const DomainDef *def, ApplyFunc apply, GError **err) {
+        domain_unlock(d);
+        gboolean ok = apply(d->driver->bus, d->run.unit, def, err);
+        domain_lock(d);
+        return ok;
+}
+
+/* Changes a copy, applies it, and only then lets it replace the live definition. Lock and job held. */
+static gboolean change_live(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n, GError **err) {
+        g_autoptr(DomainDef) copy = domain_def_copy(d->def);
+        copy->id = d->def->id;
+        if (!change(copy, params, n, err) || !apply_to_scope(d, copy, apply, err))
+                return FALSE;
+        DomainDef *old = d->def;
+        d->def = g_steal_pointer(&copy);
+        domain_def_free(old);
+        return status_save(d, err);
+}
+
+static gboolean change_config(Domain *d, ChangeFunc change, virTypedParameterPtr params, int n, GError **err) {
+        DomainDef *def = domain_persistent_def(d);
+        g_autoptr(DomainDef) copy = domain_def_copy(def);
+        if (!change(copy, params, n, err) || !config_save(d, copy, err))
+                return FALSE;
+        DomainDef **slot = domain_active(d) ? &d->newdef : &d->def;
+        *slot = g_steal_pointer(&copy);
+        (*slot)->id = -1;
+        domain_def_free(def);
+        return TRUE;
+}
+
+/* Live changes of the scheduler are told as "cputune.NAME"; libvirt has no names for the other groups. */
+static void emit_cputune(Domain *d, virTypedParameterPtr params, int n) {
+        virTypedParameterPtr copy = NULL;
+        int count = 0, capacity = 0;
+        for (int i = 0; i < n; i++) {
+                char name[VIR_TYPED_PARAM_FIELD_LENGTH];
+                (void) g_snprintf(name, sizeof(name), "cputune.%s", params[i].field);
+                if (params[i].type == VIR_TYPED_PARAM_LLONG)
+                        (void) virTypedParamsAddLLong(&copy, &count, &capacity, name, params[i].value.l);
+                else
+                        (void) virTypedParamsAddULLong(&copy, &count, &capacity, name, params[i].value.ul);
+        }
+        event_tunable(d, copy, count);
+}
+
+static gboolean set_params(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n, guint flags,
+                           const char *function, GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        if (!error_check_flags(flags, GETTER_FLAGS, function, err) || !domain_job_begin(d, err))
+                return FALSE;
+        gboolean ok = domain_affect(d, flags, &live, &config, err) &&
+                      (!config || change_config(d, change, params, n, err)) &&
+                      (!live || change_live(d, change, apply, params, n, err));
+        if (ok && live && apply == scope_apply_cputune)
+                emit_cputune(d, params, n);
+        domain_job_end(d);
+        return ok;
+}
+
+typedef gboolean (*ReadFunc)(const DomainDef *def, virTypedParameterPtr *params, int *n);
+
+static gboolean get_params(Domain *d, ReadFunc read, guint flags, const char *function, virTypedParameterPtr *params,
+                           int *n, GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        *params = NULL;
+        *n = 0;
+        if (!error_check_flags(flags, GETTER_FLAGS, function, err))
+                return FALSE;
+        if ((flags & AFFECT_FLAGS) == AFFECT_FLAGS) {
+                error_set(err, VIR_ERR_INVALID_ARG, "values are read from the live or the persistent definition, not both");
+                return FALSE;
+        }
+        domain_lock(d);
+        gboolean ok = domain_affect(d, flags, &live, &config, err);
+        if (ok && !read(live ? live : config, params, n)) {
+                error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot list the parameters of domain '%s'", d->name);
+                ok = FALSE;
+        }
+        domain_unlock(d);
+        return ok;
+}
+
+static gboolean scheduler_read(const DomainDef *def, virTypedParameterPtr *params, int *n) {
+        return fields_get(scheduler_fields, G_N_ELEMENTS(scheduler_fields), def, params, n);
+}
+
+static gboolean scheduler_change(DomainDef *def, virTypedParameterPtr params, int n, GError **err) {
+        return fields_set(scheduler_fields, G_N_ELEMENTS(scheduler_fields), def, params, n, err);
+}
+
+gboolean domain_get_scheduler(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
+        return get_params(d, scheduler_read, flags, "virDomainGetSchedulerParametersFlags", params, n, err);
+}
+
+gboolean domain_set_scheduler(Domain *d, virTypedParameterPtr params, int n, guint flags, GError **err) {
+        return set_params(d, scheduler_change, scope_apply_cputune, params, n, flags,
+                          "virDomainSetSchedulerParametersFlags", err);
+}
+
+static gboolean memory_read(const DomainDef *def, virTypedParameterPtr *params, int *n) {
+        /* A minimum that nobody asked for is not shown, as with libvirt's QEMU driver. */
+        gsize count = G_N_ELEMENTS(memory_fields) - (def->memtune.min_guarantee_kib == 0);
+        return fields_get(memory_fields, count, def, params, n);
+}
+
+static gboolean memory_change(DomainDef *def, virTypedParameterPtr params, int n, GError **err) {
+        if (!fields_set(memory_fields, G_N_ELEMENTS(memory_fields), def, params, n, err))
+                return FALSE;
+        const DomainMemTune *m = &def->memtune;
+        if (m->swap_hard_limit_kib == 0 || m->hard_limit_kib == 0 || m->hard_limit_kib <= m->swap_hard_limit_kib)
+                return TRUE;
+        error_set(err, VIR_ERR_INVALID_ARG, "memory hard_limit tunable value must be lower than or equal to swap_hard_limit");
+        return FALSE;
+}
+
+gboolean domain_get_memory_params(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
+        return get_params(d, memory_read, flags, "virDomainGetMemoryParameters", params, n, err);
+}
+
+gboolean domain_set_memory_params(Domain *d, virTypedParameterPtr params, int n, guint flags, GError **err) {
+        return set_params(d, memory_change, scope_apply_memtune, params, n, flags, "virDomainSetMemoryParameters", err);
+}
+
+/* --- Block I/O: per-device values come as one string "path,value,path,value" ------------------------- */
+
+typedef struct BlkioField {
+        const char *name;
+        gsize offset; /* in DomainBlkioDevice */
+        gboolean wide; /* guint64, else guint */
+        guint64 min, max;
+} BlkioField;
+
+static const BlkioField blkio_fields[] = {
+        { VIR_DOMAIN_BLKIO_DEVICE_WEIGHT, G_STRUCT_OFFSET(DomainBlkioDevice, weight), FALSE, 0, 1000 },
+        { VIR_DOMAIN_BLKIO_DEVICE_READ_IOPS, G_STRUCT_OFFSET(DomainBlkioDevice, read_iops_sec), FALSE, 0, G_MAXUINT },
+        { VIR_DOMAIN_BLKIO_DEVICE_WRITE_IOPS, G_STRUCT_OFFSET(DomainBlkioDevice, write_iops_sec), FALSE, 0, G_MAXUINT },
+        { VIR_DOMAIN_BLKIO_DEVICE_READ_BPS, G_STRUCT_OFFSET(DomainBlkioDevice, read_bytes_sec), TRUE, 0, G_MAXUINT64 },
+        { VIR_DOMAIN_BLKIO_DEVICE_WRITE_BPS, G_STRUCT_OFFSET(DomainBlkioDevice, write_bytes_sec), TRUE, 0, G_MAXUINT64 },
+};
+
+#define BLKIO_DEVICES_MAX 64u
+
+static guint64 blkio_get(const DomainBlkioDevice *dev, const BlkioField *f) {
+        gconstpointer p = G_STRUCT_MEMBER_P(dev, f->offset);
+        return f->wide ? *(const guint64 *) p : *(const guint *) p;
+}
+
+static void blkio_put(DomainBlkioDevice *dev, const BlkioField *f, guint64 value) {
+        gpointer p = G_STRUCT_MEMBER_P(dev, f->offset);
+        if (f->wide)
+                *(guint64 *) p = value;
+        else
+                *(guint *) p = (guint) value;
+}
+
+static char *blkio_format(const DomainDef *def, const BlkioField *f) {
+        GString *s = g_string_new(NULL);
+        for (guint i = 0; i < def->blkiotune.devices->len; i++) {
+                const DomainBlkioDevice *dev = def->blkiotune.devices->pdata[i];
+                guint64 value = blkio_get(dev, f);
+                if (value > 0)
+                        g_string_append_printf(s, "%s%s,%" G_GUINT64_FORMAT, s->len > 0 ? "," : "", dev->path, value);
+        }
+        return g_string_free(s, FALSE);
+}
+
+static gboolean blkio_read(const DomainDef *def, virTypedParameterPtr *params, int *n) {
+        int capacity = *n;
+        if (virTypedParamsAddUInt(params, n, &capacity, VIR_DOMAIN_BLKIO_WEIGHT, def->blkiotune.weight) < 0)
+                return FALSE;
+        for (gsize i = 0; i < G_N_ELEMENTS(blkio_fields); i++) {
+                g_autofree char *text = blkio_format(def, &blkio_fields[i]);
+                if (virTypedParamsAddString(params, n, &capacity, blkio_fields[i].name, text) < 0)
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+static DomainBlkioDevice *blkio_device(DomainDef *def, const char *path) {
+        for (guint i = 0; i < def->blkiotune.devices->len; i++) {
+                DomainBlkioDevice *dev = def->blkiotune.devices->pdata[i];
+                if (g_str_equal(dev->path, path))
+                        return dev;
+        }
+        if (def->blkiotune.devices->len >= BLKIO_DEVICES_MAX)
+                return NULL;
+        DomainBlkioDevice *dev = g_new0(DomainBlkioDevice, 1);
+        dev->path = g_strdup(path);
+        g_ptr_array_add(def->blkiotune.devices, dev);
+        return dev;
+}
+
+static gboolean blkio_parse(DomainDef *def, const BlkioField *f, const char *text, GError **err) {
+        g_auto(GStrv) items = g_strsplit(text, ",", -1);
+        guint count = g_strv_length(items);
+        for (guint i = 0; i + 1 < count; i += 2) {
+                guint64 value = 0;
+                DomainBlkioDevice *dev = blkio_device(def, items[i]);
+                if (items[i][0] != '/' || !dev || !g_ascii_string_to_unsigned(items[i + 1], 10, f->min, f->max, &value, NULL))
+                        break;
+                blkio_put(dev, f, value);
+                if (i + 2 == count)
+                        return TRUE;
+        }
+        error_set(err, VIR_ERR_INVALID_ARG, "unable to parse '%s' of '%s': expected /dev/path,value[,/dev/path,value...]",
+                  text, f->name);
+        return FALSE;
+}
+
+static const BlkioField *blkio_find(const virTypedParameter *p) {
+        for (gsize i = 0; i < G_N_ELEMENTS(blkio_fields); i++)
+                if (p->type == VIR_TYPED_PARAM_STRING && g_str_equal(blkio_fields[i].name, p->field))
+                        return &blkio_fields[i];
+        return NULL;
+}
+
+static gboolean blkio_change_one(DomainDef *def, const virTypedParameter *p, GError **err) {
+        const BlkioField *f = blkio_find(p);
+        if (f)
+                return blkio_parse(def, f, p->value.s, err);
+        if (!g_str_equal(p->field, VIR_DOMAIN_BLKIO_WEIGHT) || p->type != VIR_TYPED_PARAM_UINT) {
+                error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported, or of the wrong type", p->field);
+                return FALSE;
+        }
+        if (p->value.ui != 0 && (p->value.ui < 10 || p->value.ui > 1000)) {
+                error_set(err, VIR_ERR_INVALID_ARG, "out of blkio weight range [10, 1000]");
+                return FALSE;
+        }
+        def->blkiotune.weight = p->value.ui;
+        return TRUE;
+}
+
+static gboolean blkio_change(DomainDef *def, virTypedParameterPtr params, int n, GError **err) {
+        for (int i = 0; i < n; i++)
+                if (!blkio_change_one(def, &params[i], err))
+                        return FALSE;
+        return TRUE;
+}
+
+gboolean domain_get_blkio_params(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
+        return get_params(d, blkio_read, flags, "virDomainGetBlkioParameters", params, n, err);
+}
+
+gboolean domain_set_blkio_params(Domain *d, virTypedParameterPtr params, int n, guint flags, GError **err) {
+        return set_params(d, blkio_change, scope_apply_blkiotune, params, n, flags, "virDomainSetBlkioParameters", err);
+}
+
+/* --- NUMA: shown, and changed by redefining ---------------------------------------------------------- */
+
+static gboolean numa_read(const DomainDef *def, virTypedParameterPtr *params, int *n) {
+        static const int modes[] = { VIR_DOMAIN_NUMATUNE_MEM_STRICT, VIR_DOMAIN_NUMATUNE_MEM_PREFERRED,
+                                     VIR_DOMAIN_NUMATUNE_MEM_INTERLEAVE, VIR_DOMAIN_NUMATUNE_MEM_RESTRICTIVE };
+        int capacity = *n;
+        g_autofree char *nodes = def->numatune.present ? cpumap_format(&def->numatune.nodeset) : g_strdup("");
+        return virTypedParamsAddInt(params, n, &capacity, VIR_DOMAIN_NUMA_MODE, modes[def->numatune.mode]) == 0 &&
+               virTypedParamsAddString(params, n, &capacity, VIR_DOMAIN_NUMA_NODESET, nodes) == 0;
+}
+
+gboolean domain_get_numa_params(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
+        return get_params(d, numa_read, flags, "virDomainGetNumaParameters", params, n, err);
+}
+
+/* --- Bandwidth of an interface ------------------------------------------------------------------------- */
+
+typedef struct BandwidthField {
+        const char *name;
+        gsize offset; /* in DomainNic */
+} BandwidthField;
+
+static const BandwidthField bandwidth_fields[] = {
+        { VIR_DOMAIN_BANDWIDTH_IN_AVERAGE, G_STRUCT_OFFSET(DomainNic, inbound.average) },
+        { VIR_DOMAIN_BANDWIDTH_IN_PEAK, G_STRUCT_OFFSET(DomainNic, inbound.peak) },
+        { VIR_DOMAIN_BANDWIDTH_IN_BURST, G_STRUCT_OFFSET(DomainNic, inbound.burst) },
+        { VIR_DOMAIN_BANDWIDTH_IN_FLOOR, G_STRUCT_OFFSET(DomainNic, inbound.floor) },
+        { VIR_DOMAIN_BANDWIDTH_OUT_AVERAGE, G_STRUCT_OFFSET(DomainNic, outbound.average) },
+        { VIR_DOMAIN_BANDWIDTH_OUT_PEAK, G_STRUCT_OFFSET(DomainNic, outbound.peak) },
+        { VIR_DOMAIN_BANDWIDTH_OUT_BURST, G_STRUCT_OFFSET(DomainNic, outbound.burst) },
+};
+
+static DomainNic *find_nic(const DomainDef *def, const char *device, GError **err) {
+        DomainNic *nic = domain_def_find_nic(def, device);
+        if (!nic)
+                error_set(err, VIR_ERR_INVALID_ARG, "'%s' is not a known interface", device);
+        return nic;
+}
+
+gboolean domain_get_interface_params(Domain *d, const char *device, guint flags, virTypedParameterPtr *params, int *n,
+                                     GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        int capacity = 0;
+        *params = NULL;
+        *n = 0;
+        if (!error_check_flags(flags, GETTER_FLAGS, "virDomainGetInterfaceParameters", err))
+                return FALSE;
+        domain_lock(d);
+        DomainNic *nic = domain_affect(d, flags, &live, &config, err) ? find_nic(live ? live : config, device, err) : NULL;
+        for (gsize i = 0; nic && i < G_N_ELEMENTS(bandwidth_fields); i++) {
+                guint64 value = *(guint64 *) G_STRUCT_MEMBER_P(nic, bandwidth_fields[i].offset);
+                if (virTypedParamsAddUInt(params, n, &capacity, bandwidth_fields[i].name, (guint) MIN(value, G_MAXUINT)) < 0)
+                        break;
+        }
+        domain_unlock(d);
+        return nic != NULL;
+}
+
+static gboolean change_bandwidth(DomainNic *nic, virTypedParameterPtr params, int n, GError **err) {
+        for (int i = 0; i < n; i++) {
+                gsize k = 0;
+                while (k < G_N_ELEMENTS(bandwidth_fields) && !g_str_equal(bandwidth_fields[k].name, params[i].field))
+                        k++;
+                if (k == G_N_ELEMENTS(bandwidth_fields) || params[i].type != VIR_TYPED_PARAM_UINT) {
+                        error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported, or of the wrong type",
+                                  params[i].field);
+                        return FALSE;
+                }
+                *(guint64 *) G_STRUCT_MEMBER_P(nic, bandwidth_fields[k].offset) = params[i].value.ui;
+        }
+        nic->inbound.present = nic->inbound.average > 0 || nic->inbound.floor > 0;
+        nic->outbound.present = nic->outbound.average > 0;
+        return TRUE;
+}
+
+/* Changes the bandwidth in a copy of a definition; NULL with *err set when it cannot. */
+static DomainDef *with_bandwidth(const DomainDef *def, const char *device, virTypedParameterPtr params, int n,
+                                 DomainNic **ret_nic, GError **err) {
+        g_autoptr(DomainDef) copy = domain_def_copy(def);
+        copy->id = def->id;
+        *ret_nic = find_nic(copy, device, err);
+        if (!*ret_nic || !change_bandwidth(*ret_nic, params, n, err))
+                return NULL;
+        return g_steal_pointer(&copy);
+}
+
+static gboolean set_bandwidth_live(Domain *d, const char *device, virTypedParameterPtr params, int n, GError **err) {
+        DomainNic *nic = NULL;
+        g_autoptr(DomainDef) copy = with_bandwidth(d->def, device, params, n, &nic, err);
+        if (!copy || !tap_set_bandwidth(nic->target, nic->inbound.present ? &nic->inbound : NULL,
+                                        nic->outbound.present ? &nic->outbound : NULL, err))
+                return FALSE;
+        domain_def_free(d->def);
+        d->def = g_steal_pointer(&copy);
+        return status_save(d, err);
+}
+
+static gboolean set_bandwidth_config(Domain *d, const char *device, virTypedParameterPtr params, int n, GError **err) {
+        DomainNic *nic = NULL;
+        DomainDef **slot = domain_active(d) ? &d->newdef : &d->def;
+        g_autoptr(DomainDef) copy = with_bandwidth(*slot, device, params, n, &nic, err);
+        if (!copy || !config_save(d, copy, err))
+                return FALSE;
+        domain_def_free(*slot);
+        *slot = g_steal_pointer(&copy);
+        return TRUE;
+}
+
+gboolean domain_set_interface_params(Domain *d, const char *device, virTypedParameterPtr params, int n, guint flags,
+                                     GError **err) {
+        DomainDef *live = NULL, *config = NULL;
+        if (!error_check_flags(flags, GETTER_FLAGS, "virDomainSetInterfaceParameters", err) || !domain_job_begin(d, err))
+                return FALSE;
+        gboolean ok = domain_affect(d, flags, &live, &config, err) &&
+                      (!config || set_bandwidth_config(d, device, params, n, err)) &&
+                      (!live || set_bandwidth_live(d, device, params, n, err));
+        domain_job_end(d);
+        return ok;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * virtmicrod: starts the parts in order, runs the main loop, and leaves running domains
+ * alone when it ends.
+ *
+ *   settings -> driver (finds domains again) -> D-Bus -> RPC sockets -> READY=1 -> autostart
+ *
+ * SIGTERM and SIGINT end the loop; everything else happens in the parts.
+ */
+#include <glib-unix.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "conf/driver_config.h"
+#include "dbus/dbus_service.h"
+#include "driver.h"
+#include "net/network.h"
+#include "rpc/server.h"
+#include "systemd/journal.h"
+
+typedef struct Daemon {
+        GMainLoop *loop;
+        Driver *driver;
+        RpcServer *server;
+        DbusService *dbus;
+} Daemon;
+
+static gboolean on_signal(gpointer data) {
+        Daemon *daemon = data;
+        g_main_loop_quit(daemon->loop);
+        return G_SOURCE_CONTINUE;
+}
+
+/* Shown by `systemctl status virtmicrod`. */
+static void show_status(const Daemon *daemon) {
+        unsigned running = driver_count_active(daemon->driver);
+        (void) sd_notifyf(0, "STATUS=%u domain%s running", running, running == 1 ? "" : "s");
+}
+
+static void on_domain_event(const DomainEvent *event, gpointer data) {
+        if (event->type == VIR_DOMAIN_EVENT_ID_LIFECYCLE)
+                show_status(data);
+}
+
+/* A host without a system bus still serves libvirt clients. */
+static void start_dbus(Daemon *daemon) {
+        g_autoptr(GError) err = NULL;
+        daemon->dbus = dbus_service_new(daemon->driver, &err);
+        if (!daemon->dbus || !dbus_service_start(daemon->dbus, &err))
+                g_warning("not on the system bus: %s", err->message);
+}
+
+static gboolean daemon_start(Daemon *daemon, const DriverConfig *config, GError **err) {
+        daemon->driver = driver_new(config, err);
+        if (!daemon->driver)
+                return FALSE;
+        start_dbus(daemon);
+        daemon->server = rpc_server_new(daemon->driver, config, err);
+        if (!daemon->server)
+                return FALSE;
+        (void) driver_add_listener(daemon->driver, on_domain_event, daemon);
+        rpc_server_start(daemon->server);
+        return TRUE;
+}
+
+static void daemon_stop(Daemon *daemon) {
+        (void) sd_notify(0, "STOPPING=1");
+        if (daemon->server)
+                rpc_server_stop(daemon->server);
+        g_clear_pointer(&daemon->server, rpc_server_free);
+        g_clear_pointer(&daemon->dbus, dbus_service_free);
+        g_clear_pointer(&daemon->driver, driver_free);
+        g_clear_pointer(&daemon->loop, g_main_loop_unref);
+}
+
+static int run(const DriverConfig *config) {
+        g_autoptr(GError) err = NULL;
+        Daemon daemon = { .loop = g_main_loop_new(NULL, FALSE) };
+        g_unix_signal_add(SIGTERM, on_signal, &daemon);
+        g_unix_signal_add(SIGINT, on_signal, &daemon);
+        gboolean ok = daemon_start(&daemon, config, &err);
+        if (ok) {
+                show_status(&daemon);
+                (void) sd_notify(0, "READY=1");
+                driver_autostart(daemon.driver);
+                g_main_loop_run(daemon.loop);
+        } else {
+                g_critical("cannot start: %s", err->message);
+        }
+        daemon_stop(&daemon);
+        return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *config_file = NULL;
+        gboolean version = FALSE;
+        GOptionEntry entries[] = {
+                { "config", 'f', 0, G_OPTION_ARG_FILENAME, &config_file, "Read settings from FILE", "FILE" },
+                { "version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version and exit", NULL },
+                { 0 },
+        };
+        g_autoptr(GOptionContext) context = g_option_context_new("- microVMs for libvirt clients");
+        g_option_context_add_main_entries(context, entries, NULL);
+        if (!g_option_context_parse(context, &argc, &argv, &err)) {
+                (void) fprintf(stderr, "virtmicrod: %s; see virtmicrod --help\n", err->message);
+                return EXIT_FAILURE;
+        }
+        if (version) {
+                (void) printf("virtmicrod %s\n", VIRTMICRO_VERSION);
+                return EXIT_SUCCESS;
+        }
+        (void) umask(0077);
+        g_autoptr(DriverConfig) config = driver_config_load(config_file, &err);
+        if (!config) {
+                (void) fprintf(stderr, "virtmicrod: %s\n", err->message);
+                return EXIT_FAILURE;
+        }
+        journal_init(config->log_level);
+        return run(config);
+}
