@@ -91,6 +91,9 @@ static const struct rule rules[] = {
         { "NMI", CTL_NMI, 0, 0, PLAIN, REPLY, {} },
         { "SET_LINK", CTL_SET_LINK, 0, 0, sizeof(struct ctl_link), REPLY,
           { ENUM(struct ctl_link, nic, CTL_NICS_MAX), ENUM(struct ctl_link, up, 2) } },
+        { "SET_ACTIONS", CTL_SET_ACTIONS, 0, 0, sizeof(struct ctl_actions), REPLY,
+          { ENUM8(struct ctl_actions, on_poweroff, CTL_ACTION_MAX), ENUM8(struct ctl_actions, on_reboot, CTL_ACTION_MAX),
+            ENUM8(struct ctl_actions, on_crash, CTL_ACTION_MAX), ZERO(struct ctl_actions, pad) } },
 
         { "QUIT", CTL_QUIT, 0, 0, PLAIN, REPLY, {} },
         { "QUERY", CTL_QUERY, 0, 0, PLAIN, sizeof(struct ctl_query_reply), {} },

@@ -168,6 +168,13 @@ static int handle_link(struct server *s, const struct ctl_message *message, char
         return 0;
 }
 
+static int handle_actions(struct server *s, const struct ctl_message *message) {
+        const struct ctl_actions *actions = (const struct ctl_actions *) message->data;
+
+        vm_set_actions(s->vm, actions->on_poweroff, actions->on_reboot, actions->on_crash);
+        return 0;
+}
+
 static int handle_exit_record(struct server *s, struct ctl_message *message) {
         close_fd(&s->exit_fd);
         s->exit_fd = take_fd(&message->fds[0]);
@@ -252,6 +259,8 @@ static int dispatch(struct server *s, struct ctl_message *message, union any_rep
                 return handle_start(s, message, text);
         case CTL_SET_LINK:
                 return handle_link(s, message, text);
+        case CTL_SET_ACTIONS:
+                return handle_actions(s, message);
         case CTL_QUERY:
                 return handle_query(s, &reply->query);
         case CTL_STATS:
