@@ -138,8 +138,8 @@ static void finish_lost(Domain *d, gpointer data) {
         if (!domain_job_begin(d, NULL))
                 return;
         read_exit_record(d, &reason, &detail);
-        g_message("domain '%s' has ended while the daemon was away (%s)", d->name,
-                  detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN  ? "shut down"
+        domain_log(d, G_LOG_LEVEL_MESSAGE, "ended while the daemon was away (%s)",
+                   detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN  ? "shut down"
                   : detail == VIR_DOMAIN_EVENT_STOPPED_CRASHED ? "the guest crashed"
                                                                : "its monitor was killed");
         domain_stop(d, reason, detail);
@@ -177,7 +177,7 @@ static void finish_adopted(Domain *d, gpointer data) {
                 refresh_state(d, &reply);
                 domain_read_vcpu_tids(d);
         } else {
-                g_warning("monitor of domain '%s' does not answer: %s", d->name, err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "its monitor does not answer: %s", err->message);
         }
         if (ok && d->run.reboot_pending)
                 (void) domain_send_actions(d, TRUE, NULL);
@@ -199,10 +199,10 @@ static void adopt_one(Driver *driver, const char *name) {
         callbacks.data = domain_ref(d);
         d->run.vmm = vmm_adopt(socket_path, status.pid, status.start_time, &callbacks, &err);
         if (d->run.vmm) {
-                g_message("found domain '%s' again, running as process %d", name, (int) status.pid);
+                domain_log(d, G_LOG_LEVEL_MESSAGE, "found again, running as process %d", (int) status.pid);
                 driver_run(driver, finish_adopted, d, NULL);
         } else {
-                g_debug("domain '%s': %s", name, err->message);
+                domain_log(d, G_LOG_LEVEL_DEBUG, "%s", err->message);
                 domain_unref(d);
                 driver_run(driver, finish_lost, d, NULL);
         }

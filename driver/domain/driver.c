@@ -218,7 +218,7 @@ unsigned driver_count_active(Driver *driver) {
 static void autostart_one(Domain *d, gpointer data) {
         g_autoptr(GError) err = NULL;
         if (!domain_create(d, 0, &err) && !domain_is_active(d))
-                g_warning("cannot autostart domain: %s", err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "cannot autostart: %s", err->message);
 }
 
 void driver_autostart(Driver *driver) {

@@ -16,6 +16,7 @@
 #include "conf/driver_config.h"
 #include "driver.h"
 #include "process/vmm.h"
+#include "systemd/journal.h"
 
 #define JOB_WAIT_SECONDS 30 /* as libvirt's QEMU driver */
 
@@ -125,6 +126,9 @@ void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d,
 void driver_remove(Domain *d); /* lock held; drops it from the tables */
 gboolean driver_insert(Driver *driver, Domain *d); /* FALSE: name or UUID is taken */
 int driver_next_id(Driver *driver);
+
+/* An entry of the journal about a domain, with the fields that say which. Lock held, or the caller has the job. */
+#define domain_log(d, level, ...) journal_log((level), (d)->name, (d)->uuid, (d)->run.machine, __VA_ARGS__)
 
 /* console.c */
 void console_sessions_free(Domain *d);

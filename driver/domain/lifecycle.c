@@ -137,7 +137,7 @@ static void set_state(Domain *d, int state, int reason, int event, int detail) {
         d->reason = reason;
         event_lifecycle(d, event, detail);
         if (!status_save(d, &err))
-                g_warning("%s", err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
 }
 
 gboolean domain_suspend(Domain *d, GError **err) {

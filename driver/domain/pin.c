@@ -67,7 +67,7 @@ void domain_read_vcpu_tids(Domain *d) {
                       vmm_resolve_threads(d->run.vmm, reply.vcpu_tid, MIN(reply.vcpus, n), d->run.vcpu_tid, &err);
         domain_lock(d);
         if (!ok)
-                g_warning("domain '%s': cannot learn the threads of its vCPUs: %s", d->name, err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "cannot learn the threads of its vCPUs: %s", err->message);
 }
 
 /* All threads but the vCPUs' follow the emulator's pin. */
@@ -98,11 +98,11 @@ void domain_apply_affinity(Domain *d) {
                 const DomainVcpuPin *pin = &g_array_index(d->def->cputune.vcpupin, DomainVcpuPin, i);
                 g_autoptr(GError) err = NULL;
                 if (pin->vcpu < d->def->vcpus && !pin_vcpu_thread(d, pin->vcpu, &pin->cpus, &err))
-                        g_warning("domain '%s': %s", d->name, err->message);
+                        domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
         }
         g_autoptr(GError) err = NULL;
         if (d->def->cputune.has_emulatorpin && !pin_emulator_threads(d, &d->def->cputune.emulatorpin, &err))
-                g_warning("domain '%s': %s", d->name, err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
 }
 
 int domain_get_vcpus(Domain *d, guint flags, GError **err) {

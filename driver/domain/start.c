@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "domain/launch.h"
-#include "systemd/journal.h"
 #include "systemd/scope.h"
 #include "util/error.h"
 
@@ -211,7 +210,8 @@ gboolean domain_start(Domain *d, guint flags, GError **err) {
         domain_read_vcpu_tids(d);
         domain_apply_affinity(d);
         if (!status_save(d, &status_error))
-                g_warning("domain '%s' would be lost by a restart of the daemon: %s", d->name, status_error->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "would be lost by a restart of the daemon: %s", status_error->message);
+        domain_log(d, G_LOG_LEVEL_MESSAGE, "started as process %d in %s", (int) vmm_pid(d->run.vmm), d->run.unit);
         emit_started(d, paused);
         return TRUE;
 }

@@ -33,16 +33,29 @@ void domain_cleanup_runtime(Domain *d) {
         if (d->run.vmm) {
                 vmm_kill(d->run.vmm, SIGKILL);
                 if (!vmm_wait(d->run.vmm, KILL_WAIT_MS))
-                        g_warning("monitor %d of domain '%s' does not end", (int) vmm_pid(d->run.vmm), d->name);
+                        domain_log(d, G_LOG_LEVEL_WARNING, "monitor %d does not end", (int) vmm_pid(d->run.vmm));
         }
         if (bus && d->run.registered)
                 machined_terminate(bus, d->run.machine);
         if (bus && !scope_stop(bus, d->run.unit, &err))
-                g_warning("scope '%s' of domain '%s' stays behind: %s", d->run.unit, d->name, err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "scope '%s' stays behind: %s", d->run.unit, err->message);
         def_release_files(d->def);
         def_release_ports(d->def);
         domain_lock(d);
         status_delete(d);
+}
+
+static const char *stop_text(int detail) {
+        switch (detail) {
+        case VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
+                return "shut down";
+        case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
+                return "destroyed";
+        case VIR_DOMAIN_EVENT_STOPPED_CRASHED:
+                return "the guest crashed";
+        default:
+                return "its monitor failed";
+        }
 }
 
 void domain_stop(Domain *d, int reason, int detail) {
@@ -50,6 +63,7 @@ void domain_stop(Domain *d, int reason, int detail) {
         d->state = VIR_DOMAIN_SHUTOFF;
         d->reason = reason;
         event_lifecycle(d, VIR_DOMAIN_EVENT_STOPPED, detail);
+        domain_log(d, G_LOG_LEVEL_MESSAGE, "stopped: %s", stop_text(detail));
         forget_runtime(d);
         if (!d->persistent)
                 driver_remove(d);
@@ -94,7 +108,7 @@ static void restore_actions(Domain *d, gpointer data) {
         if (!domain_job_begin_active(d, NULL))
                 return;
         if (d->run.reboot_pending && !domain_send_actions(d, FALSE, &err))
-                g_warning("domain '%s' would restart when it powers off: %s", d->name, err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "would restart when it powers off: %s", err->message);
         domain_job_end(d);
 }
 
@@ -149,7 +163,7 @@ static void finish_exited(Domain *d, gpointer data) {
                         domain_stop(d, d->run.end_reason, d->run.end_detail);
                 } else if (d->run.vmm == vmm) {
                         g_autofree char *end = vmm_describe_end(vmm);
-                        g_warning("monitor of domain '%s' %s", d->name, end ? end : "is gone");
+                        domain_log(d, G_LOG_LEVEL_WARNING, "its monitor %s", end ? end : "is gone");
                         domain_stop(d, VIR_DOMAIN_SHUTOFF_CRASHED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
                 }
                 domain_job_end(d);
