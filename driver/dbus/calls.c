@@ -4,14 +4,14 @@
  *
  *   calls_begin -> sender_known: who is it? The superuser skips the next step.
  *   authorize   -> authorized:   does polkit let them?
- *   run         -> done:         the operation, on a worker thread
+ *   run         -> done:         the operation, on a thread of the pool
  *   the answer
  *
  * Every user but the superuser may have CALLS_PER_USER_MAX calls between the second step
  * and the last, so that unanswered password prompts cannot grow without bound. That is
  * counted by user, as one user can have many connections.
  *
- * Steps run on the main thread; the worker touches nothing but its own Call.
+ * Steps run on the main thread; a thread of the pool touches nothing but its own Call.
  */
 #include "calls.h"
 
@@ -19,10 +19,12 @@
 #include "names.h"
 
 #define CALLS_PER_USER_MAX 32u
+#define CALLS_THREADS_MAX  16 /* operations at the same time; more wait */
 
 struct Calls {
         grefcount refs; /* one for the owner, one for each call in flight */
         GCancellable *cancellable;
+        GThreadPool *pool;
         GHashTable *pending; /* uid -> how many calls */
         void (*finished)(Domain *domain, gpointer data);
         gpointer data;
@@ -37,6 +39,9 @@ typedef struct Call {
         guint flags;
         guint32 uid;
         gboolean counted;
+        /* What the operation gave. */
+        char *text;
+        GError *err;
 } Call;
 
 static void calls_unref(Calls *calls) {
@@ -45,25 +50,6 @@ static void calls_unref(Calls *calls) {
         g_object_unref(calls->cancellable);
         g_hash_table_unref(calls->pending);
         g_free(calls);
-}
-
-Calls *calls_new(void (*finished)(Domain *domain, gpointer data), gpointer data) {
-        Calls *calls = g_new0(Calls, 1);
-
-        g_ref_count_init(&calls->refs);
-        calls->cancellable = g_cancellable_new();
-        calls->pending = g_hash_table_new(NULL, NULL);
-        calls->finished = finished;
-        calls->data = data;
-        return calls;
-}
-
-void calls_free(Calls *calls) {
-        if (!calls)
-                return;
-        calls->finished = NULL;
-        g_cancellable_cancel(calls->cancellable);
-        calls_unref(calls);
 }
 
 static gboolean call_count(Call *call) {
@@ -94,6 +80,8 @@ static void call_free(gpointer data) {
                 call_uncount(call);
         g_clear_object(&call->invocation);
         domain_unref(call->domain);
+        g_free(call->text);
+        g_clear_error(&call->err);
         calls_unref(call->calls);
         g_free(call);
 }
@@ -115,36 +103,30 @@ static void call_succeed(Call *call, const char *text) {
                                               text ? g_variant_new("(s)", text) : NULL);
 }
 
-static void call_done(GObject *source, GAsyncResult *result, gpointer data) {
+static gboolean call_done(gpointer data) {
         g_autoptr(Call) call = data;
-        g_autoptr(GError) err = NULL;
-        g_autofree char *text = NULL;
 
-        text = g_task_propagate_pointer(G_TASK(result), &err);
         if (call->calls->finished)
                 call->calls->finished(call->domain, call->calls->data);
-        if (err)
-                call_fail(call, err);
+        if (call->err)
+                call_fail(call, call->err);
         else
-                call_succeed(call, text);
+                call_succeed(call, call->text);
+        return G_SOURCE_REMOVE;
 }
 
-static void call_work(GTask *task, gpointer source, gpointer task_data, GCancellable *cancellable) {
-        const Call *call = task_data;
-        GError *err = NULL;
-        char *text = NULL;
+static void call_work(gpointer data, gpointer pool_data) {
+        Call *call = data;
 
-        if (call->func(call->domain, call->flags, &text, &err))
-                g_task_return_pointer(task, text, g_free);
-        else
-                g_task_return_error(task, err);
+        (void) call->func(call->domain, call->flags, &call->text, &call->err);
+        g_idle_add_full(G_PRIORITY_DEFAULT, call_done, call, NULL);
 }
 
 static void call_run(Call *call) {
-        g_autoptr(GTask) task = g_task_new(NULL, NULL, call_done, call);
-
-        g_task_set_task_data(task, call, NULL);
-        g_task_run_in_thread(task, call_work);
+        if (call->calls->pool)
+                g_thread_pool_push(call->calls->pool, call, NULL);
+        else
+                call_free(call);
 }
 
 static void call_authorized(GObject *source, GAsyncResult *result, gpointer data) {
@@ -187,6 +169,27 @@ static void call_sender_known(GObject *source, GAsyncResult *result, gpointer da
                 call_run(g_steal_pointer(&call));
         else
                 call_authorize(g_steal_pointer(&call));
+}
+
+Calls *calls_new(void (*finished)(Domain *domain, gpointer data), gpointer data) {
+        Calls *calls = g_new0(Calls, 1);
+
+        g_ref_count_init(&calls->refs);
+        calls->cancellable = g_cancellable_new();
+        calls->pool = g_thread_pool_new_full(call_work, NULL, call_free, CALLS_THREADS_MAX, FALSE, NULL);
+        calls->pending = g_hash_table_new(NULL, NULL);
+        calls->finished = finished;
+        calls->data = data;
+        return calls;
+}
+
+void calls_free(Calls *calls) {
+        if (!calls)
+                return;
+        calls->finished = NULL;
+        g_cancellable_cancel(calls->cancellable);
+        g_thread_pool_free(g_steal_pointer(&calls->pool), TRUE, TRUE);
+        calls_unref(calls);
 }
 
 void calls_begin(Calls *calls, GDBusMethodInvocation *invocation, const char *action, CallFunc func, Domain *domain,

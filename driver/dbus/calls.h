@@ -16,7 +16,7 @@ typedef gboolean (*CallFunc)(Domain *domain, guint flags, char **ret_text, GErro
 
 /* `finished` comes on the main thread when an operation has run, before its answer goes out. */
 Calls *calls_new(void (*finished)(Domain *domain, gpointer data), gpointer data);
-/* Calls in flight answer nothing any more, and `finished` is not called again. */
+/* Waits for operations that run. No call is answered any more, and `finished` is not called again. */
 void calls_free(Calls *calls);
 
 /* Takes the invocation over. `action` is one of auth.h's. */

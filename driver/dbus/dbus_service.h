@@ -16,6 +16,6 @@ typedef struct DbusService DbusService;
 DbusService *dbus_service_new(Driver *driver, GError **err);
 /* Exports the objects, follows the driver's events, then asks for the name. */
 gboolean dbus_service_start(DbusService *service, GError **err);
-/* Gives the name back. Calls in flight finish without an answer. NULL is fine; free it before the driver. */
+/* Gives the name back. Waits for operations that run, unanswered. NULL is fine; free it before the driver. */
 void dbus_service_free(DbusService *service);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DbusService, dbus_service_free)
