@@ -23,7 +23,7 @@ static DomainDef *parse(Driver *driver, const char *xml, gboolean validate, GErr
 
 static void log_notes(const DomainDef *def) {
         for (guint i = 0; i < def->notes->len; i++)
-                g_message("domain '%s': %s", def->name, (const char *) def->notes->pdata[i]);
+                journal_log(G_LOG_LEVEL_MESSAGE, def->name, def->uuid, NULL, "%s", (const char *) def->notes->pdata[i]);
 }
 
 /* Fails unless `d`, which shares name or UUID with `def`, shares both. */
