@@ -267,6 +267,9 @@ DomainDef *domain_def_parse(const char *xml, guint flags, const char *schema_dir
 char *domain_def_format(const DomainDef *def, guint flags); /* never fails */
 DomainDef *domain_def_copy(const DomainDef *def);
 
+/* Whether a domain may be called so; for definitions and renames. */
+gboolean domain_name_check(const char *name, GError **err);
+
 DomainDisk *domain_def_find_disk(const DomainDef *def, const char *target_or_source);
 DomainNic *domain_def_find_nic(const DomainDef *def, const char *target_or_mac);
 /* The char device an OPEN_CONSOLE names: by alias, or the first console/serial pty when NULL. */

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation: applications keep elements of their own namespaces in <metadata>,
+ * one per namespace, and the daemon understands none of them. They are kept as text,
+ * formatted once at the indentation that they have in a domain, so that reading and
+ * writing a definition does not change them any more.
+ *
+ * Clients give and get such an element without its namespace: setting puts the namespace
+ * on every element that has none, getting takes it off again.
+ */
+#include <libvirt/libvirt.h>
+#include <libxml/tree.h>
+#include <string.h>
+
+#include "conf/domain_parse.h"
+#include "util/error.h"
+
+#define INDENT_LEVEL 1 /* of <metadata> in <domain> */
+
+static char *dump_node(xmlDoc *doc, xmlNode *node, int level) {
+        xmlBuffer *buffer = xmlBufferCreate();
+        g_assert(buffer != NULL);
+        xmlNodeDump(buffer, doc, node, level, 1);
+        char *text = g_strdup((const char *) xmlBufferContent(buffer));
+        xmlBufferFree(buffer);
+        return text;
+}
+
+static xmlDoc *new_document(const char *root) {
+        xmlDoc *doc = xmlNewDoc((const xmlChar *) "1.0");
+        doc->encoding = xmlStrdup((const xmlChar *) "UTF-8"); /* else text is dumped as ASCII with references */
+        xmlDocSetRootElement(doc, xmlNewDocNode(doc, NULL, (const xmlChar *) root, NULL));
+        return doc;
+}
+
+/* What is between the tags of <metadata>…</metadata>; NULL: <metadata/>. */
+static char *dump_metadata(xmlDoc *doc) {
+        g_autofree char *text = dump_node(doc, xmlDocGetRootElement(doc), INDENT_LEVEL);
+        char *first = strchr(text, '>'), *last = strrchr(text, '<');
+        return first != NULL && last > first ? g_strndup(first + 1, (gsize) (last - first - 1)) : NULL;
+}
+
+char *domain_metadata_from_xml(const xmlNode *metadata) {
+        if (metadata == NULL || metadata->children == NULL)
+                return NULL;
+        g_autoptr(xmlDoc) doc = new_document("metadata");
+        for (xmlNode *child = metadata->children; child != NULL; child = child->next)
+                xmlAddChild(xmlDocGetRootElement(doc), xmlDocCopyNode(child, doc, 1));
+        return dump_metadata(doc);
+}
+
+/* The stored text as a document again. */
+static xmlDoc *load_metadata(const DomainDef *def, GError **err) {
+        g_autofree char *text = g_strdup_printf("<metadata>%s</metadata>", def->metadata != NULL ? def->metadata : "");
+        xmlDoc *doc = xml_document_parse(text, "(metadata)", err);
+        if (doc != NULL && doc->encoding == NULL)
+                doc->encoding = xmlStrdup((const xmlChar *) "UTF-8");
+        return doc;
+}
+
+static xmlNode *find_namespace(xmlDoc *doc, const char *uri) {
+        XML_FOREACH(node, xmlDocGetRootElement(doc), NULL)
+                if (node->ns != NULL && strcmp((const char *) node->ns->href, uri) == 0)
+                        return node;
+        return NULL;
+}
+
+static void add_namespace(xmlNode *node, xmlNs *ns) {
+        if (node->ns == NULL)
+                xmlSetNs(node, ns);
+        XML_FOREACH(child, node, NULL)
+                add_namespace(child, ns);
+}
+
+/* Takes the namespace off the elements, and its declarations with it. */
+static void strip_namespace(xmlNode *node, const char *uri) {
+        if (node->ns != NULL && strcmp((const char *) node->ns->href, uri) == 0)
+                node->ns = NULL;
+        XML_FOREACH(child, node, NULL)
+                strip_namespace(child, uri);
+        for (xmlNs **link = &node->nsDef; *link != NULL;) {
+                xmlNs *ns = *link;
+                if (strcmp((const char *) ns->href, uri) != 0) {
+                        link = &ns->next;
+                        continue;
+                }
+                *link = ns->next;
+                xmlFreeNs(ns);
+        }
+}
+
+/* An attribute that carries the namespace keeps its declaration needed. */
+static gboolean has_attribute_in(const xmlNode *node, const char *uri) {
+        for (const xmlAttr *attr = node->properties; attr != NULL; attr = attr->next)
+                if (attr->ns != NULL && strcmp((const char *) attr->ns->href, uri) == 0)
+                        return TRUE;
+        XML_FOREACH(child, node, NULL)
+                if (has_attribute_in(child, uri))
+                        return TRUE;
+        return FALSE;
+}
+
+/* The client's element, in its namespace, as a child of `root`. */
+static gboolean insert_element(xmlDoc *doc, const char *metadata, const char *key, const char *uri, GError **err) {
+        g_autoptr(xmlDoc) given = xml_document_parse(metadata, "(metadata_xml)", err);
+        if (given == NULL)
+                return FALSE;
+        if (key == NULL || xmlValidateNCName((const xmlChar *) key, 0) != 0) {
+                error_set(err, VIR_ERR_INVALID_ARG, "'%s' cannot be the prefix of a namespace", key != NULL ? key : "");
+                return FALSE;
+        }
+        xmlNode *node = xmlDocCopyNode(xmlDocGetRootElement(given), doc, 1);
+        xmlNs *ns = xmlNewNs(node, (const xmlChar *) uri, (const xmlChar *) key);
+        if (ns == NULL) {
+                xmlFreeNode(node);
+                error_set(err, VIR_ERR_INVALID_ARG, "prefix '%s' is in use in the element", key);
+                return FALSE;
+        }
+        add_namespace(node, ns);
+        xmlAddChild(xmlDocGetRootElement(doc), node);
+        return TRUE;
+}
+
+static gboolean set_element(DomainDef *def, const char *metadata, const char *key, const char *uri, GError **err) {
+        g_autoptr(xmlDoc) doc = load_metadata(def, err);
+        if (doc == NULL)
+                return FALSE;
+        xmlNode *old = find_namespace(doc, uri);
+        if (old != NULL) {
+                xmlUnlinkNode(old);
+                xmlFreeNode(old);
+        }
+        if (metadata != NULL && !insert_element(doc, metadata, key, uri, err))
+                return FALSE;
+        g_free(def->metadata);
+        def->metadata = dump_metadata(doc);
+        return TRUE;
+}
+
+static void replace_text(char **text, const char *with) {
+        g_free(*text);
+        *text = with != NULL && *with != '\0' ? g_strdup(with) : NULL;
+}
+
+static gboolean set_any(DomainDef *def, int type, const char *metadata, const char *key, const char *uri,
+                        GError **err) {
+        switch (type) {
+        case VIR_DOMAIN_METADATA_DESCRIPTION:
+                replace_text(&def->description, metadata);
+                return TRUE;
+        case VIR_DOMAIN_METADATA_TITLE:
+                if (metadata != NULL && strchr(metadata, '\n') != NULL) {
+                        error_set(err, VIR_ERR_XML_ERROR, "Domain title can't contain newlines");
+                        return FALSE;
+                }
+                replace_text(&def->title, metadata);
+                return TRUE;
+        case VIR_DOMAIN_METADATA_ELEMENT:
+                if (uri == NULL || *uri == '\0') {
+                        error_set(err, VIR_ERR_INVALID_ARG, "a namespace URI is needed for a metadata element");
+                        return FALSE;
+                }
+                return set_element(def, metadata, key, uri, err);
+        default:
+                error_set(err, VIR_ERR_INVALID_ARG, "unknown metadata type");
+                return FALSE;
+        }
+}
+
+static void swap_texts(DomainDef *a, DomainDef *b) {
+        char *title = a->title, *description = a->description, *metadata = a->metadata;
+        a->title = b->title, a->description = b->description, a->metadata = b->metadata;
+        b->title = title, b->description = description, b->metadata = metadata;
+}
+
+/* Works on a copy: text that makes the definition too large leaves it as it was. */
+gboolean domain_def_set_metadata(DomainDef *def, int type, const char *metadata, const char *key, const char *uri,
+                                 GError **err) {
+        g_autoptr(DomainDef) copy = domain_def_copy(def);
+        if (!set_any(copy, type, metadata, key, uri, err) || !domain_check_size(copy, err))
+                return FALSE;
+        swap_texts(def, copy);
+        return TRUE;
+}
+
+static char *get_element(const DomainDef *def, const char *uri, GError **err) {
+        g_autoptr(xmlDoc) doc = load_metadata(def, err);
+        xmlNode *node = doc != NULL && uri != NULL ? find_namespace(doc, uri) : NULL;
+        if (node == NULL)
+                return NULL;
+        if (!has_attribute_in(node, uri))
+                strip_namespace(node, uri);
+        return dump_node(doc, node, 0);
+}
+
+char *domain_def_get_metadata(const DomainDef *def, int type, const char *uri, GError **err) {
+        GError *local = NULL;
+        char *text = NULL;
+        if (type == VIR_DOMAIN_METADATA_DESCRIPTION)
+                text = g_strdup(def->description);
+        else if (type == VIR_DOMAIN_METADATA_TITLE)
+                text = g_strdup(def->title);
+        else if (type == VIR_DOMAIN_METADATA_ELEMENT)
+                text = get_element(def, uri, &local);
+        else
+                error_set(&local, VIR_ERR_INVALID_ARG, "unknown metadata type");
+        if (local != NULL)
+                g_propagate_error(err, local);
+        else if (text == NULL)
+                error_set(err, VIR_ERR_NO_DOMAIN_METADATA, "Requested metadata element is not present");
+        return text;
+}

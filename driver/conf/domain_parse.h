@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The parser's parts, one per family of elements; each fills in its share of the definition. */
+#pragma once
+
+#include "conf/domain_def_internal.h"
+#include "conf/xml_read.h"
+
+/* cputune, memtune, blkiotune, numatune */
+gboolean domain_parse_tuning(const xmlNode *root, DomainDef *def, GError **err);
+/* cpu, clock */
+gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, GError **err);
+gboolean domain_parse_clock(const xmlNode *clock, DomainDef *def, GError **err);
+/* devices */
+gboolean domain_parse_devices(const xmlNode *devices, DomainDef *def, guint flags, GError **err);
+gboolean domain_parse_disk(const xmlNode *node, DomainDef *def, guint flags, GError **err);
+gboolean domain_parse_nic(const xmlNode *node, DomainDef *def, guint flags, GError **err);
+gboolean domain_parse_char(const xmlNode *node, DomainDef *def, guint flags, GError **err);
+gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GError **err);
+
+/* <alias>: the client's own ("ua-…") always, others only of a running domain. */
+char *domain_parse_alias(const xmlNode *device, guint flags);
+gboolean domain_parse_address(const xmlNode *device, DomainPciAddress *ret, GError **err);
+gboolean domain_parse_boot_order(const xmlNode *device, guint *ret, GError **err);
+gboolean domain_parse_cpuset(const char *text, const char *what, CpuMap *ret, GError **err);
+
+/* The content of a <metadata> element as text; NULL: nothing in it. */
+char *domain_metadata_from_xml(const xmlNode *metadata);
+
+/* Serial ports and the console that stands for the first one, as libvirt pairs them. Sorts def->chars. */
+void domain_def_pair_consoles(DomainDef *def);
+void domain_def_sort_disks(DomainDef *def);
+
+/* Checks <domain> against schema_dir/domain.rng: VIR_ERR_XML_INVALID_SCHEMA. */
+gboolean domain_validate_schema(xmlDoc *doc, const char *schema_dir, GError **err);
+/* A definition has to fit back through the parser when it is formatted: VIR_ERR_XML_ERROR. */
+gboolean domain_check_size(const DomainDef *def, GError **err);
+/* What no single element can tell: duplicates, limits, combinations. */
+gboolean domain_validate_def(const DomainDef *def, GError **err);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation: serial ports, consoles and channels share their backends and
+ * differ in their targets. libvirt shows the first serial port a second time, as the
+ * console of target type 'serial'; that console has no life of its own: it is made here
+ * when missing, and follows the serial port in all that it shows.
+ */
+#include "conf/domain_parse.h"
+
+#include <string.h>
+
+#include "conf/domain_names.h"
+#include "util/error.h"
+
+#define PORT_MAX 255
+
+static DomainCharDevice device_of(const xmlNode *node) {
+        int word = xml_word_index(domain_char_device_names, (const char *) node->name);
+        g_assert(word >= 0);
+        return (DomainCharDevice) word;
+}
+
+static gboolean parse_backend(const xmlNode *node, DomainChar *chr, GError **err) {
+        static const char *const others[] = { "vc", "dev", "pipe", "stdio", "udp", "tcp", "spicevmc", "spiceport",
+                                              "nmdm", "qemu-vdagent", "dbus", NULL };
+        g_autofree char *type = xml_attr(node, "type");
+        int word = type != NULL ? xml_word_index(domain_char_backend_names, type) : DOMAIN_CHAR_PTY;
+        if (word >= 0)
+                chr->backend = (DomainCharBackend) word;
+        else if (xml_word_index(others, type) >= 0)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%s type '%s' is not supported: use pty, unix, file or null",
+                          (const char *) node->name, type);
+        else
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown type presented to host for character device: %s",
+                          type);
+        return word >= 0;
+}
+
+/* The path of a pty is known only while the domain runs; that of a channel's socket may be left to the start. */
+static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, GError **err) {
+        static const char *const modes[] = { "connect", "bind", NULL };
+        const xmlNode *source = xml_first(node, "source");
+        int mode = source == NULL;
+        if (chr->backend == DOMAIN_CHAR_UNIX && !xml_attr_enum(source, "mode", modes, &mode, err))
+                return FALSE;
+        chr->listen = chr->backend == DOMAIN_CHAR_UNIX && mode == 1;
+        if (chr->backend == DOMAIN_CHAR_FILE && !xml_attr_bool(source, "append", &chr->append, err))
+                return FALSE;
+        if (chr->backend != DOMAIN_CHAR_NULL &&
+            (chr->backend != DOMAIN_CHAR_PTY || (flags & DOMAIN_PARSE_STATUS) != 0))
+                chr->path = xml_attr(source, "path");
+        if (chr->path != NULL && *chr->path == '\0')
+                g_clear_pointer(&chr->path, g_free);
+        if (chr->path != NULL || chr->backend == DOMAIN_CHAR_PTY || chr->backend == DOMAIN_CHAR_NULL ||
+            (chr->backend == DOMAIN_CHAR_UNIX && chr->device == DOMAIN_CHAR_CHANNEL))
+                return TRUE;
+        error_set(err, VIR_ERR_INTERNAL_ERROR, "Missing source path attribute for char device");
+        return FALSE;
+}
+
+static gboolean parse_target_type(const xmlNode *target, DomainChar *chr, GError **err) {
+        static const struct {
+                const char *fallback;
+                const char *const supported[3], *const others[8];
+        } types[] = {
+                [DOMAIN_CHAR_SERIAL] = { "isa-serial", { "isa-serial", NULL },
+                                         { "usb-serial", "pci-serial", "spapr-vio-serial", "system-serial",
+                                           "sclp-serial", "isa-debug", NULL } },
+                [DOMAIN_CHAR_CONSOLE] = { "serial", { "serial", "virtio", NULL },
+                                          { "xen", "uml", "lxc", "openvz", "sclp", "sclplm", NULL } },
+                [DOMAIN_CHAR_CHANNEL] = { NULL, { "virtio", NULL }, { "guestfwd", "xen", NULL } },
+        };
+        chr->target_type = xml_attr(target, "type");
+        if (chr->target_type == NULL)
+                chr->target_type = g_strdup(types[chr->device].fallback);
+        if (chr->target_type == NULL)
+                error_set(err, VIR_ERR_XML_ERROR, "target type must be specified for channel device");
+        else if (xml_word_index(types[chr->device].supported, chr->target_type) >= 0)
+                return TRUE;
+        else
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          xml_word_index(types[chr->device].others, chr->target_type) >= 0
+                                  ? "target type '%s' of a character device is not supported"
+                                  : "unknown target type '%s' specified for character device",
+                          chr->target_type);
+        return FALSE;
+}
+
+/* Ports count up within a kind of device unless they are given. */
+static guint next_port(const DomainDef *def, DomainCharDevice device) {
+        guint port = 0;
+        for (guint i = 0; i < def->chars->len; i++) {
+                const DomainChar *chr = g_ptr_array_index(def->chars, i);
+                if (chr->device == device)
+                        port = MAX(port, chr->target_port + 1);
+        }
+        return port;
+}
+
+static gboolean parse_target(const xmlNode *node, const DomainDef *def, DomainChar *chr, guint flags, GError **err) {
+        const xmlNode *target = xml_first(node, "target");
+        if (!parse_target_type(target, chr, err))
+                return FALSE;
+        if (chr->device == DOMAIN_CHAR_CHANNEL) {
+                chr->target_name = xml_attr(target, "name");
+                if ((flags & DOMAIN_PARSE_STATUS) != 0)
+                        chr->target_state = xml_attr(target, "state");
+                return TRUE;
+        }
+        chr->target_port = MIN(next_port(def, chr->device), PORT_MAX);
+        return xml_attr_uint(target, "port", PORT_MAX, &chr->target_port, err);
+}
+
+gboolean domain_parse_char(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
+        g_autoptr(DomainChar) chr = g_new0(DomainChar, 1);
+        chr->device = device_of(node);
+        if (!parse_backend(node, chr, err) || !parse_source(node, chr, flags, err) ||
+            !parse_target(node, def, chr, flags, err))
+                return FALSE;
+        chr->alias = domain_parse_alias(node, flags);
+        g_ptr_array_add(def->chars, g_steal_pointer(&chr));
+        return TRUE;
+}
+
+static int compare_chars(gconstpointer a, gconstpointer b) {
+        const DomainChar *left = *(DomainChar *const *) a, *right = *(DomainChar *const *) b;
+        return (int) left->device - (int) right->device;
+}
+
+/* The console that shows a serial port, or the serial port behind such a console. */
+static DomainChar *counterpart(const DomainChar *chr, DomainCharDevice device, const char *target_type) {
+        DomainChar *other = domain_char_copy(chr);
+        other->device = device;
+        g_free(other->target_type);
+        other->target_type = g_strdup(target_type);
+        other->target_port = 0;
+        return other;
+}
+
+static DomainChar *first_console(const DomainDef *def, guint *ret_index) {
+        for (guint i = 0; i < def->chars->len; i++) {
+                DomainChar *chr = g_ptr_array_index(def->chars, i);
+                *ret_index = i;
+                if (chr->device == DOMAIN_CHAR_CONSOLE)
+                        return chr;
+        }
+        return NULL;
+}
+
+void domain_def_pair_consoles(DomainDef *def) {
+        guint index = 0;
+        DomainChar *serial = domain_def_first_serial(def), *console = first_console(def, &index);
+        gboolean stands_for_serial = console != NULL && domain_char_is_serial_console(console);
+        if (serial == NULL && stands_for_serial) {
+                serial = counterpart(console, DOMAIN_CHAR_SERIAL, "isa-serial");
+                g_ptr_array_insert(def->chars, 0, serial);
+                first_console(def, &index);
+        }
+        if (stands_for_serial)
+                g_ptr_array_remove_index(def->chars, index);
+        if (serial != NULL)
+                g_ptr_array_insert(def->chars, stands_for_serial ? (int) index : 0,
+                                   counterpart(serial, DOMAIN_CHAR_CONSOLE, "serial"));
+        g_ptr_array_sort(def->chars, compare_chars);
+}

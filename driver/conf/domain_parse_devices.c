@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation: every child of <devices> is handed to the parser of its name, or
+ * to the list of hardware that is left out, or refused when leaving it out would change
+ * what the guest can do, or ignored when nobody knows it. Here are the list of names,
+ * what all devices have in common, and the random number generator.
+ */
+#include "conf/domain_parse.h"
+
+#include <string.h>
+
+#include "conf/legacy.h"
+#include "util/error.h"
+
+#define RNG_DEFAULT_PATH "/dev/urandom"
+
+static gboolean parse_emulator(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
+        g_free(def->emulator);
+        def->emulator = xml_text(node);
+        return TRUE;
+}
+
+static const struct {
+        const char *name;
+        gboolean (*parse)(const xmlNode *node, DomainDef *def, guint flags, GError **err);
+} families[] = {
+        { "emulator", parse_emulator },      { "disk", domain_parse_disk },    { "interface", domain_parse_nic },
+        { "serial", domain_parse_char },     { "console", domain_parse_char }, { "channel", domain_parse_char },
+        { "rng", domain_parse_rng },
+};
+
+static gboolean parse_device(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
+        gboolean handled = FALSE;
+        if (!legacy_device(node, def, flags, &handled, err))
+                return FALSE;
+        for (gsize i = 0; i < G_N_ELEMENTS(families) && !handled; i++)
+                if (xml_is(node, families[i].name))
+                        return families[i].parse(node, def, flags, err);
+        return TRUE;
+}
+
+gboolean domain_parse_devices(const xmlNode *devices, DomainDef *def, guint flags, GError **err) {
+        unsigned n = 0;
+        XML_FOREACH(node, devices, NULL) {
+                if (++n > DOMAIN_DEVICES_MAX) {
+                        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u devices", DOMAIN_DEVICES_MAX);
+                        return FALSE;
+                }
+                if (!parse_device(node, def, flags, err))
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+char *domain_parse_alias(const xmlNode *device, guint flags) {
+        char *alias = xml_child_attr(device, "alias", "name");
+        if (alias != NULL && (flags & DOMAIN_PARSE_STATUS) == 0 && !g_str_has_prefix(alias, "ua-"))
+                g_clear_pointer(&alias, g_free);
+        return alias;
+}
+
+static gboolean parse_address_part(const xmlNode *node, const char *name, unsigned max, unsigned *ret, GError **err) {
+        guint value = 0;
+        if (!xml_attr_uint(node, name, G_MAXUINT, &value, err))
+                return FALSE;
+        if (value > max) {
+                error_set(err, VIR_ERR_XML_ERROR, "Invalid PCI address %s='0x%x', must be <= 0x%X", name, value, max);
+                return FALSE;
+        }
+        *ret = value;
+        return TRUE;
+}
+
+/* Addresses on other buses (drive, usb, virtio-serial) mean nothing here. */
+gboolean domain_parse_address(const xmlNode *device, DomainPciAddress *ret, GError **err) {
+        const xmlNode *node = xml_first(device, "address");
+        g_autofree char *type = xml_attr(node, "type");
+        if (g_strcmp0(type, "pci") != 0)
+                return TRUE;
+        if (!parse_address_part(node, "domain", 0xffff, &ret->domain, err) ||
+            !parse_address_part(node, "bus", 0xff, &ret->bus, err) ||
+            !parse_address_part(node, "slot", 0x1f, &ret->slot, err) ||
+            !parse_address_part(node, "function", 7, &ret->function, err))
+                return FALSE;
+        ret->present = (ret->domain | ret->bus | ret->slot | ret->function) != 0;
+        return TRUE;
+}
+
+gboolean domain_parse_boot_order(const xmlNode *device, guint *ret, GError **err) {
+        return xml_attr_positive(xml_first(device, "boot"), "order", G_MAXUINT, ret, err);
+}
+
+static gboolean parse_rng_model(const xmlNode *node, GError **err) {
+        static const char *const models[] = { "virtio", "virtio-non-transitional", "virtio-transitional", NULL };
+        int model = -1;
+        if (!xml_attr_enum(node, "model", models, &model, err))
+                return FALSE;
+        if (model < 0)
+                error_set(err, VIR_ERR_XML_ERROR, "missing RNG device model");
+        return model >= 0;
+}
+
+static gboolean parse_rng_backend(const xmlNode *node, DomainRng *rng, GError **err) {
+        const xmlNode *backend = xml_first(node, "backend");
+        g_autofree char *model = xml_attr(backend, "model");
+        if (backend == NULL || xml_next(backend, "backend") != NULL)
+                error_set(err, VIR_ERR_XML_ERROR, "only one RNG backend is supported");
+        else if (model == NULL)
+                error_set(err, VIR_ERR_XML_ERROR, "missing RNG device backend model");
+        else if (strcmp(model, "egd") == 0)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "RNG backend 'egd' is not supported: write <backend model='random'>" RNG_DEFAULT_PATH
+                          "</backend>");
+        else if (strcmp(model, "random") != 0 && strcmp(model, "builtin") != 0)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown RNG backend model '%s'", model);
+        else {
+                rng->backend_path = xml_text(backend);
+                if (rng->backend_path == NULL)
+                        rng->backend_path = g_strdup(RNG_DEFAULT_PATH);
+                return TRUE;
+        }
+        return FALSE;
+}
+
+gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
+        g_autoptr(DomainRng) rng = g_new0(DomainRng, 1);
+        const xmlNode *rate = xml_first(node, "rate");
+        rng->model = g_strdup("virtio");
+        if (!parse_rng_model(node, err) || !xml_attr_positive(rate, "bytes", G_MAXUINT, &rng->rate_bytes, err) ||
+            !xml_attr_uint(rate, "period", G_MAXUINT, &rng->rate_period_ms, err) ||
+            !parse_rng_backend(node, rng, err) || !domain_parse_address(node, &rng->address, err))
+                return FALSE;
+        if (def->rng != NULL) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only one RNG device is supported");
+                return FALSE;
+        }
+        rng->alias = domain_parse_alias(node, flags);
+        def->rng = g_steal_pointer(&rng);
+        return TRUE;
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation: clients that know nothing of this driver describe a PC: IDE disks,
+ * an e1000, a graphics card, USB. Most of it has a virtio counterpart, or is of no use to
+ * a machine with a serial console. So by default such XML is accepted, changed, and each
+ * change noted; administrators who would rather see it refused set legacy_devices.
+ *
+ * Devices whose absence would be noticed by more than a human at a screen (file systems,
+ * passed-through hardware, a TPM) are refused either way.
+ */
+#include "conf/legacy.h"
+
+#include <string.h>
+
+#include "util/error.h"
+
+#define TARGET_LETTERS 26
+
+static void note(DomainDef *def, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static void note(DomainDef *def, const char *format, ...) {
+        va_list ap;
+        va_start(ap, format);
+        char *text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+        if (def->notes->len < DOMAIN_NOTES_MAX)
+                g_ptr_array_add(def->notes, text);
+        else
+                g_free(text);
+}
+
+static gboolean rejects(guint flags) {
+        return (flags & DOMAIN_PARSE_REJECT_LEGACY) != 0;
+}
+
+/* --- Devices that are left out ---------------------------------------------------- */
+
+static const struct {
+        const char *name;
+        const char *instead; /* completes "remove it" */
+} dropped[] = {
+        { "graphics", "; the console is <console type='pty'/>" },
+        { "video", "; the console is <console type='pty'/>" },
+        { "input", "; the console is <console type='pty'/>" },
+        { "sound", "" },
+        { "audio", "" },
+        { "hub", "" },
+        { "redirdev", "" },
+        { "redirfilter", "" },
+        { "smartcard", "" },
+        { "parallel", "; serial ports are <serial type='pty'/>" },
+        { "watchdog", "" },
+};
+
+static const char *const refused[] = { "filesystem", "hostdev", "tpm", "shmem", "memory", "vsock", "crypto", "iommu",
+                                       "nvram", "lease", "pstore", NULL };
+
+static gboolean drop(const xmlNode *node, DomainDef *def, guint flags, const char *kind, const char *instead,
+                     GError **err) {
+        const char *name = (const char *) node->name;
+        if (rejects(flags)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device <%s%s%s> is not supported: remove it%s", name,
+                          kind != NULL ? " " : "", kind != NULL ? kind : "", instead);
+                return FALSE;
+        }
+        note(def, "<%s%s%s> left out: microVMs have no such device", name, kind != NULL ? " " : "",
+             kind != NULL ? kind : "");
+        return TRUE;
+}
+
+/* Buses that the machine has anyway, or that carry nothing, go without a word. */
+static gboolean drop_controller(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
+        static const char *const silent[] = { "pci", "virtio-serial", NULL };
+        g_autofree char *type = xml_attr(node, "type"), *model = xml_attr(node, "model");
+        if (type == NULL || xml_word_index(silent, type) >= 0 || g_strcmp0(model, "none") == 0)
+                return TRUE;
+        g_autofree char *kind = g_strdup_printf("type='%s'", type);
+        return drop(node, def, flags, kind, "", err);
+}
+
+static gboolean drop_balloon(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
+        g_autofree char *model = xml_attr(node, "model");
+        return g_strcmp0(model, "none") == 0 ||
+               drop(node, def, flags, NULL, " or write <memballoon model='none'/>", err);
+}
+
+/* Channels of a graphical console. */
+static gboolean is_spice_channel(const xmlNode *node) {
+        static const char *const types[] = { "spicevmc", "spiceport", "qemu-vdagent", "dbus", NULL };
+        g_autofree char *type = xml_attr(node, "type");
+        return xml_is(node, "channel") && type != NULL && xml_word_index(types, type) >= 0;
+}
+
+gboolean legacy_device(const xmlNode *node, DomainDef *def, guint flags, gboolean *ret_handled, GError **err) {
+        *ret_handled = TRUE;
+        if (xml_is(node, "controller"))
+                return drop_controller(node, def, flags, err);
+        if (xml_is(node, "memballoon"))
+                return drop_balloon(node, def, flags, err);
+        if (is_spice_channel(node))
+                return drop(node, def, flags, "type='spicevmc'", "", err);
+        for (gsize i = 0; i < G_N_ELEMENTS(dropped); i++)
+                if (xml_is(node, dropped[i].name))
+                        return drop(node, def, flags, NULL, dropped[i].instead, err);
+        *ret_handled = FALSE;
+        if (node->ns != NULL || xml_word_index(refused, (const char *) node->name) < 0)
+                return TRUE;
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device <%s> is not supported", (const char *) node->name);
+        return FALSE;
+}
+
+/* --- Machine and firmware ----------------------------------------------------------- */
+
+#define MACHINE "microvm"
+
+static gboolean convert_machine(DomainDef *def, guint flags, GError **err) {
+        g_autofree char *machine = g_steal_pointer(&def->os.machine);
+        def->os.machine = g_strdup(MACHINE);
+        if (machine == NULL || strcmp(machine, MACHINE) == 0)
+                return TRUE;
+        if (rejects(flags)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "machine type '%s' is not supported: write machine='" MACHINE "' or leave it out", machine);
+                return FALSE;
+        }
+        note(def, "machine type '%s' became " MACHINE, machine);
+        return TRUE;
+}
+
+static gboolean drop_firmware(const xmlNode *os, DomainDef *def, guint flags, GError **err) {
+        g_autofree char *firmware = xml_attr(os, "firmware");
+        if (firmware == NULL && xml_first(os, "loader") == NULL)
+                return TRUE;
+        if (rejects(flags)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "firmware is not supported: remove <loader> and boot a <kernel>");
+                return FALSE;
+        }
+        note(def, "firmware left out: a kernel is booted directly");
+        return TRUE;
+}
+
+gboolean legacy_os(const xmlNode *os, DomainDef *def, guint flags, GError **err) {
+        return convert_machine(def, flags, err) && drop_firmware(os, def, flags, err);
+}
+
+/* --- Disks ------------------------------------------------------------------------------ */
+
+static gboolean is_legacy_disk(const DomainDisk *disk) {
+        return strcmp(disk->bus, "virtio") != 0 || strcmp(disk->device, "disk") != 0;
+}
+
+/* "a" … "z", "aa" …: the index-th name behind "vd". */
+static char *target_of_index(unsigned index) {
+        if (index < TARGET_LETTERS)
+                return g_strdup_printf("vd%c", 'a' + index);
+        return g_strdup_printf("vd%c%c", 'a' + index / TARGET_LETTERS - 1, 'a' + index % TARGET_LETTERS);
+}
+
+static gboolean target_is_used(const DomainDef *def, const char *target, const DomainDisk *except) {
+        for (guint i = 0; i < def->disks->len; i++) {
+                const DomainDisk *disk = g_ptr_array_index(def->disks, i);
+                if (disk != except && strcmp(disk->target, target) == 0)
+                        return TRUE;
+        }
+        return FALSE;
+}
+
+/* The name with the same letters when nobody else has it, else the first free one. */
+static char *choose_target(const DomainDef *def, const DomainDisk *disk) {
+        const char *letters = disk->target + (g_str_has_prefix(disk->target, "xvd") ||
+                                              g_str_has_prefix(disk->target, "ubd") ? 3 : 2);
+        char *target = g_strdup_printf("vd%s", letters);
+        for (unsigned i = 0; target_is_used(def, target, disk); i++) {
+                g_free(target);
+                target = target_of_index(i);
+        }
+        return target;
+}
+
+/* A drive without a medium, or a floppy drive: nothing that a virtio disk could stand for. */
+static gboolean is_useless(const DomainDisk *disk) {
+        return strcmp(disk->device, "floppy") == 0 || (disk->source == NULL && disk->volume == NULL);
+}
+
+static void replace_string(char **string, const char *with) {
+        g_free(*string);
+        *string = g_strdup(with);
+}
+
+static void convert_disk(DomainDef *def, DomainDisk *disk) {
+        g_autofree char *target = choose_target(def, disk);
+        gboolean cdrom = strcmp(disk->device, "cdrom") == 0;
+        note(def, "%s '%s' on bus %s became %svirtio disk '%s'", disk->device, disk->target, disk->bus,
+             cdrom ? "read-only " : "", target);
+        disk->readonly |= cdrom;
+        replace_string(&disk->device, "disk");
+        replace_string(&disk->bus, "virtio");
+        replace_string(&disk->target, target);
+        disk->address.present = FALSE;
+}
+
+static gboolean reject_disk(const DomainDisk *disk, GError **err) {
+        const char *name = disk->target;
+        if (strcmp(disk->device, "floppy") == 0)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "floppy '%s' is not supported: remove it", name);
+        else if (strcmp(disk->device, "cdrom") == 0)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "cdrom '%s' is not supported: write <disk device='disk'> "
+                          "with <target dev='vda' bus='virtio'/> and <readonly/>", name);
+        else
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "disk '%s' on bus '%s' is not supported: write <target dev='vda' bus='virtio'/>", name,
+                          disk->bus);
+        return FALSE;
+}
+
+static gboolean check_targets(const DomainDef *def, GError **err) {
+        for (guint i = 0; i < def->disks->len; i++) {
+                const DomainDisk *disk = g_ptr_array_index(def->disks, i);
+                for (guint j = i + 1; j < def->disks->len; j++) {
+                        const DomainDisk *other = g_ptr_array_index(def->disks, j);
+                        if (strcmp(disk->target, other->target) != 0)
+                                continue;
+                        error_set(err, VIR_ERR_XML_ERROR, "target '%s' duplicated for disk sources '%s' and '%s'",
+                                  disk->target, disk->source != NULL ? disk->source : "",
+                                  other->source != NULL ? other->source : "");
+                        return FALSE;
+                }
+        }
+        return TRUE;
+}
+
+gboolean legacy_disks(DomainDef *def, guint flags, GError **err) {
+        if (!check_targets(def, err))
+                return FALSE;
+        for (guint i = 0; i < def->disks->len;) {
+                DomainDisk *disk = g_ptr_array_index(def->disks, i);
+                if (is_legacy_disk(disk) && rejects(flags))
+                        return reject_disk(disk, err);
+                if (is_useless(disk)) {
+                        note(def, "%s '%s' left out: %s", disk->device, disk->target,
+                             strcmp(disk->device, "floppy") == 0 ? "microVMs have no such device" : "no medium");
+                        g_ptr_array_remove_index(def->disks, i);
+                        continue;
+                }
+                if (is_legacy_disk(disk))
+                        convert_disk(def, disk);
+                i++;
+        }
+        return TRUE;
+}
+
+/* --- NICs ---------------------------------------------------------------------------------- */
+
+gboolean legacy_nics(DomainDef *def, guint flags, GError **err) {
+        static const char *const ours[] = { "virtio", "virtio-non-transitional", "virtio-transitional", NULL };
+        for (guint i = 0; i < def->nics->len; i++) {
+                DomainNic *nic = g_ptr_array_index(def->nics, i);
+                char mac[18];
+                domain_mac_format(nic->mac, mac);
+                if (xml_word_index(ours, nic->model) < 0) {
+                        if (rejects(flags)) {
+                                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface %s of model '%s' is not "
+                                          "supported: write <model type='virtio'/>", mac, nic->model);
+                                return FALSE;
+                        }
+                        note(def, "interface %s of model %s became virtio", mac, nic->model);
+                }
+                replace_string(&nic->model, "virtio");
+        }
+        return TRUE;
+}
