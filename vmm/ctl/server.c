@@ -149,10 +149,9 @@ static int handle_start(struct server *s, const struct ctl_message *message, cha
                 .prepare_device = s->config->prepare_device,
                 .arg = s,
         };
-        struct vm *vm = NULL;
-        int r = setup_start(&s->setup, &callbacks, s->loop, start->flags & CTL_START_PAUSED, &vm, text);
+        /* A VM that was built and could not be started is kept, to be freed at the end. */
+        int r = setup_start(&s->setup, &callbacks, s->loop, start->flags & CTL_START_PAUSED, &s->vm, text);
 
-        s->vm = vm;
         s->started = r == 0;
         return r;
 }
@@ -373,7 +372,9 @@ static int server_open(struct server *s) {
         return r;
 }
 
+/* The machine goes first: its threads use the rest. */
 static void server_close(struct server *s) {
+        s->vm = vm_free(s->vm);
         s->loop = loop_free(s->loop);
         notes_done(&s->notes);
         setup_done(&s->setup);
@@ -399,11 +400,6 @@ int ctl_server_run(const struct ctl_server_config *config) {
                 r = loop_run(s->loop);
         if (r == 0)
                 r = s->result;
-        /* Guest threads still use all of it; they, and it, end with the process. */
-        if (s->vm) {
-                (void) TAKE(s);
-                return r;
-        }
         server_close(s);
         return r;
 }

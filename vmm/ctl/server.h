@@ -12,8 +12,7 @@ struct ctl_server_config {
 };
 
 /*
- * Serves the control socket on the calling thread until the guest is gone, QUIT, or SIGTERM.
- * Returns 0, or a negative errno when the monitor could not do its work; the process is
- * expected to end then: guest threads may still be there and end with it.
+ * Serves the control socket on the calling thread until the guest is gone, QUIT, or
+ * SIGTERM. Returns 0, or a negative errno when the monitor could not do its work.
  */
 int ctl_server_run(const struct ctl_server_config *config);

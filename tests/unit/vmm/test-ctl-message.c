@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Messages of the control protocol: every type in good shape, then bent in every way
+ * that ctl_check() and ctl_receive() have to notice.
+ */
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "ctl/message.h"
+#include "../test.h"
+
+static const struct {
+        uint16_t type;
+        size_t length;
+        unsigned fds_min, fds_max;
+} requests[] = {
+        { CTL_HELLO, sizeof(struct ctl_hello), 0, 0 },
+        { CTL_SET_MACHINE, sizeof(struct ctl_machine), 1, 1 },
+        { CTL_SET_KERNEL, sizeof(struct ctl_file), 1, 1 },
+        { CTL_SET_INITRD, sizeof(struct ctl_file), 1, 1 },
+        { CTL_SET_CMDLINE, sizeof(struct ctl_cmdline), 0, 0 },
+        { CTL_SET_SERIAL, sizeof(struct ctl_header), 1, 1 },
+        { CTL_SET_EXIT_RECORD, sizeof(struct ctl_header), 1, 1 },
+        { CTL_ADD_DISK, sizeof(struct ctl_disk), 1, 1 },
+        { CTL_ADD_NIC, sizeof(struct ctl_nic), 1, 2 },
+        { CTL_ADD_PORT, sizeof(struct ctl_port), 1, 1 },
+        { CTL_ADD_RNG, sizeof(struct ctl_rng), 1, 1 },
+        { CTL_START, sizeof(struct ctl_start), 0, 0 },
+        { CTL_PAUSE, sizeof(struct ctl_header), 0, 0 },
+        { CTL_RESUME, sizeof(struct ctl_header), 0, 0 },
+        { CTL_POWER_BUTTON, sizeof(struct ctl_header), 0, 0 },
+        { CTL_RESET, sizeof(struct ctl_header), 0, 0 },
+        { CTL_NMI, sizeof(struct ctl_header), 0, 0 },
+        { CTL_SET_LINK, sizeof(struct ctl_link), 0, 0 },
+        { CTL_SET_ACTIONS, sizeof(struct ctl_actions), 0, 0 },
+        { CTL_QUIT, sizeof(struct ctl_header), 0, 0 },
+        { CTL_QUERY, sizeof(struct ctl_header), 0, 0 },
+        { CTL_STATS, sizeof(struct ctl_header), 0, 0 },
+};
+
+static void message_init(struct ctl_message *m, uint16_t type, size_t length, unsigned n_fds) {
+        memset(m, 0, sizeof(*m));
+        ctl_header_init(&m->header, type, 7, length);
+        m->length = length;
+        m->n_fds = n_fds;
+}
+
+static int check(const struct ctl_message *m) {
+        char text[CTL_TEXT_MAX];
+        int r = ctl_check(m, CTL_SENDER_DAEMON, text);
+
+        CHECK((r < 0) == (text[0] != '\0'));
+        return r;
+}
+
+static void test_lengths(void) {
+        struct ctl_message m;
+
+        for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+                size_t length = requests[i].length;
+
+                message_init(&m, requests[i].type, length, requests[i].fds_min);
+                CHECK_EQ(check(&m), 0);
+                for (size_t l = sizeof(struct ctl_header); l <= CTL_MESSAGE_MAX; l++) {
+                        message_init(&m, requests[i].type, l, requests[i].fds_min);
+                        CHECK_EQ(check(&m), l == length ? 0 : -EBADMSG);
+                }
+                /* A header that does not say the truth. */
+                message_init(&m, requests[i].type, length, requests[i].fds_min);
+                m.header.length++;
+                CHECK_EQ(check(&m), -EBADMSG);
+                m.length = 3;
+                CHECK_EQ(check(&m), -EBADMSG);
+        }
+}
+
+static void test_descriptors(void) {
+        struct ctl_message m;
+
+        for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+                for (unsigned n = 0; n <= CTL_FDS_MAX; n++) {
+                        bool good = n >= requests[i].fds_min && n <= requests[i].fds_max;
+                        message_init(&m, requests[i].type, requests[i].length, n);
+                        CHECK_EQ(check(&m), good ? 0 : -EBADMSG);
+                }
+}
+
+static void test_types(void) {
+        struct ctl_message m;
+
+        for (unsigned type = 0; type <= UINT16_MAX; type++) {
+                bool known = false;
+
+                for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+                        known = known || requests[i].type == type;
+                if (known)
+                        continue;
+                message_init(&m, type, sizeof(struct ctl_header), 0);
+                CHECK_EQ(check(&m), -EOPNOTSUPP);
+        }
+}
+
+static void test_versions(void) {
+        struct ctl_message m;
+
+        for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+                message_init(&m, requests[i].type, requests[i].length, requests[i].fds_min);
+                m.header.version = CTL_VERSION + 1;
+                CHECK_EQ(check(&m), requests[i].type == CTL_HELLO ? 0 : -EPROTONOSUPPORT);
+                m.header.magic ^= 1;
+                CHECK_EQ(check(&m), -EBADMSG);
+        }
+}
+
+/* A message of the type, with one byte range set to a value. */
+static int check_bent(uint16_t type, size_t length, unsigned n_fds, size_t at, size_t n, uint8_t value) {
+        struct ctl_message m;
+
+        message_init(&m, type, length, n_fds);
+        memset(m.data + at, value, n);
+        return check(&m);
+}
+
+#define BENT(t, s, fds, member, value)                                                                                 \
+        check_bent(t, sizeof(s), fds, offsetof(s, member), sizeof(((s *) NULL)->member), value)
+
+static void test_strings(void) {
+        CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, name, 'x'), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_KERNEL, struct ctl_file, 1, name, 'x'), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_INITRD, struct ctl_file, 1, name, 'x'), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_CMDLINE, struct ctl_cmdline, 0, text, 'x'), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, name, 'x'), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, serial, 'x'), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_NIC, struct ctl_nic, 1, name, 'x'), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, name, 'x'), -EINVAL);
+}
+
+static void test_values(void) {
+        CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, flags, 0xff), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, on_poweroff, CTL_ACTION_MAX), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, on_reboot, CTL_ACTION_MAX), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, on_crash, 0xff), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, on_crash, CTL_ACTION_PRESERVE), 0);
+        CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, pad, 1), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, flags, 4), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, cache, 3), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, pad, 1), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_NIC, struct ctl_nic, 1, flags, 2), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, flags, 4), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, pad, 4), -EINVAL);
+        CHECK_EQ(BENT(CTL_START, struct ctl_start, 0, flags, 2), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_LINK, struct ctl_link, 0, up, 2), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_ACTIONS, struct ctl_actions, 0, on_crash, CTL_ACTION_MAX), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_ACTIONS, struct ctl_actions, 0, pad, 1), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_LINK, struct ctl_link, 0, nic, CTL_NICS_MAX), -EINVAL);
+}
+
+static int check_from_monitor(const struct ctl_message *m) {
+        char text[CTL_TEXT_MAX];
+        return ctl_check(m, CTL_SENDER_MONITOR, text);
+}
+
+static void test_monitor_side(void) {
+        struct ctl_message m;
+
+        for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+                uint16_t type = requests[i].type;
+
+                message_init(&m, type | CTL_REPLY, ctl_reply_size(type), 0);
+                CHECK_EQ(check_from_monitor(&m), 0);
+                memset(((struct ctl_reply *) m.data)->text, 'x', CTL_TEXT_MAX);
+                CHECK_EQ(check_from_monitor(&m), -EINVAL);
+                message_init(&m, type | CTL_REPLY, ctl_reply_size(type), 1);
+                CHECK_EQ(check_from_monitor(&m), -EBADMSG);
+                message_init(&m, type | CTL_REPLY, ctl_reply_size(type) - 1, 0);
+                CHECK_EQ(check_from_monitor(&m), -EBADMSG);
+                message_init(&m, type, requests[i].length, requests[i].fds_min);
+                CHECK_EQ(check_from_monitor(&m), -EOPNOTSUPP);
+        }
+        message_init(&m, CTL_EVENT_STATE, sizeof(struct ctl_event_state), 0);
+        CHECK_EQ(check_from_monitor(&m), 0);
+        CHECK_EQ(check(&m), -EOPNOTSUPP);
+        ((struct ctl_event_state *) m.data)->state = CTL_STATE_MAX;
+        CHECK_EQ(check_from_monitor(&m), -EINVAL);
+        message_init(&m, CTL_QUERY | CTL_REPLY, sizeof(struct ctl_query_reply), 0);
+        ((struct ctl_query_reply *) m.data)->vcpus = CTL_VCPUS_MAX + 1;
+        CHECK_EQ(check_from_monitor(&m), -EINVAL);
+        message_init(&m, CTL_STATS | CTL_REPLY, sizeof(struct ctl_stats_reply), 0);
+        ((struct ctl_stats_reply *) m.data)->disks = CTL_DISKS_MAX + 1;
+        CHECK_EQ(check_from_monitor(&m), -EINVAL);
+}
+
+static unsigned count_fds(void) {
+        unsigned n = 0;
+
+        for (int fd = 0; fd < 256; fd++)
+                n += fcntl(fd, F_GETFD) >= 0;
+        return n;
+}
+
+/* Sends a raw packet, however malformed, with n copies of standard error. */
+static void send_raw(int fd, const void *data, size_t len, unsigned n) {
+        union {
+                struct cmsghdr align;
+                char data[CMSG_SPACE(64 * sizeof(int))];
+        } control = {};
+        struct iovec iov = { (void *) data, len };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+        if (n > 0) {
+                int fds[64];
+                for (unsigned i = 0; i < n; i++)
+                        fds[i] = 2;
+                msg.msg_control = &control;
+                msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
+                control.align.cmsg_len = CMSG_LEN(n * sizeof(int));
+                control.align.cmsg_level = SOL_SOCKET;
+                control.align.cmsg_type = SCM_RIGHTS;
+                memcpy(CMSG_DATA(&control.align), fds, n * sizeof(int));
+        }
+        CHECK(sendmsg(fd, &msg, 0) == (ssize_t) len);
+}
+
+static void test_receive(void) {
+        struct ctl_message in;
+        struct ctl_file file = {};
+        uint8_t big[2 * CTL_MESSAGE_MAX] = {};
+        unsigned before;
+        int fds[2];
+
+        CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) == 0);
+        before = count_fds();
+        CHECK_EQ(ctl_receive(fds[1], &in), -EAGAIN);
+
+        ctl_header_init(&file.header, CTL_SET_KERNEL, 3, sizeof(file));
+        CHECK_EQ(ctl_send(fds[0], &file, (int[]) { 2 }, 1), 0);
+        CHECK_EQ(ctl_receive(fds[1], &in), 1);
+        CHECK_EQ(in.n_fds, 1);
+        CHECK(fcntl(in.fds[0], F_GETFD) & FD_CLOEXEC);
+        CHECK_EQ(check(&in), 0);
+        ctl_message_done(&in);
+        CHECK_EQ(count_fds(), before);
+
+        /* Sixteen descriptors arrive; one more makes the kernel cut, and all are closed. */
+        send_raw(fds[0], &file, sizeof(file), CTL_FDS_MAX);
+        CHECK_EQ(ctl_receive(fds[1], &in), 1);
+        CHECK_EQ(in.n_fds, CTL_FDS_MAX);
+        ctl_message_done(&in);
+        for (unsigned n = CTL_FDS_MAX + 1; n < 40; n++) {
+                send_raw(fds[0], &file, sizeof(file), n);
+                CHECK_EQ(ctl_receive(fds[1], &in), -EMSGSIZE);
+                CHECK_EQ(count_fds(), before);
+        }
+
+        /* Too long, too short, not ours. */
+        memcpy(big, &file, sizeof(file));
+        send_raw(fds[0], big, CTL_MESSAGE_MAX + 1, 2);
+        CHECK_EQ(ctl_receive(fds[1], &in), -EMSGSIZE);
+        CHECK_EQ(in.header.serial, 3);
+        for (size_t l = 1; l < sizeof(struct ctl_header); l++) {
+                send_raw(fds[0], &file, l, 1);
+                CHECK_EQ(ctl_receive(fds[1], &in), -EBADMSG);
+        }
+        big[0] ^= 1;
+        send_raw(fds[0], big, sizeof(file), 3);
+        CHECK_EQ(ctl_receive(fds[1], &in), -EBADMSG);
+        CHECK_EQ(count_fds(), before);
+
+        close_fd(&fds[0]);
+        CHECK_EQ(ctl_receive(fds[1], &in), 0);
+        close_fd(&fds[1]);
+}
+
+static void test_send_limits(void) {
+        struct ctl_header header;
+        int fds[2];
+
+        CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
+        ctl_header_init(&header, CTL_PAUSE, 1, CTL_MESSAGE_MAX + 1);
+        CHECK_EQ(ctl_send(fds[0], &header, NULL, 0), -EMSGSIZE);
+        ctl_header_init(&header, CTL_PAUSE, 1, sizeof(header));
+        CHECK_EQ(ctl_send(fds[0], &header, NULL, CTL_FDS_MAX + 1), -EMSGSIZE);
+        for (unsigned i = 0; i < 100000; i++)
+                if (ctl_send(fds[0], &header, NULL, 0) == -EAGAIN)
+                        break;
+        CHECK_EQ(ctl_send(fds[0], &header, NULL, 0), -EAGAIN);
+        close_fd(&fds[1]);
+        CHECK_EQ(ctl_send(fds[0], &header, NULL, 0), -ECONNRESET); /* there was unread mail */
+        CHECK_EQ(ctl_send(fds[0], &header, NULL, 0), -EPIPE);      /* and no SIGPIPE */
+        close_fd(&fds[0]);
+}
+
+int main(void) {
+        RUN(test_lengths);
+        RUN(test_descriptors);
+        RUN(test_types);
+        RUN(test_versions);
+        RUN(test_strings);
+        RUN(test_values);
+        RUN(test_monitor_side);
+        RUN(test_receive);
+        RUN(test_send_limits);
+        CHECK_STR(ctl_type_name(CTL_ADD_DISK), "ADD_DISK");
+        CHECK_STR(ctl_type_name(CTL_ADD_DISK | CTL_REPLY), "ADD_DISK");
+        CHECK_STR(ctl_type_name(0), "?");
+        return 0;
+}

@@ -1,0 +1,635 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The control server with a machine that only pretends. The real devices are created,
+ * but no queue is ever set up.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/cleanup.h"
+#include "core/loop.h"
+#include "core/virtio.h"
+#include "core/vm.h"
+#include "ctl/message.h"
+#include "ctl/server.h"
+#include "../test.h"
+
+/* The pretended machine. */
+struct vm {
+        struct vm_callbacks callbacks;
+        struct loop *control;
+        struct virtio_device *devices[64];
+        unsigned n_devices;
+        enum ctl_state state;
+        enum ctl_reason reason;
+        enum ctl_action action;
+        unsigned buttons, nmis, resets;
+};
+
+static struct vm fake;
+static int fake_new_error, fake_start_error;
+
+void vm_config_init(struct vm_config *config) {
+        *config = (struct vm_config) {
+                .vcpus = 1, .kvm_fd = -EBADF, .kernel_fd = -EBADF, .initrd_fd = -EBADF, .serial_fd = -EBADF,
+        };
+}
+
+void vm_config_done(struct vm_config *config) {
+        close_fd(&config->kvm_fd);
+        close_fd(&config->kernel_fd);
+        close_fd(&config->initrd_fd);
+        close_fd(&config->serial_fd);
+}
+
+int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struct loop *control, struct vm **ret,
+           const char **ret_text) {
+        if (fake_new_error) {
+                *ret_text = "no such machine";
+                return fake_new_error;
+        }
+        fake.callbacks = *callbacks;
+        fake.control = control;
+        vm_config_done(config);
+        *ret = &fake;
+        return 0;
+}
+
+struct vm *vm_free(struct vm *vm) {
+        for (unsigned i = 0; vm && i < vm->n_devices; i++)
+                vm->devices[i]->ops->free(vm->devices[i]);
+        return NULL;
+}
+
+int vm_add_virtio(struct vm *vm, struct virtio_device *dev) {
+        vm->devices[vm->n_devices++] = dev;
+        return 0;
+}
+
+static void fake_state(enum ctl_state state, enum ctl_reason reason) {
+        fake.state = state;
+        fake.reason = reason;
+        fake.callbacks.state_changed(fake.callbacks.arg, state, reason);
+}
+
+int vm_start(struct vm *vm, bool paused, const char **ret_text) {
+        if (fake_start_error) {
+                *ret_text = "the kernel is a sandwich";
+                return fake_start_error;
+        }
+        fake_state(paused ? CTL_STATE_PAUSED : CTL_STATE_RUNNING, CTL_REASON_REQUEST);
+        return 0;
+}
+
+int vm_pause(struct vm *vm) {
+        fake_state(CTL_STATE_PAUSED, CTL_REASON_REQUEST);
+        return 0;
+}
+
+int vm_resume(struct vm *vm) {
+        fake_state(CTL_STATE_RUNNING, CTL_REASON_REQUEST);
+        return 0;
+}
+
+int vm_reset(struct vm *vm) {
+        vm->resets++;
+        vm->callbacks.was_reset(vm->callbacks.arg);
+        return 0;
+}
+
+int vm_power_button(struct vm *vm) {
+        vm->buttons++;
+        return 0;
+}
+
+int vm_nmi(struct vm *vm) {
+        return -ENXIO;
+}
+
+void vm_set_actions(struct vm *vm, enum ctl_action on_poweroff, enum ctl_action on_reboot, enum ctl_action on_crash) {
+        vm->action = on_poweroff;
+}
+
+enum ctl_state vm_state(const struct vm *vm) {
+        return vm->state;
+}
+
+enum ctl_reason vm_reason(const struct vm *vm) {
+        return vm->reason;
+}
+
+enum ctl_action vm_end_action(const struct vm *vm) {
+        return vm->action;
+}
+
+unsigned vm_vcpu_tids(const struct vm *vm, pid_t *tids, unsigned max) {
+        tids[0] = 42;
+        return 1;
+}
+
+uint64_t vm_guest_errors(const struct vm *vm) {
+        return 7;
+}
+
+/* One server on a thread of its own, and a client. */
+struct fixture {
+        struct sockaddr_un address;
+        socklen_t address_len;
+        int listen_fd, client;
+        int exit_fd;
+        pthread_t thread;
+        int result;
+        uint32_t serial;
+};
+
+static void *server_thread(void *arg) {
+        struct fixture *f = arg;
+        struct ctl_server_config config = { .listen_fd = f->listen_fd };
+
+        f->result = ctl_server_run(&config);
+        return NULL;
+}
+
+static int client_connect(const struct fixture *f) {
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+        CHECK(fd >= 0);
+        CHECK(connect(fd, (const struct sockaddr *) &f->address, f->address_len) == 0);
+        return fd;
+}
+
+static void fixture_start(struct fixture *f) {
+        *f = (struct fixture) { .address.sun_family = AF_UNIX, .serial = 100 };
+        memset(&fake, 0, sizeof(fake));
+        fake_new_error = fake_start_error = 0;
+        f->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        CHECK(f->listen_fd >= 0);
+        CHECK(bind(f->listen_fd, (struct sockaddr *) &f->address, sizeof(f->address.sun_family)) == 0);
+        f->address_len = sizeof(f->address);
+        CHECK(getsockname(f->listen_fd, (struct sockaddr *) &f->address, &f->address_len) == 0);
+        CHECK(listen(f->listen_fd, 4) == 0);
+        f->exit_fd = memfd_create("exit", MFD_CLOEXEC);
+        CHECK(f->exit_fd >= 0);
+        CHECK(pthread_create(&f->thread, NULL, server_thread, f) == 0);
+        f->client = client_connect(f);
+}
+
+static int fixture_end(struct fixture *f) {
+        CHECK(pthread_join(f->thread, NULL) == 0);
+        close_fd(&f->client);
+        close_fd(&f->exit_fd);
+        return f->result;
+}
+
+static void check_exit_record(const struct fixture *f, enum ctl_state state, enum ctl_reason reason, int error) {
+        struct ctl_exit_record record;
+
+        CHECK(pread(f->exit_fd, &record, sizeof(record), 0) == sizeof(record));
+        CHECK_EQ(record.magic, CTL_MAGIC);
+        CHECK_EQ(record.state, state);
+        CHECK_EQ(record.reason, reason);
+        CHECK_EQ(record.error, error);
+}
+
+/* The next message from the monitor; checked as the daemon does. */
+static void receive(int fd, struct ctl_message *m) {
+        struct pollfd pfd = { .fd = fd, .events = POLLIN };
+        char text[CTL_TEXT_MAX];
+
+        CHECK(poll(&pfd, 1, 5000) == 1);
+        CHECK_EQ(ctl_receive(fd, m), 1);
+        if (ctl_check(m, CTL_SENDER_MONITOR, text) != 0)
+                fprintf(stderr, "%s\n", text);
+        CHECK_EQ(ctl_check(m, CTL_SENDER_MONITOR, text), 0);
+}
+
+/* Waits for an event, which has to be the next message. */
+static void expect_event(int fd, uint16_t type, struct ctl_message *m) {
+        receive(fd, m);
+        CHECK_EQ(m->header.type, type);
+        CHECK_EQ(m->header.serial, 0);
+}
+
+static void expect_state(int fd, enum ctl_state state, enum ctl_reason reason) {
+        struct ctl_message m;
+        const struct ctl_event_state *event = (const struct ctl_event_state *) m.data;
+
+        expect_event(fd, CTL_EVENT_STATE, &m);
+        CHECK_EQ(event->state, state);
+        CHECK_EQ(event->reason, reason);
+}
+
+/* Sends a request and returns the error in its reply; events in between are skipped. */
+static int call_fds(struct fixture *f, uint16_t type, void *request, size_t size, const int *fds, unsigned n_fds,
+                    struct ctl_message *reply) {
+        ctl_header_init(request, type, ++f->serial, size);
+        CHECK_EQ(ctl_send(f->client, request, fds, n_fds), 0);
+        do
+                receive(f->client, reply);
+        while (!(reply->header.type & CTL_REPLY));
+        CHECK_EQ(reply->header.type, type | CTL_REPLY);
+        CHECK_EQ(reply->header.serial, f->serial);
+        CHECK((((struct ctl_reply *) reply->data)->error == 0) == !((struct ctl_reply *) reply->data)->text[0]);
+        return ((struct ctl_reply *) reply->data)->error;
+}
+
+static int call(struct fixture *f, uint16_t type, void *request, size_t size) {
+        struct ctl_message reply;
+        return call_fds(f, type, request, size, NULL, 0, &reply);
+}
+
+static int call_plain(struct fixture *f, uint16_t type) {
+        struct ctl_header header;
+        return call(f, type, &header, sizeof(header));
+}
+
+static int hello(struct fixture *f) {
+        struct ctl_hello request = { .version_min = 1, .version_max = CTL_VERSION };
+        return call(f, CTL_HELLO, &request, sizeof(request));
+}
+
+static int call_fd(struct fixture *f, uint16_t type, void *request, size_t size, int fd) {
+        struct ctl_message reply;
+        return call_fds(f, type, request, size, &fd, 1, &reply);
+}
+
+static struct ctl_machine good_machine(void) {
+        return (struct ctl_machine) {
+                .memory_bytes = 64 << 20, .vcpus = 2, .sockets = 1, .dies = 1, .cores = 2, .threads = 1,
+                .name = "test",
+        };
+}
+
+static int set_machine(struct fixture *f) {
+        struct ctl_machine machine = good_machine();
+        return call_fd(f, CTL_SET_MACHINE, &machine, sizeof(machine), 2);
+}
+
+static int make_image(void) {
+        int fd = memfd_create("image", MFD_CLOEXEC);
+
+        CHECK(fd >= 0 && ftruncate(fd, 1 << 20) == 0);
+        return fd;
+}
+
+static int add_disk(struct fixture *f) {
+        struct ctl_disk disk = { .name = "vda", .serial = "S1" };
+        AUTOCLOSE int fd = make_image();
+        return call_fd(f, CTL_ADD_DISK, &disk, sizeof(disk), fd);
+}
+
+static void set_up(struct fixture *f) {
+        struct ctl_header header;
+        struct ctl_file file = { .name = "vmlinuz" };
+        AUTOCLOSE int image = make_image();
+
+        CHECK_EQ(hello(f), 0);
+        CHECK_EQ(set_machine(f), 0);
+        CHECK_EQ(call_fd(f, CTL_SET_KERNEL, &file, sizeof(file), image), 0);
+        CHECK_EQ(call_fd(f, CTL_SET_EXIT_RECORD, &header, sizeof(header), f->exit_fd), 0);
+        CHECK_EQ(add_disk(f), 0);
+}
+
+static int start(struct fixture *f, unsigned flags) {
+        struct ctl_start request = { .flags = flags };
+        return call(f, CTL_START, &request, sizeof(request));
+}
+
+static void on_control(void (*fn)(void *)) {
+        loop_call(fake.control, fn, NULL);
+}
+
+static void power_off(void *arg) {
+        fake_state(CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+}
+
+static void test_life(void) {
+        struct fixture f;
+        struct ctl_message m;
+        struct ctl_query_reply *query = (struct ctl_query_reply *) m.data;
+        struct ctl_stats_reply *stats = (struct ctl_stats_reply *) m.data;
+        struct ctl_header header;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, CTL_START_PAUSED), 0);
+        CHECK_EQ(fake.n_devices, 1);
+        CHECK_EQ(call_plain(&f, CTL_RESUME), 0);
+        CHECK_EQ(call_plain(&f, CTL_PAUSE), 0);
+        CHECK_EQ(call_plain(&f, CTL_RESUME), 0);
+        CHECK_EQ(call_plain(&f, CTL_POWER_BUTTON), 0);
+        CHECK_EQ(fake.buttons, 1);
+        CHECK_EQ(call_plain(&f, CTL_RESET), 0);
+        CHECK_EQ(fake.resets, 1);
+        CHECK_EQ(call_plain(&f, CTL_NMI), -ENXIO);
+        CHECK_EQ(call_fds(&f, CTL_QUERY, &header, sizeof(header), NULL, 0, &m), 0);
+        CHECK_EQ(query->state, CTL_STATE_RUNNING);
+        CHECK_EQ(query->vcpus, 1);
+        CHECK_EQ(query->vcpu_tid[0], 42);
+        CHECK_EQ(call_fds(&f, CTL_STATS, &header, sizeof(header), NULL, 0, &m), 0);
+        CHECK_EQ(stats->disks, 1);
+        CHECK_EQ(stats->disk[0].capacity, 1 << 20);
+        CHECK_EQ(stats->guest_errors, 7);
+
+        on_control(power_off);
+        expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+        check_exit_record(&f, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST, 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static void test_preserve_and_quit(void) {
+        struct ctl_actions actions = { .on_poweroff = CTL_ACTION_PRESERVE };
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        CHECK_EQ(call(&f, CTL_SET_ACTIONS, &actions, sizeof(actions)), 0);
+        on_control(power_off);
+        expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+        CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+/* The reply to a type that the monitor does not know; no table has it. */
+static void expect_unknown(struct fixture *f, uint16_t type) {
+        struct pollfd pfd = { .fd = f->client, .events = POLLIN };
+        struct ctl_header header;
+        struct ctl_message m;
+
+        ctl_header_init(&header, type, 77, sizeof(header));
+        CHECK_EQ(ctl_send(f->client, &header, NULL, 0), 0);
+        CHECK(poll(&pfd, 1, 5000) == 1);
+        CHECK_EQ(ctl_receive(f->client, &m), 1);
+        CHECK_EQ(m.length, sizeof(struct ctl_reply));
+        CHECK_EQ(m.header.serial, 77);
+        CHECK_EQ(((struct ctl_reply *) m.data)->error, -EOPNOTSUPP);
+}
+
+static void test_order(void) {
+        struct ctl_link link = { .nic = 1 };
+        struct ctl_header header;
+        struct fixture f;
+
+        fixture_start(&f);
+        CHECK_EQ(call_plain(&f, CTL_QUERY), -EINVAL); /* no HELLO yet */
+        CHECK_EQ(hello(&f), 0);
+        CHECK_EQ(hello(&f), 0);
+        for (uint16_t type = CTL_PAUSE; type <= CTL_NMI; type++)
+                CHECK_EQ(call_plain(&f, type), -EINVAL);
+        CHECK_EQ(call(&f, CTL_SET_LINK, &link, sizeof(link)), -EINVAL);
+        CHECK_EQ(start(&f, 0), -EINVAL); /* no machine */
+        CHECK_EQ(set_machine(&f), 0);
+        CHECK_EQ(start(&f, 0), -EINVAL); /* no kernel */
+        CHECK_EQ(set_machine(&f), -EBUSY);
+        CHECK_EQ(call_fd(&f, CTL_SET_SERIAL, &header, sizeof(header), 2), 0);
+        CHECK_EQ(call_fd(&f, CTL_SET_SERIAL, &header, sizeof(header), 2), -EBUSY);
+        expect_unknown(&f, 33);
+        expect_unknown(&f, CTL_EVENT_STATE);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        CHECK_EQ(start(&f, 0), -EBUSY);
+        CHECK_EQ(add_disk(&f), -EBUSY);
+        CHECK_EQ(set_machine(&f), -EBUSY);
+        CHECK_EQ(call(&f, CTL_SET_LINK, &link, sizeof(link)), -ENODEV);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static void test_versions(void) {
+        struct ctl_hello request = { .version_min = CTL_VERSION + 1, .version_max = CTL_VERSION + 3 };
+        struct ctl_message m;
+        struct ctl_hello_reply *reply = (struct ctl_hello_reply *) m.data;
+        struct fixture f;
+
+        fixture_start(&f);
+        CHECK_EQ(call(&f, CTL_HELLO, &request, sizeof(request)), -EPROTONOSUPPORT);
+        CHECK_EQ(call_plain(&f, CTL_QUERY), -EINVAL);
+        request.version_min = 1;
+        CHECK_EQ(call_fds(&f, CTL_HELLO, &request, sizeof(request), NULL, 0, &m), 0);
+        CHECK_EQ(reply->version, CTL_VERSION);
+        CHECK_EQ(reply->state, CTL_STATE_SETUP);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+/* What ctl_check() cannot know. */
+static void test_bad_machines(void) {
+        static const struct {
+                size_t offset;
+                uint64_t value;
+                size_t size;
+        } bends[] = {
+                { offsetof(struct ctl_machine, memory_bytes), 0, 8 },
+                { offsetof(struct ctl_machine, memory_bytes), (64 << 20) + 4096, 8 },
+                { offsetof(struct ctl_machine, memory_bytes), 62 << 20, 8 },
+                { offsetof(struct ctl_machine, hugepage_size), 2 << 20, 8 },
+                { offsetof(struct ctl_machine, flags), CTL_MACHINE_HUGETLB, 4 },
+                { offsetof(struct ctl_machine, vcpus), 0, 4 },
+                { offsetof(struct ctl_machine, vcpus), CTL_VCPUS_MAX + 1, 4 },
+                { offsetof(struct ctl_machine, vcpus), 3, 4 },
+                { offsetof(struct ctl_machine, sockets), 0, 4 },
+                { offsetof(struct ctl_machine, cores), 0xffffffff, 4 },
+        };
+        struct fixture f;
+
+        fixture_start(&f);
+        CHECK_EQ(hello(&f), 0);
+        for (unsigned i = 0; i < ARRAY_SIZE(bends); i++) {
+                struct ctl_machine machine = good_machine();
+                memcpy((uint8_t *) &machine + bends[i].offset, &bends[i].value, bends[i].size);
+                CHECK_EQ(call_fd(&f, CTL_SET_MACHINE, &machine, sizeof(machine), 2), -EINVAL);
+        }
+        CHECK_EQ(set_machine(&f), 0);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static void test_bad_devices(void) {
+        struct ctl_disk disk = { .name = "vda" };
+        struct ctl_port port = { .name = "org.test" };
+        struct fixture f;
+        AUTOCLOSE int empty = memfd_create("empty", MFD_CLOEXEC);
+
+        fixture_start(&f);
+        CHECK_EQ(hello(&f), 0);
+        CHECK_EQ(call_fd(&f, CTL_ADD_DISK, &disk, sizeof(disk), empty), -ENODATA);
+        CHECK_EQ(call_fd(&f, CTL_ADD_DISK, &disk, sizeof(disk), f.client), -EINVAL);
+        for (unsigned i = 0; i < CTL_DISKS_MAX; i++)
+                CHECK_EQ(add_disk(&f), 0);
+        CHECK_EQ(add_disk(&f), -E2BIG);
+        CHECK_EQ(call_fd(&f, CTL_ADD_PORT, &port, sizeof(port), f.client), 0);
+        CHECK_EQ(call_fd(&f, CTL_ADD_PORT, &port, sizeof(port), f.client), -EEXIST);
+        port.flags = CTL_PORT_CONSOLE;
+        CHECK_EQ(call_fd(&f, CTL_ADD_PORT, &port, sizeof(port), f.client), -EINVAL);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static void test_failed_start(void) {
+        struct fixture f;
+        struct ctl_message m;
+        struct ctl_start request = {};
+
+        fixture_start(&f);
+        set_up(&f);
+        fake_start_error = -ENOEXEC;
+        CHECK_EQ(call_fds(&f, CTL_START, &request, sizeof(request), NULL, 0, &m), -ENOEXEC);
+        CHECK_STR(((struct ctl_reply *) m.data)->text, "the kernel is a sandwich");
+        CHECK_EQ(start(&f, 0), -EINVAL);
+        CHECK_EQ(call_plain(&f, CTL_PAUSE), -EINVAL);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+
+        fixture_start(&f);
+        set_up(&f);
+        fake_new_error = -ENOMEM;
+        CHECK_EQ(start(&f, 0), -ENOMEM);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static void test_peer_leaves(void) {
+        struct fixture f;
+        int old;
+
+        /* Before START nobody else could finish the job. */
+        fixture_start(&f);
+        set_up(&f);
+        close_fd(&f.client);
+        CHECK_EQ(fixture_end(&f), -ECONNRESET);
+
+        /* After START it does not matter, and a new peer replaces the old one. */
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        close_fd(&f.client);
+        f.client = client_connect(&f);
+        CHECK_EQ(call_plain(&f, CTL_QUERY), -EINVAL);
+        CHECK_EQ(hello(&f), 0);
+        old = f.client;
+        f.client = client_connect(&f);
+        CHECK_EQ(hello(&f), 0);
+        struct pollfd pfd = { .fd = old, .events = POLLIN };
+        CHECK(poll(&pfd, 1, 5000) == 1);
+        struct ctl_message m;
+        CHECK_EQ(ctl_receive(old, &m), 0);
+        close_fd(&old);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static void test_malformed(void) {
+        struct fixture f;
+        struct ctl_header header;
+        struct ctl_message m;
+        uint8_t junk[64] = { 1 };
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        /* With a header it is answered, */
+        ctl_header_init(&header, CTL_ADD_DISK, 5, sizeof(header));
+        CHECK_EQ(ctl_send(f.client, &header, (int[]) { 2, 2 }, 2), 0);
+        receive(f.client, &m);
+        while (m.header.type == CTL_EVENT_STATE)
+                receive(f.client, &m);
+        CHECK_EQ(m.header.serial, 5);
+        CHECK_EQ(((struct ctl_reply *) m.data)->error, -EBADMSG);
+        /* without one the peer is dropped, and the guest lives on. */
+        CHECK(send(f.client, junk, sizeof(junk), 0) == sizeof(junk));
+        struct pollfd pfd = { .fd = f.client, .events = POLLIN };
+        CHECK(poll(&pfd, 1, 5000) == 1);
+        CHECK_EQ(ctl_receive(f.client, &m), 0);
+        close_fd(&f.client);
+        f.client = client_connect(&f);
+        CHECK_EQ(hello(&f), 0);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static void test_sigterm(void) {
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        CHECK_EQ(kill(getpid(), SIGTERM), 0);
+        while (*(volatile unsigned *) &fake.buttons == 0)
+                (void) usleep(1000);
+        CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
+        CHECK_EQ(kill(getpid(), SIGTERM), 0);
+        expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static void test_sigterm_paused(void) {
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, CTL_START_PAUSED), 0);
+        CHECK_EQ(kill(getpid(), SIGTERM), 0);
+        expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL);
+        CHECK(pthread_join(f.thread, NULL) == 0);
+        check_exit_record(&f, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL, 0);
+        CHECK_EQ(fake.buttons, 0);
+        close_fd(&f.client);
+        close_fd(&f.exit_fd);
+}
+
+static unsigned count_fds(void) {
+        unsigned n = 0;
+
+        for (int fd = 0; fd < 1024; fd++)
+                n += fcntl(fd, F_GETFD) >= 0;
+        return n;
+}
+
+/* No descriptor of a refused message stays open. */
+static void test_descriptors(void) {
+        struct ctl_disk disk = { .name = "vda" };
+        struct fixture f;
+        unsigned before;
+
+        fixture_start(&f);
+        CHECK_EQ(hello(&f), 0);
+        before = count_fds();
+        for (unsigned i = 0; i < 50; i++)
+                CHECK_EQ(call_fd(&f, CTL_ADD_DISK, &disk, sizeof(disk), f.client), -EINVAL);
+        CHECK_EQ(count_fds(), before);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+int main(void) {
+        sigset_t mask;
+
+        CHECK(sigemptyset(&mask) == 0 && sigaddset(&mask, SIGTERM) == 0);
+        CHECK(pthread_sigmask(SIG_BLOCK, &mask, NULL) == 0);
+        RUN(test_life);
+        RUN(test_preserve_and_quit);
+        RUN(test_order);
+        RUN(test_versions);
+        RUN(test_bad_machines);
+        RUN(test_bad_devices);
+        RUN(test_failed_start);
+        RUN(test_peer_leaves);
+        RUN(test_malformed);
+        RUN(test_sigterm);
+        RUN(test_sigterm_paused);
+        RUN(test_descriptors);
+        return 0;
+}
