@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * TAP devices. A frame on the descriptor carries a virtio-net header of 12 bytes (as
+ * virtio 1.x has it), which vhost-net and the monitor's own path both expect.
+ *
+ * The interface belongs to the descriptor: it is never made persistent, so closing the
+ * last copy removes it with everything that was configured on it (bridge port, VLAN,
+ * tc). That is also how each failed step here is undone. What the operator made is
+ * only attached to, and not configured but for the limits.
+ *
+ * The TAP's own MAC is the guest's with 0xfe in front: high, so that a bridge without an
+ * address of its own never takes it over, and different from the guest's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_link.h>
+#include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netlink/attr.h>
+#include <netlink/route/link.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "net/netlink.h"
+#include "util/error.h"
+
+#define TUN_DEVICE      "/dev/net/tun"
+#define TAP_NAME_KERNEL "vnet%d"
+#define VNET_HEADER     12 /* struct virtio_net_hdr_v1 */
+
+/* --- Making ------------------------------------------------------------------------------ */
+
+static int open_tun(GError **err) {
+        int fd = open(TUN_DEVICE, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+
+        if (fd < 0 && (errno == ENOENT || errno == ENODEV))
+                error_set_errno(err, errno, "cannot open " TUN_DEVICE " (is the module tun loaded?)");
+        else if (fd < 0)
+                error_set_errno(err, errno, "cannot open " TUN_DEVICE);
+        return fd;
+}
+
+static void set_attach_error(GError **err, int error, const TapConfig *config) {
+        const char *name = config->name ? config->name : "vnet";
+
+        if (error == EBUSY && config->existing)
+                error_set_errno(err, error, "cannot attach to TAP '%s': another program has it", name);
+        else if (error == EBUSY)
+                error_set_errno(err, error, "cannot make TAP '%s': an interface has that name", name);
+        else if (error == EINVAL && config->existing)
+                error_set_errno(err, error, "cannot attach to '%s': it is not a TAP with a single queue", name);
+        else
+                error_set_errno(err, error, "cannot %s TAP '%s'", config->existing ? "attach to" : "make", name);
+}
+
+/* TUNSETIFF attaches to what is there and makes what is not; only one of the two is wanted. */
+static gboolean check_existence(const TapConfig *config, GError **err) {
+        gboolean exists = config->name && tap_exists(config->name);
+
+        if (config->name && strlen(config->name) >= IFNAMSIZ)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface name '%s' is longer than %d characters",
+                          config->name, IFNAMSIZ - 1);
+        else if (config->existing && !exists)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "TAP '%s' does not exist: create it (ip tuntap add %s mode tap) or drop managed='no'",
+                          config->name ? config->name : "", config->name ? config->name : "NAME");
+        else if (!config->existing && exists)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "interface '%s' exists already: remove it or name another in <target dev=...>",
+                          config->name);
+        else
+                return TRUE;
+        return FALSE;
+}
+
+static gboolean attach(int fd, const TapConfig *config, char ret_name[IFNAMSIZ], GError **err) {
+        struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+        int header = VNET_HEADER;
+
+        g_strlcpy(ifr.ifr_name, config->name ? config->name : TAP_NAME_KERNEL, sizeof(ifr.ifr_name));
+        if (ioctl(fd, TUNSETIFF, &ifr) < 0) {
+                set_attach_error(err, errno, config);
+                return FALSE;
+        }
+        if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0) {
+                error_set_errno(err, errno, "cannot set the header size of TAP '%s'", ifr.ifr_name);
+                return FALSE;
+        }
+        g_strlcpy(ret_name, ifr.ifr_name, IFNAMSIZ);
+        return TRUE;
+}
+
+/* --- Configuring ---------------------------------------------------------------------------- */
+
+static gboolean set_address_and_mtu(NetlinkSocket *sock, const TapConfig *config, const Tap *tap, guint mtu, GError **err) {
+        struct nl_msg *message = netlink_link_message(RTM_SETLINK, 0, AF_UNSPEC, tap->ifindex);
+        guint8 mac[6];
+
+        memcpy(mac, config->mac, sizeof(mac));
+        mac[0] = 0xfe;
+        (void) nla_put(message, IFLA_ADDRESS, sizeof(mac), mac);
+        if (mtu > 0)
+                (void) nla_put_u32(message, IFLA_MTU, mtu);
+        return netlink_request(sock, message, err, "cannot set address and MTU %u of TAP '%s'", mtu, tap->name);
+}
+
+/* A bridge port is no place for a link-local address of the host's. A host without IPv6 has none to begin with. */
+static void disable_addresses(NetlinkSocket *sock, const Tap *tap) {
+        struct nl_msg *message = netlink_link_message(RTM_SETLINK, 0, AF_UNSPEC, tap->ifindex);
+        struct nlattr *spec = nla_nest_start(message, IFLA_AF_SPEC);
+        struct nlattr *inet6 = nla_nest_start(message, AF_INET6);
+        int r;
+
+        (void) nla_put_u8(message, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+        (void) nla_nest_end(message, inet6);
+        (void) nla_nest_end(message, spec);
+        r = netlink_exchange(sock, message, NULL, NULL, NULL);
+        if (r < 0 && r != -EAFNOSUPPORT)
+                g_info("TAP '%s' may get a link-local address: %s", tap->name, g_strerror(-r));
+}
+
+static gboolean raise_link(NetlinkSocket *sock, const Tap *tap, GError **err) {
+        struct nl_msg *message = netlink_link_message(RTM_SETLINK, 0, AF_UNSPEC, tap->ifindex);
+        struct ifinfomsg *info = nlmsg_data(nlmsg_hdr(message));
+
+        info->ifi_flags = IFF_UP;
+        info->ifi_change = IFF_UP;
+        return netlink_request(sock, message, err, "cannot raise TAP '%s'", tap->name);
+}
+
+static gboolean plug(NetlinkSocket *sock, const TapConfig *config, const LinkInfo *bridge, Tap *tap, GError **err) {
+        tap->mtu = config->mtu ? config->mtu : bridge->mtu ? bridge->mtu : tap->mtu;
+        if (!set_address_and_mtu(sock, config, tap, tap->mtu, err))
+                return FALSE;
+        if (config->bridge) {
+                disable_addresses(sock, tap);
+                if (!bridge_plug(sock, bridge, tap->ifindex, config, err))
+                        return FALSE;
+        }
+        return raise_link(sock, tap, err);
+}
+
+static gboolean configure(NetlinkSocket *sock, const TapConfig *config, const LinkInfo *bridge, Tap *tap, GError **err) {
+        LinkInfo link;
+        gboolean missing;
+
+        if (!netlink_get_link(sock, tap->name, &link, &missing, err)) {
+                if (missing)
+                        error_set(err, VIR_ERR_SYSTEM_ERROR, "TAP '%s' has vanished", tap->name);
+                return FALSE;
+        }
+        tap->ifindex = link.ifindex;
+        tap->mtu = link.mtu;
+        if (!config->existing && !plug(sock, config, bridge, tap, err))
+                return FALSE;
+        if (!config->inbound && !config->outbound)
+                return TRUE;
+        if (tc_set(sock, tap->name, tap->ifindex, config->inbound, config->outbound, err))
+                return TRUE;
+        if (config->existing)
+                (void) tc_set(sock, tap->name, tap->ifindex, NULL, NULL, NULL);
+        return FALSE;
+}
+
+gboolean tap_open(const TapConfig *config, Tap *ret, GError **err) {
+        g_autoptr(NetlinkSocket) sock = netlink_open(err);
+        Tap tap = { .fd = -1 };
+        LinkInfo bridge = {};
+        char name[IFNAMSIZ];
+
+        *ret = tap;
+        if (!sock || !check_existence(config, err))
+                return FALSE;
+        if (config->bridge && !bridge_find(sock, config->bridge, &bridge, err))
+                return FALSE;
+        tap.fd = open_tun(err);
+        if (tap.fd < 0)
+                return FALSE;
+        if (attach(tap.fd, config, name, err)) {
+                tap.name = g_strdup(name);
+                if (configure(sock, config, &bridge, &tap, err)) {
+                        *ret = tap;
+                        return TRUE;
+                }
+        }
+        tap_clear(&tap);
+        return FALSE;
+}
+
+void tap_clear(Tap *tap) {
+        if (tap->fd >= 0)
+                (void) close(tap->fd);
+        tap->fd = -1;
+        g_clear_pointer(&tap->name, g_free);
+}
+
+/* --- By name ---------------------------------------------------------------------------------- */
+
+gboolean tap_exists(const char *name) {
+        g_autoptr(NetlinkSocket) sock = netlink_open(NULL);
+        LinkInfo link;
+        gboolean missing;
+        return sock && netlink_get_link(sock, name, &link, &missing, NULL);
+}
+
+static void set_missing(GError **err, const char *name) {
+        error_set(err, VIR_ERR_OPERATION_INVALID, "interface '%s' does not exist", name);
+}
+
+gboolean tap_set_bandwidth(const char *name, const DomainBandwidth *inbound, const DomainBandwidth *outbound,
+                           GError **err) {
+        g_autoptr(NetlinkSocket) sock = netlink_open(err);
+        LinkInfo link;
+        gboolean missing;
+
+        if (!sock)
+                return FALSE;
+        if (netlink_get_link(sock, name, &link, &missing, err))
+                return tc_set(sock, name, link.ifindex, inbound, outbound, err);
+        if (missing)
+                set_missing(err, name);
+        return FALSE;
+}
+
+/* What the host sends into the TAP the guest receives, so the two sides are swapped. */
+gboolean tap_get_stats(const char *name, TapStats *ret, GError **err) {
+        g_autoptr(NetlinkSocket) sock = netlink_open(err);
+        struct rtnl_link *link = NULL;
+
+        if (!sock)
+                return FALSE;
+        if (rtnl_link_get_kernel(sock, 0, name, &link) < 0) {
+                set_missing(err, name);
+                return FALSE;
+        }
+        *ret = (TapStats) {
+                .rx_bytes = rtnl_link_get_stat(link, RTNL_LINK_TX_BYTES),
+                .rx_packets = rtnl_link_get_stat(link, RTNL_LINK_TX_PACKETS),
+                .rx_errors = rtnl_link_get_stat(link, RTNL_LINK_TX_ERRORS),
+                .rx_drops = rtnl_link_get_stat(link, RTNL_LINK_TX_DROPPED),
+                .tx_bytes = rtnl_link_get_stat(link, RTNL_LINK_RX_BYTES),
+                .tx_packets = rtnl_link_get_stat(link, RTNL_LINK_RX_PACKETS),
+                .tx_errors = rtnl_link_get_stat(link, RTNL_LINK_RX_ERRORS),
+                .tx_drops = rtnl_link_get_stat(link, RTNL_LINK_RX_DROPPED),
+        };
+        rtnl_link_put(link);
+        return TRUE;
+}
