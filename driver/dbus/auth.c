@@ -2,7 +2,7 @@
 /*
  * One CheckAuthorization call. No polkit, or no answer from it, is a denial.
  */
-#include "auth.h"
+#include "dbus/auth.h"
 
 #define POLKIT_NAME "org.freedesktop.PolicyKit1"
 #define POLKIT_PATH "/org/freedesktop/PolicyKit1/Authority"

@@ -13,10 +13,10 @@
  *
  * Steps run on the main thread; a thread of the pool touches nothing but its own Call.
  */
-#include "calls.h"
+#include "dbus/calls.h"
 
-#include "auth.h"
-#include "names.h"
+#include "dbus/auth.h"
+#include "dbus/names.h"
 
 #define CALLS_PER_USER_MAX 32u
 #define CALLS_THREADS_MAX  16 /* operations at the same time; more wait */

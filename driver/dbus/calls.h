@@ -7,7 +7,7 @@
 
 #include <gio/gio.h>
 
-#include "../driver.h"
+#include "driver.h"
 
 typedef struct Calls Calls;
 

@@ -11,10 +11,10 @@
  * For one event the bus sees, in this order: InterfacesAdded and DomainAdded of a new
  * object; PropertiesChanged; Lifecycle and DomainEvent; DomainRemoved and InterfacesRemoved.
  */
-#include "dbus_service.h"
+#include "dbus/dbus_service.h"
 
-#include "domain_object.h"
-#include "names.h"
+#include "dbus/domain_object.h"
+#include "dbus/names.h"
 
 struct DbusService {
         Driver *driver;

@@ -8,7 +8,7 @@
 
 #include <glib.h>
 
-#include "../driver.h"
+#include "driver.h"
 
 typedef struct DbusService DbusService;
 

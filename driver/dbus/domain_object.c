@@ -8,11 +8,11 @@
  * Methods go through Calls. Reading XML needs the monitor action, or the manage action
  * when the security-sensitive parts are asked for; everything else needs manage.
  */
-#include "domain_object.h"
+#include "dbus/domain_object.h"
 
-#include "auth.h"
-#include "live_domain.h"
-#include "names.h"
+#include "dbus/auth.h"
+#include "dbus/live_domain.h"
+#include "dbus/names.h"
 
 struct DomainObject {
         Domain *domain;

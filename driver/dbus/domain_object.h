@@ -2,7 +2,7 @@
 /* A domain's object on the bus: properties that mirror the domain, methods that act on it. */
 #pragma once
 
-#include "calls.h"
+#include "dbus/calls.h"
 #include "dbus/bus.h"
 
 typedef struct DomainObject DomainObject;

@@ -6,7 +6,7 @@
  * in the reading of a property. Its properties have the generated class's numbers, which
  * count from 1 in the order of the introspection file.
  */
-#include "live_domain.h"
+#include "dbus/live_domain.h"
 
 struct _LiveDomain {
         BusDomainSkeleton parent;

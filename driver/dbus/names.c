@@ -7,8 +7,8 @@
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
-#include "../util/error.h"
-#include "names.h"
+#include "util/error.h"
+#include "dbus/names.h"
 
 typedef struct Words {
         const char *const *words;
