@@ -73,7 +73,7 @@ need_running() {
 acceleration() {
     case $("$host_scripts/accel.sh" nested) in
     kvm) echo -accel kvm -cpu host ;;
-    tcg) echo -accel tcg,thread=multi -cpu max ;;
+    tcg) echo -accel tcg,thread=multi -cpu "${VIRTMICRO_CPU:-max}" ;;
     esac
 }
 
@@ -83,7 +83,7 @@ launch() {
     free_port >"$state/port"
     cp "$image/key" "$state/key"
     : >"$state/serial.log"
-    qemu-system-x86_64 -name "test-host-$instance" -nodefaults -display none -daemonize -pidfile "$state/pid" \
+    ${VIRTMICRO_QEMU:-qemu-system-x86_64} -name "test-host-$instance" -nodefaults -display none -daemonize -pidfile "$state/pid" \
         -machine q35 "${accel[@]}" -smp "${VIRTMICRO_SMP:-2}" -m "${VIRTMICRO_MEMORY:-4G}" \
         -kernel "$guests/vmlinuz-6.1" -initrd "$guests/initrd-6.1.img" \
         -append 'console=ttyS0 net.ifnames=0 vm.root=/dev/vda systemd.show_status=no loglevel=4 mitigations=off' \

@@ -137,6 +137,7 @@ build() {
     configure_ssh "$work/tree" "$work/output"
     configure_services "$work/tree"
     configure_kernel "$work/tree" "$guests"
+    : >"$work/tree/etc/default/locale"
     hide_emulator "$work/tree"
     # shellcheck disable=SC2016  # dpkg-query expands it
     chroot "$work/tree" dpkg-query -W -f '${Package} ${Version}\n' >"$work/output/packages.txt"
