@@ -8,7 +8,7 @@
 
 #include <gio/gio.h>
 
-/* units/org.virtmicro.policy */
+/* units/org.virtmicro1.policy */
 #define AUTH_MONITOR "org.virtmicro1.monitor"
 #define AUTH_MANAGE "org.virtmicro1.manage"
 
