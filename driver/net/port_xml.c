@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * <networkport>, as libvirt's network driver reads and completes it
+ * (https://libvirt.org/formatnetworkport.html). Asked with what the domain's XML says,
+ * it answers with what holds: the portgroup's bandwidth where the NIC has none, the
+ * network's VLAN, and a <plug> that says where the NIC belongs.
+ */
+#include "net/port_xml.h"
+
+#include "conf/xml_read.h"
+#include "conf/xml_write.h"
+#include "util/error.h"
+
+static void format_limit(XmlWriter *w, const char *name, const DomainBandwidth *limit) {
+        if (!limit->present)
+                return;
+        xml_begin(w, name);
+        xml_put_u64(w, "average", limit->average);
+        xml_put_u64(w, "peak", limit->peak);
+        xml_put_u64(w, "floor", limit->floor);
+        xml_put_u64(w, "burst", limit->burst);
+        xml_end(w);
+}
+
+static void format_bandwidth(XmlWriter *w, const DomainNic *nic) {
+        xml_begin(w, "bandwidth");
+        format_limit(w, "inbound", &nic->inbound);
+        format_limit(w, "outbound", &nic->outbound);
+        xml_end_used(w);
+}
+
+static void format_vlan(XmlWriter *w, const DomainNic *nic) {
+        if (!nic->has_vlan)
+                return;
+        xml_begin(w, "vlan");
+        xml_begin(w, "tag");
+        xml_putf(w, "id", "%u", nic->vlan_tag);
+        xml_end(w);
+        xml_end(w);
+}
+
+char *port_xml_format(const DomainDef *def, const DomainNic *nic, const char *uuid) {
+        const guint8 *mac = nic->mac;
+        char owner[37];
+        XmlWriter w;
+
+        domain_uuid_format(def->uuid, owner);
+        xml_writer_init(&w);
+        xml_begin(&w, "networkport");
+        xml_element(&w, "uuid", uuid);
+        xml_begin(&w, "owner");
+        xml_element(&w, "name", def->name);
+        xml_element(&w, "uuid", owner);
+        xml_end(&w);
+        xml_element(&w, "group", nic->portgroup);
+        xml_begin(&w, "mac");
+        xml_putf(&w, "address", "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+        xml_end(&w);
+        format_bandwidth(&w, nic);
+        if (nic->isolated)
+                xml_leaf_attr(&w, "port", "isolated", "yes");
+        format_vlan(&w, nic);
+        xml_end(&w);
+        return xml_writer_finish(&w);
+}
+
+/* --- The answer --------------------------------------------------------------------------------- */
+
+static gboolean read_limit(const xmlNode *node, DomainBandwidth *ret, GError **err) {
+        *ret = (DomainBandwidth) { .present = node != NULL };
+        return xml_attr_u64(node, "average", &ret->average, err) && xml_attr_u64(node, "peak", &ret->peak, err) &&
+               xml_attr_u64(node, "burst", &ret->burst, err) && xml_attr_u64(node, "floor", &ret->floor, err);
+}
+
+static gboolean read_bandwidth(const xmlNode *port, DomainNic *nic, GError **err) {
+        const xmlNode *bandwidth = xml_first(port, "bandwidth");
+        return read_limit(xml_first(bandwidth, "inbound"), &nic->inbound, err) &&
+               read_limit(xml_first(bandwidth, "outbound"), &nic->outbound, err);
+}
+
+static gboolean read_vlan(const xmlNode *port, DomainNic *nic, GError **err) {
+        const xmlNode *vlan = xml_first(port, "vlan");
+        const xmlNode *tag = xml_first(vlan, "tag");
+        guint id = 0;
+
+        if (!tag)
+                return TRUE;
+        if (xml_next(tag, "tag")) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "network '%s' is a VLAN trunk; a NIC may be in one VLAN",
+                          nic->source);
+                return FALSE;
+        }
+        if (!xml_attr_uint(tag, "id", 4094, &id, err))
+                return FALSE;
+        nic->has_vlan = TRUE;
+        nic->vlan_tag = (guint16) id;
+        return TRUE;
+}
+
+static gboolean read_port_options(const xmlNode *port, DomainNic *nic, GError **err) {
+        return xml_attr_bool(xml_first(port, "port"), "isolated", &nic->isolated, err);
+}
+
+static char *read_bridge(const xmlNode *port, const DomainNic *nic, GError **err) {
+        const xmlNode *plug = xml_first(port, "plug");
+        g_autofree char *type = xml_attr(plug, "type");
+        g_autofree char *virtualport = xml_child_attr(port, "virtualport", "type");
+        char *bridge = xml_attr(plug, "bridge");
+
+        if (bridge && bridge[0] && !virtualport)
+                return bridge;
+        if (virtualport)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "network '%s' has a virtual port of type '%s'", nic->source,
+                          virtualport);
+        else
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "network '%s' plugs NICs by '%s'; only networks with a bridge can be used", nic->source,
+                          type ? type : "nothing");
+        g_free(bridge);
+        return NULL;
+}
+
+gboolean port_xml_apply(const char *xml, DomainNic *nic, GError **err) {
+        g_autoptr(xmlDoc) document = xml_document_parse(xml, "(network port)", err);
+        const xmlNode *port = document ? xmlDocGetRootElement(document) : NULL;
+        DomainNic result = *nic;
+
+        if (!port)
+                return FALSE;
+        result.actual_bridge = read_bridge(port, nic, err);
+        if (!result.actual_bridge)
+                return FALSE;
+        if (!read_bandwidth(port, &result, err) || !read_vlan(port, &result, err) ||
+            !read_port_options(port, &result, err)) {
+                g_free(result.actual_bridge);
+                return FALSE;
+        }
+        g_free(nic->actual_bridge);
+        *nic = result;
+        return TRUE;
+}
