@@ -40,10 +40,9 @@ static gboolean parse_backend(const xmlNode *node, DomainChar *chr, GError **err
 static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, GError **err) {
         static const char *const modes[] = { "connect", "bind", NULL };
         const xmlNode *source = xml_first(node, "source");
-        int mode = source == NULL;
+        int mode = 0;
         if (chr->backend == DOMAIN_CHAR_UNIX && !xml_attr_enum(source, "mode", modes, &mode, err))
                 return FALSE;
-        chr->listen = chr->backend == DOMAIN_CHAR_UNIX && mode == 1;
         if (chr->backend == DOMAIN_CHAR_FILE && !xml_attr_bool(source, "append", &chr->append, err))
                 return FALSE;
         if (chr->backend != DOMAIN_CHAR_NULL &&
@@ -51,6 +50,7 @@ static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, 
                 chr->path = xml_attr(source, "path");
         if (chr->path != NULL && *chr->path == '\0')
                 g_clear_pointer(&chr->path, g_free);
+        chr->listen = chr->backend == DOMAIN_CHAR_UNIX && (mode == 1 || chr->path == NULL);
         if (chr->path != NULL || chr->backend == DOMAIN_CHAR_PTY || chr->backend == DOMAIN_CHAR_NULL ||
             (chr->backend == DOMAIN_CHAR_UNIX && chr->device == DOMAIN_CHAR_CHANNEL))
                 return TRUE;

@@ -17,7 +17,7 @@
 static gboolean parse_emulator(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
         g_free(def->emulator);
         def->emulator = xml_text(node);
-        return TRUE;
+        return def->emulator == NULL || legacy_emulator(def, flags, err);
 }
 
 static const struct {

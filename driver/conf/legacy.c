@@ -110,7 +110,8 @@ gboolean legacy_device(const xmlNode *node, DomainDef *def, guint flags, gboolea
 
 /* --- Machine and firmware ----------------------------------------------------------- */
 
-#define MACHINE "microvm"
+#define MACHINE  "microvm"
+#define EMULATOR "virtmicro-vmm"
 
 static gboolean convert_machine(DomainDef *def, guint flags, GError **err) {
         g_autofree char *machine = g_steal_pointer(&def->os.machine);
@@ -136,6 +137,20 @@ static gboolean drop_firmware(const xmlNode *os, DomainDef *def, guint flags, GE
                 return FALSE;
         }
         note(def, "firmware left out: a kernel is booted directly");
+        return TRUE;
+}
+
+gboolean legacy_emulator(DomainDef *def, guint flags, GError **err) {
+        g_autofree char *name = g_path_get_basename(def->emulator);
+        if (strcmp(name, EMULATOR) == 0)
+                return TRUE;
+        if (rejects(flags)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "emulator '%s' is not " EMULATOR ": remove <emulator>",
+                          def->emulator);
+                return FALSE;
+        }
+        note(def, "emulator %s left out: " EMULATOR " is used", def->emulator);
+        g_clear_pointer(&def->emulator, g_free);
         return TRUE;
 }
 

@@ -13,6 +13,8 @@
 gboolean legacy_device(const xmlNode *node, DomainDef *def, guint flags, gboolean *ret_handled, GError **err);
 /* Machine types other than ours, firmware. */
 gboolean legacy_os(const xmlNode *os, DomainDef *def, guint flags, GError **err);
+/* Another hypervisor's program. The path is shown to clients and never run. */
+gboolean legacy_emulator(DomainDef *def, guint flags, GError **err);
 /* CD-ROM and floppy drives, buses other than virtio; targets are renamed. Before disks are sorted. */
 gboolean legacy_disks(DomainDef *def, guint flags, GError **err);
 /* NIC models other than virtio. */

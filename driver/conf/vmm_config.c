@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation: one function per message, each a plain mapping. Decisions that
+ * are not obvious from the XML:
+ *
+ *  - Memory is rounded up to whole pages of the size that backs it, at least 2 MiB.
+ *  - Without a topology every vCPU is a socket, as libvirt has it.
+ *  - A command line without any console= gets one: ttyS0 when there is a serial port,
+ *    else hvc0 when there is a virtio console. A VM without visible output helps nobody.
+ *  - on_crash='coredump-…' acts without the dump; rename-restart restarts.
+ *  - cache=none and directsync open the image O_DIRECT; the monitor is told only what
+ *    the guest's flushes are worth.
+ *  - A disk's serial number is cut to the 20 bytes that virtio has for it.
+ *  - Ports are the virtio consoles in their order, then the channels.
+ */
+#include "conf/vmm_config.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "conf/domain_def_internal.h"
+#include "util/error.h"
+
+#define MEMORY_MIN_BYTES   (64ull << 20) /* the smallest that the monitor takes */
+#define MEMORY_STEP_BYTES  (2ull << 20)
+#define HUGEPAGE_DEFAULT   (2ull << 20)  /* x86-64's default size */
+#define HOST_PAGE_KIB      4             /* <page size='4'>: no huge pages after all */
+
+/* --- The machine --------------------------------------------------------------------- */
+
+static guint8 map_action(DomainAction action) {
+        switch (action) {
+        case DOMAIN_ACTION_RESTART:
+        case DOMAIN_ACTION_RENAME_RESTART:
+        case DOMAIN_ACTION_COREDUMP_RESTART:
+                return CTL_ACTION_RESTART;
+        case DOMAIN_ACTION_PRESERVE:
+                return CTL_ACTION_PRESERVE;
+        case DOMAIN_ACTION_DESTROY:
+        case DOMAIN_ACTION_COREDUMP_DESTROY:
+                break;
+        }
+        return CTL_ACTION_DESTROY;
+}
+
+/* Seconds that a zone is ahead of UTC now; NULL: the host's. */
+static gint64 zone_offset(const char *name) {
+        g_autoptr(GTimeZone) zone = name != NULL ? g_time_zone_new_identifier(name) : g_time_zone_new_local();
+        if (zone == NULL)
+                return 0;
+        int interval = g_time_zone_find_interval(zone, G_TIME_TYPE_UNIVERSAL, time(NULL));
+        return interval >= 0 ? g_time_zone_get_offset(zone, interval) : 0;
+}
+
+static gint64 rtc_offset(const DomainClock *clock) {
+        if (strcmp(clock->offset, "localtime") == 0)
+                return zone_offset(NULL);
+        if (strcmp(clock->offset, "timezone") == 0)
+                return zone_offset(clock->timezone);
+        if (strcmp(clock->offset, "absolute") == 0)
+                return clock->adjustment - (gint64) time(NULL);
+        if (strcmp(clock->offset, "variable") == 0)
+                return clock->adjustment + (g_strcmp0(clock->basis, "localtime") == 0 ? zone_offset(NULL) : 0);
+        return 0;
+}
+
+static gboolean check_hugepages(guint64 kib, GError **err) {
+        if ((kib & (kib - 1)) == 0 && kib * 1024 >= MEMORY_STEP_BYTES)
+                return TRUE;
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "huge pages of %" G_GUINT64_FORMAT " KiB do not exist on this host",
+                  kib);
+        return FALSE;
+}
+
+static gboolean set_memory(const DomainMemory *memory, struct ctl_machine *m, GError **err) {
+        guint64 step = MEMORY_STEP_BYTES;
+        if (memory->hugepages && memory->hugepage_kib != HOST_PAGE_KIB) {
+                if (memory->hugepage_kib != 0 && !check_hugepages(memory->hugepage_kib, err))
+                        return FALSE;
+                m->hugepage_size = memory->hugepage_kib != 0 ? memory->hugepage_kib * 1024 : HUGEPAGE_DEFAULT;
+                m->flags |= CTL_MACHINE_HUGETLB;
+                step = m->hugepage_size;
+        }
+        if (memory->maximum_kib > (G_MAXINT64 - step) / 1024) {
+                error_set(err, VIR_ERR_OVERFLOW, "numerical overflow: %" G_GUINT64_FORMAT " KiB of memory",
+                          memory->maximum_kib);
+                return FALSE;
+        }
+        m->memory_bytes = (memory->maximum_kib * 1024 + step - 1) / step * step;
+        if (memory->locked)
+                m->flags |= CTL_MACHINE_LOCKED;
+        if (memory->shared)
+                m->flags |= CTL_MACHINE_SHARED;
+        return TRUE;
+}
+
+static void set_topology(const DomainDef *def, struct ctl_machine *m) {
+        gboolean given = def->cpu.has_topology;
+        m->vcpus = def->vcpus;
+        m->sockets = given ? def->cpu.sockets : def->vcpus;
+        m->dies = given ? def->cpu.dies : 1;
+        m->cores = given ? def->cpu.cores : 1;
+        m->threads = given ? def->cpu.threads : 1;
+}
+
+static gboolean set_machine(const DomainDef *def, struct ctl_machine *m, GError **err) {
+        if (!set_memory(&def->memory, m, err))
+                return FALSE;
+        set_topology(def, m);
+        m->rtc_offset = rtc_offset(&def->clock);
+        if (strcmp(def->clock.offset, "utc") != 0)
+                m->flags |= CTL_MACHINE_UTC_LOCALTIME;
+        m->on_poweroff = map_action(def->on_poweroff);
+        m->on_reboot = map_action(def->on_reboot);
+        m->on_crash = map_action(def->on_crash);
+        memcpy(m->uuid, def->uuid, sizeof(m->uuid));
+        g_strlcpy(m->name, def->name, sizeof(m->name));
+        return TRUE;
+}
+
+/* --- The command line ------------------------------------------------------------------ */
+
+static gboolean has_console_option(const char *cmdline) {
+        for (const char *p = strstr(cmdline, "console="); p != NULL; p = strstr(p + 1, "console="))
+                if (p == cmdline || g_ascii_isspace(p[-1]))
+                        return TRUE;
+        return FALSE;
+}
+
+static const char *default_console(const VmmConfig *config) {
+        if (config->serial != NULL)
+                return "console=ttyS0";
+        for (unsigned i = 0; i < config->n_ports; i++)
+                if ((config->port[i].flags & CTL_PORT_CONSOLE) != 0)
+                        return "console=hvc0";
+        return NULL;
+}
+
+static gboolean set_cmdline(const DomainDef *def, VmmConfig *config, GError **err) {
+        const char *given = def->os.cmdline != NULL ? def->os.cmdline : "";
+        const char *console = has_console_option(given) ? NULL : default_console(config);
+        g_autofree char *text = g_strdup_printf("%s%s%s", given, *given != '\0' && console != NULL ? " " : "",
+                                                console != NULL ? console : "");
+        if (g_strlcpy(config->cmdline.text, text, sizeof(config->cmdline.text)) < sizeof(config->cmdline.text))
+                return TRUE;
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the kernel command line is longer than %u bytes",
+                  CTL_CMDLINE_MAX - 1);
+        return FALSE;
+}
+
+/* --- Devices ------------------------------------------------------------------------------ */
+
+static uint32_t map_cache(DomainDiskCache cache) {
+        switch (cache) {
+        case DOMAIN_CACHE_WRITETHROUGH:
+        case DOMAIN_CACHE_DIRECTSYNC:
+                return CTL_CACHE_WRITETHROUGH;
+        case DOMAIN_CACHE_UNSAFE:
+                return CTL_CACHE_UNSAFE;
+        case DOMAIN_CACHE_DEFAULT:
+        case DOMAIN_CACHE_NONE:
+        case DOMAIN_CACHE_WRITEBACK:
+                break;
+        }
+        return CTL_CACHE_WRITEBACK;
+}
+
+static void add_disk(const DomainDisk *disk, VmmConfig *config) {
+        unsigned i = config->n_disks++;
+        struct ctl_disk *message = &config->disk[i];
+        message->flags = (disk->readonly ? CTL_DISK_READONLY : 0) |
+                         (g_strcmp0(disk->discard, "unmap") == 0 ? CTL_DISK_DISCARD : 0);
+        message->cache = map_cache(disk->cache);
+        if (disk->serial != NULL)
+                g_strlcpy(message->serial, disk->serial, sizeof(message->serial));
+        g_strlcpy(message->name, disk->target, sizeof(message->name));
+        config->disk_def[i] = disk;
+        config->disk_direct[i] = disk->cache == DOMAIN_CACHE_NONE || disk->cache == DOMAIN_CACHE_DIRECTSYNC;
+}
+
+static gboolean add_disks(const DomainDef *def, VmmConfig *config, GError **err) {
+        for (guint i = 0; i < def->disks->len; i++) {
+                const DomainDisk *disk = g_ptr_array_index(def->disks, i);
+                if (disk->source == NULL && disk->volume == NULL)
+                        continue;
+                if (config->n_disks == DOMAIN_DISKS_MAX) {
+                        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u disks", DOMAIN_DISKS_MAX);
+                        return FALSE;
+                }
+                add_disk(disk, config);
+        }
+        return TRUE;
+}
+
+static gboolean add_nics(const DomainDef *def, VmmConfig *config, GError **err) {
+        if (def->nics->len > DOMAIN_NICS_MAX) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u interfaces", DOMAIN_NICS_MAX);
+                return FALSE;
+        }
+        for (guint i = 0; i < def->nics->len; i++) {
+                const DomainNic *nic = g_ptr_array_index(def->nics, i);
+                struct ctl_nic *message = &config->nic[config->n_nics++];
+                message->flags = nic->link_down ? CTL_NIC_LINK_DOWN : 0;
+                message->mtu = (guint16) nic->mtu;
+                memcpy(message->mac, nic->mac, sizeof(message->mac));
+                if (nic->target != NULL)
+                        g_strlcpy(message->name, nic->target, sizeof(message->name));
+        }
+        return TRUE;
+}
+
+static gboolean add_serial(const DomainChar *chr, VmmConfig *config, GError **err) {
+        if (chr->backend == DOMAIN_CHAR_UNIX && chr->listen) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "a serial port cannot listen on a socket: use type='pty', or a channel");
+                return FALSE;
+        }
+        config->serial = chr;
+        return TRUE;
+}
+
+static gboolean add_port(const DomainChar *chr, VmmConfig *config, GError **err) {
+        if (config->n_ports == DOMAIN_CHARS_MAX || config->n_ports == CTL_PORTS_MAX) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u consoles and channels", CTL_PORTS_MAX);
+                return FALSE;
+        }
+        struct ctl_port *message = &config->port[config->n_ports];
+        message->flags = (chr->device == DOMAIN_CHAR_CONSOLE ? CTL_PORT_CONSOLE : 0) |
+                         (chr->backend == DOMAIN_CHAR_UNIX && chr->listen ? CTL_PORT_SOCKET : 0);
+        if (chr->target_name != NULL && g_strlcpy(message->name, chr->target_name, sizeof(message->name)) >=
+                                                sizeof(message->name)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel name '%s' is too long", chr->target_name);
+                return FALSE;
+        }
+        config->port_def[config->n_ports++] = chr;
+        return TRUE;
+}
+
+/* def->chars is sorted: serial ports, consoles, channels. */
+static gboolean add_chars(const DomainDef *def, VmmConfig *config, GError **err) {
+        for (guint i = 0; i < def->chars->len; i++) {
+                const DomainChar *chr = g_ptr_array_index(def->chars, i);
+                gboolean ok = TRUE;
+                if (chr->device == DOMAIN_CHAR_SERIAL)
+                        ok = config->serial != NULL || add_serial(chr, config, err);
+                else if (!domain_char_is_serial_console(chr))
+                        ok = add_port(chr, config, err);
+                if (!ok)
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+static void set_rng(const DomainRng *rng, VmmConfig *config) {
+        config->has_rng = rng != NULL;
+        if (rng == NULL)
+                return;
+        config->rng.rate_bytes = rng->rate_bytes;
+        config->rng.rate_period = rng->rate_bytes == 0 ? 0 : rng->rate_period_ms != 0 ? rng->rate_period_ms : 1000;
+}
+
+gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err) {
+        memset(ret, 0, sizeof(*ret));
+        set_rng(def->rng, ret);
+        return set_machine(def, &ret->machine, err) && add_disks(def, ret, err) && add_nics(def, ret, err) &&
+               add_chars(def, ret, err) && set_cmdline(def, ret, err);
+}
+
+/* --- What a start needs ------------------------------------------------------------------- */
+
+static gboolean check_disk_format(const DomainDisk *disk, GError **err) {
+        if (disk->driver_type == NULL || strcmp(disk->driver_type, "raw") == 0)
+                return TRUE;
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                  "disk '%s' has format '%s', only raw is supported: convert it (qemu-img convert -O raw) and write "
+                  "<driver type='raw'/>", disk->target, disk->driver_type);
+        return FALSE;
+}
+
+/* What the XML asks for and nobody would do: better no start than an unfiltered guest. */
+static gboolean check_nic(const DomainNic *nic, GError **err) {
+        char mac[18];
+        domain_mac_format(nic->mac, mac);
+        if (nic->filter != NULL)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "interface %s: network filters are not supported: remove <filterref filter='%s'>", mac,
+                          nic->filter);
+        else if (nic->script != NULL && *nic->script != '\0')
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "interface %s: scripts are not run: remove <script path='%s'>", mac, nic->script);
+        else
+                return TRUE;
+        return FALSE;
+}
+
+gboolean domain_def_check_startable(const DomainDef *def, GError **err) {
+        if (def->os.kernel == NULL) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "domain '%s' has no kernel to boot, and microVMs have no firmware: add <kernel> (and usually "
+                          "<initrd> and <cmdline>) to <os>", def->name);
+                return FALSE;
+        }
+        if (def->memory.maximum_kib < MEMORY_MIN_BYTES / 1024) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%" G_GUINT64_FORMAT " KiB of memory are less than the "
+                          "minimum of %llu KiB", def->memory.maximum_kib, MEMORY_MIN_BYTES / 1024);
+                return FALSE;
+        }
+        for (guint i = 0; i < def->disks->len; i++)
+                if (!check_disk_format(g_ptr_array_index(def->disks, i), err))
+                        return FALSE;
+        for (guint i = 0; i < def->nics->len; i++)
+                if (!check_nic(g_ptr_array_index(def->nics, i), err))
+                        return FALSE;
+        return TRUE;
+}
