@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The block device, over an image in memory: requests in good shape and bad.
+ */
+#include <endian.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/virtio_blk.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "dev/blk.h"
+#include "driver.h"
+
+#define IMAGE_SIZE (4u << 20)
+#define HEADER     DATA_START
+#define STATUS     (DATA_START + 64)
+#define DATA       (DATA_START + 4096)
+
+struct fixture {
+        struct driver driver;
+        struct ring ring;
+        int image; /* another descriptor of the same file */
+        unsigned errors, last_operation;
+        int last_error;
+};
+
+static void on_io_error(void *arg, int error, unsigned operation) {
+        struct fixture *f = arg;
+
+        f->errors++;
+        f->last_error = error;
+        f->last_operation = operation;
+}
+
+static void fixture_fd(struct fixture *f, struct blk_config *config, uint64_t features) {
+        struct virtio_device *dev;
+
+        config->name = "vda";
+        config->io_error = on_io_error;
+        config->arg = f;
+        CHECK_EQ(blk_new(config, &dev), 0);
+        driver_init(&f->driver, dev);
+        driver_activate(&f->driver, features);
+        ring_init(&f->ring, &f->driver, 0, 128);
+}
+
+static void fixture_init(struct fixture *f, struct blk_config config, uint64_t features) {
+        memset(f, 0, sizeof(*f));
+        f->image = memfd_create("image", MFD_CLOEXEC);
+        CHECK(f->image >= 0 && ftruncate(f->image, IMAGE_SIZE) == 0);
+        config.fd = dup(f->image);
+        fixture_fd(f, &config, features);
+}
+
+static void fixture_done(struct fixture *f) {
+        CHECK(!f->driver.needs_reset);
+        driver_done(&f->driver);
+        close_fd(&f->image);
+}
+
+/* As fixture_done() after a request that broke the device: it serves nothing until reset. */
+static void fixture_done_broken(struct fixture *f) {
+        CHECK(f->driver.needs_reset);
+        CHECK_EQ(f->driver.dev->guest_errors.count, 1);
+        driver_done(&f->driver);
+        close_fd(&f->image);
+}
+
+static void put_header(struct fixture *f, uint32_t type, uint64_t sector) {
+        struct virtio_blk_outhdr header = { .type = htole32(type), .sector = htole64(sector) };
+        memcpy(driver_at(&f->driver, HEADER, sizeof(header)), &header, sizeof(header));
+}
+
+static uint8_t *status_of(struct fixture *f) {
+        return driver_at(&f->driver, STATUS, 1);
+}
+
+/* One request with `len` bytes at DATA; returns its status. */
+static uint8_t request(struct fixture *f, uint32_t type, uint64_t sector, uint32_t len, bool to_device) {
+        struct segment out[] = { { HEADER, 16 }, { DATA, len }, { STATUS, 1 } };
+        struct segment in[] = { { HEADER, 16 }, { DATA, len }, { STATUS, 1 } };
+        struct segment none[] = { { HEADER, 16 }, { STATUS, 1 } };
+
+        put_header(f, type, sector);
+        *status_of(f) = 0xee;
+        if (len == 0)
+                (void) ring_add(&f->ring, none, 1, 1);
+        else if (to_device)
+                (void) ring_add(&f->ring, out, 2, 1);
+        else
+                (void) ring_add(&f->ring, in, 1, 2);
+        ring_kick(&f->ring);
+        (void) ring_wait(&f->ring);
+        return *status_of(f);
+}
+
+static void test_read_write(void) {
+        uint8_t buffer[4096], *data;
+        struct ctl_disk_stats stats;
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        data = driver_at(&f.driver, DATA, sizeof(buffer));
+        memset(data, 0xa5, 4096);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_OUT, 3, 4096, true), VIRTIO_BLK_S_OK);
+        CHECK(pread(f.image, buffer, sizeof(buffer), 3 * 512) == sizeof(buffer));
+        CHECK(memcmp(buffer, data, sizeof(buffer)) == 0);
+        memset(data, 0, 4096);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 4, 1024, false), VIRTIO_BLK_S_OK);
+        CHECK(data[0] == 0xa5 && data[1023] == 0xa5 && data[1024] == 0);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 0, 0, false), VIRTIO_BLK_S_OK);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+        CHECK(f.driver.interrupts[0] > 0);
+
+        blk_stats(f.driver.dev, &stats);
+        CHECK_EQ(stats.wr_req, 1);
+        CHECK_EQ(stats.wr_bytes, 4096);
+        CHECK_EQ(stats.rd_req, 2);
+        CHECK_EQ(stats.rd_bytes, 1024);
+        CHECK_EQ(stats.flush_req, 1);
+        CHECK_EQ(stats.capacity, IMAGE_SIZE);
+        CHECK_EQ(stats.errors, 0);
+        fixture_done(&f);
+}
+
+/* §2.7.4.3: how a driver cuts a request into descriptors is its own affair. */
+static void test_framing(void) {
+        struct fixture f;
+        uint8_t *data, expected[512];
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        memset(expected, 0x17, sizeof(expected));
+        CHECK(pwrite(f.image, expected, sizeof(expected), 0) == sizeof(expected));
+        data = driver_at(&f.driver, DATA, 1024);
+        put_header(&f, VIRTIO_BLK_T_IN, 0);
+        struct segment odd[] = { { HEADER, 1 }, { HEADER + 1, 14 }, { HEADER + 15, 1 },
+                                 { DATA, 1 },   { DATA + 1, 300 },  { DATA + 301, 212 } };
+        (void) ring_add(&f.ring, odd, 3, 3);
+        ring_kick(&f.ring);
+        CHECK_EQ(ring_wait(&f.ring), 513);
+        CHECK(memcmp(data, expected, 512) == 0);
+        CHECK_EQ(data[512], VIRTIO_BLK_S_OK);
+        fixture_done(&f);
+}
+
+static void test_bounds(void) {
+        const uint64_t end = IMAGE_SIZE / 512;
+        const uint64_t sectors[] = { end, end + 1, UINT64_MAX, UINT64_MAX / 512, UINT64_MAX / 512 + 1, 1ull << 63, 1ull << 55 };
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        for (unsigned i = 0; i < ARRAY_SIZE(sectors); i++) {
+                CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, sectors[i], 512, false), VIRTIO_BLK_S_IOERR);
+                CHECK_EQ(request(&f, VIRTIO_BLK_T_OUT, sectors[i], 512, true), VIRTIO_BLK_S_IOERR);
+        }
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, end - 1, 512, false), VIRTIO_BLK_S_OK);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, end - 1, 1024, false), VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_OUT, end - 1, 1024, true), VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 0, 511, false), VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_OUT, 0, 513, true), VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(f.errors, 0); /* the guest's mistakes, not the host's */
+        CHECK(lseek(f.image, 0, SEEK_END) == IMAGE_SIZE);
+        fixture_done(&f);
+}
+
+/* More data than any driver that keeps to the limits can ask for: the same memory many times. */
+static void test_huge(void) {
+        struct segment segments[100] = { { HEADER, 16 } };
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        for (unsigned i = 1; i < 99; i++)
+                segments[i] = (struct segment) { 0x2000000, 0x1000000 };
+        segments[99] = (struct segment) { STATUS, 1 };
+        put_header(&f, VIRTIO_BLK_T_IN, 0);
+        (void) ring_add(&f.ring, segments, 1, 99);
+        ring_kick(&f.ring);
+        CHECK_EQ(ring_wait(&f.ring), 0);
+        CHECK_EQ(*status_of(&f), VIRTIO_BLK_S_IOERR);
+        fixture_done(&f);
+}
+
+static void test_unknown(void) {
+        const uint32_t types[] = { 2, 3, 5, 14, 16, 0x80000000, UINT32_MAX };
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
+                CHECK_EQ(request(&f, types[i], 0, 512, true), VIRTIO_BLK_S_UNSUPP);
+        fixture_done(&f);
+}
+
+static void test_no_room(void) {
+        struct segment header = { HEADER, 16 }, status = { STATUS, 1 }, short_header[] = { { HEADER, 15 }, { STATUS, 1 } };
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        (void) ring_add(&f.ring, &header, 1, 0); /* no status byte */
+        ring_kick(&f.ring);
+        fixture_done_broken(&f);
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        (void) ring_add(&f.ring, &status, 0, 1); /* no header */
+        ring_kick(&f.ring);
+        fixture_done_broken(&f);
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        (void) ring_add(&f.ring, short_header, 1, 1);
+        ring_kick(&f.ring);
+        fixture_done_broken(&f);
+}
+
+static void test_outside_memory(void) {
+        struct segment bad[] = { { HEADER, 16 }, { DRIVER_MEMORY - 100, 512 }, { STATUS, 1 } };
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        (void) ring_add(&f.ring, bad, 1, 2);
+        ring_kick(&f.ring);
+        CHECK(!ring_take(&f.ring, NULL, NULL));
+        fixture_done_broken(&f);
+}
+
+static void test_indirect(void) {
+        struct vring_desc *table;
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        put_header(&f, VIRTIO_BLK_T_IN, 0);
+        table = driver_at(&f.driver, DATA + 0x10000, 3 * sizeof(*table));
+        table[0] = (struct vring_desc) { HEADER, 16, VRING_DESC_F_NEXT, 1 };
+        table[1] = (struct vring_desc) { DATA, 512, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2 };
+        table[2] = (struct vring_desc) { STATUS, 1, VRING_DESC_F_WRITE, 0 };
+        f.ring.vring.desc[0] = (struct vring_desc) { DATA + 0x10000, 3 * sizeof(*table), VRING_DESC_F_INDIRECT, 0 };
+        *status_of(&f) = 0xee;
+        ring_offer(&f.ring, 0);
+        ring_kick(&f.ring);
+        CHECK_EQ(ring_wait(&f.ring), 513);
+        CHECK_EQ(*status_of(&f), VIRTIO_BLK_S_OK);
+        fixture_done(&f);
+}
+
+static void test_read_only(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) { .readonly = true, .discard = true }, ~0ull);
+        CHECK(f.driver.dev->host_features & BIT64(VIRTIO_BLK_F_RO));
+        CHECK(!(f.driver.dev->host_features & (BIT64(VIRTIO_BLK_F_DISCARD) | BIT64(VIRTIO_BLK_F_WRITE_ZEROES))));
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_OUT, 0, 512, true), VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 16, true), VIRTIO_BLK_S_UNSUPP);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, true), VIRTIO_BLK_S_UNSUPP);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 0, 512, false), VIRTIO_BLK_S_OK);
+        fixture_done(&f);
+}
+
+static void test_serial(void) {
+        struct segment all[] = { { HEADER, 16 }, { DATA, 20 }, { STATUS, 1 } }, few[] = { { HEADER, 16 }, { DATA, 4 }, { STATUS, 1 } };
+        struct fixture f;
+        char *data;
+
+        fixture_init(&f, (struct blk_config) { .serial = "0123456789abcdefghij" }, ~0ull);
+        data = driver_at(&f.driver, DATA, 64);
+        memset(data, 'z', 64);
+        put_header(&f, VIRTIO_BLK_T_GET_ID, 0);
+        (void) ring_add(&f.ring, few, 1, 2);
+        ring_kick(&f.ring);
+        CHECK_EQ(ring_wait(&f.ring), 5);
+        CHECK(memcmp(data, "0123zzz", 7) == 0);
+        (void) ring_add(&f.ring, all, 1, 2);
+        ring_kick(&f.ring);
+        CHECK_EQ(ring_wait(&f.ring), 21);
+        CHECK(memcmp(data, "0123456789abcdefghijz", 21) == 0);
+        fixture_done(&f);
+}
+
+static void put_range(struct fixture *f, unsigned i, uint64_t sector, uint32_t sectors, uint32_t flags) {
+        struct virtio_blk_discard_write_zeroes range = { htole64(sector), htole32(sectors), htole32(flags) };
+        memcpy(driver_at(&f->driver, DATA + i * sizeof(range), sizeof(range)), &range, sizeof(range));
+}
+
+static uint64_t allocated(const struct fixture *f) {
+        struct stat st;
+
+        CHECK(fstat(f->image, &st) == 0);
+        return (uint64_t) st.st_blocks * 512;
+}
+
+static void fill(const struct fixture *f) {
+        static uint8_t block[IMAGE_SIZE];
+
+        memset(block, 0xff, sizeof(block));
+        CHECK(pwrite(f->image, block, sizeof(block), 0) == sizeof(block));
+}
+
+static uint8_t byte_at(const struct fixture *f, uint64_t offset) {
+        uint8_t byte;
+
+        CHECK(pread(f->image, &byte, 1, offset) == 1);
+        return byte;
+}
+
+static void test_discard(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) { .discard = true }, ~0ull);
+        fill(&f);
+        put_range(&f, 0, 0, 2048, 0);
+        put_range(&f, 1, 4096, 1024, 0);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 32, true), VIRTIO_BLK_S_OK);
+        CHECK_EQ(allocated(&f), IMAGE_SIZE - 3072 * 512);
+        /* §5.2.6.2: unmap is for write zeroes only. */
+        put_range(&f, 0, 0, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 16, true), VIRTIO_BLK_S_UNSUPP);
+        put_range(&f, 0, IMAGE_SIZE / 512, 1, 0);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 16, true), VIRTIO_BLK_S_IOERR);
+        put_range(&f, 0, UINT64_MAX, UINT32_MAX, 0);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 16, true), VIRTIO_BLK_S_IOERR);
+        put_range(&f, 0, 1ull << 55, 8, 0);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 16, true), VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 0, true), VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 17, true), VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 17 * 16, true), VIRTIO_BLK_S_IOERR);
+        fixture_done(&f);
+}
+
+static void test_write_zeroes(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) { .discard = true }, ~0ull);
+        fill(&f);
+        put_range(&f, 0, 1, 8, 0);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, true), VIRTIO_BLK_S_OK);
+        CHECK(byte_at(&f, 511) == 0xff && byte_at(&f, 512) == 0 && byte_at(&f, 9 * 512 - 1) == 0 && byte_at(&f, 9 * 512) == 0xff);
+        CHECK_EQ(allocated(&f), IMAGE_SIZE);
+        put_range(&f, 0, 2048, 2048, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, true), VIRTIO_BLK_S_OK);
+        CHECK_EQ(byte_at(&f, 2048 * 512), 0);
+        CHECK_EQ(allocated(&f), IMAGE_SIZE - 2048 * 512);
+        put_range(&f, 0, 0, 8, 2);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, true), VIRTIO_BLK_S_UNSUPP);
+        fixture_done(&f);
+
+        /* Without discard=unmap nothing is given back to the host. */
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        fill(&f);
+        put_range(&f, 0, 2048, 2048, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, true), VIRTIO_BLK_S_OK);
+        CHECK_EQ(byte_at(&f, 2048 * 512), 0);
+        CHECK_EQ(allocated(&f), IMAGE_SIZE);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 16, true), VIRTIO_BLK_S_UNSUPP);
+        fixture_done(&f);
+}
+
+static void test_caching(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) { .cache = CTL_CACHE_WRITETHROUGH }, ~0ull);
+        CHECK(!(f.driver.dev->host_features & BIT64(VIRTIO_BLK_F_FLUSH)));
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_OUT, 0, 512, true), VIRTIO_BLK_S_OK);
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+        fixture_done(&f);
+        fixture_init(&f, (struct blk_config) { .cache = CTL_CACHE_UNSAFE }, ~0ull);
+        CHECK(f.driver.dev->host_features & BIT64(VIRTIO_BLK_F_FLUSH));
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+        fixture_done(&f);
+}
+
+/* A file that shrinks under the guest: errors for it, one event a second for the operator. */
+static void test_host_error(void) {
+        struct ctl_disk_stats stats;
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        CHECK(ftruncate(f.image, 0) == 0);
+        for (unsigned i = 0; i < 10; i++)
+                CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 8, 512, false), VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(f.errors, 1);
+        CHECK_EQ(f.last_error, -ENODATA);
+        CHECK_EQ(f.last_operation, 0);
+        blk_stats(f.driver.dev, &stats);
+        CHECK_EQ(stats.errors, 10);
+        fixture_done(&f);
+}
+
+static void test_config(void) {
+        struct virtio_blk_config config;
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) { .discard = true }, ~0ull);
+        CHECK_EQ(f.driver.dev->config_size, sizeof(config));
+        f.driver.dev->ops->config_read(f.driver.dev, 0, &config, sizeof(config));
+        CHECK_EQ(le64toh(config.capacity), IMAGE_SIZE / 512);
+        CHECK_EQ(le32toh(config.blk_size), 512);
+        CHECK(le32toh(config.seg_max) < VQ_SIZE_MAX && le32toh(config.seg_max) > 0);
+        CHECK_EQ(config.write_zeroes_may_unmap, 1);
+        fixture_done(&f);
+}
+
+/* Guest buffers that O_DIRECT would refuse; skipped where the file system has no O_DIRECT. */
+static void test_direct(void) {
+        char path[] = "/var/tmp/virtmicro-test-XXXXXX";
+        struct blk_config config = {};
+        uint8_t pattern[8192];
+        struct fixture f = {};
+        uint8_t *data;
+
+        f.image = mkostemp(path, O_CLOEXEC);
+        CHECK(f.image >= 0 && ftruncate(f.image, IMAGE_SIZE) == 0);
+        config.fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+        (void) unlink(path);
+        if (config.fd < 0) {
+                fprintf(stderr, "no O_DIRECT here\n");
+                close_fd(&f.image);
+                return;
+        }
+        fixture_fd(&f, &config, ~0ull);
+        for (unsigned i = 0; i < sizeof(pattern); i++)
+                pattern[i] = i * 7;
+        data = driver_at(&f.driver, DATA, 16384);
+        memcpy(data + 3, pattern, sizeof(pattern));
+        put_header(&f, VIRTIO_BLK_T_OUT, 8);
+        struct segment out[] = { { HEADER, 16 }, { DATA + 3, 1000 }, { DATA + 1003, 7192 }, { STATUS, 1 } };
+        (void) ring_add(&f.ring, out, 3, 1);
+        ring_kick(&f.ring);
+        (void) ring_wait(&f.ring);
+        CHECK_EQ(*status_of(&f), VIRTIO_BLK_S_OK);
+        memset(data, 0, 16384);
+        put_header(&f, VIRTIO_BLK_T_IN, 8);
+        struct segment in[] = { { HEADER, 16 }, { DATA + 5, 8192 }, { STATUS, 1 } };
+        (void) ring_add(&f.ring, in, 1, 2);
+        ring_kick(&f.ring);
+        (void) ring_wait(&f.ring);
+        CHECK_EQ(*status_of(&f), VIRTIO_BLK_S_OK);
+        CHECK(memcmp(data + 5, pattern, sizeof(pattern)) == 0 && data[4] == 0);
+        fixture_done(&f);
+}
+
+static void test_wrong_files(void) {
+        struct virtio_device *dev;
+        struct blk_config config = { .fd = -1 };
+        AUTOCLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        AUTOCLOSE int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+        CHECK(blk_new(&config, &dev) < 0);
+        config.fd = null;
+        CHECK_EQ(blk_new(&config, &dev), -EINVAL);
+        config.fd = self;
+        CHECK_EQ(blk_new(&config, &dev), -EBADF); /* not writable */
+        CHECK(fcntl(self, F_GETFD) >= 0);         /* still ours */
+}
+
+/* More requests than one turn of the loop serves, with the loop's thread at work. */
+static void test_many(void) {
+        struct segment segments[] = { { HEADER, 16 }, { DATA, 512 }, { STATUS, 1 } };
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        put_header(&f, VIRTIO_BLK_T_IN, 0);
+        CHECK_EQ(loop_start(f.driver.dev->loop, NULL, NULL), 0);
+        for (unsigned round = 0; round < 50; round++) {
+                for (unsigned i = 0; i < 40; i++)
+                        (void) ring_add(&f.ring, segments, 1, 2);
+                ring_kick(&f.ring);
+                for (unsigned i = 0; i < 40; i++)
+                        CHECK_EQ(ring_wait(&f.ring), 513);
+        }
+        fixture_done(&f);
+}
+
+int main(void) {
+        RUN(test_read_write);
+        RUN(test_framing);
+        RUN(test_bounds);
+        RUN(test_huge);
+        RUN(test_unknown);
+        RUN(test_no_room);
+        RUN(test_outside_memory);
+        RUN(test_indirect);
+        RUN(test_read_only);
+        RUN(test_serial);
+        RUN(test_discard);
+        RUN(test_write_zeroes);
+        RUN(test_caching);
+        RUN(test_host_error);
+        RUN(test_config);
+        RUN(test_direct);
+        RUN(test_wrong_files);
+        RUN(test_many);
+        return 0;
+}
