@@ -45,6 +45,13 @@ static void add_identity(GVariantBuilder *properties, const DomainDef *def, cons
                               g_variant_new_fixed_array(G_VARIANT_TYPE_UINT32, pids, 1, sizeof(pids[0])));
 }
 
+/* systemctl status and systemd-cgtop show what is accounted; the host's defaults leave I/O out. */
+static void add_accounting(GVariantBuilder *properties) {
+        static const char *const names[] = { "CPUAccounting", "MemoryAccounting", "TasksAccounting", "IOAccounting" };
+        for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
+                g_variant_builder_add(properties, "(sv)", names[i], g_variant_new_boolean(TRUE));
+}
+
 static void add_lifecycle(GVariantBuilder *properties, const DomainDef *def, guint stop_timeout) {
         g_variant_builder_add(properties, "(sv)", "TimeoutStopUSec",
                               g_variant_new_uint64((guint64) stop_timeout * G_USEC_PER_SEC));
@@ -65,6 +72,7 @@ gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *uni
         g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
         add_identity(&properties, def, slice, pid);
         add_lifecycle(&properties, def, stop_timeout);
+        add_accounting(&properties);
         limits_add_cputune(&properties, def, FALSE);
         limits_add_memtune(&properties, def, FALSE);
         limits_add_blkiotune(&properties, def, FALSE);

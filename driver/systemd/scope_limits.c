@@ -5,7 +5,8 @@
  * All limits are the scope's; below it there are no groups. So what libvirt has per
  * thread is mapped to what the whole VM may have:
  *
- *   shares                  CPUWeight, the number unchanged but within 1..10000
+ *   shares                  CPUWeight, the number unchanged but within 1..10000. It is always
+ *                           set: VMs then compete as equals, not by their numbers of threads
  *   global quota            CPUQuota = quota / period
  *   quota (of each vCPU)    CPUQuota = vCPUs * quota / period, plus the emulator's own
  *                           quota if there is one; used when there is no global quota
@@ -22,6 +23,7 @@
 
 #define CPU_PERIOD_DEFAULT_US 100000u
 #define CPU_WEIGHT_MAX        10000u
+#define CPU_WEIGHT_DEFAULT    100u
 
 /* Properties of devices: which member of DomainBlkioDevice goes where. */
 typedef guint64 (*DeviceValue)(const DomainBlkioDevice *device);
@@ -112,7 +114,7 @@ void limits_add_cputune(GVariantBuilder *properties, const DomainDef *def, gbool
         gboolean pinned = allowed_cpus(def, &cpus);
 
         cpu_quota(def, &quota, &period);
-        add_limit(properties, "CPUWeight", shares > 0, CLAMP(shares, 1, CPU_WEIGHT_MAX), G_MAXUINT64, reset);
+        add_u64(properties, "CPUWeight", shares ? CLAMP(shares, 1, CPU_WEIGHT_MAX) : CPU_WEIGHT_DEFAULT);
         add_limit(properties, "CPUQuotaPeriodUSec", quota && period, period, G_MAXUINT64, reset);
         add_limit(properties, "CPUQuotaPerSecUSec", quota > 0, quota, G_MAXUINT64, reset);
         if (pinned || reset)

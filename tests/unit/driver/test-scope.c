@@ -77,16 +77,16 @@ static void test_quota(void) {
                 unsigned vcpus;
                 const char *expected;
         } rows[] = {
-                { {}, 2, "[]" },
+                { {}, 2, "[('CPUWeight', <100>)]" },
                 { { .shares = 2048 }, 2, "[('CPUWeight', <2048>)]" },
                 { { .shares = 262144 }, 2, "[('CPUWeight', <10000>)]" },
-                { { .quota_us = -1, .period_us = 1000 }, 2, "[]" },
-                { { .global_quota_us = 50000, .quota_us = 1 }, 2, "[('CPUQuotaPerSecUSec', <500000>)]" },
+                { { .quota_us = -1, .period_us = 1000 }, 2, "[('CPUWeight', <100>)]" },
+                { { .global_quota_us = 50000, .quota_us = 1 }, 2, "[('CPUWeight', <100>), ('CPUQuotaPerSecUSec', <500000>)]" },
                 { { .global_quota_us = 50000, .global_period_us = 25000 }, 1,
-                  "[('CPUQuotaPeriodUSec', <25000>), ('CPUQuotaPerSecUSec', <2000000>)]" },
-                { { .quota_us = 50000 }, 4, "[('CPUQuotaPerSecUSec', <2000000>)]" },
-                { { .quota_us = 50000, .emulator_quota_us = 10000 }, 4, "[('CPUQuotaPerSecUSec', <2100000>)]" },
-                { { .emulator_quota_us = 10000 }, 4, "[]" },
+                  "[('CPUWeight', <100>), ('CPUQuotaPeriodUSec', <25000>), ('CPUQuotaPerSecUSec', <2000000>)]" },
+                { { .quota_us = 50000 }, 4, "[('CPUWeight', <100>), ('CPUQuotaPerSecUSec', <2000000>)]" },
+                { { .quota_us = 50000, .emulator_quota_us = 10000 }, 4, "[('CPUWeight', <100>), ('CPUQuotaPerSecUSec', <2100000>)]" },
+                { { .emulator_quota_us = 10000 }, 4, "[('CPUWeight', <100>)]" },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
                 DomainDef def = { .cputune = rows[i].tune, .vcpus = rows[i].vcpus };
@@ -100,24 +100,24 @@ static void test_pins(void) {
 
         pin(&def, 0, "1");
         pin(&def, 1, "9");
-        assert_limits(limits_add_cputune, &def, FALSE, "[]"); /* the emulator's threads may run anywhere */
+        assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>)]"); /* the emulator's threads may run anywhere */
         def.cputune.has_emulatorpin = TRUE;
         g_assert_true(cpumap_parse("0", &def.cputune.emulatorpin, NULL));
-        assert_limits(limits_add_cputune, &def, FALSE, "[('AllowedCPUs', <[byte 0x03, 0x02]>)]");
+        assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>), ('AllowedCPUs', <[byte 0x03, 0x02]>)]");
         def.vcpus = 3;
-        assert_limits(limits_add_cputune, &def, FALSE, "[]"); /* so may vCPU 2 */
+        assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>)]"); /* so may vCPU 2 */
         def.has_cpuset = TRUE;
         g_assert_true(cpumap_parse("2-3", &def.cpuset, NULL));
-        assert_limits(limits_add_cputune, &def, FALSE, "[('AllowedCPUs', <[byte 0x0f, 0x02]>)]");
+        assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>), ('AllowedCPUs', <[byte 0x0f, 0x02]>)]");
         g_array_unref(def.cputune.vcpupin);
 }
 
 static void test_numa(void) {
         DomainDef def = { .vcpus = 1, .numatune = { .present = TRUE, .mode = DOMAIN_NUMA_STRICT } };
         g_assert_true(cpumap_parse("0-1", &def.numatune.nodeset, NULL));
-        assert_limits(limits_add_cputune, &def, FALSE, "[('AllowedMemoryNodes', <[byte 0x03]>)]");
+        assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>), ('AllowedMemoryNodes', <[byte 0x03]>)]");
         def.numatune.mode = DOMAIN_NUMA_PREFERRED;
-        assert_limits(limits_add_cputune, &def, FALSE, "[]");
+        assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>)]");
 }
 
 static void test_memory(void) {
