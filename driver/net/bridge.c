@@ -24,8 +24,8 @@ gboolean bridge_find(NetlinkSocket *sock, const char *name, LinkInfo *ret, GErro
         if (!netlink_get_link(sock, name, ret, &missing, err)) {
                 if (missing)
                         error_set(err, VIR_ERR_SYSTEM_ERROR,
-                                  "bridge '%s' does not exist: create it (ip link add %s type bridge) or name another in "
-                                  "<source bridge=...>",
+                                  "bridge '%s' does not exist: create it (ip link add %s type bridge) or name another "
+                                  "in <source bridge=...>",
                                   name, name);
                 return FALSE;
         }

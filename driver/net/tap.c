@@ -94,16 +94,15 @@ static gboolean attach(int fd, const TapConfig *config, char ret_name[IFNAMSIZ],
 
 /* --- Configuring ---------------------------------------------------------------------------- */
 
-static gboolean set_address_and_mtu(NetlinkSocket *sock, const TapConfig *config, const Tap *tap, guint mtu, GError **err) {
+static gboolean set_address(NetlinkSocket *sock, const TapConfig *config, const Tap *tap, GError **err) {
         struct nl_msg *message = netlink_link_message(RTM_SETLINK, 0, AF_UNSPEC, tap->ifindex);
         guint8 mac[6];
 
         memcpy(mac, config->mac, sizeof(mac));
         mac[0] = 0xfe;
         (void) nla_put(message, IFLA_ADDRESS, sizeof(mac), mac);
-        if (mtu > 0)
-                (void) nla_put_u32(message, IFLA_MTU, mtu);
-        return netlink_request(sock, message, err, "cannot set address and MTU %u of TAP '%s'", mtu, tap->name);
+        (void) nla_put_u32(message, IFLA_MTU, tap->mtu);
+        return netlink_request(sock, message, err, "cannot set address and MTU %u of TAP '%s'", tap->mtu, tap->name);
 }
 
 /* A bridge port is no place for a link-local address of the host's. A host without IPv6 has none to begin with. */
@@ -132,7 +131,7 @@ static gboolean raise_link(NetlinkSocket *sock, const Tap *tap, GError **err) {
 
 static gboolean plug(NetlinkSocket *sock, const TapConfig *config, const LinkInfo *bridge, Tap *tap, GError **err) {
         tap->mtu = config->mtu ? config->mtu : bridge->mtu ? bridge->mtu : tap->mtu;
-        if (!set_address_and_mtu(sock, config, tap, tap->mtu, err))
+        if (!set_address(sock, config, tap, err))
                 return FALSE;
         if (config->bridge) {
                 disable_addresses(sock, tap);
@@ -142,7 +141,8 @@ static gboolean plug(NetlinkSocket *sock, const TapConfig *config, const LinkInf
         return raise_link(sock, tap, err);
 }
 
-static gboolean configure(NetlinkSocket *sock, const TapConfig *config, const LinkInfo *bridge, Tap *tap, GError **err) {
+static gboolean configure(NetlinkSocket *sock, const TapConfig *config, const LinkInfo *bridge, Tap *tap,
+                          GError **err) {
         LinkInfo link;
         gboolean missing;
 

@@ -43,7 +43,9 @@ static guint32 ticks(guint64 bytes, guint64 rate) {
 }
 
 static struct nl_msg *tc_message(int type, int flags, int ifindex, guint32 parent, guint32 handle, const char *kind) {
-        struct tcmsg info = { .tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex, .tcm_parent = parent, .tcm_handle = handle };
+        struct tcmsg info = {
+                .tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex, .tcm_parent = parent, .tcm_handle = handle,
+        };
         struct nl_msg *message = nlmsg_alloc_simple(type, flags);
 
         if (!message || nlmsg_append(message, &info, sizeof(info), NLMSG_ALIGNTO) < 0)
@@ -84,7 +86,8 @@ static void delete_qdisc(NetlinkSocket *sock, int ifindex, guint32 parent, guint
 /* --- Inbound -------------------------------------------------------------------------------------- */
 
 static gboolean add_htb(NetlinkSocket *sock, const char *name, int ifindex, GError **err) {
-        struct nl_msg *message = tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_ROOT, HTB_HANDLE, "htb");
+        struct nl_msg *message =
+                tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_ROOT, HTB_HANDLE, "htb");
         struct nlattr *options = nla_nest_start(message, TCA_OPTIONS);
         struct tc_htb_glob glob = { .version = 3, .rate2quantum = 10, .defcls = TC_H_MIN(HTB_CLASS) };
         g_autofree char *text = NULL;
@@ -100,7 +103,8 @@ static gboolean add_htb(NetlinkSocket *sock, const char *name, int ifindex, GErr
         return FALSE;
 }
 
-static gboolean set_class(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit, GError **err) {
+static gboolean set_class(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit,
+                          GError **err) {
         guint64 rate = limit->average * BYTES_PER_KB, ceil = MAX(limit->peak * BYTES_PER_KB, rate);
         guint64 burst = limit->burst ? limit->burst * BYTES_PER_KIB : MAX(rate / 100, BURST_MIN); /* 10 ms */
         struct tc_htb_opt opt = {
@@ -126,7 +130,8 @@ static void add_leaf(NetlinkSocket *sock, int ifindex) {
         (void) netlink_exchange(sock, message, NULL, NULL, NULL);
 }
 
-static gboolean set_inbound(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit, GError **err) {
+static gboolean set_inbound(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit,
+                            GError **err) {
         if (!limit || limit->average == 0) {
                 delete_qdisc(sock, ifindex, TC_H_ROOT, HTB_HANDLE);
                 return TRUE;
@@ -163,7 +168,8 @@ static void put_police(struct nl_msg *message, const DomainBandwidth *limit) {
         (void) nla_nest_end(message, actions);
 }
 
-static gboolean add_policer(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit, GError **err) {
+static gboolean add_policer(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit,
+                            GError **err) {
         struct nl_msg *message =
                 tc_message(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, ifindex, INGRESS_HANDLE, 0, "matchall");
         struct tcmsg *info = nlmsg_data(nlmsg_hdr(message));
@@ -183,7 +189,7 @@ static gboolean set_outbound(NetlinkSocket *sock, const char *name, int ifindex,
         if (!limit || limit->average == 0)
                 return TRUE;
         message = tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_INGRESS, INGRESS_HANDLE, "ingress");
-        if (!netlink_request(sock, message, err, "cannot limit what TAP '%s' takes from the guest (qdisc ingress)", name))
+        if (!netlink_request(sock, message, err, "cannot limit what TAP '%s' takes from the guest (ingress)", name))
                 return FALSE;
         if (add_policer(sock, name, ifindex, limit, err))
                 return TRUE;

@@ -110,7 +110,8 @@ static void set_job_error(GError **err, const char *unit, const char *method, co
         if (!result)
                 error_set(err, VIR_ERR_OPERATION_TIMEOUT, "systemd does not finish %s of '%s'", method, unit);
         else
-                error_set(err, VIR_ERR_DBUS_SERVICE, "error from service: %s of '%s' ended as '%s'", method, unit, result);
+                error_set(err, VIR_ERR_DBUS_SERVICE, "error from service: %s of '%s' ended as '%s'", method, unit,
+                          result);
 }
 
 static gboolean job_call(GDBusConnection *bus, const char *unit, const char *method, GVariant *parameters,

@@ -105,9 +105,12 @@ gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err) {
 
 gboolean scope_exists(GDBusConnection *bus, const char *unit) {
         g_autoptr(GVariant) state = unit_get_property(bus, unit, SYSTEMD_NAME ".Unit", "ActiveState", NULL, NULL);
-        const char *text = state && g_variant_is_of_type(state, G_VARIANT_TYPE_STRING) ? g_variant_get_string(state, NULL) : "";
+        const char *text;
 
-        return !g_str_equal(text, "") && !g_str_equal(text, "inactive") && !g_str_equal(text, "failed");
+        if (!state || !g_variant_is_of_type(state, G_VARIANT_TYPE_STRING))
+                return FALSE;
+        text = g_variant_get_string(state, NULL);
+        return !g_str_equal(text, "inactive") && !g_str_equal(text, "failed");
 }
 
 char *scope_of_pid(GDBusConnection *bus, pid_t pid, GError **err) {
