@@ -81,7 +81,7 @@ static void open_fails(const TapConfig *config, int code, const char *text) {
 static gboolean have_bridge(int mtu, const char *options) {
         if (done(run("ip link add br7 mtu %d type bridge %s && ip link set br7 up", mtu, options)))
                 return TRUE;
-        g_test_skip("this kernel has no bridges");
+        g_test_skip("this kernel has no such bridge");
         return FALSE;
 }
 
