@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A client's life: what it sends is sorted into calls, stream data and keepalive; calls go
+ * through the checks (program, version, procedure, authentication, open connection,
+ * read-only) and then to dispatch.c or relay.c. What a stock daemon drops silently is
+ * dropped here too: replies, events, stream data for a stream that has ended.
+ *
+ * Back-pressure is not reading. A client is read from while it has fewer calls under way
+ * than max_client_requests, while it takes its replies, and while its streams take their
+ * input. Before authentication it may send small packets only, one call at a time, and
+ * has to be done with it soon.
+ */
+#include "rpc/client.h"
+
+#include <string.h>
+
+#include "rpc/relay.h"
+#include "rpc/server_internal.h"
+#include "rpc/stream.h"
+#include "util/error.h"
+
+#define ANONYMOUS_PACKET_MAX 65536u
+#define ANONYMOUS_SECONDS    60u /* a call that asks a human for a password stops the clock */
+#define PENDING_HIGH         (1024u * 1024u)       /* unsent bytes above which no more is read or produced */
+#define PENDING_MAX          (256u * 1024u * 1024u) /* above: five of the largest replies, and events nobody reads */
+
+static void client_packet(gpointer data, RpcPacket *packet);
+static void client_sent(gpointer data);
+static void client_closed(gpointer data, const GError *err);
+
+static const RpcConnOps client_ops = { client_packet, client_sent, client_closed };
+
+static gboolean client_anonymous_timeout(gpointer data) {
+        RpcClient *client = data;
+        if (client->in_flight > 0)
+                return G_SOURCE_CONTINUE;
+        client->auth_timer = 0;
+        g_info("client %d has not authenticated itself in time", (int) client->peer.pid);
+        rpc_client_close(client);
+        return G_SOURCE_REMOVE;
+}
+
+RpcClient *rpc_client_new(RpcServer *server, int fd, gboolean readonly_socket, RpcAuth auth, const RpcPeer *peer) {
+        RpcClient *client = g_rc_box_new0(RpcClient);
+        client->server = server;
+        client->peer = *peer;
+        client->auth = auth;
+        client->readonly_socket = client->readonly = readonly_socket;
+        client->streams = g_ptr_array_new();
+        client->callbacks = g_array_new(FALSE, FALSE, sizeof(RpcCallback));
+        client->autodestroy = g_array_new(FALSE, FALSE, 16);
+        client->auth_cancel = g_cancellable_new();
+        client->conn = rpc_conn_new(fd, ANONYMOUS_PACKET_MAX, &client_ops, client);
+        client->auth_timer = g_timeout_add_seconds(ANONYMOUS_SECONDS, client_anonymous_timeout, client);
+        return client;
+}
+
+RpcClient *rpc_client_ref(RpcClient *client) {
+        return g_rc_box_acquire(client);
+}
+
+static void client_clear(RpcClient *client) {
+        rpc_conn_unref(client->conn);
+        g_ptr_array_unref(client->streams);
+        g_array_unref(client->callbacks);
+        g_array_unref(client->autodestroy);
+        g_clear_pointer(&client->identity, rpc_packet_free);
+        g_object_unref(client->auth_cancel);
+}
+
+void rpc_client_unref(RpcClient *client) {
+        g_rc_box_release_full(client, (GDestroyNotify) client_clear);
+}
+
+void rpc_client_authenticated(RpcClient *client) {
+        if (client->authenticated || client->closed)
+                return;
+        client->authenticated = TRUE;
+        g_clear_handle_id(&client->auth_timer, g_source_remove);
+        rpc_conn_set_limit(client->conn, RPC_PACKET_MAX);
+        rpc_server_client_authenticated(client->server);
+        rpc_client_update_reading(client);
+}
+
+/* A domain that should go with its client; `data` is a 16 byte uuid behind the server's driver. */
+typedef struct Goodbye {
+        Driver *driver;
+        guint8 uuid[16];
+} Goodbye;
+
+static void goodbye_run(gpointer data) {
+        Goodbye *goodbye = data;
+        g_autoptr(GError) err = NULL;
+        g_autoptr(Domain) domain = driver_lookup_by_uuid(goodbye->driver, goodbye->uuid, NULL);
+        if (domain && domain_is_active(domain) && !domain_destroy(domain, 0, &err))
+                g_warning("cannot destroy a domain whose client has gone: %s", err->message);
+}
+
+void rpc_client_autodestroy(RpcServer *server, const guint8 uuid[16]) {
+        Goodbye *goodbye = g_new0(Goodbye, 1);
+        goodbye->driver = server->driver;
+        memcpy(goodbye->uuid, uuid, sizeof(goodbye->uuid));
+        rpc_workers_push(server->workers, FALSE, goodbye_run, g_free, goodbye);
+}
+
+void rpc_client_close(RpcClient *client) {
+        if (client->closed)
+                return;
+        client->closed = TRUE;
+        rpc_conn_close(client->conn);
+        g_clear_handle_id(&client->auth_timer, g_source_remove);
+        rpc_keepalive_stop(client);
+        g_cancellable_cancel(client->auth_cancel);
+        while (client->streams->len > 0)
+                rpc_stream_close(g_ptr_array_index(client->streams, client->streams->len - 1));
+        for (guint i = 0; i < RPC_UPSTREAM_MAX; i++)
+                g_clear_pointer(&client->relays[i], rpc_relay_free);
+        for (guint i = 0; i < client->autodestroy->len; i++)
+                rpc_client_autodestroy(client->server, (guint8 *) client->autodestroy->data + 16 * i);
+        rpc_server_client_closed(client->server, client);
+}
+
+static void client_closed(gpointer data, const GError *err) {
+        RpcClient *client = data;
+        if (err)
+                g_info("client %d: %s", (int) client->peer.pid, err->message);
+        rpc_client_close(client);
+}
+
+gboolean rpc_client_is_congested(const RpcClient *client) {
+        return rpc_conn_get_pending(client->conn) > PENDING_HIGH;
+}
+
+void rpc_client_update_reading(RpcClient *client) {
+        guint calls = client->authenticated ? MAX(client->server->config->max_client_requests, 1) : 1;
+        gboolean reading = !client->closed && !client->last_reply && client->in_flight < calls &&
+                           client->streams_blocked == 0 && !rpc_client_is_congested(client);
+        for (guint i = 0; reading && i < RPC_UPSTREAM_MAX; i++)
+                reading = !client->relays[i] || !rpc_relay_is_congested(client->relays[i]);
+        rpc_conn_set_reading(client->conn, reading);
+}
+
+static void client_sent(gpointer data) {
+        g_autoptr(RpcClient) client = rpc_client_ref(data);
+        if (client->last_reply && rpc_conn_get_pending(client->conn) == 0) {
+                rpc_client_close(client);
+                return;
+        }
+        if (!rpc_client_is_congested(client)) {
+                for (guint i = 0; i < client->streams->len; i++)
+                        rpc_stream_resume(g_ptr_array_index(client->streams, i));
+                for (guint i = 0; i < RPC_UPSTREAM_MAX; i++)
+                        if (client->relays[i])
+                                rpc_relay_resume(client->relays[i]);
+        }
+        rpc_client_update_reading(client);
+}
+
+void rpc_client_send(RpcClient *target, RpcPacket *packet) {
+        g_autoptr(RpcClient) client = rpc_client_ref(target);
+        if (!client->closed && rpc_conn_get_pending(client->conn) > PENDING_MAX) {
+                g_info("client %d does not read what it asked for", (int) client->peer.pid);
+                rpc_client_close(client);
+        }
+        rpc_conn_send(client->conn, packet);
+        rpc_client_update_reading(client);
+}
+
+void rpc_client_reply(RpcClient *client, RpcPacket *packet) {
+        client->in_flight--;
+        rpc_conn_send(client->conn, packet);
+        if (client->last_reply && !client->closed && rpc_conn_get_pending(client->conn) == 0)
+                rpc_client_close(client);
+        rpc_client_update_reading(client);
+}
+
+static void client_refuse(RpcClient *client, const RpcPacket *packet, const GError *err) {
+        rpc_conn_send(client->conn, rpc_packet_error(&packet->header, RPC_TYPE_REPLY, err));
+        rpc_client_update_reading(client);
+}
+
+/* The text of the unknown procedure is what clients recognise an older daemon by: keep it. */
+static const RpcProc *client_check_call(RpcClient *client, const RpcPacket *packet, GError **err) {
+        const RpcHeader *header = &packet->header;
+        if (header->prog != RPC_PROGRAM_REMOTE || header->vers != RPC_VERSION) {
+                error_set(err, VIR_ERR_RPC, "Cannot find program %u version %u", header->prog, header->vers);
+                return NULL;
+        }
+        if (header->status != RPC_STATUS_OK) {
+                error_set(err, VIR_ERR_RPC, "Unexpected message status %u", header->status);
+                return NULL;
+        }
+        const RpcProc *proc = rpc_proc_find(header->proc);
+        if (!proc || proc->kind == RPC_KIND_UNKNOWN)
+                error_set(err, VIR_ERR_RPC, "unknown procedure: %d", header->proc);
+        else if (!client->authenticated && !(proc->flags & RPC_NOAUTH))
+                error_set(err, VIR_ERR_RPC, "authentication required");
+        else if (proc->kind == RPC_KIND_REFUSED)
+                error_set_no_support(err, proc->api);
+        else if (!client->open && !(proc->flags & RPC_NOOPEN))
+                error_set(err, VIR_ERR_INTERNAL_ERROR, "connection not open");
+        else if (client->readonly && (proc->flags & RPC_WRITE))
+                error_set(err, VIR_ERR_OPERATION_DENIED, "read only access prevents %s", proc->api);
+        else
+                return proc;
+        return NULL;
+}
+
+static void client_call(RpcClient *client, RpcPacket *packet) {
+        g_autoptr(RpcPacket) owned = packet;
+        g_autoptr(GError) err = NULL;
+        const RpcProc *proc = client_check_call(client, packet, &err);
+        if (!proc) {
+                client_refuse(client, packet, err);
+                return;
+        }
+        client->in_flight++;
+        rpc_client_update_reading(client);
+        if (proc->kind == RPC_KIND_RELAY)
+                rpc_relay_call(client, proc, g_steal_pointer(&owned));
+        else
+                rpc_call_start(client->server, client, proc, g_steal_pointer(&owned));
+}
+
+static RpcStream *client_find_stream(RpcClient *client, const RpcHeader *header) {
+        for (guint i = 0; i < client->streams->len; i++) {
+                RpcStream *stream = g_ptr_array_index(client->streams, i);
+                if (rpc_stream_matches(stream, header))
+                        return stream;
+        }
+        return NULL;
+}
+
+static void client_stream_packet(RpcClient *client, RpcPacket *packet) {
+        g_autoptr(RpcPacket) owned = packet;
+        const RpcProc *proc = rpc_proc_find(packet->header.proc);
+        if (packet->header.prog != RPC_PROGRAM_REMOTE || !client->open || !proc)
+                return;
+        if (proc->kind == RPC_KIND_RELAY) {
+                if (client->relays[proc->upstream])
+                        rpc_relay_stream_packet(client->relays[proc->upstream], g_steal_pointer(&owned));
+                return;
+        }
+        RpcStream *stream = client_find_stream(client, &packet->header);
+        if (stream)
+                rpc_stream_packet(stream, packet);
+}
+
+static void client_packet(gpointer data, RpcPacket *packet) {
+        g_autoptr(RpcClient) client = rpc_client_ref(data);
+        client->keepalive_misses = 0;
+        if (packet->header.prog == RPC_PROGRAM_KEEPALIVE) {
+                g_autoptr(RpcPacket) owned = packet;
+                rpc_keepalive_packet(client, owned);
+                return;
+        }
+        switch (packet->header.type) {
+        case RPC_TYPE_CALL:
+        case RPC_TYPE_CALL_WITH_FDS:
+                client_call(client, packet);
+                break;
+        case RPC_TYPE_STREAM:
+        case RPC_TYPE_STREAM_HOLE:
+                client_stream_packet(client, packet);
+                break;
+        default:
+                rpc_packet_free(packet);
+                break;
+        }
+}

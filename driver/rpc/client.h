@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One client's connection. Everything here belongs to the main thread; workers see only
+ * what an RpcCall copies for them.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <sys/types.h>
+
+#include "rpc/conn.h"
+#include "rpc/dispatch.h"
+
+typedef struct RpcRelay RpcRelay;
+
+/* Who is at the other end, as the kernel said when it connected. */
+typedef struct RpcPeer {
+        pid_t pid;
+        uid_t uid;
+        gid_t gid;
+        guint64 start_time; /* of the process; 0: unknown */
+} RpcPeer;
+
+typedef enum RpcAuth { RPC_AUTH_NONE, RPC_AUTH_POLKIT = 2 } RpcAuth; /* as on the wire */
+
+/* A wish to hear of domain events. */
+typedef struct RpcCallback {
+        int id;           /* -1: of the old protocol, whose events carry no id */
+        int event;        /* virDomainEventID */
+        gboolean one;     /* only of the domain with this uuid */
+        guint8 uuid[16];
+} RpcCallback;
+
+#define RPC_CALLBACKS_MAX 1024u /* a client's registrations */
+
+struct RpcClient {
+        RpcServer *server;
+        RpcConn *conn;
+        gboolean closed;
+        RpcPeer peer;
+        RpcAuth auth;           /* what its socket asks for */
+        gboolean authenticated;
+        gboolean readonly_socket;
+        gboolean readonly;      /* by its socket or its own wish */
+        gboolean open;          /* between CONNECT_OPEN and CONNECT_CLOSE */
+        gboolean last_reply;    /* close when everything is sent */
+        guint in_flight;        /* calls without a reply */
+        guint auth_timer;
+        GCancellable *auth_cancel; /* ends a polkit check when the client goes */
+        guint streams_blocked;  /* streams that cannot take more input now */
+        GPtrArray *streams;     /* RpcStream* */
+        GArray *callbacks;      /* RpcCallback */
+        int last_callback_id;
+        GArray *autodestroy;    /* uuids */
+        RpcPacket *identity;    /* SET_IDENTITY of a trusted client; NULL: none */
+        RpcRelay *relays[RPC_UPSTREAM_MAX];
+        guint keepalive_timer;
+        guint keepalive_misses;
+};
+
+/* Takes `fd`. The server learns of the end by rpc_server_client_closed(). */
+RpcClient *rpc_client_new(RpcServer *server, int fd, gboolean readonly_socket, RpcAuth auth, const RpcPeer *peer);
+RpcClient *rpc_client_ref(RpcClient *client);
+void rpc_client_unref(RpcClient *client);
+void rpc_client_close(RpcClient *client);
+void rpc_client_authenticated(RpcClient *client);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(RpcClient, rpc_client_unref)
+/* Destroys a domain whose client has gone, in a worker. */
+void rpc_client_autodestroy(RpcServer *server, const guint8 uuid[16]);
+
+/* Queues a packet that is not a reply. Takes it. */
+void rpc_client_send(RpcClient *client, RpcPacket *packet);
+/* Queues the last packet of a call and counts the call as done. Takes the packet. */
+void rpc_client_reply(RpcClient *client, RpcPacket *packet);
+/* Has every limit of the client been looked at again: it may read on, or has to stop. */
+void rpc_client_update_reading(RpcClient *client);
+/* Is there so much unsent output that sources of data should hold back? */
+gboolean rpc_client_is_congested(const RpcClient *client);
+
+/* keepalive.c */
+void rpc_keepalive_start(RpcClient *client);
+void rpc_keepalive_stop(RpcClient *client);
+void rpc_keepalive_packet(RpcClient *client, const RpcPacket *packet);
+
+/* events.c */
+void rpc_events_send(RpcClient *client, const DomainEvent *event);
+
+/* auth.c */
+gboolean rpc_peer_read(int fd, RpcPeer *ret, GError **err);

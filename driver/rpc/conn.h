@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A non-blocking stream socket that packets are exchanged on, driven by the default main
+ * context: a client's, or that of another daemon calls are relayed to. Main thread only.
+ */
+#pragma once
+
+#include "rpc/packet.h"
+
+typedef struct RpcConn RpcConn;
+
+typedef struct RpcConnOps {
+        void (*packet)(gpointer data, RpcPacket *packet); /* the callee's to free */
+        void (*sent)(gpointer data);                      /* the output queue got shorter */
+        void (*closed)(gpointer data, const GError *err); /* by the peer (err NULL) or for a fault; comes once */
+} RpcConnOps;
+
+/* Takes `fd`. Reads nothing until rpc_conn_set_reading(). Callbacks may close and unref the connection. */
+RpcConn *rpc_conn_new(int fd, gsize packet_limit, const RpcConnOps *ops, gpointer data);
+void rpc_conn_unref(RpcConn *conn); /* closes, without a callback */
+void rpc_conn_close(RpcConn *conn); /* likewise, and drops what has not been sent */
+
+void rpc_conn_set_limit(RpcConn *conn, gsize packet_limit);
+void rpc_conn_set_reading(RpcConn *conn, gboolean reading);
+gboolean rpc_conn_is_reading(const RpcConn *conn);
+void rpc_conn_send(RpcConn *conn, RpcPacket *packet); /* takes the packet; a closed connection drops it */
+gsize rpc_conn_get_pending(const RpcConn *conn);      /* bytes waiting to be sent */

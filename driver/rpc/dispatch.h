@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Procedures and calls: the table that says what each procedure is, and the life of one
+ * call from its packet to its reply.
+ */
+#pragma once
+
+#include "conf/driver_config.h"
+#include "driver.h"
+#include "rpc/packet.h"
+
+typedef struct RpcClient RpcClient;
+typedef struct RpcServer RpcServer;
+typedef struct RpcStream RpcStream;
+typedef struct RpcCall RpcCall;
+
+#define RPC_PROC_LAST 443
+
+/* Procedures that code outside of the table and the event encoder speaks of. */
+enum {
+        RPC_PROC_CONNECT_OPEN = 1,
+        RPC_PROC_AUTH_LIST = 66,
+        RPC_PROC_AUTH_POLKIT = 70,
+        RPC_PROC_CONNECT_EVENT_CONNECTION_CLOSED = 362,
+        RPC_PROC_CONNECT_SET_IDENTITY = 419,
+};
+
+typedef enum RpcKind {
+        RPC_KIND_UNKNOWN, /* no such procedure, or one that only the server sends */
+        RPC_KIND_REFUSED, /* VIR_ERR_NO_SUPPORT */
+        RPC_KIND_INLINE,  /* runs on the main thread and may look at its client */
+        RPC_KIND_WORKER,  /* runs in a worker; `call->client` is not for it */
+        RPC_KIND_RELAY,   /* goes to another daemon */
+} RpcKind;
+
+typedef enum RpcUpstream { /* the drivers that calls are relayed to */
+        RPC_UPSTREAM_NETWORK,
+        RPC_UPSTREAM_STORAGE,
+        RPC_UPSTREAM_NODEDEV,
+        RPC_UPSTREAM_INTERFACE,
+        RPC_UPSTREAM_SECRET,
+        RPC_UPSTREAM_NWFILTER,
+        RPC_UPSTREAM_MAX,
+} RpcUpstream;
+
+enum {
+        RPC_WRITE = 1 << 0,  /* refused to read-only clients */
+        RPC_HIGH = 1 << 1,   /* known not to block: priority workers may run it */
+        RPC_NOAUTH = 1 << 2, /* served before authentication */
+        RPC_NOOPEN = 1 << 3, /* served before CONNECT_OPEN */
+};
+
+/* Fills call->ret from call->args. */
+typedef gboolean (*RpcHandler)(RpcCall *call, GError **err);
+
+typedef struct RpcProc {
+        const char *api; /* the public function, for error texts */
+        guint8 kind;     /* RpcKind */
+        guint8 flags;
+        guint8 upstream; /* RpcUpstream, for relayed ones */
+        guint8 stream;   /* relayed ones that open a stream */
+        RpcHandler handler;
+        xdrproc_t args_xdr, ret_xdr;
+        guint32 args_size, ret_size;
+} RpcProc;
+
+/* NULL outside 1..RPC_PROC_LAST. */
+const RpcProc *rpc_proc_find(gint32 nr);
+
+struct RpcCall {
+        RpcServer *server;
+        Driver *driver;
+        const DriverConfig *config;
+        RpcClient *client; /* a reference; main thread only */
+        const RpcProc *proc;
+        RpcHeader header;
+        RpcPacket *packet; /* the arguments, until they are decoded */
+        gpointer args, ret;
+        gboolean readonly;
+        gboolean deferred;    /* an inline handler set it: rpc_call_finish() comes later */
+        RpcStream *stream;    /* a handler opened it; the client takes it after the reply */
+        gboolean autodestroy; /* `autodestroy_uuid` goes when the client goes */
+        guint8 autodestroy_uuid[16];
+        RpcPacket *reply;
+};
+
+/* Takes the packet. Runs the call or queues it; rpc_client_reply() gets the result. */
+void rpc_call_start(RpcServer *server, RpcClient *client, const RpcProc *proc, RpcPacket *packet);
+/* For deferred calls: `err` (NULL: none) decides between call->ret and an error. Frees the call. */
+void rpc_call_finish(RpcCall *call, const GError *err);
+
+/* The workers. */
+typedef struct RpcWorkers RpcWorkers;
+RpcWorkers *rpc_workers_new(guint normal, guint priority, GError **err);
+void rpc_workers_free(RpcWorkers *workers); /* waits for what runs, delivers the results */
+/* Runs `func` in a worker and then `done` on the main thread. `high`: a priority worker may take it. */
+void rpc_workers_push(RpcWorkers *workers, gboolean high, void (*func)(gpointer data), void (*done)(gpointer data),
+                      gpointer data);

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The server as its own files see it. */
+#pragma once
+
+#include "rpc/client.h"
+#include "rpc/server.h"
+
+struct RpcServer {
+        Driver *driver;
+        const DriverConfig *config;
+        RpcWorkers *workers;
+        GArray *sockets;     /* RpcSocket */
+        GPtrArray *clients;  /* RpcClient*, a reference each */
+        guint anonymous;     /* clients that are not authenticated */
+        guint deferred;      /* calls that wait for polkit */
+        guint listener;      /* of domain events */
+        gboolean accepting, stopped;
+        gint64 idle_since;   /* monotonic; 0 while there are clients */
+};
+
+typedef struct RpcSocket {
+        RpcServer *server;
+        int fd;
+        gboolean readonly;
+        RpcAuth auth;
+        char *path; /* to be unlinked at the end; NULL when systemd made it */
+        guint source;
+} RpcSocket;
+
+/* sockets.c */
+GArray *rpc_sockets_open(RpcServer *server, GError **err);
+void rpc_sockets_close(GArray *sockets);
+
+/* What clients tell the server. */
+void rpc_server_client_closed(RpcServer *server, RpcClient *client);
+void rpc_server_client_authenticated(RpcServer *server);
