@@ -5,8 +5,13 @@
  */
 #include <endian.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/virtio_net.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "dev/net.h"
 #include "driver.h"
@@ -23,17 +28,11 @@ struct fixture {
         int wire; /* the other end */
 };
 
-static void fixture_init(struct fixture *f, uint64_t features, bool link_up, unsigned ring_size) {
+static void fixture_fd(struct fixture *f, int fd, uint64_t features, bool link_up, unsigned ring_size) {
         struct net_config config = { .name = "tap0", .vhost_fd = -EBADF, .mac = { 2, 0, 0, 0, 0, 7 }, .mtu = 1500 };
         struct virtio_device *dev;
-        int fds[2], size = 1 << 20;
 
-        memset(f, 0, sizeof(*f));
-        CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds) == 0);
-        CHECK(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0);
-        CHECK(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
-        f->wire = fds[0];
-        config.tap_fd = fds[1];
+        config.tap_fd = fd;
         config.link_up = link_up;
         CHECK_EQ(net_new(&config, &dev), 0);
         driver_init(&f->driver, dev);
@@ -41,6 +40,17 @@ static void fixture_init(struct fixture *f, uint64_t features, bool link_up, uns
         ring_init(&f->rx, &f->driver, 0, ring_size);
         ring_init(&f->tx, &f->driver, 1, ring_size);
         CHECK_EQ(loop_start(dev->loop, NULL, NULL), 0);
+}
+
+static void fixture_init(struct fixture *f, uint64_t features, bool link_up, unsigned ring_size) {
+        int fds[2], size = 1 << 20;
+
+        memset(f, 0, sizeof(*f));
+        CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds) == 0);
+        CHECK(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0);
+        CHECK(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
+        f->wire = fds[0];
+        fixture_fd(f, fds[1], features, link_up, ring_size);
 }
 
 static void do_reset(void *arg) {
@@ -332,6 +342,74 @@ static void test_reset(void) {
         fixture_done(&f, false);
 }
 
+static int open_tap(short flags) {
+        struct ifreq ifr = { .ifr_name = "vmtest0", .ifr_flags = flags };
+        int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+        if (fd >= 0 && ioctl(fd, TUNSETIFF, &ifr) < 0)
+                close_fd(&fd);
+        return fd;
+}
+
+static void bring_up(void) {
+        struct ifreq ifr = { .ifr_name = "vmtest0", .ifr_flags = IFF_UP };
+        AUTOCLOSE int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        CHECK(fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &ifr) == 0);
+}
+
+/* A real TAP in a network namespace of its own: the host's router solicitations arrive, frames leave. */
+static void tap_child(void) {
+        struct net_config plain = { .vhost_fd = -EBADF };
+        struct virtio_device *dev;
+        struct fixture f = { .wire = -EBADF };
+        int tap;
+
+        if (unshare(CLONE_NEWNET) < 0)
+                exit(77);
+        tap = open_tap(IFF_TAP | IFF_NO_PI);
+        if (tap < 0)
+                exit(77);
+        plain.tap_fd = tap;
+        CHECK_EQ(net_new(&plain, &dev), -EINVAL); /* opened without IFF_VNET_HDR */
+        close_fd(&tap);
+
+        tap = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+        CHECK(tap >= 0);
+        bring_up();
+        fixture_fd(&f, tap, ~0ull, true, 64);
+        CHECK(f.driver.dev->host_features & BIT64(VIRTIO_NET_F_GUEST_TSO4));
+        add_buffers(&f, 60, BUFFER);
+        CHECK(ring_wait(&f.rx) > HEADER + 40);
+        CHECK_EQ(num_buffers(&f, 0), 1);
+        put_tx(&f, HEADER + 60);
+        (void) ring_add(&f.tx, &(struct segment) { TX_DATA, HEADER + 60 }, 1, 0);
+        /* A header that asks for what the frame cannot give: the kernel refuses it. */
+        memset(driver_at(&f.driver, TX_DATA + 0x1000, HEADER + 60), 0xff, HEADER + 60);
+        (void) ring_add(&f.tx, &(struct segment) { TX_DATA + 0x1000, HEADER + 60 }, 1, 0);
+        ring_kick(&f.tx);
+        (void) ring_wait(&f.tx);
+        (void) ring_wait(&f.tx);
+        CHECK_EQ(stats(&f).tx_packets, 1);
+        CHECK_EQ(stats(&f).tx_drops, 1);
+        fixture_done(&f, false);
+        exit(0);
+}
+
+static void test_tap(void) {
+        pid_t pid = fork();
+        int status;
+
+        CHECK(pid >= 0);
+        if (pid == 0)
+                tap_child();
+        CHECK(waitpid(pid, &status, 0) == pid);
+        if (WEXITSTATUS(status) == 77)
+                fprintf(stderr, "no TAP here\n");
+        else
+                CHECK_EQ(status, 0);
+}
+
 int main(void) {
         RUN(test_receive);
         RUN(test_mergeable);
@@ -345,5 +423,6 @@ int main(void) {
         RUN(test_link);
         RUN(test_config);
         RUN(test_reset);
+        RUN(test_tap);
         return 0;
 }
