@@ -147,7 +147,8 @@ GArray *rpc_sockets_open(RpcServer *server, GError **err) {
         sockets_take(sockets, server);
         if (sockets->len > 0)
                 return sockets;
-        if (socket_dir_make(server->config->socket_dir, err) && socket_bind(sockets, server, FALSE, err) && socket_bind(sockets, server, TRUE, err))
+        if (socket_dir_make(server->config->socket_dir, err) && socket_bind(sockets, server, FALSE, err) &&
+            socket_bind(sockets, server, TRUE, err))
                 return sockets;
         g_array_unref(sockets);
         return NULL;
