@@ -10,8 +10,9 @@
 #include <sys/uio.h>
 
 /*
- * Writes to `ret`, which has room for n, the vectors that cover [offset, offset+len) of iov[0..n),
- * less what lies beyond the end. Empty vectors are left out. Returns how many were written.
+ * Writes to `ret`, which has room for n, the vectors that cover [offset, offset+len) of
+ * iov[0..n), less what lies beyond the end. Empty vectors are left out. Returns how many
+ * were written.
  */
 unsigned iov_slice(const struct iovec *iov, unsigned n, size_t offset, size_t len, struct iovec *ret);
 

@@ -15,7 +15,8 @@
  * Started as an ordinary user, step 2 begins with a user namespace that maps just that
  * user, in which steps 3 and 5 are possible.
  *
- * What stays possible: receiving descriptors, KVM, memory, threads. seccomp_enter() takes the rest.
+ * What stays possible: receiving descriptors, KVM, memory, threads. seccomp_enter() takes
+ * the rest.
  */
 #include "sandbox.h"
 

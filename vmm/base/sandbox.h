@@ -20,9 +20,9 @@ struct sandbox_config {
 #define SANDBOX_FDS_MAX 128u
 
 /*
- * Call it on the only thread, when all files are open. As root it does everything. As another
- * user it needs a user namespace to do so; without one *ret_confined is false, the process
- * keeps its view of the host, and only no_new_privs and what seccomp_enter() adds hold it.
- * On error *ret_step names what failed; the process is not usable then.
+ * Call it on the only thread, when all files are open. As root it does everything. As
+ * another user it needs a user namespace to do so; without one *ret_confined is false,
+ * the process keeps its view of the host, and only no_new_privs and what seccomp_enter()
+ * adds hold it. On error *ret_step names what failed; the process is not usable then.
  */
 int sandbox_enter(const struct sandbox_config *config, bool *ret_confined, const char **ret_step);

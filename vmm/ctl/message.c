@@ -46,7 +46,8 @@ struct rule {
         struct field fields[6];
 };
 
-#define FIELD(s, m, k, l) { .name = #m, .kind = (k), .offset = offsetof(s, m), .size = sizeof(((s *) NULL)->m), .limit = (l) }
+#define SIZE_OF(s, m)     sizeof(((s *) NULL)->m)
+#define FIELD(s, m, k, l) { .name = #m, .kind = (k), .offset = offsetof(s, m), .size = SIZE_OF(s, m), .limit = (l) }
 #define STRING(s, m)      FIELD(s, m, FIELD_STRING, 0)
 #define FLAGS(s, m, mask) FIELD(s, m, FIELD_FLAGS32, mask)
 #define ENUM(s, m, max)   FIELD(s, m, FIELD_ENUM32, max)
@@ -92,15 +93,17 @@ static const struct rule rules[] = {
         { "SET_LINK", CTL_SET_LINK, 0, 0, sizeof(struct ctl_link), REPLY,
           { ENUM(struct ctl_link, nic, CTL_NICS_MAX), ENUM(struct ctl_link, up, 2) } },
         { "SET_ACTIONS", CTL_SET_ACTIONS, 0, 0, sizeof(struct ctl_actions), REPLY,
-          { ENUM8(struct ctl_actions, on_poweroff, CTL_ACTION_MAX), ENUM8(struct ctl_actions, on_reboot, CTL_ACTION_MAX),
-            ENUM8(struct ctl_actions, on_crash, CTL_ACTION_MAX), ZERO(struct ctl_actions, pad) } },
+          { ENUM8(struct ctl_actions, on_poweroff, CTL_ACTION_MAX),
+            ENUM8(struct ctl_actions, on_reboot, CTL_ACTION_MAX), ENUM8(struct ctl_actions, on_crash, CTL_ACTION_MAX),
+            ZERO(struct ctl_actions, pad) } },
 
         { "QUIT", CTL_QUIT, 0, 0, PLAIN, REPLY, {} },
         { "QUERY", CTL_QUERY, 0, 0, PLAIN, sizeof(struct ctl_query_reply), {} },
         { "STATS", CTL_STATS, 0, 0, PLAIN, sizeof(struct ctl_stats_reply), {} },
 
         { "EVENT_STATE", CTL_EVENT_STATE, 0, 0, sizeof(struct ctl_event_state), 0,
-          { ENUM(struct ctl_event_state, state, CTL_STATE_MAX), ENUM(struct ctl_event_state, reason, CTL_REASON_MAX) } },
+          { ENUM(struct ctl_event_state, state, CTL_STATE_MAX),
+            ENUM(struct ctl_event_state, reason, CTL_REASON_MAX) } },
         { "EVENT_RESET", CTL_EVENT_RESET, 0, 0, PLAIN, 0, {} },
         { "EVENT_IO_ERROR", CTL_EVENT_IO_ERROR, 0, 0, sizeof(struct ctl_event_io_error), 0,
           { ENUM(struct ctl_event_io_error, disk, CTL_DISKS_MAX), ENUM(struct ctl_event_io_error, write, 3),

@@ -27,18 +27,20 @@ enum ctl_sender {
 };
 
 /*
- * Receives one packet. 1: *ret is filled, the caller ends it with ctl_message_done(). 0: the
- * peer has closed. -EAGAIN: nothing there. -EBADMSG: a packet that cannot be answered (too
- * short for a header, wrong magic); its descriptors are closed. -EMSGSIZE: too large or too many descriptors,
- * the header in *ret is good and can be answered, no descriptor is left open.
+ * Receives one packet. 1: *ret is filled, the caller ends it with ctl_message_done(). 0:
+ * the peer has closed. -EAGAIN: nothing there. -EBADMSG: a packet that cannot be answered
+ * (too short for a header, wrong magic); its descriptors are closed. -EMSGSIZE: too large
+ * or too many descriptors, the header in *ret is good and can be answered, no descriptor
+ * is left open.
  */
 int ctl_receive(int fd, struct ctl_message *ret);
 void ctl_message_done(struct ctl_message *message);
 
 /*
  * Checks everything about a message that needs no state: type, version, length, count of
- * descriptors, NUL termination, flags, enums, padding. 0; -EOPNOTSUPP for an unknown type; -EPROTONOSUPPORT
- * for another version; -EBADMSG for a wrong size or count; -EINVAL for a value. On error `text` gets a sentence.
+ * descriptors, NUL termination, flags, enums, padding. 0; -EOPNOTSUPP for an unknown
+ * type; -EPROTONOSUPPORT for another version; -EBADMSG for a wrong size or count; -EINVAL
+ * for a value. On error `text` gets a sentence.
  */
 int ctl_check(const struct ctl_message *message, enum ctl_sender sender, char text[static CTL_TEXT_MAX]);
 

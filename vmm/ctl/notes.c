@@ -81,7 +81,7 @@ static void on_timer(void *arg, uint32_t events) {
                 tell_port(notes, i);
 }
 
-int notes_init(struct notes *notes, struct loop *loop, void (*send)(void *arg, const struct ctl_header *event), void *arg) {
+int notes_init(struct notes *notes, struct loop *loop, notes_send_fn send, void *arg) {
         int r;
 
         *notes = (struct notes) { .send = send, .arg = arg };

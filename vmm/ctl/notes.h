@@ -14,6 +14,8 @@
 
 struct notes;
 
+typedef void (*notes_send_fn)(void *arg, const struct ctl_header *event);
+
 struct disk_note {
         struct notes *notes;
         _Atomic int error;          /* 0: nothing to tell */
@@ -26,12 +28,12 @@ struct notes {
         struct disk_note disk[CTL_DISKS_MAX];
         _Atomic bool port_open[CTL_PORTS_MAX];
         bool port_told[CTL_PORTS_MAX];
-        void (*send)(void *arg, const struct ctl_header *event);
+        notes_send_fn send;
         void *arg;
 };
 
 /* `send` is called on the loop's thread with one complete event at a time. */
-int notes_init(struct notes *notes, struct loop *loop, void (*send)(void *arg, const struct ctl_header *event), void *arg);
+int notes_init(struct notes *notes, struct loop *loop, notes_send_fn send, void *arg);
 /* After the loop was freed, or before it has run. */
 void notes_done(struct notes *notes);
 

@@ -125,7 +125,8 @@ static void on_reset(void *arg) {
         send_event(s, &event);
 }
 
-static int handle_hello(struct server *s, const struct ctl_message *message, struct ctl_hello_reply *reply, char *text) {
+static int handle_hello(struct server *s, const struct ctl_message *message, struct ctl_hello_reply *reply,
+                        char *text) {
         const struct ctl_hello *hello = (const struct ctl_hello *) message->data;
 
         /* So far there is one version; the highest that both speak is that one or none. */

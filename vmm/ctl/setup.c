@@ -91,7 +91,8 @@ static int check_memory(const struct ctl_machine *m, char *text) {
 }
 
 static unsigned memory_flags(uint32_t flags) {
-        return (flags & CTL_MACHINE_LOCKED ? GUEST_MEM_LOCKED : 0) | (flags & CTL_MACHINE_SHARED ? GUEST_MEM_SHARED : 0) |
+        return (flags & CTL_MACHINE_LOCKED ? GUEST_MEM_LOCKED : 0) |
+               (flags & CTL_MACHINE_SHARED ? GUEST_MEM_SHARED : 0) |
                (flags & CTL_MACHINE_HUGETLB ? GUEST_MEM_HUGETLB : 0);
 }
 

@@ -34,8 +34,8 @@ void setup_init(struct setup *setup, struct notes *notes);
 void setup_done(struct setup *setup);
 
 /*
- * Handles one checked request, CTL_SET_* or CTL_ADD_*, and takes the descriptors that it uses out of
- * the message. On error `text` gets a sentence.
+ * Handles one checked request, CTL_SET_* or CTL_ADD_*, and takes the descriptors that it
+ * uses out of the message. On error `text` gets a sentence.
  */
 int setup_request(struct setup *setup, struct ctl_message *message, char text[static CTL_TEXT_MAX]);
 

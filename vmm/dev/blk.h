@@ -18,7 +18,7 @@ struct blk_config {
         bool readonly;
         bool discard; /* offer discard, and unmapping with write-zeroes */
         enum ctl_disk_cache cache;
-        /* Optional: a host I/O error, `operation` as in ctl_event_io_error.write. At most one a second; loop's thread. */
+        /* Optional: a host I/O error, `operation` as in ctl_event_io_error.write. At most one a second. */
         void (*io_error)(void *arg, int error, unsigned operation);
         void *arg;
 };

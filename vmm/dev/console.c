@@ -11,10 +11,11 @@
  * open (TIOCGPTPEER), so that it never hangs up and never needs to be polled for a
  * reader. A listening socket serves one peer at a time.
  *
- * Flow control: input waits in the host's buffers until the driver offers room (and,
- * for a channel, has the port open). Output of a channel waits in its queue until the
- * peer reads. A console must not wait: Linux spins with interrupts off until the device
- * has taken its text, so what the host end does not take within CONSOLE_PATIENCE_MS is dropped.
+ * Flow control: input waits in the host's buffers until the driver offers room (and, for
+ * a channel, has the port open). Output of a channel waits in its queue until the peer
+ * reads. A console must not wait: Linux spins with interrupts off until the device has
+ * taken its text, so what the host end does not take within CONSOLE_PATIENCE_MS is
+ * dropped.
  *
  * Control messages to the driver are kept as one bit per kind and port instead of a
  * list, so they cannot grow while the driver offers no buffers.

@@ -24,8 +24,9 @@ struct disk {
 #define DISK_INIT { .fd = -EBADF }
 
 /*
- * Finds out what the descriptor is. -EINVAL: neither a regular file nor a block device, -EBADF:
- * not open for what is wanted, -ENODATA: not one sector in it. Takes the fd only on success.
+ * Finds out what the descriptor is. -EINVAL: neither a regular file nor a block device,
+ * -EBADF: not open for what is wanted, -ENODATA: not one sector in it. Takes the fd only
+ * on success.
  */
 int disk_init(struct disk *disk, int fd, bool readonly);
 void disk_done(struct disk *disk);

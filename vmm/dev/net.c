@@ -15,9 +15,9 @@
  * (§5.1.6.4) in one go. A frame for which there are too few buffers stays in `frame`
  * until the driver adds some. Without buffers the TAP is not polled.
  *
- * With a vhost-net descriptor the kernel runs the queues (vhost_net.c) and only configuration and
- * link state are left here. A descriptor that is no TAP, but keeps frame
- * borders and carries the header, works without offloads.
+ * With a vhost-net descriptor the kernel runs the queues (vhost_net.c) and only
+ * configuration and link state are left here. A descriptor that is no TAP, but keeps
+ * frame borders and carries the header, works without offloads.
  *
  * Threads: the device's loop, except the counters, which any thread may read.
  */
@@ -133,8 +133,9 @@ static void net_transmit(struct net *n) {
 }
 
 /*
- * Puts a frame of `total` bytes into chains. Its beginning is in the popped n->chain already, what
- * did not fit there is in n->frame at its place. 1: done; 0: too few buffers, all are given back.
+ * Puts a frame of `total` bytes into chains. Its beginning is in the popped n->chain
+ * already, what did not fit there is in n->frame at its place. 1: done; 0: too few
+ * buffers, all are given back.
  */
 static int net_spread(struct net *n, size_t total) {
         struct virtqueue *vq = &n->queues[NET_RX];

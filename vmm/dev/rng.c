@@ -3,10 +3,10 @@
  * The virtio entropy device (virtio 1.2 §5.4): one queue of buffers that the device
  * fills with random bytes. It has no configuration and no features.
  *
- * The rate limit is a token bucket of `rate_bytes` that is filled up every
- * `rate_period` by a timer. A request gets what is in the bucket, at least
- * one byte (§5.4.6.1), and waits while it is empty. The timer runs only while a request waits or the
- * bucket is not full, so an idle guest costs nothing.
+ * The rate limit is a token bucket of `rate_bytes` that is filled up every `rate_period`
+ * by a timer. A request gets what is in the bucket, at least one byte (§5.4.6.1), and
+ * waits while it is empty. The timer runs only while a request waits or the bucket is not
+ * full, so an idle guest costs nothing.
  *
  * Thread: the device's loop.
  */

@@ -21,7 +21,8 @@ static void use_strings(const struct ctl_message *m) {
                 n = strlen(((const struct ctl_cmdline *) m->data)->text);
                 break;
         case CTL_ADD_DISK:
-                n = strlen(((const struct ctl_disk *) m->data)->name) + strlen(((const struct ctl_disk *) m->data)->serial);
+                n = strlen(((const struct ctl_disk *) m->data)->name);
+                n += strlen(((const struct ctl_disk *) m->data)->serial);
                 break;
         case CTL_ADD_PORT:
                 n = strlen(((const struct ctl_port *) m->data)->name);

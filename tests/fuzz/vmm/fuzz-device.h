@@ -51,8 +51,9 @@ static void fuzz_activate(struct virtio_device *dev) {
 }
 
 /*
- * Runs the input against the device. Operations, by their first byte modulo 8: 0 to 4, write: two bytes of address, one of
- * length, the bytes; 5 and 6, kick: one byte, the queue; 7: `extra`, and every fourth time a reset.
+ * Runs the input against the device. Operations, by their first byte modulo 8: 0 to 4,
+ * write: two bytes of address, one of length, the bytes; 5 and 6, kick: one byte, the
+ * queue; 7: `extra`, and every fourth time a reset.
  */
 static void fuzz_run(struct virtio_device *dev, struct guest_mem *mem, const uint8_t *data, size_t size,
                      void (*extra)(struct virtio_device *dev)) {

@@ -146,7 +146,9 @@ static void test_framing(void) {
 
 static void test_bounds(void) {
         const uint64_t end = IMAGE_SIZE / 512;
-        const uint64_t sectors[] = { end, end + 1, UINT64_MAX, UINT64_MAX / 512, UINT64_MAX / 512 + 1, 1ull << 63, 1ull << 55 };
+        const uint64_t sectors[] = {
+                end, end + 1, UINT64_MAX, UINT64_MAX / 512, UINT64_MAX / 512 + 1, 1ull << 63, 1ull << 55,
+        };
         struct fixture f;
 
         fixture_init(&f, (struct blk_config) {}, ~0ull);
@@ -192,7 +194,8 @@ static void test_unknown(void) {
 }
 
 static void test_no_room(void) {
-        struct segment header = { HEADER, 16 }, status = { STATUS, 1 }, short_header[] = { { HEADER, 15 }, { STATUS, 1 } };
+        struct segment short_header[] = { { HEADER, 15 }, { STATUS, 1 } };
+        struct segment header = { HEADER, 16 }, status = { STATUS, 1 };
         struct fixture f;
 
         fixture_init(&f, (struct blk_config) {}, ~0ull);
@@ -255,7 +258,8 @@ static void test_read_only(void) {
 }
 
 static void test_serial(void) {
-        struct segment all[] = { { HEADER, 16 }, { DATA, 20 }, { STATUS, 1 } }, few[] = { { HEADER, 16 }, { DATA, 4 }, { STATUS, 1 } };
+        struct segment all[] = { { HEADER, 16 }, { DATA, 20 }, { STATUS, 1 } };
+        struct segment few[] = { { HEADER, 16 }, { DATA, 4 }, { STATUS, 1 } };
         struct fixture f;
         char *data;
 
@@ -331,7 +335,8 @@ static void test_write_zeroes(void) {
         fill(&f);
         put_range(&f, 0, 1, 8, 0);
         CHECK_EQ(request(&f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, true), VIRTIO_BLK_S_OK);
-        CHECK(byte_at(&f, 511) == 0xff && byte_at(&f, 512) == 0 && byte_at(&f, 9 * 512 - 1) == 0 && byte_at(&f, 9 * 512) == 0xff);
+        CHECK(byte_at(&f, 511) == 0xff && byte_at(&f, 512) == 0);
+        CHECK(byte_at(&f, 9 * 512 - 1) == 0 && byte_at(&f, 9 * 512) == 0xff);
         CHECK_EQ(allocated(&f), IMAGE_SIZE);
         put_range(&f, 0, 2048, 2048, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
         CHECK_EQ(request(&f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, true), VIRTIO_BLK_S_OK);
