@@ -86,22 +86,20 @@ static gboolean socket_clean(const struct sockaddr_un *addr, GError **err) {
         return TRUE;
 }
 
-/* With authentication by polkit anybody may connect; without, only the owner and the configured group. */
+/*
+ * With authentication by polkit anybody may connect; without, only the owner and the configured group. The default
+ * group need not exist: then there is only the owner.
+ */
 static gboolean socket_protect(const char *path, RpcAuth auth, gboolean readonly, const char *group, GError **err) {
         mode_t mode = readonly || auth == RPC_AUTH_POLKIT ? 0666 : 0600;
-        if (group && *group) {
-                struct group *entry = getgrnam(group);
-                if (!entry) {
-                        error_set(err, VIR_ERR_CONF_SYNTAX, "unix_sock_group: no group '%s'", group);
-                        return FALSE;
-                }
-                if (chown(path, (uid_t) -1, entry->gr_gid) < 0) {
-                        error_set_errno(err, errno, "cannot give %s to group %s", path, group);
-                        return FALSE;
-                }
-                mode |= 0060;
+        const struct group *entry = group && *group ? getgrnam(group) : NULL;
+        if (group && *group && !entry)
+                g_info("unix_sock_group: there is no group '%s'", group);
+        if (entry && chown(path, (uid_t) -1, entry->gr_gid) < 0) {
+                error_set_errno(err, errno, "cannot give %s to group %s", path, group);
+                return FALSE;
         }
-        if (chmod(path, mode) == 0)
+        if (chmod(path, entry ? mode | 0060 : mode) == 0)
                 return TRUE;
         error_set_errno(err, errno, "cannot set the mode of %s", path);
         return FALSE;
