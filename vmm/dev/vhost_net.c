@@ -106,7 +106,8 @@ int vhost_net_queue(struct vhost_net *vhost, unsigned index, const struct virtqu
                 .avail_user_addr = (uintptr_t) vq->avail,
                 .used_user_addr = (uintptr_t) vq->used,
         };
-        struct vhost_vring_file kick = { .index = index, .fd = kick_fd }, call = { .index = index, .fd = call_fd };
+        struct vhost_vring_file kick = { .index = index, .fd = kick_fd };
+        struct vhost_vring_file call = { .index = index, .fd = call_fd < 0 ? VHOST_FILE_UNBIND : call_fd };
         int r = vhost_ioctl(vhost, VHOST_SET_VRING_NUM, &num);
 
         if (r == 0)

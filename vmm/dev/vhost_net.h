@@ -16,7 +16,7 @@ struct vhost_net *vhost_net_free(struct vhost_net *vhost); /* NULL is fine; retu
 
 /* Negotiated features and guest memory, before any queue. */
 int vhost_net_activate(struct vhost_net *vhost, uint64_t features, const struct guest_mem *mem);
-/* Starts an enabled queue between the eventfds and the TAP (-1: link down). */
+/* Starts an enabled queue between the eventfds (call_fd < 0: no interrupts) and the TAP (-1: link down). */
 int vhost_net_queue(struct vhost_net *vhost, unsigned index, const struct virtqueue *vq, int kick_fd, int call_fd,
                     int tap_fd);
 /* Connects the started queues to the TAP, or with -1 disconnects them. */
