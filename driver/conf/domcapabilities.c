@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation: what one machine of this driver can have, in libvirt's order.
+ * Clients fill their lists of choices from it and grey out what is not supported, so
+ * everything that is missing is said to be missing. The arguments name one of the
+ * combinations of the capabilities, and there is only one.
+ */
+#include <string.h>
+
+#include "conf/capabilities.h"
+#include "conf/domain_def.h"
+#include "conf/xml_read.h"
+#include "conf/xml_write.h"
+#include "util/error.h"
+
+#define MACHINE          "microvm"
+#define DEFAULT_EMULATOR "/usr/libexec/virtmicro-vmm"
+
+static gboolean check_argument(const char *what, const char *given, const char *ours, const char *const *known,
+                               GError **err) {
+        if (given == NULL || strcmp(given, ours) == 0)
+                return TRUE;
+        if (known != NULL && xml_word_index(known, given) < 0)
+                error_set(err, VIR_ERR_INVALID_ARG, "unknown %s: %s", what, given);
+        else
+                error_set(err, VIR_ERR_INVALID_ARG, "the %s '%s' is not supported, only '%s' is", what, given, ours);
+        return FALSE;
+}
+
+static gboolean check_arguments(const char *emulator, const char *arch, const char *machine, const char *virttype,
+                                GError **err) {
+        static const char *const virttypes[] = { "none", "qemu", "kqemu", "kvm", "xen", "lxc", "uml", "openvz", "test",
+                                                 "vmware", "hyperv", "vbox", "phyp", "parallels", "bhyve", "vz", "hvf",
+                                                 NULL };
+        static const char *const arches[] = { "x86_64", "i686", "aarch64", "armv6l", "armv7l", "ppc64", "ppc64le",
+                                              "s390x", "riscv64", "loongarch64", "mips", "sparc64", NULL };
+        g_autofree char *name = emulator != NULL ? g_path_get_basename(emulator) : NULL;
+        return check_argument("virttype", virttype, "kvm", virttypes, err) &&
+               check_argument("architecture", arch, "x86_64", arches, err) &&
+               check_argument("machine", machine, MACHINE, NULL, err) &&
+               check_argument("emulator", name, "virtmicro-vmm", NULL, err);
+}
+
+/* <name supported='yes'>; the caller ends it. */
+static void begin_supported(XmlWriter *w, const char *name) {
+        xml_begin(w, name);
+        xml_put(w, "supported", "yes");
+}
+
+static void unsupported(XmlWriter *w, const char *name) {
+        xml_leaf_attr(w, name, "supported", "no");
+}
+
+static void format_enum(XmlWriter *w, const char *name, const char *const *values) {
+        xml_begin(w, "enum");
+        xml_put(w, "name", name);
+        for (; *values != NULL; values++)
+                xml_element(w, "value", *values);
+        xml_end(w);
+}
+
+#define ENUM(w, name, ...) format_enum(w, name, (const char *const[]) { __VA_ARGS__ __VA_OPT__(, ) NULL })
+
+static void format_os(XmlWriter *w) {
+        begin_supported(w, "os");
+        ENUM(w, "firmware");
+        unsupported(w, "loader");
+        xml_end(w);
+}
+
+static void format_cpu_mode(XmlWriter *w, const char *name, gboolean supported, const char *migratable) {
+        xml_begin(w, "mode");
+        xml_put(w, "name", name);
+        xml_put(w, "supported", supported ? "yes" : "no");
+        if (migratable != NULL)
+                ENUM(w, migratable, "off");
+        xml_end(w);
+}
+
+static void format_cpu(XmlWriter *w) {
+        xml_begin(w, "cpu");
+        format_cpu_mode(w, "host-passthrough", TRUE, "hostPassthroughMigratable");
+        format_cpu_mode(w, "maximum", TRUE, "maximumMigratable");
+        format_cpu_mode(w, "host-model", TRUE, NULL);
+        format_cpu_mode(w, "custom", FALSE, NULL);
+        xml_end(w);
+}
+
+static void format_devices(XmlWriter *w) {
+        xml_begin(w, "devices");
+        begin_supported(w, "disk");
+        ENUM(w, "diskDevice", "disk");
+        ENUM(w, "bus", "virtio");
+        ENUM(w, "model", "virtio", "virtio-non-transitional");
+        xml_end(w);
+        unsupported(w, "graphics");
+        unsupported(w, "video");
+        unsupported(w, "hostdev");
+        begin_supported(w, "rng");
+        ENUM(w, "model", "virtio", "virtio-non-transitional");
+        ENUM(w, "backendModel", "random", "builtin");
+        xml_end(w);
+        unsupported(w, "filesystem");
+        unsupported(w, "tpm");
+        unsupported(w, "redirdev");
+        begin_supported(w, "channel");
+        ENUM(w, "type", "pty", "unix", "file", "null");
+        xml_end(w);
+        xml_end(w);
+}
+
+static void format_features(XmlWriter *w) {
+        static const char *const features[] = { "gic", "vmcoreinfo", "genid", "backingStoreInput", "backup", "sev",
+                                                NULL };
+        xml_begin(w, "features");
+        for (unsigned i = 0; features[i] != NULL; i++)
+                unsupported(w, features[i]);
+        xml_end(w);
+}
+
+char *domain_capabilities_format(const char *emulator, const char *arch, const char *machine, const char *virttype,
+                                 GError **err) {
+        XmlWriter w;
+        if (!check_arguments(emulator, arch, machine, virttype, err))
+                return NULL;
+        xml_writer_init(&w);
+        xml_begin(&w, "domainCapabilities");
+        xml_element(&w, "path", emulator != NULL ? emulator : DEFAULT_EMULATOR);
+        xml_element(&w, "domain", "kvm");
+        xml_element(&w, "machine", MACHINE);
+        xml_element(&w, "arch", "x86_64");
+        xml_begin(&w, "vcpu");
+        xml_putf(&w, "max", "%u", DOMAIN_VCPUS_MAX);
+        xml_end(&w);
+        unsupported(&w, "iothreads");
+        format_os(&w);
+        format_cpu(&w);
+        begin_supported(&w, "memoryBacking");
+        ENUM(&w, "sourceType", "file", "anonymous", "memfd");
+        xml_end(&w);
+        format_devices(&w);
+        format_features(&w);
+        xml_end(&w);
+        return xml_writer_finish(&w);
+}
