@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "conf/domain_def.h"
 #include "rpc/handlers.h"
 #include "util/error.h"
 
