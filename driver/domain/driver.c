@@ -59,6 +59,7 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
         driver->by_name = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify) domain_unref);
         driver->by_uuid = g_hash_table_new(uuid_hash, uuid_equal);
         driver->events = event_queue_new();
+        vmm_init();
         driver->background = g_thread_pool_new(background_main, driver, BACKGROUND_THREADS, FALSE, NULL);
         driver->bus = g_bus_get_sync(G_BUS_TYPE_SYSTEM, NULL, &bus_error);
         if (driver->bus)

@@ -32,6 +32,9 @@ typedef struct VmmSpawn {
         guint64 memlock;           /* bytes that it may lock (RLIMIT_MEMLOCK); 0: the daemon's own limit */
 } VmmSpawn;
 
+/* Starts the thread that listens to all monitors. Without this call the first monitor starts it. */
+void vmm_init(void);
+
 /*
  * Makes the control socket, clones the monitor into a new PID namespace and says HELLO.
  * The monitor waits for its configuration, outside of any scope. On error no process and no socket is left.

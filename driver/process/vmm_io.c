@@ -64,6 +64,10 @@ static GMainContext *io_context(void) {
         return g_once(&once, io_context_make, NULL);
 }
 
+void vmm_init(void) {
+        (void) io_context();
+}
+
 /* --- Towards the main context --------------------------------------------------------- */
 
 /* The next thing to hand over. FALSE when there is nothing; an event, or NULL for the end. */

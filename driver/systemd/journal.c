@@ -61,6 +61,7 @@ void journal_init(const char *level) {
         settings->to_journal = g_log_writer_is_journald(STDERR_FILENO);
         g_log_writer_default_set_use_stderr(TRUE);
         g_log_set_writer_func(write_entry, settings, free_settings);
+        g_info("version %s", VIRTMICRO_VERSION);
 }
 
 /* --- Entries about a domain ------------------------------------------------------------------ */
