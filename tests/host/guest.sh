@@ -11,23 +11,6 @@ set -euo pipefail
 # shellcheck source=tests/host/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# apt with package lists of its own, so that a suite this machine does not use
-# can be read without touching its configuration.
-private_apt() {
-    local state=$1 tool=$2
-    shift 2
-    "$tool" -q -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-        -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" \
-        -o APT::Sandbox::User=root "$@"
-}
-
-private_apt_open() {
-    local state=$1 sources=$2
-    mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-    printf '%s\n' "$sources" >"$state/sources.list"
-    private_apt "$state" apt-get update >"$state/update.log" 2>&1
-}
-
 # Fetches the package that the cloud kernel's meta package stands for, and unpacks it.
 fetch_kernel() {
     local state=$1 sources=$2 output=$3 package
@@ -41,10 +24,7 @@ fetch_kernel() {
 
 # Debian 13's kernel, or the backport of it when the mirror has only Debian 12.
 fetch_new_kernel() {
-    local mirror
-    mirror=$(debian_mirror)
-    fetch_kernel "$1" "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" "$2" ||
-        fetch_kernel "$1" "deb $mirror bookworm-backports main" "$2"
+    fetch_kernel "$1" "$(other_suite trixie)" "$2" || fetch_kernel "$1" "$(other_suite bookworm-backports)" "$2"
 }
 
 modules_root() {
@@ -154,6 +134,7 @@ build() {
 build_once() {
     local output=$1
     [ -d "$output" ] || build "$output"
+    prune guests "$output"
 }
 
 case ${1:-} in

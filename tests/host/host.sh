@@ -71,19 +71,29 @@ need_running() {
 }
 
 acceleration() {
-    case $("$host_scripts/accel.sh" nested) in
+    case $1 in
     kvm) echo -accel kvm -cpu host ;;
-    tcg) echo -accel tcg,thread=multi -cpu "${VIRTMICRO_CPU:-max}" ;;
+    tcg) echo -accel tcg,thread=multi -cpu max ;;
+    esac
+}
+
+emulator() {
+    case $1 in
+    kvm) echo qemu-system-x86_64 ;;
+    tcg) "$host_scripts/emulator.sh" build ;;
     esac
 }
 
 launch() {
-    local image=$1 guests=$2 accel
-    read -r -a accel <<<"$(acceleration)"
+    local image=$1 guests=$2 kind accel qemu
+    kind=$("$host_scripts/accel.sh" nested)
+    read -r -a accel <<<"$(acceleration "$kind")"
+    qemu=$(emulator "$kind")
+    say "host \"$instance\": booting ($kind)"
     free_port >"$state/port"
     cp "$image/key" "$state/key"
     : >"$state/serial.log"
-    ${VIRTMICRO_QEMU:-qemu-system-x86_64} -name "test-host-$instance" -nodefaults -display none -daemonize -pidfile "$state/pid" \
+    "$qemu" -name "test-host-$instance" -nodefaults -display none -daemonize -pidfile "$state/pid" \
         -machine q35 "${accel[@]}" -smp "${VIRTMICRO_SMP:-2}" -m "${VIRTMICRO_MEMORY:-4G}" \
         -kernel "$guests/vmlinuz-6.1" -initrd "$guests/initrd-6.1.img" \
         -append 'console=ttyS0 net.ifnames=0 vm.root=/dev/vda systemd.show_status=no loglevel=4 mitigations=off' \
@@ -126,7 +136,6 @@ start() {
     mkdir -p "$state"
     mktemp -d /tmp/test-host.XXXXXX >"$state/sockets"
     launch "$image" "$guests" || die "QEMU did not start: $(tail -n 3 "$state/qemu.log")"
-    say "host \"$instance\": booting ($(acceleration))"
     wait_until_ready
     need_running
     load_kvm

@@ -46,9 +46,37 @@ debian_mirror() {
     apt_targets '$(CODENAME) $(REPO_URI)' | awk -v suite="$codename" '$1 == suite { print $2; exit }'
 }
 
+# A source line for another Debian suite on the same mirror.
+other_suite() {
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror) $1 main"
+}
+
 need_apt_lists() {
     [ -n "$(debian_mirror)" ] || apt-get -qq update
     [ -n "$(debian_mirror)" ] || die "no Debian source is configured in /etc/apt"
+}
+
+# apt with package lists of its own, so that a suite this machine does not use
+# can be read without touching its configuration.
+private_apt() {
+    local state=$1 tool=$2
+    shift 2
+    "$tool" -q -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" \
+        -o APT::Sandbox::User=root "$@"
+}
+
+private_apt_open() {
+    local state=$1 sources=$2
+    mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+    printf '%s\n' "$sources" >"$state/sources.list"
+    private_apt "$state" apt-get update >"$state/update.log" 2>&1
+}
+
+# Results for older keys, once nobody can be about to use them.
+prune() {
+    local kind=$1 current=$2
+    find "$cache" -mindepth 1 -maxdepth 1 -name "$kind-*" ! -path "$current" -mmin +120 -exec rm -rf {} +
 }
 
 # Runs one command at a time per lock name, so that parallel callers share a cache.

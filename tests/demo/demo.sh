@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Boots a microVM with stock virsh, shows it where operators look, and removes
+# every trace of it. Run as root where virtmicro is installed; ./run demo does.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+export LIBVIRT_DEFAULT_URI=micro:///system SYSTEMD_COLORS=0 SYSTEMD_PAGER=
+events=$(mktemp)
+monitor=
+
+show() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+# A first failure is reported by what failed; the rest is removed all the same.
+clean_up() {
+    local status=$?
+    virsh -q destroy demo >/dev/null 2>&1 || true
+    virsh -q undefine demo >/dev/null 2>&1 || true
+    ip link delete demo0 2>/dev/null || true
+    [ -z "$monitor" ] || kill "$monitor" 2>/dev/null || true
+    rm -f "$events"
+    [ "$status" = 0 ] || journalctl -q --no-pager -n 20 -u virtmicrod.service || true
+    exit "$status"
+}
+trap clean_up EXIT
+
+watch_events() {
+    busctl monitor --json=short --match "type='signal',interface='org.virtmicro1.Manager'" >"$events" 2>/dev/null &
+    monitor=$!
+}
+
+print_events() {
+    sed -n -E 's/.*"member":"(Domain[A-Za-z]*)".*"data":(\[.*\])\}.*/\1 \2/p' "$events"
+}
+
+# A terminal for virsh: it detaches when the guest has said that it is up.
+start_and_watch() {
+    printf '\n$ virsh start --console demo\n'
+    python3 ./console.py 'virtmicro-guest: init reached' virsh start --console demo
+}
+
+scope() {
+    printf 'machine-micro\\x2d%s\\x2ddemo.scope' "$(virsh -q domid demo | tr -d '[:space:]')"
+}
+
+prepare() {
+    show systemctl start virtmicrod.socket
+    show ip link add demo0 type bridge
+    ip address add 192.168.78.1/24 dev demo0
+    ip link set demo0 up
+    watch_events
+}
+
+main() {
+    prepare
+    show virsh define demo.xml
+    start_and_watch
+    show virsh list
+    show ping -q -c 3 192.168.78.2
+    show systemctl status --no-pager --lines 0 "$(scope)"
+    show machinectl list --no-pager
+    show virsh domstats --cpu-total --balloon --interface demo
+    show virsh destroy demo
+    show virsh undefine demo
+    sleep 1
+    printf '\nEvents on D-Bus (busctl monitor org.virtmicro1):\n'
+    print_events
+}
+
+main
