@@ -13,9 +13,11 @@
 #include <string.h>
 
 #include "conf/domain_parse.h"
+#include "conf/xml_write.h"
 #include "util/error.h"
 
 #define INDENT_LEVEL 1 /* of <metadata> in <domain> */
+#define SETTLE_MAX   4 /* rounds of reading and writing */
 
 static char *dump_node(xmlDoc *doc, xmlNode *node, int level) {
         xmlBuffer *buffer = xmlBufferCreate();
@@ -40,22 +42,42 @@ static char *dump_metadata(xmlDoc *doc) {
         return first != NULL && last > first ? g_strndup(first + 1, (gsize) (last - first - 1)) : NULL;
 }
 
-char *domain_metadata_from_xml(const xmlNode *metadata) {
-        if (metadata == NULL || metadata->children == NULL)
-                return NULL;
-        g_autoptr(xmlDoc) doc = new_document("metadata");
-        for (xmlNode *child = metadata->children; child != NULL; child = child->next)
-                xmlAddChild(xmlDocGetRootElement(doc), xmlDocCopyNode(child, doc, 1));
-        return dump_metadata(doc);
-}
-
 /* The stored text as a document again. */
-static xmlDoc *load_metadata(const DomainDef *def, GError **err) {
-        g_autofree char *text = g_strdup_printf("<metadata>%s</metadata>", def->metadata != NULL ? def->metadata : "");
+static xmlDoc *load_metadata(const char *metadata, GError **err) {
+        g_autofree char *text = g_strdup_printf("<metadata>%s</metadata>", metadata != NULL ? metadata : "");
         xmlDoc *doc = xml_document_parse(text, "(metadata)", err);
         if (doc != NULL && doc->encoding == NULL)
                 doc->encoding = xmlStrdup((const xmlChar *) "UTF-8");
         return doc;
+}
+
+/*
+ * The text that stays the same when it is read and written again. Once is not always enough: white space that was
+ * written as a character reference counts as text the first time and as indentation the second.
+ */
+static gboolean settle_metadata(xmlDoc *doc, char **ret, GError **err) {
+        g_autofree char *text = dump_metadata(doc);
+        for (unsigned i = 0; i < SETTLE_MAX && text != NULL; i++) {
+                g_autoptr(xmlDoc) again = load_metadata(text, err);
+                if (again == NULL)
+                        return FALSE;
+                g_autofree char *before = g_steal_pointer(&text);
+                text = dump_metadata(again);
+                if (g_strcmp0(before, text) == 0)
+                        break;
+        }
+        g_free(*ret);
+        *ret = g_steal_pointer(&text);
+        return TRUE;
+}
+
+gboolean domain_metadata_from_xml(const xmlNode *metadata, char **ret, GError **err) {
+        if (metadata == NULL || metadata->children == NULL)
+                return TRUE;
+        g_autoptr(xmlDoc) doc = new_document("metadata");
+        for (xmlNode *child = metadata->children; child != NULL; child = child->next)
+                xmlAddChild(xmlDocGetRootElement(doc), xmlDocCopyNode(child, doc, 1));
+        return settle_metadata(doc, ret, err);
 }
 
 static xmlNode *find_namespace(xmlDoc *doc, const char *uri) {
@@ -122,7 +144,7 @@ static gboolean insert_element(xmlDoc *doc, const char *metadata, const char *ke
 }
 
 static gboolean set_element(DomainDef *def, const char *metadata, const char *key, const char *uri, GError **err) {
-        g_autoptr(xmlDoc) doc = load_metadata(def, err);
+        g_autoptr(xmlDoc) doc = load_metadata(def->metadata, err);
         if (doc == NULL)
                 return FALSE;
         xmlNode *old = find_namespace(doc, uri);
@@ -132,29 +154,31 @@ static gboolean set_element(DomainDef *def, const char *metadata, const char *ke
         }
         if (metadata != NULL && !insert_element(doc, metadata, key, uri, err))
                 return FALSE;
-        g_free(def->metadata);
-        def->metadata = dump_metadata(doc);
-        return TRUE;
+        return settle_metadata(doc, &def->metadata, err);
 }
 
-static void replace_text(char **text, const char *with) {
+static gboolean set_text(char **text, const char *with, GError **err) {
+        g_autofree char *clean = with != NULL ? xml_clean_text(with) : NULL;
+        if (with != NULL && clean == NULL) {
+                error_set(err, VIR_ERR_INVALID_ARG, "the text is not UTF-8");
+                return FALSE;
+        }
         g_free(*text);
-        *text = with != NULL && *with != '\0' ? g_strdup(with) : NULL;
+        *text = clean != NULL && *clean != '\0' ? g_steal_pointer(&clean) : NULL;
+        return TRUE;
 }
 
 static gboolean set_any(DomainDef *def, int type, const char *metadata, const char *key, const char *uri,
                         GError **err) {
         switch (type) {
         case VIR_DOMAIN_METADATA_DESCRIPTION:
-                replace_text(&def->description, metadata);
-                return TRUE;
+                return set_text(&def->description, metadata, err);
         case VIR_DOMAIN_METADATA_TITLE:
                 if (metadata != NULL && strchr(metadata, '\n') != NULL) {
                         error_set(err, VIR_ERR_XML_ERROR, "Domain title can't contain newlines");
                         return FALSE;
                 }
-                replace_text(&def->title, metadata);
-                return TRUE;
+                return set_text(&def->title, metadata, err);
         case VIR_DOMAIN_METADATA_ELEMENT:
                 if (uri == NULL || *uri == '\0') {
                         error_set(err, VIR_ERR_INVALID_ARG, "a namespace URI is needed for a metadata element");
@@ -184,7 +208,7 @@ gboolean domain_def_set_metadata(DomainDef *def, int type, const char *metadata,
 }
 
 static char *get_element(const DomainDef *def, const char *uri, GError **err) {
-        g_autoptr(xmlDoc) doc = load_metadata(def, err);
+        g_autoptr(xmlDoc) doc = load_metadata(def->metadata, err);
         xmlNode *node = doc != NULL && uri != NULL ? find_namespace(doc, uri) : NULL;
         if (node == NULL)
                 return NULL;

@@ -14,6 +14,7 @@
 
 #include "conf/domain_names.h"
 #include "conf/legacy.h"
+#include "conf/xml_write.h"
 #include "util/error.h"
 
 static gboolean parse_type(const xmlNode *root, GError **err) {
@@ -33,6 +34,7 @@ static gboolean parse_type(const xmlNode *root, GError **err) {
 }
 
 gboolean domain_name_check(const char *name, GError **err) {
+        g_autofree char *clean = xml_clean_text(name);
         if (*name == '\0') {
                 error_set(err, VIR_ERR_NO_NAME, "missing name information");
                 return FALSE;
@@ -42,6 +44,10 @@ gboolean domain_name_check(const char *name, GError **err) {
                         error_set(err, VIR_ERR_XML_DETAIL, "invalid char in name: %c", *p);
                         return FALSE;
                 }
+        }
+        if (g_strcmp0(clean, name) != 0) {
+                error_set(err, VIR_ERR_XML_ERROR, "name has characters that XML cannot hold");
+                return FALSE;
         }
         if (strchr(name, '/') != NULL) {
                 error_set(err, VIR_ERR_XML_ERROR, "name %s cannot contain '/'", name);
@@ -90,8 +96,7 @@ static gboolean parse_identity(const xmlNode *root, DomainDef *def, guint flags,
                 return FALSE;
         }
         def->description = xml_child_text(root, "description");
-        def->metadata = domain_metadata_from_xml(xml_first(root, "metadata"));
-        return TRUE;
+        return domain_metadata_from_xml(xml_first(root, "metadata"), &def->metadata, err);
 }
 
 /* <hugepages><page size='2' unit='M'/></hugepages>; sizes per NUMA node of the guest do not exist here. */

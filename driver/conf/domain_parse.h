@@ -23,8 +23,8 @@ gboolean domain_parse_address(const xmlNode *device, DomainPciAddress *ret, GErr
 gboolean domain_parse_boot_order(const xmlNode *device, guint *ret, GError **err);
 gboolean domain_parse_cpuset(const char *text, const char *what, CpuMap *ret, GError **err);
 
-/* The content of a <metadata> element as text; NULL: nothing in it. */
-char *domain_metadata_from_xml(const xmlNode *metadata);
+/* The content of a <metadata> element as text; *ret stays as it is when there is none. */
+gboolean domain_metadata_from_xml(const xmlNode *metadata, char **ret, GError **err);
 
 /* Serial ports and the console that stands for the first one, as libvirt pairs them. Sorts def->chars. */
 void domain_def_pair_consoles(DomainDef *def);

@@ -9,6 +9,27 @@
  */
 #include "conf/xml_write.h"
 
+/* Bytes of a character that XML cannot hold: a control character, U+FFFE or U+FFFF. 0: it can be written. */
+static gsize skipped_bytes(const char *p) {
+        guchar c = (guchar) *p;
+        if (c < 0x20 && c != '\n' && c != '\t' && c != '\r')
+                return 1;
+        return c == 0xef && (guchar) p[1] == 0xbf && (guchar) p[2] >= 0xbe ? 3 : 0;
+}
+
+char *xml_clean_text(const char *text) {
+        if (!g_utf8_validate(text, -1, NULL))
+                return NULL;
+        GString *clean = g_string_new(NULL);
+        for (const char *p = text; *p != '\0';) {
+                gsize skip = skipped_bytes(p);
+                if (skip == 0)
+                        g_string_append_c(clean, *p);
+                p += MAX(skip, 1);
+        }
+        return g_string_free(clean, FALSE);
+}
+
 static void append_escaped(GString *out, const char *text, gboolean attribute) {
         for (const char *p = text; *p != '\0'; p++) {
                 guchar c = (guchar) *p;
@@ -24,8 +45,10 @@ static void append_escaped(GString *out, const char *text, gboolean attribute) {
                         g_string_append(out, "&apos;");
                 else if (c == '\r' || (attribute && (c == '\n' || c == '\t')))
                         g_string_append_printf(out, "&#%u;", c);
-                else if (c >= 0x20 || c == '\n' || c == '\t')
+                else if (skipped_bytes(p) == 0)
                         g_string_append_c(out, (char) c);
+                else
+                        p += skipped_bytes(p) - 1;
         }
 }
 

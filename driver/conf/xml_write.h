@@ -25,6 +25,9 @@ typedef struct XmlWriter {
 void xml_writer_init(XmlWriter *w);
 char *xml_writer_finish(XmlWriter *w); /* all elements have to be closed */
 
+/* The text without the characters that XML cannot hold; NULL when it is not UTF-8. */
+char *xml_clean_text(const char *text);
+
 void xml_begin(XmlWriter *w, const char *name);
 void xml_end(XmlWriter *w);
 /* Like xml_end(), but an element that got neither attributes nor children leaves no trace. */

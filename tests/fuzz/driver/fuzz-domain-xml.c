@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Any text as a domain definition, as a daemon's own state file, and as a metadata
+ * element. Whatever parses has to survive formatting: the text parses again, and to the
+ * same text.
+ */
+#include <glib.h>
+#include <libvirt/libvirt.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "conf/vmm_config.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void fail(const char *what, const char *first, const char *second) {
+        (void) fprintf(stderr, "%s:\n%s\n%s\n", what, first, second);
+        abort();
+}
+
+static void check_stable(const DomainDef *def, guint format_flags, guint parse_flags) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *first = domain_def_format(def, format_flags);
+        g_autoptr(DomainDef) again = domain_def_parse(first, parse_flags, NULL, &err);
+        if (again == NULL)
+                fail("formatted, but not parsed", first, err->message);
+        g_autofree char *second = domain_def_format(again, format_flags);
+        if (!g_str_equal(first, second))
+                fail("not stable", first, second);
+}
+
+static void use_definition(const DomainDef *def) {
+        g_autoptr(DomainDef) copy = domain_def_copy(def);
+        g_autofree VmmConfig *config = g_new0(VmmConfig, 1);
+        check_stable(copy, DOMAIN_FORMAT_INACTIVE, DOMAIN_PARSE_REJECT_LEGACY);
+        check_stable(copy, DOMAIN_FORMAT_STATUS, DOMAIN_PARSE_STATUS);
+        (void) domain_def_check_startable(copy, NULL);
+        if (vmm_config_from_def(copy, config, NULL)) {
+                g_autofree char *dump = vmm_config_dump(config);
+                g_assert_nonnull(dump);
+        }
+}
+
+static void use_metadata(const char *text) {
+        g_autoptr(DomainDef) def = domain_def_parse("<domain type='kvm'><name>fuzz</name><memory>65536</memory><os>"
+                                                    "<type>hvm</type></os></domain>", 0, NULL, NULL);
+        for (int i = 0; i < 2; i++) {
+                g_autofree char *read = NULL;
+                if (!domain_def_set_metadata(def, VIR_DOMAIN_METADATA_ELEMENT, text, "k", "urn:fuzz", NULL))
+                        continue;
+                read = domain_def_get_metadata(def, VIR_DOMAIN_METADATA_ELEMENT, "urn:fuzz", NULL);
+                g_assert_nonnull(read);
+                check_stable(def, DOMAIN_FORMAT_STATUS, DOMAIN_PARSE_STATUS);
+        }
+        (void) domain_def_set_metadata(def, VIR_DOMAIN_METADATA_TITLE, text, NULL, NULL, NULL);
+        (void) domain_def_set_metadata(def, VIR_DOMAIN_METADATA_DESCRIPTION, text, NULL, NULL, NULL);
+        check_stable(def, DOMAIN_FORMAT_STATUS, DOMAIN_PARSE_STATUS);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        static const guint flags[] = { 0, DOMAIN_PARSE_STATUS, DOMAIN_PARSE_REJECT_LEGACY };
+        g_autofree char *text = g_strndup((const char *) data, size);
+        for (gsize i = 0; i < G_N_ELEMENTS(flags); i++) {
+                g_autoptr(GError) err = NULL;
+                g_autoptr(DomainDef) def = domain_def_parse(text, flags[i], NULL, &err);
+                g_assert_true((def == NULL) == (err != NULL));
+                if (def != NULL)
+                        use_definition(def);
+        }
+        use_metadata(text);
+        return 0;
+}
