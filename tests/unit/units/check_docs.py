@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Holds the manual to the code: check_docs.py dbus|config SOURCE.
+"""Holds the manual to the code: check_docs.py dbus|config|options SOURCE.
 
 dbus    every interface, method, signal, property and argument of the introspection XML is in org.virtmicro1.5,
         and no others are
-config  every key of virtmicrod.conf that the daemon knows is in virtmicrod.conf.5 and in the installed file
+config  every key of virtmicrod.conf that the daemon knows is in virtmicrod.conf.5 and in the installed file, with the
+        same default
+options every option of virtmicro-vmm is in its page
 """
 import pathlib
 import re
@@ -41,11 +43,20 @@ def dbus(source):
 def config(source):
     page = (source / "docs/virtmicrod.conf.5.scd").read_text()
     shipped = (source / "driver/conf/virtmicrod.conf").read_text()
-    documented = set(re.findall(r"^\*(\w+)\* = ", page, re.M))
-    commented = set(re.findall(r"^#?\s*(\w+) = ", shipped, re.M))
-    known = set(re.findall(r'^\s*\{ "(\w+)"', (source / "driver/conf/driver_config.c").read_text(), re.M))
-    assert documented == commented, f"page: {documented - commented}, file: {commented - documented}"
-    assert not known or documented == known, f"page: {documented - known}, code: {known - documented}"
+    documented = dict(re.findall(r"^\*(\w+)\* = (.*)$", page, re.M))
+    commented = dict(re.findall(r"^#(\w+) = (.*)$", shipped, re.M))
+    known = set(re.findall(r'^\s+[A-Z]+\("(\w+)", ', (source / "driver/conf/driver_config.c").read_text(), re.M))
+    assert known, "no table of keys"
+    assert set(documented) == known, f"page: {set(documented) - known}, code: {known - set(documented)}"
+    assert documented == commented, f"page: {documented}, file: {commented}"
+
+
+def options(source):
+    page = (source / "docs/virtmicro-vmm.8.scd").read_text()
+    text = (source / "vmm/options.c").read_text()
+    wanted = set(re.findall(r'"(--[a-z-]+)', text)) | set(re.findall(r"(--[a-z-]+)", text))
+    missing = {option for option in wanted if f"*{option}*" not in page}
+    assert wanted and not missing, f"not in the page: {missing}"
 
 
 if __name__ == "__main__":
