@@ -18,6 +18,14 @@ enum log_level {
 /* Messages above this level are dropped. Set once, before threads start. */
 void log_set_level(enum log_level level);
 
+/*
+ * Messages go to the journal from now on, through a datagram socket connected to it, each
+ * with these fields ("NAME=value", no line breaks, at most LOG_FIELDS_BYTES in all, excess dropped). Call
+ * it before threads start.
+ */
+#define LOG_FIELDS_BYTES 512u
+void log_to_journal(int fd, const char *const *fields, unsigned n_fields);
+
 void log_line(enum log_level level, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* `error` is an errno of either sign, appended as text; the x forms have none. */

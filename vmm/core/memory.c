@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Guest memory: one host mapping, seen by the guest as RAM from 0 up to the hole at
+ * 3 GiB and, when there is more, from 4 GiB on. Everything in the hole (PCI windows,
+ * ECAM, IOAPIC, LAPIC) is not RAM, and guest_mem_span() says so.
+ *
+ * By default the mapping is private and anonymous, aligned to 2 MiB and advised to be
+ * backed by transparent huge pages; pages appear when the guest touches them. A shared
+ * or hugetlb mapping is a memfd that a vhost-user back end can be given. It is never
+ * part of a core dump, since a dump would hold the guest's secrets.
+ *
+ * The guest writes this memory at any time from its vCPUs. So nothing here may be read
+ * twice with the same answer expected: callers copy first and check the copy.
+ *
+ * No thread owns it: the layout never changes between new and free.
+ */
+#include "memory.h"
+
+#include <errno.h>
+#include <linux/memfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../base/cleanup.h"
+
+#define HUGE_2M (2ull << 20)
+
+static int memfd_open(uint64_t size, unsigned flags, uint64_t hugepage_size, int *ret) {
+        AUTOCLOSE int fd = -EBADF;
+        unsigned memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+
+        if (flags & GUEST_MEM_HUGETLB) {
+                memfd_flags |= MFD_HUGETLB;
+                if (hugepage_size != 0)
+                        memfd_flags |= (unsigned) __builtin_ctzll(hugepage_size) << MFD_HUGE_SHIFT;
+        }
+        fd = memfd_create("guest-ram", memfd_flags);
+        if (fd < 0)
+                return -errno;
+        if (ftruncate(fd, (int64_t) size) < 0)
+                return -errno;
+        *ret = take_fd(&fd);
+        return 0;
+}
+
+static int check_size(uint64_t size, unsigned flags, uint64_t hugepage_size) {
+        if (size < GUEST_MEM_MIN || size % HUGE_2M != 0 || size > (uint64_t) INT64_MAX / 2)
+                return -EINVAL;
+        if (!(flags & GUEST_MEM_HUGETLB))
+                return 0;
+        if (hugepage_size != 0 && ((hugepage_size & (hugepage_size - 1)) != 0 || size % hugepage_size != 0))
+                return -EINVAL;
+        return 0;
+}
+
+/* Address space aligned to 2 MiB, so that transparent huge pages line up with the guest's. */
+static void *reserve_aligned(uint64_t size) {
+        uint8_t *p, *start;
+
+        p = mmap(NULL, size + HUGE_2M, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+                return NULL;
+        start = (uint8_t *) (((uintptr_t) p + HUGE_2M - 1) & ~(uintptr_t) (HUGE_2M - 1));
+        if (start != p)
+                (void) munmap(p, (size_t) (start - p));
+        (void) munmap(start + size, HUGE_2M - (size_t) (start - p));
+        return start;
+}
+
+static int map_private(struct guest_mem *mem) {
+        void *p;
+
+        p = reserve_aligned(mem->size);
+        if (!p)
+                return -ENOMEM;
+        mem->host = mmap(p, mem->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+                         -1, 0);
+        if (mem->host == MAP_FAILED) {
+                mem->host = NULL;
+                (void) munmap(p, mem->size);
+                return -ENOMEM;
+        }
+        (void) madvise(mem->host, mem->size, MADV_HUGEPAGE);
+        return 0;
+}
+
+static int map_shared(struct guest_mem *mem, unsigned flags, uint64_t hugepage_size) {
+        void *p;
+        int r;
+
+        r = memfd_open(mem->size, flags, hugepage_size, &mem->fd);
+        if (r < 0)
+                return r;
+        p = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, mem->fd, 0);
+        if (p == MAP_FAILED)
+                return -ENOMEM;
+        mem->host = p;
+        if (!(flags & GUEST_MEM_HUGETLB))
+                (void) madvise(mem->host, mem->size, MADV_HUGEPAGE);
+        return 0;
+}
+
+static void lay_out(struct guest_mem *mem) {
+        uint64_t low = MIN(mem->size, GUEST_MEM_HOLE_START);
+
+        mem->range[0] = (struct guest_mem_range) { .gpa = 0, .size = low, .host = mem->host };
+        if (mem->size > low)
+                mem->range[1] = (struct guest_mem_range) { .gpa = GUEST_MEM_HOLE_END, .size = mem->size - low,
+                                                           .host = mem->host + low };
+}
+
+static void free_p(struct guest_mem **mem) {
+        guest_mem_free(*mem);
+}
+
+int guest_mem_new(uint64_t size, unsigned flags, uint64_t hugepage_size, struct guest_mem **ret) {
+        CLEANUP(free_p) struct guest_mem *mem = NULL;
+        int r;
+
+        r = check_size(size, flags, hugepage_size);
+        if (r < 0)
+                return r;
+        mem = calloc(1, sizeof(*mem));
+        if (!mem)
+                return -ENOMEM;
+        mem->fd = -EBADF;
+        mem->size = size;
+
+        if (flags & (GUEST_MEM_SHARED | GUEST_MEM_HUGETLB))
+                r = map_shared(mem, flags, hugepage_size);
+        else
+                r = map_private(mem);
+        if (r < 0)
+                return r;
+        (void) madvise(mem->host, mem->size, MADV_DONTDUMP);
+        if ((flags & GUEST_MEM_LOCKED) && mlock(mem->host, mem->size) < 0)
+                return -errno;
+        lay_out(mem);
+        *ret = TAKE(mem);
+        return 0;
+}
+
+struct guest_mem *guest_mem_free(struct guest_mem *mem) {
+        if (!mem)
+                return NULL;
+        if (mem->host)
+                (void) munmap(mem->host, mem->size);
+        close_fd(&mem->fd);
+        free(mem);
+        return NULL;
+}
+
+int guest_mem_span(const struct guest_mem *mem, uint64_t gpa, uint64_t len, void **ret) {
+        if (len == 0)
+                return -EINVAL;
+        for (unsigned i = 0; i < ARRAY_SIZE(mem->range); i++) {
+                const struct guest_mem_range *range = &mem->range[i];
+                uint64_t offset = gpa - range->gpa;
+
+                if (gpa < range->gpa || offset >= range->size)
+                        continue;
+                if (len > range->size - offset)
+                        return -EFAULT;
+                *ret = range->host + offset;
+                return 0;
+        }
+        return -EFAULT;
+}
+
+int guest_mem_write(const struct guest_mem *mem, uint64_t gpa, const void *data, uint64_t len) {
+        void *p;
+        int r;
+
+        r = guest_mem_span(mem, gpa, len, &p);
+        if (r < 0)
+                return r;
+        memcpy(p, data, len);
+        return 0;
+}
+
+int guest_mem_read(const struct guest_mem *mem, uint64_t gpa, void *data, uint64_t len) {
+        void *p;
+        int r;
+
+        r = guest_mem_span(mem, gpa, len, &p);
+        if (r < 0)
+                return r;
+        memcpy(data, p, len);
+        return 0;
+}
