@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * GSI routing. GSIs 0 to 23 are the IOAPIC's pins one to one (no PIC: the machine is
+ * ACPI hardware-reduced), from 24 on each GSI is one MSI-X vector of some device.
+ *
+ * KVM takes the table as a whole, so it is kept here under a lock and handed over
+ * after each change of an MSI. The guest causes such changes by programming MSI-X
+ * vectors. A vector's eventfd is attached only while the guest has it unmasked:
+ * what a device signals meanwhile stays in the eventfd's counter (which is the pending
+ * bit) and is delivered by KVM at the moment of attaching.
+ */
+#include "irq.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "../base/cleanup.h"
+
+/* 31 devices with 66 vectors at most; KVM's own limit is 4096 routes. */
+#define IRQ_ROUTES_MAX 2048u
+
+struct irq {
+        int vm_fd;
+        pthread_mutex_t lock;
+        unsigned n_gsis;
+        struct kvm_irq_routing *table;
+};
+
+static int commit(struct irq *irq) {
+        if (ioctl(irq->vm_fd, KVM_SET_GSI_ROUTING, irq->table) < 0)
+                return -errno;
+        return 0;
+}
+
+static void add_pin(struct kvm_irq_routing *table, unsigned pin) {
+        table->entries[table->nr++] = (struct kvm_irq_routing_entry) {
+                .gsi = pin,
+                .type = KVM_IRQ_ROUTING_IRQCHIP,
+                .u.irqchip = { .irqchip = KVM_IRQCHIP_IOAPIC, .pin = pin },
+        };
+}
+
+static void free_p(struct irq **irq) {
+        irq_free(*irq);
+}
+
+int irq_new(int vm_fd, struct irq **ret) {
+        CLEANUP(free_p) struct irq *irq = NULL;
+        int r;
+
+        irq = calloc(1, sizeof(*irq));
+        if (!irq)
+                return -ENOMEM;
+        irq->vm_fd = vm_fd;
+        (void) pthread_mutex_init(&irq->lock, NULL);
+        irq->table = calloc(1, sizeof(*irq->table) + IRQ_ROUTES_MAX * sizeof(irq->table->entries[0]));
+        if (!irq->table)
+                return -ENOMEM;
+        for (unsigned pin = 0; pin < IRQ_IOAPIC_PINS; pin++)
+                add_pin(irq->table, pin);
+        irq->n_gsis = IRQ_IOAPIC_PINS;
+        r = commit(irq);
+        if (r < 0)
+                return r;
+        *ret = TAKE(irq);
+        return 0;
+}
+
+struct irq *irq_free(struct irq *irq) {
+        if (!irq)
+                return NULL;
+        (void) pthread_mutex_destroy(&irq->lock);
+        free(irq->table);
+        free(irq);
+        return NULL;
+}
+
+void irq_set_line(struct irq *irq, unsigned pin, unsigned level) {
+        struct kvm_irq_level line = { .irq = pin, .level = level };
+
+        (void) ioctl(irq->vm_fd, KVM_IRQ_LINE, &line);
+}
+
+int irq_msi_new(struct irq *irq, unsigned *ret_gsi) {
+        if (irq->n_gsis == IRQ_ROUTES_MAX)
+                return -ENOSPC;
+        *ret_gsi = irq->n_gsis++;
+        return 0;
+}
+
+/* The table's entry for an MSI, appended when it has none. Under the lock. */
+static struct kvm_irq_routing_entry *msi_entry(struct irq *irq, unsigned gsi) {
+        struct kvm_irq_routing *table = irq->table;
+
+        for (unsigned i = IRQ_IOAPIC_PINS; i < table->nr; i++)
+                if (table->entries[i].gsi == gsi)
+                        return &table->entries[i];
+        return &table->entries[table->nr++];
+}
+
+int irq_msi_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data) {
+        struct kvm_irq_routing_entry entry = {
+                .gsi = gsi,
+                .type = KVM_IRQ_ROUTING_MSI,
+                .u.msi = { .address_lo = (uint32_t) address, .address_hi = (uint32_t) (address >> 32), .data = data },
+        };
+        struct kvm_irq_routing_entry *slot;
+        int r = 0;
+
+        (void) pthread_mutex_lock(&irq->lock);
+        slot = msi_entry(irq, gsi);
+        if (memcmp(slot, &entry, sizeof(entry)) != 0) {
+                *slot = entry;
+                r = commit(irq);
+        }
+        (void) pthread_mutex_unlock(&irq->lock);
+        return r;
+}
+
+static int set_irqfd(const struct irq *irq, unsigned gsi, int fd, uint32_t flags) {
+        struct kvm_irqfd irqfd = { .fd = (uint32_t) fd, .gsi = gsi, .flags = flags };
+
+        if (ioctl(irq->vm_fd, KVM_IRQFD, &irqfd) < 0)
+                return -errno;
+        return 0;
+}
+
+int irq_msi_attach(struct irq *irq, unsigned gsi, int fd) {
+        return set_irqfd(irq, gsi, fd, 0);
+}
+
+int irq_msi_detach(struct irq *irq, unsigned gsi, int fd) {
+        return set_irqfd(irq, gsi, fd, KVM_IRQFD_FLAG_DEASSIGN);
+}

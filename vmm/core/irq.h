@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Interrupts into the in-kernel chips: lines of the IOAPIC, and MSIs that KVM delivers
+ * when an eventfd is written.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define IRQ_IOAPIC_PINS 24u
+
+struct irq;
+
+/* Sets the routing of the IOAPIC's pins; `vm_fd` stays the caller's and outlives this. */
+int irq_new(int vm_fd, struct irq **ret);
+struct irq *irq_free(struct irq *irq); /* NULL is fine; returns NULL */
+
+/* Drives an IOAPIC pin; any thread. */
+void irq_set_line(struct irq *irq, unsigned pin, unsigned level);
+
+/* Reserves a GSI for an MSI. -ENOSPC when there is none. While the machine is built. */
+int irq_msi_new(struct irq *irq, unsigned *ret_gsi);
+/* What an MSI sends; any thread. */
+int irq_msi_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data);
+/* From now on writing `fd` sends the MSI, also for what was written before; or no longer. Any thread. */
+int irq_msi_attach(struct irq *irq, unsigned gsi, int fd);
+int irq_msi_detach(struct irq *irq, unsigned gsi, int fd);

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * PCI: a host bridge at 00:00.0 and one bus of single-function devices.
+ *
+ * Configuration space is reached in two ways: by ECAM (PCI Express Base 5.0 §7.2.2: 4 KiB
+ * per function, announced in the MCFG table) and by ports 0xcf8 and 0xcfc (PCI Local Bus
+ * 3.0 §3.2.2.3.2), which kernels use before they have read ACPI. Functions are
+ * conventional: 256 bytes, beyond that ones. Each device has a mask of bits that the
+ * guest can change, everything else is constant.
+ *
+ * A device has at most one BAR: 64-bit memory at BAR 0, placed by pci_host_add() into the
+ * window below 4 GiB, since there is no firmware to do it. The guest can size and move
+ * it (§6.2.5.1): the mask makes the low bits read as zero. An access to the window is
+ * looked up among the devices with memory decoding on, the lowest slot first.
+ *
+ * Locks: config and BAR place of a device under its own lock, the address latch of the
+ * ports under the host's. BAR accesses are forwarded with no lock held, so a device
+ * may take its time and call back.
+ */
+#include "pci.h"
+
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/cleanup.h"
+#include "layout.h"
+
+#define ECAM_FUNCTION_BYTES 4096u
+#define CF8_ENABLE          BIT(31)
+#define CAPABILITY_START    0x40u
+#define CAPABILITY_ALIGN    4u
+
+#define HOST_VENDOR    0x1b36u /* Red Hat's ids, set aside for virtual hardware (pci-ids) */
+#define HOST_DEVICE    0x0008u /* PCIe host bridge */
+#define HOST_CLASS     0x060000u
+
+struct pci_host {
+        struct pci_device *slot[PCI_SLOTS];
+        struct pci_device bridge;
+        uint64_t next_bar;
+        pthread_mutex_t lock;
+        uint32_t address; /* port 0xcf8 */
+};
+
+static uint32_t load32(const uint8_t *p) {
+        uint32_t value;
+
+        memcpy(&value, p, sizeof(value));
+        return value;
+}
+
+static void store16(uint8_t *p, uint16_t value) {
+        memcpy(p, &value, sizeof(value));
+}
+
+static void store32(uint8_t *p, uint32_t value) {
+        memcpy(p, &value, sizeof(value));
+}
+
+static bool decodes_memory(const struct pci_device *dev) {
+        return dev->bar_size > 0 && (dev->config[PCI_COMMAND] & PCI_COMMAND_MEMORY);
+}
+
+/* Where the registers say that the BAR is; only inside the window, so that it cannot cover RAM or chips. */
+static bool bar_place(const struct pci_device *dev, uint64_t *ret) {
+        uint64_t address = (load32(dev->config + PCI_BASE_ADDRESS_0) & ~(uint64_t) 0xf) |
+                           (uint64_t) load32(dev->config + PCI_BASE_ADDRESS_1) << 32;
+
+        if (!decodes_memory(dev) || address < LAYOUT_PCI_WINDOW ||
+            address - LAYOUT_PCI_WINDOW > LAYOUT_PCI_WINDOW_SIZE - dev->bar_size)
+                return false;
+        *ret = address;
+        return true;
+}
+
+/* Under the device's lock: tells the device when its BAR has come, gone or moved. */
+static void update_bar(struct pci_device *dev) {
+        uint64_t address = 0;
+        bool mapped = bar_place(dev, &address);
+
+        if (mapped == dev->bar_mapped && address == dev->bar_address)
+                return;
+        dev->bar_mapped = mapped;
+        dev->bar_address = address;
+        if (dev->ops && dev->ops->bar_moved)
+                dev->ops->bar_moved(dev, mapped, address);
+}
+
+static void config_read(struct pci_device *dev, unsigned offset, void *data, unsigned len) {
+        if (dev->ops && dev->ops->config_read)
+                dev->ops->config_read(dev, offset, len);
+        (void) pthread_mutex_lock(&dev->lock);
+        memcpy(data, dev->config + offset, len);
+        (void) pthread_mutex_unlock(&dev->lock);
+}
+
+static void config_write(struct pci_device *dev, unsigned offset, const void *data, unsigned len) {
+        const uint8_t *p = data;
+
+        (void) pthread_mutex_lock(&dev->lock);
+        for (unsigned i = 0; i < len; i++) {
+                uint8_t mask = dev->writable[offset + i];
+
+                dev->config[offset + i] = (uint8_t) ((dev->config[offset + i] & ~mask) | (p[i] & mask));
+        }
+        update_bar(dev);
+        (void) pthread_mutex_unlock(&dev->lock);
+        if (dev->ops && dev->ops->config_written)
+                dev->ops->config_written(dev, offset, len);
+}
+
+/* The device that a configuration access goes to, or NULL: nothing there. */
+static struct pci_device *config_target(struct pci_host *host, unsigned slot, unsigned function, unsigned offset,
+                                        unsigned len) {
+        if (slot >= PCI_SLOTS || function != 0 || len > 4 || offset + len > PCI_CONFIG_BYTES)
+                return NULL;
+        return host->slot[slot];
+}
+
+static struct pci_device *ecam_target(struct pci_host *host, uint64_t offset, unsigned len) {
+        unsigned function = (unsigned) (offset / ECAM_FUNCTION_BYTES);
+
+        return config_target(host, function / 8, function % 8, (unsigned) (offset % ECAM_FUNCTION_BYTES), len);
+}
+
+static void ecam_read(void *arg, uint64_t offset, void *data, unsigned len) {
+        struct pci_device *dev = ecam_target(arg, offset, len);
+
+        if (dev)
+                config_read(dev, (unsigned) (offset % ECAM_FUNCTION_BYTES), data, len);
+}
+
+static void ecam_write(void *arg, uint64_t offset, const void *data, unsigned len) {
+        struct pci_device *dev = ecam_target(arg, offset, len);
+
+        if (dev)
+                config_write(dev, (unsigned) (offset % ECAM_FUNCTION_BYTES), data, len);
+}
+
+/* PCI Local Bus 3.0 §3.2.2.3.2: bus 23:16, device 15:11, function 10:8, register 7:2. */
+static struct pci_device *port_target(struct pci_host *host, uint64_t port, unsigned len, unsigned *ret_offset) {
+        uint32_t address;
+
+        (void) pthread_mutex_lock(&host->lock);
+        address = host->address;
+        (void) pthread_mutex_unlock(&host->lock);
+        if (port < 4 || !(address & CF8_ENABLE) || (address >> 16 & 0xff) != 0)
+                return NULL;
+        *ret_offset = (address & 0xfc) + (unsigned) (port - 4);
+        return config_target(host, address >> 11 & 0x1f, address >> 8 & 7, *ret_offset, len);
+}
+
+static void port_read(void *arg, uint64_t offset, void *data, unsigned len) {
+        struct pci_host *host = arg;
+        struct pci_device *dev;
+        unsigned reg;
+
+        if (offset == 0 && len == 4) {
+                (void) pthread_mutex_lock(&host->lock);
+                memcpy(data, &host->address, len);
+                (void) pthread_mutex_unlock(&host->lock);
+                return;
+        }
+        dev = port_target(host, offset, len, &reg);
+        if (dev)
+                config_read(dev, reg, data, len);
+}
+
+static void port_write(void *arg, uint64_t offset, const void *data, unsigned len) {
+        struct pci_host *host = arg;
+        struct pci_device *dev;
+        unsigned reg;
+
+        if (offset == 0 && len == 4) {
+                (void) pthread_mutex_lock(&host->lock);
+                memcpy(&host->address, data, len);
+                (void) pthread_mutex_unlock(&host->lock);
+                return;
+        }
+        dev = port_target(host, offset, len, &reg);
+        if (dev)
+                config_write(dev, reg, data, len);
+}
+
+/* The device whose BAR covers the whole access, and where in the BAR it is. */
+static struct pci_device *window_target(struct pci_host *host, uint64_t offset, unsigned len, uint64_t *ret_offset) {
+        uint64_t address = LAYOUT_PCI_WINDOW + offset;
+
+        for (unsigned i = 0; i < PCI_SLOTS; i++) {
+                struct pci_device *dev = host->slot[i];
+                bool hit;
+
+                if (!dev)
+                        continue;
+                (void) pthread_mutex_lock(&dev->lock);
+                hit = dev->bar_mapped && address >= dev->bar_address &&
+                      address - dev->bar_address <= dev->bar_size - len;
+                *ret_offset = address - dev->bar_address;
+                (void) pthread_mutex_unlock(&dev->lock);
+                if (hit)
+                        return dev;
+        }
+        return NULL;
+}
+
+static void window_read(void *arg, uint64_t offset, void *data, unsigned len) {
+        uint64_t reg;
+        struct pci_device *dev = window_target(arg, offset, len, &reg);
+
+        if (dev)
+                dev->ops->bar_read(dev, reg, data, len);
+}
+
+static void window_write(void *arg, uint64_t offset, const void *data, unsigned len) {
+        uint64_t reg;
+        struct pci_device *dev = window_target(arg, offset, len, &reg);
+
+        if (dev)
+                dev->ops->bar_write(dev, reg, data, len);
+}
+
+static const struct bus_ops ecam_ops = { .read = ecam_read, .write = ecam_write };
+static const struct bus_ops port_ops = { .read = port_read, .write = port_write };
+static const struct bus_ops window_ops = { .read = window_read, .write = window_write };
+
+static void free_p(struct pci_host **host) {
+        pci_host_free(*host);
+}
+
+int pci_host_new(struct bus *pio, struct bus *mmio, struct pci_host **ret) {
+        CLEANUP(free_p) struct pci_host *host = NULL;
+        int r;
+
+        host = calloc(1, sizeof(*host));
+        if (!host)
+                return -ENOMEM;
+        (void) pthread_mutex_init(&host->lock, NULL);
+        host->next_bar = LAYOUT_PCI_WINDOW;
+        pci_device_init(&host->bridge, NULL, HOST_VENDOR, HOST_DEVICE, HOST_CLASS, 0);
+        host->slot[0] = &host->bridge;
+        r = bus_add(pio, LAYOUT_PORT_PCI, 8, &port_ops, host);
+        if (r < 0)
+                return r;
+        r = bus_add(mmio, LAYOUT_ECAM, LAYOUT_ECAM_SIZE, &ecam_ops, host);
+        if (r < 0)
+                return r;
+        r = bus_add(mmio, LAYOUT_PCI_WINDOW, LAYOUT_PCI_WINDOW_SIZE, &window_ops, host);
+        if (r < 0)
+                return r;
+        *ret = TAKE(host);
+        return 0;
+}
+
+struct pci_host *pci_host_free(struct pci_host *host) {
+        if (!host)
+                return NULL;
+        pci_device_done(&host->bridge);
+        (void) pthread_mutex_destroy(&host->lock);
+        free(host);
+        return NULL;
+}
+
+void pci_device_init(struct pci_device *dev, const struct pci_device_ops *ops, uint16_t vendor, uint16_t device,
+                     uint32_t class_code, uint8_t revision) {
+        *dev = (struct pci_device) { .ops = ops, .capability_end = CAPABILITY_START };
+        (void) pthread_mutex_init(&dev->lock, NULL);
+        store16(dev->config + PCI_VENDOR_ID, vendor);
+        store16(dev->config + PCI_DEVICE_ID, device);
+        store32(dev->config + PCI_CLASS_REVISION, class_code << 8 | revision);
+        store16(dev->writable + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
+        dev->writable[PCI_INTERRUPT_LINE] = 0xff;
+        dev->writable[PCI_CACHE_LINE_SIZE] = 0xff;
+        dev->writable[PCI_LATENCY_TIMER] = 0xff;
+}
+
+void pci_device_set_subsystem(struct pci_device *dev, uint16_t vendor, uint16_t device) {
+        store16(dev->config + PCI_SUBSYSTEM_VENDOR_ID, vendor);
+        store16(dev->config + PCI_SUBSYSTEM_ID, device);
+}
+
+void pci_device_done(struct pci_device *dev) {
+        (void) pthread_mutex_destroy(&dev->lock);
+}
+
+/* PCI Local Bus 3.0 §6.7: a linked list that starts at 0x34. */
+int pci_device_add_capability(struct pci_device *dev, const void *capability, unsigned len) {
+        unsigned at = dev->capability_end;
+        unsigned link = dev->last_capability == 0 ? PCI_CAPABILITY_LIST : dev->last_capability + PCI_CAP_LIST_NEXT;
+
+        if (len > PCI_CONFIG_BYTES - at)
+                return -ENOSPC;
+        memcpy(dev->config + at, capability, len);
+        dev->config[at + PCI_CAP_LIST_NEXT] = 0;
+        dev->config[link] = (uint8_t) at;
+        dev->config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
+        dev->last_capability = at;
+        dev->capability_end = (at + len + CAPABILITY_ALIGN - 1) & ~(CAPABILITY_ALIGN - 1);
+        return (int) at;
+}
+
+void pci_device_set_bar(struct pci_device *dev, uint64_t size) {
+        uint64_t mask = ~(size - 1);
+
+        dev->bar_size = size;
+        dev->config[PCI_BASE_ADDRESS_0] = PCI_BASE_ADDRESS_MEM_TYPE_64;
+        store32(dev->writable + PCI_BASE_ADDRESS_0, (uint32_t) mask);
+        store32(dev->writable + PCI_BASE_ADDRESS_1, (uint32_t) (mask >> 32));
+}
+
+static int place_bar(struct pci_host *host, struct pci_device *dev) {
+        uint64_t at = (host->next_bar + dev->bar_size - 1) & ~(dev->bar_size - 1);
+
+        if (dev->bar_size == 0)
+                return 0;
+        if (at - LAYOUT_PCI_WINDOW > LAYOUT_PCI_WINDOW_SIZE - dev->bar_size)
+                return -ENOSPC;
+        host->next_bar = at + dev->bar_size;
+        store32(dev->config + PCI_BASE_ADDRESS_0, (uint32_t) at | PCI_BASE_ADDRESS_MEM_TYPE_64);
+        store32(dev->config + PCI_BASE_ADDRESS_1, (uint32_t) (at >> 32));
+        dev->bar_home = at;
+        return 0;
+}
+
+int pci_host_add(struct pci_host *host, struct pci_device *dev) {
+        unsigned slot;
+        int r;
+
+        for (slot = 1; slot < PCI_SLOTS && host->slot[slot]; slot++)
+                ;
+        if (slot == PCI_SLOTS)
+                return -ENOSPC;
+        r = place_bar(host, dev);
+        if (r < 0)
+                return r;
+        dev->host = host;
+        dev->slot = slot;
+        host->slot[slot] = dev;
+        return 0;
+}
+
+void pci_device_reset(struct pci_device *dev) {
+        (void) pthread_mutex_lock(&dev->lock);
+        store16(dev->config + PCI_COMMAND, 0);
+        dev->config[PCI_INTERRUPT_LINE] = 0;
+        if (dev->bar_size > 0) {
+                store32(dev->config + PCI_BASE_ADDRESS_0, (uint32_t) dev->bar_home | PCI_BASE_ADDRESS_MEM_TYPE_64);
+                store32(dev->config + PCI_BASE_ADDRESS_1, (uint32_t) (dev->bar_home >> 32));
+        }
+        update_bar(dev);
+        (void) pthread_mutex_unlock(&dev->lock);
+        if (dev->msix.n > 0)
+                msix_reset(dev);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The vCPUs of a machine: one thread each, and a gate that holds them all.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "bus.h"
+#include "topology.h"
+#include "vcpu_state.h"
+
+struct vcpus;
+
+struct vcpus_config {
+        int kvm_fd, vm_fd; /* the caller's; outlive the vCPUs */
+        struct topology topology;
+        const struct bus *pio, *mmio;
+        int (*prepare)(void *arg); /* optional: first thing on each vCPU thread */
+        /* A vCPU cannot go on (triple fault, KVM error). On its thread; it waits at the gate afterwards. */
+        void (*failed)(void *arg, unsigned index);
+        void *arg;
+};
+
+/* Creates the vCPUs in the state after reset, without threads. */
+int vcpus_new(const struct vcpus_config *config, struct vcpus **ret);
+struct vcpus *vcpus_free(struct vcpus *vcpus); /* ends the threads; NULL is fine; returns NULL */
+
+/* Starts the threads; they wait at the gate. A prepare's error is returned. */
+int vcpus_start(struct vcpus *vcpus);
+
+/* Returns when all vCPUs are at the gate, with no I/O half done. Also when they are there already. */
+void vcpus_pause(struct vcpus *vcpus);
+/* Opens the gate, unless vcpus_hold() closed it. */
+void vcpus_resume(struct vcpus *vcpus);
+/*
+ * Closes the gate at once without waiting: the calling vCPU thread will not run another
+ * instruction, the others follow at the next vcpus_pause(). vcpus_release() undoes it.
+ */
+void vcpus_hold(struct vcpus *vcpus);
+void vcpus_release(struct vcpus *vcpus);
+
+/* While paused: everything as after vcpus_new(), then the boot processor at `entry`. */
+int vcpus_reset(struct vcpus *vcpus, const struct boot_entry *entry);
+
+/* While paused: KVM takes no order for a vCPU that runs. */
+int vcpus_nmi(struct vcpus *vcpus);
+unsigned vcpus_tids(const struct vcpus *vcpus, pid_t *tids, unsigned max);
