@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The power block of a hardware-reduced ACPI machine, four I/O bytes:
+ *
+ *   0 sleep control (ACPI 6.5 §4.8.3.7): bits 4:2 sleep type, bit 5 enable; type 5 is off
+ *   1 sleep status: bit 7 wake; always set, no other state than off is offered
+ *   2 reset (§4.8.3.6): writing POWER_RESET_VALUE resets the machine
+ *   3 event: which event the Generic Event Device's interrupt is about; reading clears
+ *
+ * The FADT and the DSDT (boot/acpi.c) point here. In addition the keyboard controller's
+ * command 0xfe (pulse the reset line), which kernels try with reboot=k, resets too; the
+ * rest of that controller does not exist, and its status reads as idle.
+ *
+ * Registers are served on vCPU threads; the event byte is atomic.
+ */
+#include "power.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/cleanup.h"
+#include "../core/layout.h"
+
+#define SLEEP_ENABLE     BIT(5)
+#define SLEEP_TYPE(v)    ((v) >> 2 & 7u)
+#define SLEEP_WAKE       BIT(7)
+#define POWER_PORTS      4u
+#define KBD_PULSE_RESET  0xfeu
+
+struct power {
+        struct irq *irq;
+        const struct power_ops *ops;
+        void *arg;
+        atomic_uchar events;
+};
+
+static void power_read(void *arg, uint64_t offset, void *data, unsigned len) {
+        struct power *power = arg;
+        uint8_t value = 0;
+
+        if (offset == POWER_SLEEP_STATUS)
+                value = SLEEP_WAKE;
+        else if (offset == POWER_EVENT)
+                value = atomic_exchange(&power->events, 0);
+        memset(data, 0, len);
+        memcpy(data, &value, 1);
+}
+
+static void power_write(void *arg, uint64_t offset, const void *data, unsigned len) {
+        struct power *power = arg;
+        uint8_t value;
+
+        memcpy(&value, data, 1);
+        if (offset == POWER_SLEEP_CONTROL && (value & SLEEP_ENABLE) && SLEEP_TYPE(value) == POWER_SLEEP_TYPE_S5)
+                power->ops->off(power->arg);
+        else if (offset == POWER_RESET && value == POWER_RESET_VALUE)
+                power->ops->reset(power->arg);
+}
+
+static void kbd_read(void *arg, uint64_t offset, void *data, unsigned len) {
+        memset(data, 0, len);
+}
+
+static void kbd_write(void *arg, uint64_t offset, const void *data, unsigned len) {
+        struct power *power = arg;
+
+        if (*(const uint8_t *) data == KBD_PULSE_RESET)
+                power->ops->reset(power->arg);
+}
+
+static const struct bus_ops power_ops = { .read = power_read, .write = power_write };
+static const struct bus_ops kbd_ops = { .read = kbd_read, .write = kbd_write };
+
+int power_new(struct bus *pio, struct irq *irq, const struct power_ops *ops, void *arg, struct power **ret) {
+        AUTOFREE struct power *power = NULL;
+        int r;
+
+        power = calloc(1, sizeof(*power));
+        if (!power)
+                return -ENOMEM;
+        power->irq = irq;
+        power->ops = ops;
+        power->arg = arg;
+        r = bus_add(pio, LAYOUT_PORT_POWER, POWER_PORTS, &power_ops, power);
+        if (r < 0)
+                return r;
+        r = bus_add(pio, LAYOUT_PORT_KBD_RESET, 1, &kbd_ops, power);
+        if (r < 0)
+                return r;
+        *ret = TAKE(power);
+        return 0;
+}
+
+struct power *power_free(struct power *power) {
+        free(power);
+        return NULL;
+}
+
+void power_machine_reset(struct power *power) {
+        atomic_store(&power->events, 0);
+        irq_set_line(power->irq, LAYOUT_IRQ_GED, 0);
+}
+
+/* The pin is edge triggered: a pulse is one event. */
+void power_button(struct power *power) {
+        atomic_fetch_or(&power->events, POWER_EVENT_BUTTON);
+        irq_set_line(power->irq, LAYOUT_IRQ_GED, 1);
+        irq_set_line(power->irq, LAYOUT_IRQ_GED, 0);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A 16550A serial port, COM1.
+ */
+#pragma once
+
+#include "../core/bus.h"
+#include "../core/irq.h"
+
+struct serial;
+
+/* Takes `fd` on success (a pty master, socket or pipe); -EBADF: output is dropped, input never comes. */
+int serial_new(struct bus *pio, struct irq *irq, int fd, struct serial **ret);
+struct serial *serial_free(struct serial *serial); /* NULL is fine; returns NULL */
+
+/* Starts its thread; `prepare` as in loop_start(). */
+int serial_start(struct serial *serial, int (*prepare)(void *arg), void *arg);
+/* The registers as after power on. While no vCPU runs. */
+void serial_machine_reset(struct serial *serial);
