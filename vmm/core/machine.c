@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The board: a hardware-reduced ACPI PC without firmware.
+ *
+ *   in KVM     vCPUs with local APICs, IOAPIC; a PIC that comes with it and that nobody
+ *              is told of; no PIT: guests calibrate by kvm-clock or CPUID
+ *   I/O ports  COM1, CMOS clock, panic device, power block (see layout.h)
+ *   PCI        one bus, configuration by ECAM and by ports, all virtio devices
+ *
+ * This file and vm.c are the only ones in core/ that know the devices in dev/ and the
+ * loaders in boot/.
+ *
+ * A reset works in place: devices first (on their own loops), then the interrupt
+ * chips, the vCPUs' registers, and kernel and tables loaded anew from the same open
+ * files. The very first boot is just such a reset, so that the path is always tested.
+ */
+#include "machine.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "../base/cleanup.h"
+#include "../boot/acpi.h"
+#include "../boot/boot.h"
+#include "../dev/power.h"
+#include "../dev/pvpanic.h"
+#include "../dev/rtc.h"
+#include "../dev/serial.h"
+#include "layout.h"
+#include "virtio.h"
+#include "virtio_pci.h"
+
+#define N_CHIPS     3u  /* PIC master and slave, IOAPIC */
+#define APIC_ID_MAX 254u
+
+static int check_kvm(int kvm_fd, const char **ret_text) {
+        static const int needed[] = { KVM_CAP_IRQCHIP, KVM_CAP_USER_MEMORY, KVM_CAP_SET_TSS_ADDR, KVM_CAP_EXT_CPUID,
+                                      KVM_CAP_MP_STATE, KVM_CAP_IRQ_ROUTING, KVM_CAP_IRQFD, KVM_CAP_IOEVENTFD,
+                                      KVM_CAP_IMMEDIATE_EXIT };
+
+        *ret_text = "/dev/kvm is not the KVM interface that this program knows";
+        if (ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+                return -EOPNOTSUPP;
+        *ret_text = "the host's KVM is too old: Linux 4.11 or later is needed";
+        for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
+                if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, (unsigned long) needed[i]) <= 0)
+                        return -EOPNOTSUPP;
+        return 0;
+}
+
+static int check_topology(const struct topology *t, const char **ret_text) {
+        *ret_text = "the number of vCPUs is not supported, or does not fit the CPU topology";
+        if (t->vcpus == 0 || t->vcpus > CTL_VCPUS_MAX || t->sockets == 0 || t->dies == 0 || t->cores == 0 ||
+            t->threads == 0)
+                return -EINVAL;
+        if (t->sockets > 256 || t->dies > 256 || t->cores > 256 || t->threads > 256 ||
+            (uint64_t) t->sockets * t->dies * t->cores * t->threads < t->vcpus)
+                return -EINVAL;
+        for (unsigned i = 0; i < t->vcpus; i++)
+                if (topology_apic_id(t, i) > APIC_ID_MAX)
+                        return -EINVAL;
+        return 0;
+}
+
+static int create_vm(struct machine *m, const char **ret_text) {
+        uint64_t identity = LAYOUT_KVM_IDENTITY;
+
+        *ret_text = "KVM cannot create a virtual machine";
+        do
+                m->vm_fd = ioctl(m->kvm_fd, KVM_CREATE_VM, 0);
+        while (m->vm_fd < 0 && errno == EINTR);
+        if (m->vm_fd < 0)
+                return -errno;
+        if (ioctl(m->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0 ||
+            ioctl(m->vm_fd, KVM_SET_TSS_ADDR, (unsigned long) LAYOUT_KVM_TSS) < 0)
+                return -errno;
+        *ret_text = "KVM has no in-kernel interrupt controller";
+        if (ioctl(m->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
+                return -errno;
+        return irq_new(m->vm_fd, &m->irq);
+}
+
+static int create_memory(struct machine *m, const struct vm_config *config, const char **ret_text) {
+        int r;
+
+        r = guest_mem_new(config->memory, config->memory_flags, config->hugepage_size, &m->mem);
+        if (r == -EINVAL)
+                *ret_text = "the memory size has to be a multiple of 2 MiB (or of the huge page size), 64 MiB or more";
+        else if (r < 0)
+                *ret_text = "the host cannot give the guest this much memory";
+        if (r < 0)
+                return r;
+        *ret_text = "KVM does not take the guest's memory";
+        for (unsigned i = 0; i < ARRAY_SIZE(m->mem->range); i++) {
+                struct kvm_userspace_memory_region region = {
+                        .slot = i,
+                        .guest_phys_addr = m->mem->range[i].gpa,
+                        .memory_size = m->mem->range[i].size,
+                        .userspace_addr = (uint64_t) m->mem->range[i].host,
+                };
+
+                if (region.memory_size > 0 && ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
+static int save_chips(struct machine *m) {
+        m->chips = calloc(N_CHIPS, sizeof(*m->chips));
+        if (!m->chips)
+                return -ENOMEM;
+        for (unsigned i = 0; i < N_CHIPS; i++) {
+                m->chips[i].chip_id = i;
+                if (ioctl(m->vm_fd, KVM_GET_IRQCHIP, &m->chips[i]) < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
+static void on_power_off(void *arg) {
+        struct machine *m = arg;
+        m->ops->power_off(m->arg);
+}
+
+static void on_reset(void *arg) {
+        struct machine *m = arg;
+        m->ops->reset_request(m->arg);
+}
+
+static void on_panic(void *arg, int and_continues) {
+        struct machine *m = arg;
+
+        if (!and_continues)
+                m->ops->panicked(m->arg);
+}
+
+static void on_vcpu_failed(void *arg, unsigned index) {
+        struct machine *m = arg;
+        m->ops->vcpu_failed(m->arg);
+}
+
+static int on_prepare_vcpu(void *arg) {
+        struct machine *m = arg;
+        return m->ops->prepare_vcpu(m->arg);
+}
+
+static int on_prepare_device(void *arg) {
+        struct machine *m = arg;
+        return m->ops->prepare_device(m->arg);
+}
+
+static const struct power_ops power_ops = { .off = on_power_off, .reset = on_reset };
+
+static int create_devices(struct machine *m, struct vm_config *config, const char **ret_text) {
+        int r;
+
+        *ret_text = "the serial port's terminal cannot be used";
+        r = serial_new(&m->pio, m->irq, config->serial_fd, &m->serial);
+        if (r < 0)
+                return r;
+        config->serial_fd = -EBADF;
+        *ret_text = "cannot create the machine's chips";
+        r = rtc_new(&m->pio, config->rtc_offset, &m->rtc);
+        if (r < 0)
+                return r;
+        r = power_new(&m->pio, m->irq, &power_ops, m, &m->power);
+        if (r < 0)
+                return r;
+        r = pvpanic_new(&m->pio, on_panic, m, &m->pvpanic);
+        if (r < 0)
+                return r;
+        return pci_host_new(&m->pio, &m->mmio, &m->pci);
+}
+
+static int create_vcpus(struct machine *m, const char **ret_text) {
+        struct vcpus_config config = {
+                .kvm_fd = m->kvm_fd,
+                .vm_fd = m->vm_fd,
+                .topology = m->topology,
+                .pio = &m->pio,
+                .mmio = &m->mmio,
+                .prepare = on_prepare_vcpu,
+                .failed = on_vcpu_failed,
+                .arg = m,
+        };
+
+        *ret_text = "KVM cannot create the vCPUs";
+        return vcpus_new(&config, &m->vcpus);
+}
+
+static void take_config(struct machine *m, struct vm_config *config) {
+        m->kvm_fd = take_fd(&config->kvm_fd);
+        m->kernel_fd = take_fd(&config->kernel_fd);
+        m->initrd_fd = take_fd(&config->initrd_fd);
+        memcpy(m->cmdline, config->cmdline, sizeof(m->cmdline));
+        m->cmdline[sizeof(m->cmdline) - 1] = 0;
+        m->topology = (struct topology) { config->vcpus, config->sockets, config->dies, config->cores,
+                                          config->threads };
+}
+
+static int build(struct machine *m, struct vm_config *config, const char **ret_text) {
+        int r;
+
+        r = check_kvm(m->kvm_fd, ret_text);
+        if (r < 0)
+                return r;
+        r = check_topology(&m->topology, ret_text);
+        if (r < 0)
+                return r;
+        r = create_vm(m, ret_text);
+        if (r < 0)
+                return r;
+        r = create_memory(m, config, ret_text);
+        if (r < 0)
+                return r;
+        r = create_devices(m, config, ret_text);
+        if (r < 0)
+                return r;
+        r = create_vcpus(m, ret_text);
+        if (r < 0)
+                return r;
+        return save_chips(m);
+}
+
+static void free_p(struct machine **machine) {
+        machine_free(*machine);
+}
+
+int machine_new(struct vm_config *config, const struct machine_ops *ops, void *arg, struct machine **ret,
+                const char **ret_text) {
+        CLEANUP(free_p) struct machine *m = NULL;
+        int r;
+
+        m = calloc(1, sizeof(*m));
+        if (!m)
+                return -ENOMEM;
+        m->ops = ops;
+        m->arg = arg;
+        m->vm_fd = -EBADF;
+        take_config(m, config);
+        r = build(m, config, ret_text);
+        if (r < 0)
+                return r;
+        *ret = TAKE(m);
+        return 0;
+}
+
+/* vCPUs end first, while the devices they may be waiting for still answer. */
+struct machine *machine_free(struct machine *machine) {
+        if (!machine)
+                return NULL;
+        vcpus_free(machine->vcpus);
+        for (unsigned i = 0; i < machine->n_devices; i++)
+                virtio_pci_free(machine->device[i]);
+        pci_host_free(machine->pci);
+        serial_free(machine->serial);
+        rtc_free(machine->rtc);
+        power_free(machine->power);
+        pvpanic_free(machine->pvpanic);
+        irq_free(machine->irq);
+        free(machine->chips);
+        close_fd(&machine->vm_fd);
+        guest_mem_free(machine->mem);
+        close_fd(&machine->kvm_fd);
+        close_fd(&machine->kernel_fd);
+        close_fd(&machine->initrd_fd);
+        free(machine);
+        return NULL;
+}
+
+int machine_add(struct machine *machine, struct virtio_device *dev) {
+        int r;
+
+        if (machine->n_devices == MACHINE_DEVICES_MAX)
+                return -ENOSPC;
+        r = virtio_pci_new(machine->pci, machine->irq, machine->vm_fd, machine->mem, dev);
+        if (r < 0)
+                return r;
+        machine->device[machine->n_devices++] = dev;
+        return 0;
+}
+
+int machine_start(struct machine *machine, const char **ret_text) {
+        int r;
+
+        *ret_text = "cannot start the devices' threads";
+        r = serial_start(machine->serial, on_prepare_device, machine);
+        if (r < 0)
+                return r;
+        for (unsigned i = 0; i < machine->n_devices; i++) {
+                r = loop_start(machine->device[i]->loop, on_prepare_device, machine);
+                if (r < 0)
+                        return r;
+        }
+        *ret_text = "cannot start the vCPUs' threads";
+        return vcpus_start(machine->vcpus);
+}
+
+static int load(struct machine *m, struct boot_entry *ret, const char **ret_text) {
+        struct boot_source source = {
+                .mem = m->mem,
+                .kernel_fd = m->kernel_fd,
+                .initrd_fd = m->initrd_fd,
+                .cmdline = m->cmdline,
+                .rsdp = LAYOUT_ACPI,
+        };
+        size_t used;
+        void *p;
+        int r;
+
+        *ret_text = "the ACPI tables do not fit";
+        r = guest_mem_span(m->mem, LAYOUT_ACPI, LAYOUT_ACPI_SIZE, &p);
+        if (r < 0)
+                return r;
+        r = acpi_build(&m->topology, LAYOUT_ACPI, p, LAYOUT_ACPI_SIZE, &used);
+        if (r < 0)
+                return r;
+        return boot_load(&source, ret, ret_text);
+}
+
+static int reset_chips(struct machine *m) {
+        for (unsigned i = 0; i < N_CHIPS; i++)
+                if (ioctl(m->vm_fd, KVM_SET_IRQCHIP, &m->chips[i]) < 0)
+                        return -errno;
+        return 0;
+}
+
+int machine_reset(struct machine *machine, const char **ret_text) {
+        struct boot_entry entry;
+        int r;
+
+        for (unsigned i = 0; i < machine->n_devices; i++)
+                virtio_pci_reset(machine->device[i]);
+        serial_machine_reset(machine->serial);
+        power_machine_reset(machine->power);
+        *ret_text = "KVM does not take the interrupt controllers' state back";
+        r = reset_chips(machine);
+        if (r < 0)
+                return r;
+        r = load(machine, &entry, ret_text);
+        if (r < 0)
+                return r;
+        *ret_text = "KVM does not take the vCPUs' registers";
+        return vcpus_reset(machine->vcpus, &entry);
+}

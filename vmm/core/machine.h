@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The hardware of a virtual machine, put together: what there is on its board.
+ */
+#pragma once
+
+#include "pci.h"
+#include "vcpus.h"
+#include "vm.h"
+
+#define MACHINE_DEVICES_MAX (PCI_SLOTS - 1)
+
+struct machine_ops {
+        /* On vCPU threads; the vCPU must not run on: see vcpus_hold(). */
+        void (*power_off)(void *arg);
+        void (*reset_request)(void *arg);
+        void (*panicked)(void *arg);
+        void (*vcpu_failed)(void *arg);
+        int (*prepare_vcpu)(void *arg);
+        int (*prepare_device)(void *arg);
+};
+
+struct kvm_irqchip;
+
+struct machine {
+        const struct machine_ops *ops;
+        void *arg;
+        int kvm_fd, vm_fd, kernel_fd, initrd_fd;
+        char cmdline[CTL_CMDLINE_MAX];
+        struct topology topology;
+        struct guest_mem *mem;
+        struct bus pio, mmio;
+        struct irq *irq;
+        struct kvm_irqchip *chips; /* as after power on */
+        struct pci_host *pci;
+        struct serial *serial;
+        struct rtc *rtc;
+        struct power *power;
+        struct pvpanic *pvpanic;
+        struct vcpus *vcpus;
+        struct virtio_device *device[MACHINE_DEVICES_MAX];
+        unsigned n_devices;
+};
+
+/* Takes the config's descriptors. Errors as vm_new(). */
+int machine_new(struct vm_config *config, const struct machine_ops *ops, void *arg, struct machine **ret,
+                const char **ret_text);
+struct machine *machine_free(struct machine *machine); /* ends all its threads; NULL is fine; returns NULL */
+
+int machine_add(struct machine *machine, struct virtio_device *dev);
+
+/* Starts the threads of devices and vCPUs; the latter wait at the gate. */
+int machine_start(struct machine *machine, const char **ret_text);
+/* Everything as after power on, with the kernel loaded: for the first boot as for any other. No vCPU runs. */
+int machine_reset(struct machine *machine, const char **ret_text);

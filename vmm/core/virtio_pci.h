@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * virtio over PCI (virtio 1.2 §4.1), modern devices only.
+ */
+#pragma once
+
+#include "irq.h"
+#include "memory.h"
+#include "pci.h"
+#include "virtio.h"
+
+/* Plugs the device into the bus; on success the transport owns it. */
+int virtio_pci_new(struct pci_host *host, struct irq *irq, int vm_fd, struct guest_mem *mem,
+                   struct virtio_device *dev);
+/* Resets, then frees device and transport. No vCPU thread may exist. Returns NULL. */
+struct virtio_device *virtio_pci_free(struct virtio_device *dev);
+/* As after power on. While no vCPU runs. */
+void virtio_pci_reset(struct virtio_device *dev);
