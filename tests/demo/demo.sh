@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-export LIBVIRT_DEFAULT_URI=micro:///system SYSTEMD_COLORS=0 SYSTEMD_PAGER=
+export SYSTEMD_COLORS=0 SYSTEMD_PAGER=
+uri=micro:///system
 events=$(mktemp)
 monitor=
 
@@ -16,19 +17,20 @@ show() {
 # A first failure is reported by what failed; the rest is removed all the same.
 clean_up() {
     local status=$?
-    virsh -q destroy demo >/dev/null 2>&1 || true
-    virsh -q undefine demo >/dev/null 2>&1 || true
+    virsh -q -c "$uri" destroy demo >/dev/null 2>&1 || true
+    virsh -q -c "$uri" undefine demo >/dev/null 2>&1 || true
     ip link delete demo0 2>/dev/null || true
     [ -z "$monitor" ] || kill "$monitor" 2>/dev/null || true
-    rm -f "$events"
+    rm -f "$events" "$events.ready"
     [ "$status" = 0 ] || journalctl -q --no-pager -n 20 -u virtmicrod.service || true
     exit "$status"
 }
 trap clean_up EXIT
 
 watch_events() {
-    busctl monitor --json=short --match "type='signal',interface='org.virtmicro1.Manager'" >"$events" 2>/dev/null &
+    busctl monitor --json=short --match "type='signal',interface='org.virtmicro1.Manager'" >"$events" 2>"$events.ready" &
     monitor=$!
+    timeout 20 sh -c "until grep -q Monitoring '$events.ready'; do sleep 0.1; done"
 }
 
 print_events() {
@@ -37,12 +39,12 @@ print_events() {
 
 # A terminal for virsh: it detaches when the guest has said that it is up.
 start_and_watch() {
-    printf '\n$ virsh start --console demo\n'
-    python3 ./console.py 'virtmicro-guest: init reached' virsh start --console demo
+    printf '\n$ virsh -c %s start --console demo\n' "$uri"
+    python3 ./console.py 'virtmicro-guest: init reached' virsh -c "$uri" start --console demo
 }
 
 scope() {
-    printf 'machine-micro\\x2d%s\\x2ddemo.scope' "$(virsh -q domid demo | tr -d '[:space:]')"
+    printf 'machine-micro\\x2d%s\\x2ddemo.scope' "$(virsh -q -c "$uri" domid demo | tr -d '[:space:]')"
 }
 
 prepare() {
@@ -55,15 +57,15 @@ prepare() {
 
 main() {
     prepare
-    show virsh define demo.xml
+    show virsh -c "$uri" define demo.xml
     start_and_watch
-    show virsh list
+    show virsh -c "$uri" list
     show ping -q -c 3 192.168.78.2
     show systemctl status --no-pager --lines 0 "$(scope)"
     show machinectl list --no-pager
-    show virsh domstats --cpu-total --balloon --interface demo
-    show virsh destroy demo
-    show virsh undefine demo
+    show virsh -c "$uri" domstats --cpu-total --balloon --interface demo
+    show virsh -c "$uri" destroy demo
+    show virsh -c "$uri" undefine demo
     sleep 1
     printf '\nEvents on D-Bus (busctl monitor org.virtmicro1):\n'
     print_events
