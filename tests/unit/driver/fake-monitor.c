@@ -124,7 +124,6 @@ int main(int argc, char **argv) {
                 if (message.header.type == CTL_HELLO)
                         send_reply(&message, message.header.serial, 0, "");
                 else
-                        misbehave(&message);
-                ctl_message_done(&message);
+                        misbehave(&message); /* and keeps what descriptors came along */
         }
 }
