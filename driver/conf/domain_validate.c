@@ -41,7 +41,7 @@ static xmlRelaxNG *load_schema(const char *path, SchemaError *kept, GError **err
         return schema;
 }
 
-gboolean domain_validate_schema(xmlDoc *doc, const char *schema_dir, GError **err) {
+static gboolean validate_locked(xmlDoc *doc, const char *schema_dir, GError **err) {
         SchemaError kept = { 0 };
         g_autofree char *path = g_build_filename(schema_dir != NULL ? schema_dir : ".", "domain.rng", NULL);
         xmlRelaxNG *schema = load_schema(path, &kept, err);
@@ -59,6 +59,15 @@ gboolean domain_validate_schema(xmlDoc *doc, const char *schema_dir, GError **er
                           kept.text != NULL ? kept.text : "invalid");
         g_free(kept.text);
         return result == 0;
+}
+
+/* libxml2 sets up its data types on the first use of a schema, and does that without a lock of its own. */
+gboolean domain_validate_schema(xmlDoc *doc, const char *schema_dir, GError **err) {
+        static GMutex mutex;
+        g_mutex_lock(&mutex);
+        gboolean ok = validate_locked(doc, schema_dir, err);
+        g_mutex_unlock(&mutex);
+        return ok;
 }
 
 static gboolean check_count(const char *what, guint n, guint max, GError **err) {

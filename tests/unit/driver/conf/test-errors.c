@@ -252,7 +252,9 @@ static void check_table(const BadXml *table, gsize n) {
         for (gsize i = 0; i < n; i++) {
                 g_autoptr(GError) err = NULL;
                 g_autoptr(DomainDef) def = domain_def_parse(table[i].xml, table[i].flags, SCHEMA_DIR, &err);
-                g_test_message("%s -> %s", table[i].xml, err != NULL ? err->message : "no error");
+                g_autofree char *xml = g_strescape(table[i].xml, NULL);
+                g_autofree char *result = g_strescape(err != NULL ? err->message : "no error", NULL);
+                g_test_message("%s -> %s", xml, result);
                 g_assert_null(def);
                 g_assert_error(err, VIRTMICRO_ERROR, table[i].code);
                 g_assert_true(g_str_has_prefix(err->message, table[i].text));
