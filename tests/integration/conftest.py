@@ -1,6 +1,7 @@
 """Fixtures of the integration tests. All of them leave the system as they found it."""
 import itertools
 import os
+import time
 
 import pytest
 
@@ -15,6 +16,7 @@ def unique(prefix):
 
 def pytest_runtest_setup(item):
     """Tests of the product are pointless without it; say so once instead of timing out everywhere."""
+    item.test_start = time.time()
     if not os.path.exists("/run/libvirt/virtmicrod-sock"):
         pytest.fail("virtmicrod.socket is not listening on /run/libvirt/virtmicrod-sock", pytrace=False)
 
@@ -24,17 +26,17 @@ def pytest_runtest_makereport(item, call):
     """A failed test shows what the daemon said meanwhile."""
     outcome = yield
     report = outcome.get_result()
-    if report.when == "call" and report.failed and getattr(item, "journal_start", None):
-        entries = helpers.journal(item.journal_start, matches=["_COMM=virtmicrod", "+", "_COMM=virtmicro-vmm", "+",
-                                                               "UNIT=virtmicrod.service"])
+    if report.when == "call" and report.failed and getattr(item, "test_start", None):
+        entries = helpers.journal(matches=[f"--since=@{item.test_start:.0f}", "_COMM=virtmicrod", "+",
+                                           "_COMM=virtmicro-vmm", "+", "UNIT=virtmicrod.service"])
         lines = [f"{entry.get('SYSLOG_IDENTIFIER')}: {entry.get('MESSAGE')}" for entry in entries]
         report.sections.append(("journal", "\n".join(lines[-80:])))
 
 
-@pytest.fixture(autouse=True)
-def journal_start(request):
-    request.node.journal_start = helpers.journal_cursor()
-    return request.node.journal_start
+@pytest.fixture
+def journal_start():
+    """The journal's end before the test."""
+    return helpers.journal_cursor()
 
 
 @pytest.fixture
@@ -54,15 +56,14 @@ def domain_name():
     return unique("t")
 
 
-@pytest.fixture
-def make_domain(kernel, tmp_path):
-    """make_domain(**arguments of helpers.domain_xml) defines a domain and removes it after the test."""
+def domain_factory(directory):
+    """make(**arguments of helpers.domain_xml) defines a domain; it is removed with the fixture."""
     made = []
 
     def make(name=None, define=True, **arguments):
         domain = helpers.Domain(name or unique("t"))
-        arguments.setdefault("kernel", kernel)
-        path = tmp_path / f"{domain.name}.xml"
+        arguments.setdefault("kernel", helpers.Kernel("6.12"))
+        path = directory / f"{domain.name}.xml"
         path.write_text(helpers.domain_xml(domain.name, **arguments))
         domain.path = path
         made.append(domain)
@@ -76,8 +77,19 @@ def make_domain(kernel, tmp_path):
 
 
 @pytest.fixture
-def make_disk():
-    """make_disk(MiB) makes a raw image where the daemon may open it and removes it after the test."""
+def make_domain(tmp_path):
+    """make_domain(…) defines a domain and removes it after the test."""
+    yield from domain_factory(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def make_module_domain(tmp_path_factory):
+    """make_domain for a domain that the tests of a file share."""
+    yield from domain_factory(tmp_path_factory.mktemp("domains"))
+
+
+def disk_factory():
+    """make(MiB) makes a raw image where the daemon may open it; it is removed with the fixture."""
     made = []
     directory = helpers.pathlib.Path("/var/lib/libvirt/images")
 
@@ -93,15 +105,29 @@ def make_disk():
         path.unlink(missing_ok=True)
 
 
-@pytest.fixture
-def bridge():
-    """A bridge with an address for the host: guests may take 192.168.77.2 and up."""
+make_disk = pytest.fixture(disk_factory, name="make_disk")
+make_module_disk = pytest.fixture(disk_factory, scope="module", name="make_module_disk")
+
+
+def bridge_device(address):
     name = unique("tb")
     helpers.run("ip", "link", "add", name, "type", "bridge", "forward_delay", "0")
-    helpers.run("ip", "address", "add", "192.168.77.1/24", "dev", name)
+    helpers.run("ip", "address", "add", address, "dev", name)
     helpers.run("ip", "link", "set", name, "up")
     yield name
     helpers.run("ip", "link", "delete", name)
+
+
+@pytest.fixture
+def bridge():
+    """A bridge with an address for the host: guests may take 192.168.77.2 and up."""
+    yield from bridge_device("192.168.77.1/24")
+
+
+@pytest.fixture(scope="module")
+def module_bridge():
+    """A bridge that the tests of a file share: guests may take 192.168.78.2 and up."""
+    yield from bridge_device("192.168.78.1/24")
 
 
 @pytest.fixture
