@@ -45,7 +45,7 @@ static void answer(GTask *task, gboolean authorized, gboolean challenge) {
 
         if (authorized)
                 g_task_return_boolean(task, TRUE);
-        else if (challenge && !may_prompt(check->invocation))
+        else if (challenge)
                 g_task_return_new_error(task, G_DBUS_ERROR, G_DBUS_ERROR_AUTH_FAILED,
                                         "%s needs interactive authentication", check->action);
         else

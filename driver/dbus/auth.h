@@ -18,5 +18,5 @@
  */
 void auth_check_async(GDBusMethodInvocation *invocation, const char *action, const char *domain,
                       GCancellable *cancellable, GAsyncReadyCallback done, gpointer data);
-/* FALSE: denied (G_DBUS_ERROR_ACCESS_DENIED), or _AUTH_FAILED when a prompt could have changed that. */
+/* FALSE: denied (G_DBUS_ERROR_ACCESS_DENIED), or _AUTH_FAILED when a prompt that did not happen could change that. */
 gboolean auth_check_finish(GAsyncResult *result, GError **err);
