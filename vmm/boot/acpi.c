@@ -6,8 +6,8 @@
  *                -> MADT    local APICs, one IOAPIC, NMI on LINT1
  *                -> MCFG    configuration space of PCI bus 0
  *
- * The DSDT describes the PCI root with its window, the serial port, the clock, the
- * panic device, the power button, and the Generic Event Device (§5.6.9), whose
+ * The DSDT describes the PCI root with its window, the serial port, the clock, the power
+ * button, and the Generic Event Device (§5.6.9), whose
  * interrupt asks the guest to read one I/O byte and notify the power button. Power off
  * and reset are I/O bytes that the FADT names (§4.8.3.7 and §4.8.3.6), so the kernel
  * needs no driver for them.
@@ -213,17 +213,6 @@ static void dsdt_rtc(struct aml *aml) {
         aml_end(aml, device);
 }
 
-static void dsdt_pvpanic(struct aml *aml) {
-        size_t device = aml_device(aml, "PANI");
-        struct aml_resources crs;
-
-        aml_name_string(aml, "_HID", "QEMU0001");
-        crs = aml_resources(aml);
-        aml_resource_io(aml, LAYOUT_PORT_PVPANIC, 1);
-        aml_resources_end(aml, crs);
-        aml_end(aml, device);
-}
-
 static void dsdt_events(struct aml *aml) {
         size_t device, method, condition;
         struct aml_resources crs;
@@ -260,7 +249,6 @@ static int add_dsdt(struct tables *t, uint64_t *ret) {
         dsdt_pci(&aml);
         dsdt_serial(&aml);
         dsdt_rtc(&aml);
-        dsdt_pvpanic(&aml);
         dsdt_events(&aml);
         aml_end(&aml, scope);
         aml_name_package(&aml, "_S5_", s5, ARRAY_SIZE(s5));

@@ -32,7 +32,6 @@
 #define LAYOUT_PORT_KBD_RESET 0x64u  /* keyboard controller's command port */
 #define LAYOUT_PORT_RTC       0x70u  /* 2 */
 #define LAYOUT_PORT_SERIAL    0x3f8u /* 8 */
-#define LAYOUT_PORT_PVPANIC   0x505u
 #define LAYOUT_PORT_POWER     0x600u /* 4: see dev/power.c */
 #define LAYOUT_PORT_PCI       0xcf8u /* 8 */
 

@@ -4,8 +4,9 @@
  *
  *   in KVM     vCPUs with local APICs, IOAPIC; a PIC that comes with it and that nobody
  *              is told of; no PIT: guests calibrate by kvm-clock or CPUID
- *   I/O ports  COM1, CMOS clock, panic device, power block (see layout.h)
- *   PCI        one bus, configuration by ECAM and by ports, all virtio devices
+ *   I/O ports  COM1, CMOS clock, power block (see layout.h)
+ *   PCI        one bus, configuration by ECAM and by ports: virtio devices from slot 1 on,
+ *              the panic device in the last
  *
  * This file and vm.c are the only ones in core/ that know the devices in dev/ and the
  * loaders in boot/.
@@ -130,10 +131,10 @@ static void on_reset(void *arg) {
         m->ops->reset_request(m->arg);
 }
 
-static void on_panic(void *arg, int and_continues) {
+static void on_panic(void *arg, bool goes_on) {
         struct machine *m = arg;
 
-        if (!and_continues)
+        if (!goes_on)
                 m->ops->panicked(m->arg);
 }
 
@@ -169,10 +170,10 @@ static int create_devices(struct machine *m, struct vm_config *config, const cha
         r = power_new(&m->pio, m->irq, &power_ops, m, &m->power);
         if (r < 0)
                 return r;
-        r = pvpanic_new(&m->pio, on_panic, m, &m->pvpanic);
+        r = pci_host_new(&m->pio, &m->mmio, &m->pci);
         if (r < 0)
                 return r;
-        return pci_host_new(&m->pio, &m->mmio, &m->pci);
+        return pvpanic_new(m->pci, on_panic, m, &m->pvpanic);
 }
 
 static int create_vcpus(struct machine *m, const char **ret_text) {
@@ -255,11 +256,11 @@ struct machine *machine_free(struct machine *machine) {
         vcpus_free(machine->vcpus);
         for (unsigned i = 0; i < machine->n_devices; i++)
                 virtio_pci_free(machine->device[i]);
+        pvpanic_free(machine->pvpanic);
         pci_host_free(machine->pci);
         serial_free(machine->serial);
         rtc_free(machine->rtc);
         power_free(machine->power);
-        pvpanic_free(machine->pvpanic);
         irq_free(machine->irq);
         free(machine->chips);
         close_fd(&machine->vm_fd);
@@ -336,6 +337,7 @@ int machine_reset(struct machine *machine, const char **ret_text) {
                 virtio_pci_reset(machine->device[i]);
         serial_machine_reset(machine->serial);
         power_machine_reset(machine->power);
+        pvpanic_machine_reset(machine->pvpanic);
         *ret_text = "KVM does not take the interrupt controllers' state back";
         r = reset_chips(machine);
         if (r < 0)

@@ -8,7 +8,7 @@
 #include "vcpus.h"
 #include "vm.h"
 
-#define MACHINE_DEVICES_MAX (PCI_SLOTS - 1)
+#define MACHINE_DEVICES_MAX (PCI_SLOTS - 2) /* without the host bridge and the panic device */
 
 struct machine_ops {
         /* On vCPU threads; the vCPU must not run on: see vcpus_hold(). */

@@ -325,17 +325,20 @@ static int place_bar(struct pci_host *host, struct pci_device *dev) {
 
 int pci_host_add(struct pci_host *host, struct pci_device *dev) {
         unsigned slot;
-        int r;
 
         for (slot = 1; slot < PCI_SLOTS && host->slot[slot]; slot++)
                 ;
-        if (slot == PCI_SLOTS)
+        return pci_host_add_at(host, dev, slot);
+}
+
+int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot) {
+        int r;
+
+        if (slot >= PCI_SLOTS || host->slot[slot])
                 return -ENOSPC;
         r = place_bar(host, dev);
         if (r < 0)
                 return r;
-        dev->host = host;
-        dev->slot = slot;
         host->slot[slot] = dev;
         return 0;
 }

@@ -51,8 +51,6 @@ struct msix {
 /* Embedded as the first member of a PCI device's own struct. */
 struct pci_device {
         const struct pci_device_ops *ops;
-        struct pci_host *host;
-        unsigned slot;
         pthread_mutex_t lock;            /* guards config and the BAR's place */
         uint8_t config[PCI_CONFIG_BYTES];
         uint8_t writable[PCI_CONFIG_BYTES]; /* bits that the guest can change */
@@ -81,6 +79,7 @@ int pci_device_add_capability(struct pci_device *dev, const void *capability, un
 void pci_device_set_bar(struct pci_device *dev, uint64_t size);
 /* Puts the device into the next free slot and its BAR into the window. -ENOSPC: the bus is full. */
 int pci_host_add(struct pci_host *host, struct pci_device *dev);
+int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot);
 /* As after power on; unmasks nothing. While no vCPU runs. */
 void pci_device_reset(struct pci_device *dev);
 

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * pvpanic: one I/O byte, described to the guest as ACPI device QEMU0001, for which Linux
- * has a driver (drivers/misc/pvpanic). Reading gives the events that are understood,
- * writing reports them: bit 0 the kernel panicked and stays so, bit 1 it panicked and
- * now boots its crash kernel (docs/specs/pvpanic in QEMU). No state.
+ * pvpanic as a PCI device, 1b36:0011, for which Linux has a driver (pvpanic-pci). A page
+ * of memory with one register, the byte at 0: reading gives the events that are understood,
+ * writing reports them. Bit 0: the kernel panicked and stays so; bit 1: it panicked and
+ * now boots its crash kernel (docs/specs/pvpanic of QEMU).
+ *
+ * PCI and not the older I/O port, since an initramfs finds PCI devices by themselves. In
+ * the last slot, so that the numbers of the others do not depend on it. No state beyond
+ * the configuration space; called on vCPU threads.
  */
 #include "pvpanic.h"
 
@@ -13,32 +17,39 @@
 #include <string.h>
 
 #include "../base/cleanup.h"
-#include "../core/layout.h"
 
+#define PVPANIC_VENDOR     0x1b36u
+#define PVPANIC_DEVICE     0x0011u
+#define PVPANIC_CLASS      0x088000u /* system peripheral, other */
+#define PVPANIC_SUBVENDOR  0x1af4u
+#define PVPANIC_SUBSYSTEM  0x1100u
+#define PVPANIC_BAR        4096u
 #define EVENT_PANICKED     BIT(0)
 #define EVENT_CRASH_LOADED BIT(1)
 
 struct pvpanic {
-        void (*panicked)(void *arg, int and_continues);
+        struct pci_device pci; /* first */
+        void (*panicked)(void *arg, bool goes_on);
         void *arg;
 };
 
-static void pvpanic_read(void *arg, uint64_t offset, void *data, unsigned len) {
+static void pvpanic_read(struct pci_device *pci, uint64_t offset, void *data, unsigned len) {
         memset(data, 0, len);
-        *(uint8_t *) data = EVENT_PANICKED | EVENT_CRASH_LOADED;
+        if (offset == 0)
+                *(uint8_t *) data = EVENT_PANICKED | EVENT_CRASH_LOADED;
 }
 
-static void pvpanic_write(void *arg, uint64_t offset, const void *data, unsigned len) {
-        struct pvpanic *pvpanic = arg;
+static void pvpanic_write(struct pci_device *pci, uint64_t offset, const void *data, unsigned len) {
+        struct pvpanic *pvpanic = (struct pvpanic *) pci;
         uint8_t events = *(const uint8_t *) data;
 
-        if (events & (EVENT_PANICKED | EVENT_CRASH_LOADED))
+        if (offset == 0 && (events & (EVENT_PANICKED | EVENT_CRASH_LOADED)))
                 pvpanic->panicked(pvpanic->arg, !(events & EVENT_PANICKED));
 }
 
-static const struct bus_ops pvpanic_ops = { .read = pvpanic_read, .write = pvpanic_write };
+static const struct pci_device_ops pvpanic_ops = { .bar_read = pvpanic_read, .bar_write = pvpanic_write };
 
-int pvpanic_new(struct bus *pio, void (*panicked)(void *arg, int and_continues), void *arg, struct pvpanic **ret) {
+int pvpanic_new(struct pci_host *host, void (*panicked)(void *arg, bool goes_on), void *arg, struct pvpanic **ret) {
         AUTOFREE struct pvpanic *pvpanic = NULL;
         int r;
 
@@ -47,7 +58,10 @@ int pvpanic_new(struct bus *pio, void (*panicked)(void *arg, int and_continues),
                 return -ENOMEM;
         pvpanic->panicked = panicked;
         pvpanic->arg = arg;
-        r = bus_add(pio, LAYOUT_PORT_PVPANIC, 1, &pvpanic_ops, pvpanic);
+        pci_device_init(&pvpanic->pci, &pvpanic_ops, PVPANIC_VENDOR, PVPANIC_DEVICE, PVPANIC_CLASS, 1);
+        pci_device_set_subsystem(&pvpanic->pci, PVPANIC_SUBVENDOR, PVPANIC_SUBSYSTEM);
+        pci_device_set_bar(&pvpanic->pci, PVPANIC_BAR);
+        r = pci_host_add_at(host, &pvpanic->pci, PCI_SLOTS - 1);
         if (r < 0)
                 return r;
         *ret = TAKE(pvpanic);
@@ -55,6 +69,13 @@ int pvpanic_new(struct bus *pio, void (*panicked)(void *arg, int and_continues),
 }
 
 struct pvpanic *pvpanic_free(struct pvpanic *pvpanic) {
+        if (!pvpanic)
+                return NULL;
+        pci_device_done(&pvpanic->pci);
         free(pvpanic);
         return NULL;
+}
+
+void pvpanic_machine_reset(struct pvpanic *pvpanic) {
+        pci_device_reset(&pvpanic->pci);
 }

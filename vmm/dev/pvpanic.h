@@ -4,10 +4,13 @@
  */
 #pragma once
 
-#include "../core/bus.h"
+#include <stdbool.h>
+
+#include "../core/pci.h"
 
 struct pvpanic;
 
-/* `panicked` runs on the vCPU thread; `and_continues`: the guest goes on to dump itself (kdump). */
-int pvpanic_new(struct bus *pio, void (*panicked)(void *arg, int and_continues), void *arg, struct pvpanic **ret);
+/* `panicked` runs on the vCPU thread; `goes_on`: the guest will now dump itself (kdump). */
+int pvpanic_new(struct pci_host *host, void (*panicked)(void *arg, bool goes_on), void *arg, struct pvpanic **ret);
 struct pvpanic *pvpanic_free(struct pvpanic *pvpanic); /* NULL is fine; returns NULL */
+void pvpanic_machine_reset(struct pvpanic *pvpanic);
