@@ -14,29 +14,34 @@
 
 static void server_update_accepting(RpcServer *server);
 
-static void server_admit(RpcServer *server, const RpcSocket *sock, int fd) {
-        RpcPeer peer;
-        g_autoptr(GError) err = NULL;
-        if (!rpc_peer_read(fd, &peer, &err)) {
-                g_warning("%s", err->message);
-                (void) close(fd);
-                return;
-        }
-        RpcClient *client = rpc_client_new(server, fd, sock->readonly, sock->auth, &peer);
+RpcClient *rpc_server_admit(RpcServer *server, int fd, gboolean readonly, RpcAuth auth, const RpcPeer *peer) {
+        RpcClient *client = rpc_client_new(server, fd, readonly, auth, peer);
         g_ptr_array_add(server->clients, client);
         server->anonymous++;
         server->idle_since = 0;
-        if (sock->auth == RPC_AUTH_NONE || peer.uid == 0)
+        if (auth == RPC_AUTH_NONE || peer->uid == 0)
                 rpc_client_authenticated(client);
         rpc_client_update_reading(client);
         server_update_accepting(server);
+        return client;
+}
+
+static void server_accept(RpcServer *server, const RpcSocket *sock, int fd) {
+        RpcPeer peer;
+        g_autoptr(GError) err = NULL;
+        if (rpc_peer_read(fd, &peer, &err)) {
+                (void) rpc_server_admit(server, fd, sock->readonly, sock->auth, &peer);
+                return;
+        }
+        g_warning("%s", err->message);
+        (void) close(fd);
 }
 
 static gboolean server_acceptable(int listener, GIOCondition condition, gpointer data) {
         RpcSocket *sock = data;
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0)
-                server_admit(sock->server, sock, fd);
+                server_accept(sock->server, sock, fd);
         else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
                 g_warning("cannot accept a client: %s", g_strerror(errno));
                 g_usleep(G_USEC_PER_SEC / 100); /* out of descriptors: do not spin */

@@ -31,6 +31,9 @@ typedef struct RpcSocket {
 GArray *rpc_sockets_open(RpcServer *server, GError **err);
 void rpc_sockets_close(GArray *sockets);
 
+/* Takes a connected socket; the server keeps the client. */
+RpcClient *rpc_server_admit(RpcServer *server, int fd, gboolean readonly, RpcAuth auth, const RpcPeer *peer);
+
 /* What clients tell the server. */
 void rpc_server_client_closed(RpcServer *server, RpcClient *client);
 void rpc_server_client_authenticated(RpcServer *server);
