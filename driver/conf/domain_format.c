@@ -47,12 +47,17 @@ static void format_blkiotune(XmlWriter *w, const DomainBlkioTune *tune) {
         xml_end_used(w);
 }
 
+/* A limit beyond the one that means "none" could not be read back: bytes would overflow. */
+static void format_limit(XmlWriter *w, const char *name, guint64 kib) {
+        format_kib(w, name, MIN(kib, DOMAIN_MEMORY_UNLIMITED));
+}
+
 static void format_memtune(XmlWriter *w, const DomainMemTune *tune) {
         xml_begin(w, "memtune");
-        format_kib(w, "hard_limit", tune->hard_limit_kib);
-        format_kib(w, "soft_limit", tune->soft_limit_kib);
-        format_kib(w, "min_guarantee", tune->min_guarantee_kib);
-        format_kib(w, "swap_hard_limit", tune->swap_hard_limit_kib);
+        format_limit(w, "hard_limit", tune->hard_limit_kib);
+        format_limit(w, "soft_limit", tune->soft_limit_kib);
+        format_limit(w, "min_guarantee", tune->min_guarantee_kib);
+        format_limit(w, "swap_hard_limit", tune->swap_hard_limit_kib);
         xml_end_used(w);
 }
 
@@ -95,7 +100,7 @@ static void format_vcpu(XmlWriter *w, const DomainDef *def) {
         g_snprintf(count, sizeof(count), "%u", def->vcpus_max);
         xml_begin(w, "vcpu");
         xml_put(w, "placement", def->vcpu_placement);
-        if (def->has_cpuset)
+        if (def->has_cpuset && !cpumap_is_empty(&def->cpuset))
                 put_cpuset(w, "cpuset", &def->cpuset);
         if (def->vcpus != def->vcpus_max)
                 xml_putf(w, "current", "%u", def->vcpus);
@@ -118,12 +123,14 @@ static void format_cputune(XmlWriter *w, const DomainCpuTune *tune) {
         format_quota(w, "emulator_quota", tune->emulator_quota_us);
         for (guint i = 0; i < tune->vcpupin->len; i++) {
                 const DomainVcpuPin *pin = &g_array_index(tune->vcpupin, DomainVcpuPin, i);
+                if (cpumap_is_empty(&pin->cpus))
+                        continue;
                 xml_begin(w, "vcpupin");
                 xml_putf(w, "vcpu", "%u", pin->vcpu);
                 put_cpuset(w, "cpuset", &pin->cpus);
                 xml_end(w);
         }
-        if (tune->has_emulatorpin) {
+        if (tune->has_emulatorpin && !cpumap_is_empty(&tune->emulatorpin)) {
                 xml_begin(w, "emulatorpin");
                 put_cpuset(w, "cpuset", &tune->emulatorpin);
                 xml_end(w);
@@ -132,7 +139,7 @@ static void format_cputune(XmlWriter *w, const DomainCpuTune *tune) {
 }
 
 static void format_numatune(XmlWriter *w, const DomainNumaTune *tune) {
-        if (!tune->present)
+        if (!tune->present || cpumap_is_empty(&tune->nodeset))
                 return;
         xml_begin(w, "numatune");
         xml_begin(w, "memory");
@@ -261,7 +268,7 @@ char *domain_def_format(const DomainDef *def, guint flags) {
         xml_element(&w, "on_poweroff", domain_action_names[def->on_poweroff]);
         xml_element(&w, "on_reboot", domain_action_names[def->on_reboot]);
         xml_element(&w, "on_crash", domain_action_names[def->on_crash]);
-        domain_format_devices(&w, def, live);
+        domain_format_devices(&w, def, live, status);
         if (status)
                 format_notes(&w, def->notes);
         xml_end(&w);

@@ -48,11 +48,12 @@ static void format_disk_driver(XmlWriter *w, const DomainDisk *disk) {
         xml_end_used(w);
 }
 
-static void format_disk_source(XmlWriter *w, const DomainDisk *disk) {
+static void format_disk_source(XmlWriter *w, const DomainDisk *disk, gboolean status) {
         xml_begin(w, "source");
         if (disk->type == DOMAIN_DISK_VOLUME) {
                 xml_put(w, "pool", disk->pool);
                 xml_put(w, "volume", disk->volume);
+                xml_put(w, "file", status ? disk->source : NULL);
         } else {
                 xml_put(w, disk->type == DOMAIN_DISK_FILE ? "file" : "dev", disk->source);
         }
@@ -70,12 +71,12 @@ static void format_iotune(XmlWriter *w, const DomainIoTune *tune) {
         xml_end_used(w);
 }
 
-static void format_disk(XmlWriter *w, const DomainDisk *disk, gboolean live) {
+static void format_disk(XmlWriter *w, const DomainDisk *disk, gboolean live, gboolean status) {
         xml_begin(w, "disk");
         xml_put(w, "type", domain_disk_type_names[disk->type]);
         xml_put(w, "device", disk->device);
         format_disk_driver(w, disk);
-        format_disk_source(w, disk);
+        format_disk_source(w, disk, status);
         xml_begin(w, "target");
         xml_put(w, "dev", disk->target);
         xml_put(w, "bus", disk->bus);
@@ -117,7 +118,7 @@ static void format_vlan(XmlWriter *w, const DomainNic *nic) {
 }
 
 static void format_limit(XmlWriter *w, const char *name, const DomainBandwidth *limit) {
-        if (!limit->present)
+        if (!limit->present || (limit->average == 0 && limit->floor == 0))
                 return;
         xml_begin(w, name);
         xml_put_u64(w, "average", limit->average);
@@ -238,12 +239,12 @@ static void format_rng(XmlWriter *w, const DomainRng *rng, gboolean live) {
         xml_end(w);
 }
 
-void domain_format_devices(XmlWriter *w, const DomainDef *def, gboolean live) {
+void domain_format_devices(XmlWriter *w, const DomainDef *def, gboolean live, gboolean status) {
         const DomainChar *serial = domain_def_first_serial(def);
         xml_begin(w, "devices");
         xml_element(w, "emulator", def->emulator);
         for (guint i = 0; i < def->disks->len; i++)
-                format_disk(w, g_ptr_array_index(def->disks, i), live);
+                format_disk(w, g_ptr_array_index(def->disks, i), live, status);
         for (guint i = 0; i < def->nics->len; i++)
                 format_nic(w, g_ptr_array_index(def->nics, i), live);
         for (guint i = 0; i < def->chars->len; i++) {

@@ -293,9 +293,9 @@ static gboolean parse_domain(const xmlNode *root, DomainDef *def, guint flags, G
                 return FALSE;
         }
         if (!parse_identity(root, def, flags, err) || !parse_memory(root, &def->memory, err) ||
-            !parse_vcpu(xml_first(root, "vcpu"), def, err) || !domain_parse_tuning(root, def, err) ||
+            !parse_vcpu(xml_first(root, "vcpu"), def, err) || !domain_parse_tuning(root, def, flags, err) ||
             !parse_os(xml_first(root, "os"), def, flags, err) ||
-            !domain_parse_cpu(xml_first(root, "cpu"), def, err) ||
+            !domain_parse_cpu(xml_first(root, "cpu"), def, flags, err) ||
             !domain_parse_clock(xml_first(root, "clock"), def, err) || !parse_actions(root, def, err))
                 return FALSE;
         parse_features(xml_first(root, "features"), def);
@@ -312,6 +312,8 @@ static gboolean complete_def(DomainDef *def, guint flags, GError **err) {
                 return FALSE;
         domain_def_sort_disks(def);
         domain_def_pair_consoles(def);
+        if (domain_parse_is_own(flags))
+                return TRUE;
         for (guint i = 0; i < def->disks->len; i++)
                 has_order |= ((DomainDisk *) g_ptr_array_index(def->disks, i))->boot_order != 0;
         for (guint i = 0; i < def->nics->len; i++)

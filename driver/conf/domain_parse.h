@@ -5,10 +5,15 @@
 #include "conf/domain_def_internal.h"
 #include "conf/xml_read.h"
 
+/* What the daemon has written itself is taken as it is. */
+static inline gboolean domain_parse_is_own(guint flags) {
+        return (flags & (DOMAIN_PARSE_OWN | DOMAIN_PARSE_STATUS)) != 0;
+}
+
 /* cputune, memtune, blkiotune, numatune */
-gboolean domain_parse_tuning(const xmlNode *root, DomainDef *def, GError **err);
+gboolean domain_parse_tuning(const xmlNode *root, DomainDef *def, guint flags, GError **err);
 /* cpu, clock */
-gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, GError **err);
+gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_clock(const xmlNode *clock, DomainDef *def, GError **err);
 /* devices */
 gboolean domain_parse_devices(const xmlNode *devices, DomainDef *def, guint flags, GError **err);

@@ -43,7 +43,7 @@ static gboolean parse_cpu_attributes(const xmlNode *node, DomainCpu *cpu, GError
         return TRUE;
 }
 
-static gboolean parse_topology(const xmlNode *node, DomainDef *def, GError **err) {
+static gboolean parse_topology(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
         DomainCpu *cpu = &def->cpu;
         cpu->sockets = cpu->dies = cpu->cores = cpu->threads = 1;
         if (node == NULL)
@@ -54,18 +54,18 @@ static gboolean parse_topology(const xmlNode *node, DomainDef *def, GError **err
             !xml_attr_positive(node, "threads", DOMAIN_VCPUS_MAX, &cpu->threads, err))
                 return FALSE;
         cpu->has_topology = TRUE;
-        if (cpu->sockets * cpu->dies * cpu->cores * cpu->threads != def->vcpus_max) {
+        if (!domain_parse_is_own(flags) && cpu->sockets * cpu->dies * cpu->cores * cpu->threads != def->vcpus_max) {
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
                 return FALSE;
         }
         return TRUE;
 }
 
-gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, GError **err) {
+gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, guint flags, GError **err) {
         if (cpu == NULL)
                 return TRUE;
         return parse_cpu_mode(cpu, &def->cpu, err) && parse_cpu_attributes(cpu, &def->cpu, err) &&
-               parse_topology(xml_first(cpu, "topology"), def, err);
+               parse_topology(xml_first(cpu, "topology"), def, flags, err);
 }
 
 static gboolean parse_timer(const xmlNode *node, DomainClock *clock, GError **err) {

@@ -91,11 +91,13 @@ static gboolean parse_disk_target(const xmlNode *node, DomainDisk *disk, GError 
         return TRUE;
 }
 
-/* Removable drives may be empty. */
-static gboolean parse_disk_source(const xmlNode *source, DomainDisk *disk, GError **err) {
+/* Removable drives may be empty. The state of a running domain also has the path that a volume turned out to be. */
+static gboolean parse_disk_source(const xmlNode *source, DomainDisk *disk, guint flags, GError **err) {
         if (disk->type == DOMAIN_DISK_VOLUME) {
                 disk->pool = xml_attr(source, "pool");
                 disk->volume = xml_attr(source, "volume");
+                if ((flags & DOMAIN_PARSE_STATUS) != 0)
+                        disk->source = xml_attr(source, "file");
         } else {
                 disk->source = xml_attr(source, disk->type == DOMAIN_DISK_FILE ? "file" : "dev");
                 if (disk->source != NULL && *disk->source == '\0')
@@ -133,13 +135,14 @@ static gboolean check_iotune(const DomainIoTune *t, GError **err) {
         return FALSE;
 }
 
-static gboolean parse_iotune(const xmlNode *iotune, DomainIoTune *tune, GError **err) {
+static gboolean parse_iotune(const xmlNode *iotune, DomainIoTune *tune, guint flags, GError **err) {
         return xml_child_u64(iotune, "total_bytes_sec", &tune->total_bytes_sec, err) &&
                xml_child_u64(iotune, "read_bytes_sec", &tune->read_bytes_sec, err) &&
                xml_child_u64(iotune, "write_bytes_sec", &tune->write_bytes_sec, err) &&
                xml_child_u64(iotune, "total_iops_sec", &tune->total_iops_sec, err) &&
                xml_child_u64(iotune, "read_iops_sec", &tune->read_iops_sec, err) &&
-               xml_child_u64(iotune, "write_iops_sec", &tune->write_iops_sec, err) && check_iotune(tune, err);
+               xml_child_u64(iotune, "write_iops_sec", &tune->write_iops_sec, err) &&
+               (domain_parse_is_own(flags) || check_iotune(tune, err));
 }
 
 static gboolean parse_wwn(const xmlNode *node, DomainDisk *disk, GError **err) {
@@ -155,8 +158,8 @@ gboolean domain_parse_disk(const xmlNode *node, DomainDef *def, guint flags, GEr
         const xmlNode *source = xml_first(node, "source");
         if (!parse_disk_type(node, disk, err) || !parse_disk_device(node, disk, err) ||
             !check_refused(node, source, err) || !parse_disk_target(node, disk, err) ||
-            !parse_disk_source(source, disk, err) || !parse_disk_driver(xml_first(node, "driver"), disk, err) ||
-            !parse_iotune(xml_first(node, "iotune"), &disk->iotune, err) || !parse_wwn(node, disk, err) ||
+            !parse_disk_source(source, disk, flags, err) || !parse_disk_driver(xml_first(node, "driver"), disk, err) ||
+            !parse_iotune(xml_first(node, "iotune"), &disk->iotune, flags, err) || !parse_wwn(node, disk, err) ||
             !domain_parse_boot_order(node, &disk->boot_order, err) ||
             !domain_parse_address(node, &disk->address, err))
                 return FALSE;

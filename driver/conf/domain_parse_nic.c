@@ -167,13 +167,16 @@ static gboolean parse_vlan(const xmlNode *vlan, DomainNic *nic, GError **err) {
         return FALSE;
 }
 
-static gboolean parse_bandwidth(const xmlNode *node, const char *name, DomainBandwidth *ret, GError **err) {
+static gboolean parse_bandwidth(const xmlNode *node, const char *name, guint flags, DomainBandwidth *ret, GError **err) {
         const xmlNode *limit = xml_first(xml_first(node, "bandwidth"), name);
         if (limit == NULL)
                 return TRUE;
         if (!xml_attr_u64(limit, "average", &ret->average, err) || !xml_attr_u64(limit, "peak", &ret->peak, err) ||
             !xml_attr_u64(limit, "burst", &ret->burst, err) || !xml_attr_u64(limit, "floor", &ret->floor, err))
                 return FALSE;
+        ret->present = TRUE;
+        if (domain_parse_is_own(flags))
+                return TRUE;
         if (ret->average == 0 && (ret->floor == 0 || ret->peak != 0 || ret->burst != 0)) {
                 error_set(err, VIR_ERR_XML_DETAIL, "Missing mandatory average or floor attributes");
                 return FALSE;
@@ -182,7 +185,6 @@ static gboolean parse_bandwidth(const xmlNode *node, const char *name, DomainBan
                 error_set(err, VIR_ERR_XML_DETAIL, "'floor' attribute allowed only in <inbound> element");
                 return FALSE;
         }
-        ret->present = TRUE;
         return TRUE;
 }
 
@@ -192,8 +194,8 @@ gboolean domain_parse_nic(const xmlNode *node, DomainDef *def, guint flags, GErr
             !parse_nic_source(node, nic, flags, err) || !parse_nic_target(node, nic, flags, err) ||
             !parse_nic_model(node, nic, err) || !parse_mtu(node, nic, err) || !parse_link(node, nic, err) ||
             !parse_vlan(xml_first(node, "vlan"), nic, err) ||
-            !parse_bandwidth(node, "inbound", &nic->inbound, err) ||
-            !parse_bandwidth(node, "outbound", &nic->outbound, err) ||
+            !parse_bandwidth(node, "inbound", flags, &nic->inbound, err) ||
+            !parse_bandwidth(node, "outbound", flags, &nic->outbound, err) ||
             !xml_attr_bool(xml_first(node, "port"), "isolated", &nic->isolated, err) ||
             !domain_parse_boot_order(node, &nic->boot_order, err) || !domain_parse_address(node, &nic->address, err))
                 return FALSE;

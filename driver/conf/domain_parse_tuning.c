@@ -37,8 +37,12 @@ static const CputuneNumber cputune_numbers[] = {
         { "emulator_quota", offsetof(DomainCpuTune, emulator_quota_us), QUOTA_MIN, QUOTA_MAX, TRUE },
 };
 
+static gboolean is_in_range(const CputuneNumber *number, gint64 value) {
+        return value == 0 || (value < 0 && number->negative) || (value >= number->min && value <= number->max);
+}
+
 static gboolean parse_cputune_number(const xmlNode *cputune, const CputuneNumber *number, DomainCpuTune *tune,
-                                     GError **err) {
+                                     guint flags, GError **err) {
         const xmlNode *node = xml_first(cputune, number->name);
         g_autofree char *text = xml_text(node);
         gint64 value = 0;
@@ -48,7 +52,7 @@ static gboolean parse_cputune_number(const xmlNode *cputune, const CputuneNumber
                 error_set(err, VIR_ERR_XML_ERROR, "can't parse cputune %s value", number->name);
                 return FALSE;
         }
-        if (value != 0 && !(value < 0 && number->negative) && (value < number->min || value > number->max)) {
+        if (!is_in_range(number, value) && !domain_parse_is_own(flags)) {
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "Value of cputune '%s' must be in range [%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT "]",
                           number->name, number->min, number->max);
@@ -112,9 +116,9 @@ static gboolean parse_emulatorpin(const xmlNode *cputune, DomainCpuTune *tune, G
         return domain_parse_cpuset(cpuset, "cpuset", &tune->emulatorpin, err);
 }
 
-static gboolean parse_cputune(const xmlNode *cputune, DomainDef *def, GError **err) {
+static gboolean parse_cputune(const xmlNode *cputune, DomainDef *def, guint flags, GError **err) {
         for (gsize i = 0; i < G_N_ELEMENTS(cputune_numbers); i++)
-                if (!parse_cputune_number(cputune, &cputune_numbers[i], &def->cputune, err))
+                if (!parse_cputune_number(cputune, &cputune_numbers[i], &def->cputune, flags, err))
                         return FALSE;
         XML_FOREACH(pin, cputune, "vcpupin")
                 if (!parse_vcpupin(pin, def, err))
@@ -141,16 +145,16 @@ static gboolean parse_memtune(const xmlNode *memtune, DomainMemTune *tune, GErro
         return TRUE;
 }
 
-static gboolean parse_weight(const xmlNode *parent, guint *ret, GError **err) {
+static gboolean parse_weight(const xmlNode *parent, guint flags, guint *ret, GError **err) {
         guint64 weight = 0;
         if (!xml_child_u64(parent, "weight", &weight, err))
                 return FALSE;
-        if (weight != 0 && (weight < WEIGHT_MIN || weight > WEIGHT_MAX)) {
+        if (weight != 0 && (weight < WEIGHT_MIN || weight > WEIGHT_MAX) && !domain_parse_is_own(flags)) {
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Value of blkiotune 'weight' must be in range [%d, %d]",
                           WEIGHT_MIN, WEIGHT_MAX);
                 return FALSE;
         }
-        *ret = (guint) weight;
+        *ret = (guint) MIN(weight, G_MAXUINT);
         return TRUE;
 }
 
@@ -166,7 +170,7 @@ static gboolean parse_iops(const xmlNode *device, const char *name, guint *ret, 
         return TRUE;
 }
 
-static gboolean parse_blkio_device(const xmlNode *node, DomainDef *def, GError **err) {
+static gboolean parse_blkio_device(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
         g_autoptr(DomainBlkioDevice) device = g_new0(DomainBlkioDevice, 1);
         GPtrArray *devices = def->blkiotune.devices;
         device->path = xml_child_text(node, "path");
@@ -180,7 +184,7 @@ static gboolean parse_blkio_device(const xmlNode *node, DomainDef *def, GError *
                         return FALSE;
                 }
         }
-        if (!parse_weight(node, &device->weight, err) ||
+        if (!parse_weight(node, flags, &device->weight, err) ||
             !parse_iops(node, "read_iops_sec", &device->read_iops_sec, err) ||
             !parse_iops(node, "write_iops_sec", &device->write_iops_sec, err) ||
             !xml_child_u64(node, "read_bytes_sec", &device->read_bytes_sec, err) ||
@@ -194,11 +198,11 @@ static gboolean parse_blkio_device(const xmlNode *node, DomainDef *def, GError *
         return TRUE;
 }
 
-static gboolean parse_blkiotune(const xmlNode *blkiotune, DomainDef *def, GError **err) {
-        if (!parse_weight(blkiotune, &def->blkiotune.weight, err))
+static gboolean parse_blkiotune(const xmlNode *blkiotune, DomainDef *def, guint flags, GError **err) {
+        if (!parse_weight(blkiotune, flags, &def->blkiotune.weight, err))
                 return FALSE;
         XML_FOREACH(device, blkiotune, "device")
-                if (!parse_blkio_device(device, def, err))
+                if (!parse_blkio_device(device, def, flags, err))
                         return FALSE;
         return TRUE;
 }
@@ -229,9 +233,9 @@ static gboolean parse_numatune(const xmlNode *numatune, DomainNumaTune *tune, GE
         return domain_parse_cpuset(nodeset, "nodeset", &tune->nodeset, err);
 }
 
-gboolean domain_parse_tuning(const xmlNode *root, DomainDef *def, GError **err) {
-        return parse_cputune(xml_first(root, "cputune"), def, err) &&
+gboolean domain_parse_tuning(const xmlNode *root, DomainDef *def, guint flags, GError **err) {
+        return parse_cputune(xml_first(root, "cputune"), def, flags, err) &&
                parse_memtune(xml_first(root, "memtune"), &def->memtune, err) &&
-               parse_blkiotune(xml_first(root, "blkiotune"), def, err) &&
+               parse_blkiotune(xml_first(root, "blkiotune"), def, flags, err) &&
                parse_numatune(xml_first(root, "numatune"), &def->numatune, err);
 }

@@ -293,18 +293,26 @@ static gboolean check_nic(const DomainNic *nic, GError **err) {
         return FALSE;
 }
 
-gboolean domain_def_check_startable(const DomainDef *def, GError **err) {
-        if (def->os.kernel == NULL) {
+static gboolean check_machine(const DomainDef *def, GError **err) {
+        const DomainCpu *cpu = &def->cpu;
+        if (def->os.kernel == NULL)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "domain '%s' has no kernel to boot, and microVMs have no firmware: add <kernel> (and usually "
                           "<initrd> and <cmdline>) to <os>", def->name);
+        else if (def->memory.maximum_kib < MEMORY_MIN_BYTES / 1024)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "%" G_GUINT64_FORMAT " KiB of memory are less than the minimum of %llu KiB",
+                          def->memory.maximum_kib, MEMORY_MIN_BYTES / 1024);
+        else if (cpu->has_topology && cpu->sockets * cpu->dies * cpu->cores * cpu->threads != def->vcpus_max)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
+        else
+                return TRUE;
+        return FALSE;
+}
+
+gboolean domain_def_check_startable(const DomainDef *def, GError **err) {
+        if (!check_machine(def, err))
                 return FALSE;
-        }
-        if (def->memory.maximum_kib < MEMORY_MIN_BYTES / 1024) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%" G_GUINT64_FORMAT " KiB of memory are less than the "
-                          "minimum of %llu KiB", def->memory.maximum_kib, MEMORY_MIN_BYTES / 1024);
-                return FALSE;
-        }
         for (guint i = 0; i < def->disks->len; i++)
                 if (!check_disk_format(g_ptr_array_index(def->disks, i), err))
                         return FALSE;

@@ -30,10 +30,11 @@ static void check_stable(const DomainDef *def, guint format_flags, guint parse_f
                 fail("not stable", first, second);
 }
 
-static void use_definition(const DomainDef *def) {
+static void use_definition(const DomainDef *def, guint flags) {
         g_autoptr(DomainDef) copy = domain_def_copy(def);
         g_autofree VmmConfig *config = g_new0(VmmConfig, 1);
-        check_stable(copy, DOMAIN_FORMAT_INACTIVE, DOMAIN_PARSE_REJECT_LEGACY);
+        check_stable(copy, DOMAIN_FORMAT_INACTIVE,
+                     (flags & DOMAIN_PARSE_STATUS) != 0 ? DOMAIN_PARSE_OWN : DOMAIN_PARSE_REJECT_LEGACY);
         check_stable(copy, DOMAIN_FORMAT_STATUS, DOMAIN_PARSE_STATUS);
         (void) domain_def_check_startable(copy, NULL);
         if (vmm_config_from_def(copy, config, NULL)) {
@@ -66,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 g_autoptr(DomainDef) def = domain_def_parse(text, flags[i], NULL, &err);
                 g_assert_true((def == NULL) == (err != NULL));
                 if (def != NULL)
-                        use_definition(def);
+                        use_definition(def, flags[i]);
         }
         use_metadata(text);
         return 0;

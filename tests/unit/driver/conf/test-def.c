@@ -206,6 +206,41 @@ static void test_live_only(void) {
         }
 }
 
+/* Whatever calls have set, the daemon reads its own files again. */
+static void test_own_files(void) {
+        g_autoptr(DomainDef) def = parse(HEAD OS "<cpu><topology sockets='1' cores='1' threads='1'/></cpu><devices>"
+                                                 "<disk type='volume'><source pool='p' volume='v'/><target dev='vda'/></disk>"
+                                                 "<interface type='ethernet'/></devices></domain>");
+        DomainNic *nic = g_ptr_array_index(def->nics, 0);
+        DomainDisk *disk = g_ptr_array_index(def->disks, 0);
+        const DomainVcpuPin pin = { 0 };
+        def->vcpus_max = 8;
+        def->cputune.quota_us = 18446744073709551;
+        def->cputune.shares = 1;
+        g_array_append_val(def->cputune.vcpupin, pin);
+        def->cputune.has_emulatorpin = def->has_cpuset = def->numatune.present = TRUE;
+        def->memtune.hard_limit_kib = G_MAXUINT64;
+        def->blkiotune.weight = 1;
+        nic->inbound.present = TRUE;
+        nic->outbound = (DomainBandwidth) { .present = TRUE, .peak = 1 };
+        disk->iotune.total_bytes_sec = disk->iotune.read_bytes_sec = 1;
+        disk->source = g_strdup("/pool/v");
+        g_autofree char *config = domain_def_format(def, DOMAIN_FORMAT_INACTIVE);
+        g_autofree char *status = domain_def_format(def, DOMAIN_FORMAT_STATUS);
+        g_autoptr(GError) err = NULL;
+        g_autoptr(DomainDef) own = domain_def_parse(config, DOMAIN_PARSE_OWN, NULL, &err);
+        g_assert_no_error(err);
+        g_autoptr(DomainDef) adopted = domain_def_parse(status, DOMAIN_PARSE_STATUS, NULL, &err);
+        g_assert_no_error(err);
+        g_autofree char *again = domain_def_format(own, DOMAIN_FORMAT_INACTIVE);
+        g_assert_cmpstr(again, ==, config);
+        g_assert_cmpuint(own->memtune.hard_limit_kib, ==, DOMAIN_MEMORY_UNLIMITED);
+        g_assert_null(((DomainDisk *) g_ptr_array_index(own->disks, 0))->source);
+        g_assert_nonnull(domain_def_find_disk(adopted, "/pool/v"));
+        g_assert_false(domain_def_check_startable(own, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+}
+
 /* --- Metadata -------------------------------------------------------------------------------- */
 
 static void test_metadata_texts(void) {
@@ -372,6 +407,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/def/names", test_names);
         g_test_add_func("/def/escaping", test_escaping);
         g_test_add_func("/def/live-only", test_live_only);
+        g_test_add_func("/def/own-files", test_own_files);
         g_test_add_func("/metadata/texts", test_metadata_texts);
         g_test_add_func("/metadata/elements", test_metadata_elements);
         g_test_add_func("/metadata/errors", test_metadata_errors);
