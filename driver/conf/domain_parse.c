@@ -207,7 +207,8 @@ gboolean domain_parse_cpuset(const char *text, const char *what, CpuMap *ret, GE
 static gboolean parse_os_type(const xmlNode *os, GError **err) {
         g_autofree char *type = xml_child_text(os, "type");
         g_autofree char *arch = xml_child_attr(os, "type", "arch");
-        static const char *const known[] = { "i686", "aarch64", "armv7l", "ppc64", "ppc64le", "s390x", "riscv64", NULL };
+        static const char *const known[] = { "i686", "aarch64", "armv7l", "ppc64", "ppc64le", "s390x", "riscv64",
+                                             NULL };
         if (type == NULL)
                 error_set(err, VIR_ERR_XML_ERROR, "an os <type> must be specified");
         else if (strcmp(type, "hvm") != 0)

@@ -31,7 +31,8 @@ static gboolean parse_cpu_attributes(const xmlNode *node, DomainCpu *cpu, GError
         static const char *const switches[] = { "on", "off", NULL };
         static const char *const fallbacks[] = { "allow", "forbid", NULL };
         const xmlNode *model = xml_first(node, "model");
-        if (!xml_attr_word(node, "check", checks, &cpu->check, err) || !xml_attr_word(node, "match", matches, &cpu->match, err) ||
+        if (!xml_attr_word(node, "check", checks, &cpu->check, err) ||
+            !xml_attr_word(node, "match", matches, &cpu->match, err) ||
             !xml_attr_word(node, "migratable", switches, &cpu->migratable, err) ||
             !xml_attr_word(model, "fallback", fallbacks, &cpu->fallback, err))
                 return FALSE;

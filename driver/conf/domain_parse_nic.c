@@ -167,7 +167,8 @@ static gboolean parse_vlan(const xmlNode *vlan, DomainNic *nic, GError **err) {
         return FALSE;
 }
 
-static gboolean parse_bandwidth(const xmlNode *node, const char *name, guint flags, DomainBandwidth *ret, GError **err) {
+static gboolean parse_bandwidth(const xmlNode *node, const char *name, guint flags, DomainBandwidth *ret,
+                                GError **err) {
         const xmlNode *limit = xml_first(xml_first(node, "bandwidth"), name);
         if (limit == NULL)
                 return TRUE;

@@ -17,10 +17,23 @@
 typedef struct SchemaError {
         char *text; /* the first complaint: later ones follow from it */
         int line;
+        char *element; /* of the last one, which is nearest to the culprit */
 } SchemaError;
+
+static void schema_error_clear(SchemaError *kept) {
+        g_clear_pointer(&kept->text, g_free);
+        g_clear_pointer(&kept->element, g_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SchemaError, schema_error_clear)
 
 static void keep_schema_error(void *data, xmlErrorPtr error) {
         SchemaError *kept = data;
+        const xmlNode *node = error->node;
+        if (node != NULL && node->type == XML_ELEMENT_NODE) {
+                g_free(kept->element);
+                kept->element = g_strdup((const char *) node->name);
+        }
         if (kept->text != NULL || error->message == NULL)
                 return;
         kept->text = g_strstrip(g_strdup(error->message));
@@ -42,22 +55,19 @@ static xmlRelaxNG *load_schema(const char *path, SchemaError *kept, GError **err
 }
 
 static gboolean validate_locked(xmlDoc *doc, const char *schema_dir, GError **err) {
-        SchemaError kept = { 0 };
+        g_auto(SchemaError) kept = { 0 };
         g_autofree char *path = g_build_filename(schema_dir != NULL ? schema_dir : ".", "domain.rng", NULL);
         xmlRelaxNG *schema = load_schema(path, &kept, err);
-        if (schema == NULL) {
-                g_free(kept.text);
+        if (schema == NULL)
                 return FALSE;
-        }
         xmlRelaxNGValidCtxt *valid = xmlRelaxNGNewValidCtxt(schema);
         xmlRelaxNGSetValidStructuredErrors(valid, keep_schema_error, &kept);
         int result = xmlRelaxNGValidateDoc(valid, doc);
         xmlRelaxNGFreeValidCtxt(valid);
         xmlRelaxNGFree(schema);
         if (result != 0)
-                error_set(err, VIR_ERR_XML_INVALID_SCHEMA, "%s: line %d: %s", path, kept.line,
-                          kept.text != NULL ? kept.text : "invalid");
-        g_free(kept.text);
+                error_set(err, VIR_ERR_XML_INVALID_SCHEMA, "%s: line %d, at or before <%s>: %s", path, kept.line,
+                          kept.element != NULL ? kept.element : "domain", kept.text != NULL ? kept.text : "invalid");
         return result == 0;
 }
 

@@ -35,11 +35,12 @@ typedef struct Key {
         const char *const *words; /* KEY_WORD: those allowed; KEY_SWITCH: those for FALSE and TRUE */
 } Key;
 
-#define NUMBER(key, member, low, high)                                                                                 \
-        { .name = key, .kind = KEY_NUMBER, .offset = offsetof(DriverConfig, member), .min = low, .max = high }
-#define TEXT(key, member)            { .name = key, .kind = KEY_TEXT, .offset = offsetof(DriverConfig, member) }
-#define WORD(key, member, list)      { .name = key, .kind = KEY_WORD, .offset = offsetof(DriverConfig, member), .words = list }
-#define SWITCH(key, member, list)    { .name = key, .kind = KEY_SWITCH, .offset = offsetof(DriverConfig, member), .words = list }
+#define KEY(key, type, member, ...)                                                                                    \
+        { .name = key, .kind = type, .offset = offsetof(DriverConfig, member), __VA_ARGS__ }
+#define NUMBER(key, member, low, high) KEY(key, KEY_NUMBER, member, .min = low, .max = high)
+#define TEXT(key, member)              KEY(key, KEY_TEXT, member, .words = NULL)
+#define WORD(key, member, list)        KEY(key, KEY_WORD, member, .words = list)
+#define SWITCH(key, member, list)      KEY(key, KEY_SWITCH, member, .words = list)
 
 static const Key keys[] = {
         TEXT("config_dir", config_dir),

@@ -168,8 +168,9 @@ static unsigned count_values(const HostInfo *info, const CpuMap *among, gsize of
         g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
         for (guint i = 0; i < info->cpus->len; i++) {
                 const HostCpu *cpu = &g_array_index(info->cpus, HostCpu, i);
+                const unsigned *value = (const unsigned *) (const void *) ((const char *) cpu + offset);
                 if (cpumap_get(among, cpu->id))
-                        g_hash_table_add(seen, GUINT_TO_POINTER(*(const unsigned *) (const void *) ((const char *) cpu + offset)));
+                        g_hash_table_add(seen, GUINT_TO_POINTER(*value));
         }
         return MAX(1, g_hash_table_size(seen));
 }

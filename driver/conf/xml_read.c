@@ -202,8 +202,8 @@ gboolean xml_child_u64(const xmlNode *parent, const char *child, guint64 *ret, G
         g_autofree char *text = xml_text(node);
         if (node == NULL || (text != NULL && xml_parse_u64(text, ret)))
                 return TRUE;
-        error_set(err, VIR_ERR_XML_ERROR, "Invalid value '%s' for element or attribute './%s'", text != NULL ? text : "",
-                  child);
+        error_set(err, VIR_ERR_XML_ERROR, "Invalid value '%s' for element or attribute './%s'",
+                  text != NULL ? text : "", child);
         return FALSE;
 }
 
