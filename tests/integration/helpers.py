@@ -22,7 +22,8 @@ GUESTS = pathlib.Path("/var/lib/virtmicro-tests")
 STATE = pathlib.Path("/run/libvirt/micro")
 VMM = "/usr/libexec/virtmicro-vmm"
 PROMPT = r"guest# "
-BOOT = 180  # seconds from start to prompt
+BOOT = 300  # seconds from start to prompt
+CMDLINE = "console=ttyS0 quiet"  # every character that a kernel prints costs two exits
 CALL = 60  # seconds for one client command
 
 
@@ -185,7 +186,7 @@ def interface_xml(bridge=None, network=None, mac=None, target=None, extra=""):
             + (f"<target dev='{target}'/>" if target else "") + extra + "</interface>")
 
 
-def domain_xml(name, kernel, cmdline="console=ttyS0", memory=128, vcpus=1, devices="", extra="", console=True, uid=None):
+def domain_xml(name, kernel, cmdline=CMDLINE, memory=128, vcpus=1, devices="", extra="", console=True, uid=None):
     """Domain XML as an operator writes it. memory is in MiB; extra goes beside devices."""
     serial = "<serial type='pty'/><console type='pty'/>" if console else ""
     return (f"<domain type='kvm'><name>{name}</name>" + (f"<uuid>{uid}</uuid>" if uid else "")

@@ -23,7 +23,7 @@ def test_life(no_leaks, make_domain):
 
 
 def test_poweroff_from_inside(no_leaks, make_domain):
-    domain = make_domain(cmdline="console=ttyS0 vm.run=poweroff")
+    domain = make_domain(cmdline="console=ttyS0 quiet vm.run=poweroff")
     domain.start()
     domain.wait_state("shut off", helpers.BOOT)
 
@@ -46,7 +46,7 @@ def test_destroy(no_leaks, make_domain):
 
 
 def test_transient_domain_goes_with_its_guest(no_leaks, make_domain):
-    domain = make_domain(define=False, cmdline="console=ttyS0 vm.run=poweroff")
+    domain = make_domain(define=False, cmdline="console=ttyS0 quiet vm.run=poweroff")
     helpers.virsh("create", domain.path)
     helpers.wait_for(lambda: not domain.exists(), helpers.BOOT, what="the domain is gone")
 

@@ -162,7 +162,7 @@ def test_network_that_is_not_active(no_leaks, make_domain, tmp_path):
 
 def test_traffic_and_addresses(make_domain, bridge):
     """What the guest sends and receives shows in the host's tables and counters, from the guest's side."""
-    domain = make_domain(devices=helpers.interface_xml(bridge, mac=MAC), cmdline="console=ttyS0 vm.ip=192.168.77.2/24")
+    domain = make_domain(devices=helpers.interface_xml(bridge, mac=MAC), cmdline="console=ttyS0 quiet vm.ip=192.168.77.2/24")
     with domain.boot() as console:
         console.command("ping -c 3 -w 30 192.168.77.1")
         tap = tap_of(domain)
@@ -175,7 +175,7 @@ def test_traffic_and_addresses(make_domain, bridge):
 
 
 def test_lease(make_domain, network):
-    domain = make_domain(devices=helpers.interface_xml(network=network, mac=MAC), cmdline="console=ttyS0 vm.dhcp")
+    domain = make_domain(devices=helpers.interface_xml(network=network, mac=MAC), cmdline="console=ttyS0 quiet vm.dhcp")
     with domain.boot() as console:
         assert "192.168.122." in domain.virsh("domifaddr", "--source", "lease")
         console.command("ping -c 2 -w 20 192.168.122.1")
