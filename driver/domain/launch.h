@@ -27,7 +27,8 @@ typedef struct Launch {
 
 /* Takes `def`. */
 Launch *launch_new(Domain *d, DomainDef *def, int id);
-/* Closes descriptors and frees; what the running domain needs lives on in its monitor. */
+/* Closes all descriptors; what the running domain needs lives on in its monitor. */
+void launch_close(Launch *l);
 void launch_free(Launch *l);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Launch, launch_free)
 

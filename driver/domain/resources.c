@@ -41,19 +41,26 @@ Launch *launch_new(Domain *d, DomainDef *def, int id) {
 }
 
 static void close_fds(int *fds, unsigned n) {
-        for (unsigned i = 0; i < n; i++)
+        for (unsigned i = 0; i < n; i++) {
                 if (fds[i] >= 0)
                         (void) close(fds[i]);
+                fds[i] = -1;
+        }
 }
 
-void launch_free(Launch *l) {
-        int single[] = { l->kvm_fd, l->kernel_fd, l->initrd_fd, l->serial_fd, l->exit_fd, l->rng_fd };
-        close_fds(single, G_N_ELEMENTS(single));
+void launch_close(Launch *l) {
+        int *single[] = { &l->kvm_fd, &l->kernel_fd, &l->initrd_fd, &l->serial_fd, &l->exit_fd, &l->rng_fd };
+        for (gsize i = 0; i < G_N_ELEMENTS(single); i++)
+                close_fds(single[i], 1);
         close_fds(l->disk_fd, DOMAIN_DISKS_MAX);
         close_fds(l->port_fd, DOMAIN_CHARS_MAX);
         close_fds(l->vhost_fd, DOMAIN_NICS_MAX);
-        for (unsigned i = 0; i < l->n_taps; i++)
-                tap_clear(&l->tap[i]);
+        for (; l->n_taps > 0; l->n_taps--)
+                tap_clear(&l->tap[l->n_taps - 1]);
+}
+
+void launch_free(Launch *l) {
+        launch_close(l);
         domain_def_free(l->def);
         g_clear_pointer(&l->vmm, vmm_unref);
         g_free(l->unit);

@@ -144,13 +144,17 @@ static gboolean launch_hand_over(Launch *l, gboolean paused, GError **err) {
                send_one(l, CTL_START, &start, sizeof(start), NULL, 0, err);
 }
 
-/* Ends what a failed start has begun, in reverse order. */
+/*
+ * Ends what a failed start has begun, in reverse order. The descriptors go before the scope: an open vhost one keeps
+ * a kernel thread in the cgroup, and systemd waits for it.
+ */
 static void launch_undo(Launch *l) {
         GDBusConnection *bus = l->domain->driver->bus;
         if (l->vmm) {
                 vmm_kill(l->vmm, SIGKILL);
                 (void) vmm_wait(l->vmm, 5000);
         }
+        launch_close(l);
         if (l->registered)
                 machined_terminate(bus, l->machine);
         if (l->scope_started)

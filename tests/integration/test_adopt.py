@@ -1,0 +1,126 @@
+"""Guests outlive the daemon: it may be killed, restarted or away while they run, and finds them again."""
+import signal
+import os
+
+import helpers
+
+
+def kill_daemon():
+    """kill -9; the next client's call starts it again by its socket."""
+    pid = helpers.daemon_pid()
+    os.kill(pid, signal.SIGKILL)
+    helpers.wait_for(lambda: helpers.daemon_pid() != pid, what="the killed daemon is gone")
+    return pid
+
+
+def test_guest_runs_through_kill_and_restart(no_leaks, make_domain, bridge):
+    domain = make_domain(devices=helpers.interface_xml(bridge=bridge), cmdline="console=ttyS0 quiet vm.ip=192.168.77.2/24")
+    with domain.boot() as console:
+        console.command("echo kept >/tmp/kept")
+    monitor, number, tty = helpers.monitor_of(domain), domain.id(), domain.virsh("ttyconsole").strip()
+    live = domain.xml()
+
+    kill_daemon()
+    assert domain.state() == "running"
+    helpers.run("systemctl", "restart", "virtmicrod.service")
+
+    assert (helpers.monitor_of(domain), domain.id(), domain.virsh("ttyconsole").strip()) == (monitor, number, tty)
+    assert domain.xml() == live
+    with domain.console() as console:
+        console.prompt()
+        assert console.command("cat /tmp/kept").strip() == "kept"
+        console.command("ping -c 1 -W 20 192.168.77.1")
+    assert "cpu_time" in domain.virsh("cpu-stats", "--total")
+    packets = helpers.virsh("domstats", "--interface", domain.name).split("net.0.rx.pkts=")[1].split()[0]
+    assert int(packets) > 0
+
+    domain.virsh("shutdown")
+    domain.wait_state("shut off")
+
+
+def test_events_come_after_a_restart(no_leaks, make_domain):
+    domain = make_domain()
+    domain.start()
+    kill_daemon()
+    helpers.virsh("list")
+    with helpers.Console(None, command=["virsh", "-c", helpers.URI, "event", "--all", "--loop", "--timestamp"]) as events:
+        helpers.time.sleep(1)
+        domain.virsh("suspend")
+        events.expect(rf"'lifecycle' for domain '{domain.name}': Suspended Paused", helpers.CALL)
+        domain.virsh("resume")
+        events.expect(rf"'lifecycle' for domain '{domain.name}': Resumed Unpaused", helpers.CALL)
+        domain.virsh("destroy")
+        events.expect(rf"'lifecycle' for domain '{domain.name}': Stopped Destroyed", helpers.CALL)
+
+
+def stop_daemon():
+    helpers.run("systemctl", "stop", "virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service")
+
+
+def start_daemon():
+    helpers.run("systemctl", "start", "virtmicrod.socket", "virtmicrod-ro.socket")
+
+
+def test_what_ended_meanwhile_is_reported(no_leaks, make_domain):
+    """One guest powers off, one monitor is killed, one guest stays, all while no daemon runs."""
+    powered_off, killed, kept = (make_domain() for _ in range(3))
+    transient = make_domain(define=False)
+    with powered_off.boot() as console:
+        killed.start()
+        kept.start()
+        helpers.virsh("create", transient.path)
+        monitors = {domain.name: helpers.monitor_of(domain) for domain in (powered_off, killed, kept, transient)}
+        console.send("sleep 5; poweroff -f\n")
+        console.expect("poweroff")
+    since = helpers.journal_cursor()
+    stop_daemon()
+    os.kill(monitors[killed.name], signal.SIGKILL)
+    os.kill(monitors[transient.name], signal.SIGKILL)
+    helpers.wait_for(lambda: monitors[powered_off.name] not in helpers.monitors(), helpers.BOOT, what="the guest is off")
+    start_daemon()
+
+    powered_off.wait_state("shut off")
+    killed.wait_state("shut off")
+    assert powered_off.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
+    assert killed.virsh("domstate", "--reason").strip() == "shut off (crashed)"
+    assert kept.virsh("domstate").strip() == "running"
+    helpers.wait_for(lambda: not transient.exists(), what="the transient domain is gone")
+    told = {entry.get("LIBVIRT_DOMAIN"): entry["MESSAGE"] for entry in helpers.journal(since)
+            if "while the daemon was away" in str(entry.get("MESSAGE"))}
+    assert {powered_off.name, killed.name, transient.name} <= set(told)
+    assert "shut down" in told[powered_off.name]
+
+
+def test_killed_monitor_is_a_crash(no_leaks, make_domain):
+    domain = make_domain()
+    domain.start()
+    os.kill(helpers.monitor_of(domain), signal.SIGKILL)
+    domain.wait_state("shut off")
+    assert domain.virsh("domstate", "--reason").strip() == "shut off (crashed)"
+    domain.start()
+    assert domain.state() == "running"
+
+
+def test_stopping_the_scope_presses_the_power_button(no_leaks, make_domain):
+    domain = make_domain()
+    domain.boot().close()
+    helpers.run("systemctl", "stop", helpers.scope_of(domain), timeout=helpers.BOOT)
+    domain.wait_state("shut off")
+    assert domain.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
+
+
+def test_machinectl_terminates(no_leaks, make_domain):
+    domain = make_domain()
+    domain.start()
+    helpers.run("machinectl", "terminate", f"micro-{domain.id()}-{domain.name}")
+    domain.wait_state("shut off")
+
+
+def test_autostart_with_the_daemon(no_leaks, make_domain):
+    domain = make_domain()
+    domain.virsh("autostart")
+    stop_daemon()
+    start_daemon()
+    domain.wait_state("running")
+    domain.virsh("autostart", "--disable")
+    assert "disable" in domain.virsh("dominfo").split("Autostart:")[1].split("\n")[0]
