@@ -283,15 +283,15 @@ def daemon_pid():
 
 
 def journal_cursor():
-    """A place in the journal; journal(since=…) gives what came later."""
-    return json.loads(run("journalctl", "-n", "1", "-o", "json").stdout)["__CURSOR"]
+    """A place in the journal; journal(since=…) gives what came later. A true cursor hides the first match after it."""
+    return f"@{time.time():.6f}"
 
 
 def journal(since=None, unit=None, matches=()):
     """Journal entries, as dictionaries."""
     command = ["journalctl", "-o", "json", "--no-pager"]
     if since:
-        command.append(f"--after-cursor={since}")
+        command.append(f"--since={since}")
     if unit:
         command += ["-u", unit]
     return [json.loads(line) for line in run(*command, *matches).stdout.splitlines()]
