@@ -107,9 +107,28 @@ static void server_end(struct server *s, enum ctl_state state, enum ctl_reason r
         loop_stop(s->loop);
 }
 
+/* One line per change, so that the journal of the scope tells the guest's life. */
+static void log_state(enum ctl_state state, enum ctl_reason reason) {
+        static const char *const states[CTL_STATE_MAX] = {
+                [CTL_STATE_RUNNING] = "guest runs",
+                [CTL_STATE_PAUSED] = "guest is paused",
+                [CTL_STATE_SHUTDOWN] = "guest is shut down",
+                [CTL_STATE_CRASHED] = "guest crashed",
+        };
+        static const char *const reasons[CTL_REASON_MAX] = {
+                [CTL_REASON_REQUEST] = ", as asked for",
+                [CTL_REASON_GUEST] = ", by itself",
+                [CTL_REASON_PANIC] = ": its kernel panicked",
+                [CTL_REASON_VCPU_ERROR] = ": a vCPU cannot go on",
+        };
+
+        log_infox("%s%s", states[state] ? states[state] : "guest is set up", reasons[reason] ? reasons[reason] : "");
+}
+
 static void on_state(void *arg, enum ctl_state state, enum ctl_reason reason) {
         struct server *s = arg;
 
+        log_state(state, reason);
         send_state(s, state, reason);
         if (state != CTL_STATE_SHUTDOWN && state != CTL_STATE_CRASHED)
                 return;
@@ -121,6 +140,7 @@ static void on_reset(void *arg) {
         struct server *s = arg;
         struct ctl_header event;
 
+        log_infox("guest restarted");
         ctl_header_init(&event, CTL_EVENT_RESET, 0, sizeof(event));
         send_event(s, &event);
 }
