@@ -108,9 +108,7 @@ static inline void ring_offer(struct ring *ring, uint16_t head) {
         struct vring *v = &ring->vring;
 
         v->avail->ring[v->avail->idx % v->num] = head;
-        atomic_thread_fence(memory_order_seq_cst);
-        v->avail->idx++;
-        atomic_thread_fence(memory_order_seq_cst);
+        __atomic_store_n(&v->avail->idx, v->avail->idx + 1, __ATOMIC_SEQ_CST);
 }
 
 /* A chain of n_out segments to read and n_in to write; does not kick. Returns its head. */
@@ -145,8 +143,7 @@ static inline void ring_kick(struct ring *ring) {
 static inline bool ring_take(struct ring *ring, uint16_t *ret_head, uint32_t *ret_len) {
         struct vring *v = &ring->vring;
 
-        atomic_thread_fence(memory_order_seq_cst);
-        if (*(volatile uint16_t *) &v->used->idx == ring->used)
+        if (__atomic_load_n(&v->used->idx, __ATOMIC_SEQ_CST) == ring->used)
                 return false;
         if (ret_head)
                 *ret_head = v->used->ring[ring->used % v->num].id;

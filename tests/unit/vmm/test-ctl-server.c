@@ -30,7 +30,7 @@ struct vm {
         enum ctl_state state;
         enum ctl_reason reason;
         enum ctl_action action;
-        unsigned buttons, nmis, resets;
+        _Atomic unsigned buttons, resets;
 };
 
 static struct vm fake;
@@ -567,7 +567,7 @@ static void test_sigterm(void) {
         set_up(&f);
         CHECK_EQ(start(&f, 0), 0);
         CHECK_EQ(kill(getpid(), SIGTERM), 0);
-        while (*(volatile unsigned *) &fake.buttons == 0)
+        while (fake.buttons == 0)
                 (void) usleep(1000);
         CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
         CHECK_EQ(kill(getpid(), SIGTERM), 0);
