@@ -10,8 +10,9 @@
  * `stop_timeout`. Order at shutdown is libvirt's: libvirt-guests acts before
  * virt-guest-shutdown.target, scopes end after it and before the daemon.
  *
- * The device ACL is empty: a monitor opens nothing, it holds descriptors, and opening
- * is what the ACL governs.
+ * The device ACL names /dev/null only: a monitor opens nothing, it holds descriptors, and
+ * opening is what the ACL governs. An empty ACL would do, but systemd remarks on it in
+ * the journal at every start.
  */
 #include "systemd/scope_internal.h"
 #include "util/error.h"
@@ -60,7 +61,7 @@ static void add_lifecycle(GVariantBuilder *properties, const DomainDef *def, gui
         add_string(properties, "KillMode", "control-group");
         add_string(properties, "CollectMode", "inactive-or-failed");
         add_string(properties, "DevicePolicy", "strict");
-        g_variant_builder_add(properties, "(sv)", "DeviceAllow", g_variant_new_array(G_VARIANT_TYPE("(ss)"), NULL, 0));
+        g_variant_builder_add(properties, "(sv)", "DeviceAllow", g_variant_new_parsed("[('/dev/null', 'rw')]"));
         g_variant_builder_add(properties, "(sv)", "TasksMax", g_variant_new_uint64(limits_tasks_max(def)));
 }
 

@@ -50,7 +50,7 @@ def test_order_and_end_are_libvirts(make_domain):
 
 def test_devices_are_out_of_reach(make_domain):
     scope = helpers.scope_of(start(make_domain))
-    assert helpers.unit_property(scope, "DeviceAllow") == ""
+    assert helpers.unit_property(scope, "DeviceAllow") == "/dev/null rw"
 
 
 def test_cpu_limits(no_leaks, make_domain):
