@@ -25,6 +25,7 @@
 
 #include "../base/cleanup.h"
 #include "../core/layout.h"
+#include "../dev/power.h"
 #include "loader.h"
 
 #define PAGE            4096ull
@@ -105,7 +106,7 @@ static unsigned memory_map(const struct guest_mem *mem, struct map_entry map[MAP
         unsigned n = 0;
 
         map[n++] = (struct map_entry) { 0, LAYOUT_LOW_END, MAP_RAM };
-        map[n++] = (struct map_entry) { LAYOUT_ACPI, LAYOUT_ACPI_SIZE, MAP_RESERVED };
+        map[n++] = (struct map_entry) { LAYOUT_ACPI, LAYOUT_HIGH_START - LAYOUT_ACPI, MAP_RESERVED };
         map[n++] = (struct map_entry) { LAYOUT_HIGH_START, mem->range[0].size - LAYOUT_HIGH_START, MAP_RAM };
         /* PCI Firmware 3.3 §4.1.2: the configuration window is reserved memory. */
         map[n++] = (struct map_entry) { LAYOUT_ECAM, LAYOUT_ECAM_SIZE, MAP_RESERVED };
@@ -262,6 +263,23 @@ static int enter_pvh(const struct boot_source *source, const struct boot_kernel 
         return write_gdt(source->mem, ret->mode);
 }
 
+/*
+ * What is left of a BIOS. Linux does not use the ACPI reset register of a hardware-reduced machine with CONFIG_EFI: it
+ * takes for granted that there is EFI, finds none, and jumps to F000:FFF0 in real mode. There it writes that register.
+ */
+static int write_reset_vector(const struct guest_mem *mem) {
+        const uint16_t port = LAYOUT_PORT_POWER + POWER_RESET;
+        const uint8_t code[] = {
+                0xb0, POWER_RESET_VALUE,                        /* mov al, value */
+                0xba, (uint8_t) port, (uint8_t) (port >> 8),    /* mov dx, port */
+                0xee,                                           /* out dx, al */
+                0xf4,                                           /* hlt */
+                0xeb, 0xfd,                                     /* jmp to hlt */
+        };
+
+        return guest_mem_write(mem, LAYOUT_RESET_VECTOR, code, sizeof(code));
+}
+
 static int load_kernel(const struct boot_source *source, struct boot_kernel *ret, const char **ret_text) {
         int r;
 
@@ -289,6 +307,9 @@ int boot_load(const struct boot_source *source, struct boot_entry *ret, const ch
         if (r < 0)
                 return r;
         *ret_text = "cannot write the boot parameters";
+        r = write_reset_vector(source->mem);
+        if (r < 0)
+                return r;
         if (kernel.entry_pvh != 0)
                 return enter_pvh(source, &kernel, &initrd, ret);
         return enter_long_mode(source, &kernel, &initrd, ret);

@@ -15,7 +15,8 @@
 #define LAYOUT_CMDLINE     0x20000ull
 #define LAYOUT_LOW_END     0xa0000ull /* end of the first RAM range that the kernel is told of */
 #define LAYOUT_ACPI        0xe0000ull /* where kernels search for the RSDP */
-#define LAYOUT_ACPI_SIZE   0x20000ull
+#define LAYOUT_ACPI_SIZE   0x10000ull
+#define LAYOUT_RESET_VECTOR 0xffff0ull /* F000:FFF0, 16 bytes up to 1 MiB */
 #define LAYOUT_HIGH_START  0x100000ull
 
 /* In the hole below 4 GiB. */
