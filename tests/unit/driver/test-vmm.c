@@ -5,6 +5,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -200,13 +201,31 @@ static void test_start_failures(Fixture *f, gconstpointer unused) {
         g_assert_cmpint(errno, ==, ECHILD);
 }
 
+/* A domain's name may be longer than the address of a socket. */
 static void test_long_path(Fixture *f, gconstpointer unused) {
-        g_autofree char *path = g_strdup_printf("%s/%0200d", f->dir, 0);
-        VmmSpawn spawn = { .binary = monitor_path(), .name = "n", .uuid = "u", .socket_path = path, .log_fd = -1 };
+        g_free(f->path);
+        f->path = g_strdup_printf("%s/%0200d", f->dir, 0);
+        Vmm *vmm = start(f, "good"), *again;
+        g_autoptr(GError) err = NULL;
+        struct stat st;
+
+        g_assert_cmpint(g_stat(f->path, &st), ==, 0);
+        g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
+        again = vmm_adopt(f->path, vmm_pid(vmm), vmm_start_time(vmm), NULL, &err);
+        g_assert_no_error(err);
+        vmm_disconnect(again);
+        vmm_unref(again);
+        stop(vmm);
+}
+
+static void test_no_directory(Fixture *f, gconstpointer unused) {
+        VmmSpawn spawn = {
+                .binary = monitor_path(), .name = "n", .uuid = "u", .socket_path = "/nonexistent/sock", .log_fd = -1,
+        };
         g_autoptr(GError) err = NULL;
 
         g_assert_null(vmm_spawn(&spawn, NULL, &err));
-        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_SYSTEM_ERROR);
 }
 
 static void test_journal_fd(Fixture *f, gconstpointer unused) {
@@ -291,6 +310,7 @@ int main(int argc, char **argv) {
         ADD("answers-twice", test_answers_twice);
         ADD("start-failures", test_start_failures);
         ADD("long-path", test_long_path);
+        ADD("no-directory", test_no_directory);
         ADD("journal-fd", test_journal_fd);
         ADD("adopt", test_adopt);
         ADD("many-callers", test_many_callers);
