@@ -55,6 +55,7 @@ remote() {
     if [ $# -eq 0 ]; then
         ssh "${options[@]}" -t root@127.0.0.1
     else
+        # shellcheck disable=SC2029  # the words are a command line for the shell there
         ssh "${options[@]}" root@127.0.0.1 "$*"
     fi
 }

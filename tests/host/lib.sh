@@ -1,6 +1,6 @@
 # Sourced by ./run and the scripts beside this file: where things are, and what
 # several of them need.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # its users read what it sets
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 host_scripts=$top/tests/host
