@@ -246,14 +246,16 @@ typedef enum DomainParseFlags {
         DOMAIN_PARSE_VALIDATE = 1 << 0,      /* check against the RNG schema first: VIR_ERR_XML_INVALID_SCHEMA */
         DOMAIN_PARSE_STATUS = 1 << 1,        /* live elements (aliases, pty paths, id) are read back */
         DOMAIN_PARSE_REJECT_LEGACY = 1 << 2, /* legacy_devices=reject */
-        DOMAIN_PARSE_OWN = 1 << 3,           /* written by the daemon: no checks of ranges and combinations, which may
-                                              * be stricter than those of the call that changed the definition */
+        DOMAIN_PARSE_OWN = 1 << 3,           /* written by the daemon: notes are read back, and there are no checks of
+                                              * ranges and combinations, which may be stricter than those of the call
+                                              * that changed the definition */
 } DomainParseFlags;
 
 typedef enum DomainFormatFlags {
         DOMAIN_FORMAT_INACTIVE = 1 << 0, /* leaves out what only a running domain has */
         DOMAIN_FORMAT_SECURE = 1 << 1,
         DOMAIN_FORMAT_STATUS = 1 << 2,   /* everything that DOMAIN_PARSE_STATUS reads */
+        DOMAIN_FORMAT_OWN = 1 << 3,      /* for the daemon's own files: with the notes */
 } DomainFormatFlags;
 
 DomainDef *domain_def_new(void);

@@ -269,7 +269,7 @@ char *domain_def_format(const DomainDef *def, guint flags) {
         xml_element(&w, "on_reboot", domain_action_names[def->on_reboot]);
         xml_element(&w, "on_crash", domain_action_names[def->on_crash]);
         domain_format_devices(&w, def, live, status);
-        if (status)
+        if (status || (flags & DOMAIN_FORMAT_OWN) != 0)
                 format_notes(&w, def->notes);
         xml_end(&w);
         return xml_writer_finish(&w);

@@ -301,7 +301,7 @@ static gboolean parse_domain(const xmlNode *root, DomainDef *def, guint flags, G
                 return FALSE;
         parse_features(xml_first(root, "features"), def);
         def->partition = xml_child_text(xml_first(root, "resource"), "partition");
-        if ((flags & DOMAIN_PARSE_STATUS) != 0)
+        if ((flags & (DOMAIN_PARSE_STATUS | DOMAIN_PARSE_OWN)) != 0)
                 parse_notes(xml_first(root, "notes"), def);
         return domain_parse_devices(xml_first(root, "devices"), def, flags, err);
 }

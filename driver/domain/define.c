@@ -206,14 +206,10 @@ static gboolean check_renamable(const Domain *d, const char *name, GError **err)
                 error_set(err, VIR_ERR_OPERATION_INVALID, "cannot rename active domain");
         else if (!d->persistent)
                 error_set(err, VIR_ERR_OPERATION_INVALID, "cannot rename a transient domain");
-        else if (strchr(name, '/'))
-                error_set(err, VIR_ERR_XML_ERROR, "name %s cannot contain '/'", name);
-        else if (*name == '\0' || strlen(name) > DOMAIN_NAME_MAX || g_str_equal(name, ".") || g_str_equal(name, ".."))
-                error_set(err, VIR_ERR_INVALID_ARG, "'%s' cannot be the name of a domain", name);
         else if (g_str_equal(name, d->name))
                 error_set(err, VIR_ERR_OPERATION_INVALID, "Can't rename domain to itself");
         else
-                return TRUE;
+                return domain_name_check(name, err);
         return FALSE;
 }
 

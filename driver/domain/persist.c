@@ -35,7 +35,7 @@ char *state_path(const Driver *driver, const char *name, const char *suffix) {
 
 gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
         g_autofree char *path = config_path(d->driver, def->name);
-        g_autofree char *xml = domain_def_format(def, DOMAIN_FORMAT_INACTIVE | DOMAIN_FORMAT_SECURE);
+        g_autofree char *xml = domain_def_format(def, DOMAIN_FORMAT_INACTIVE | DOMAIN_FORMAT_SECURE | DOMAIN_FORMAT_OWN);
         g_autofree char *text = g_strdup_printf("<!--\n"
                                                 "  This file belongs to virtmicrod, which may rewrite it at any time.\n"
                                                 "  To change the domain:  virsh -c micro:///system edit DOMAIN\n"
@@ -76,7 +76,7 @@ static void config_load_one(Driver *driver, const char *name) {
                 g_warning("cannot read '%s', so its domain is not known: %s", path, err->message);
                 return;
         }
-        DomainDef *def = domain_def_parse(text, 0, driver->config->schema_dir, &err);
+        DomainDef *def = domain_def_parse(text, DOMAIN_PARSE_OWN, driver->config->schema_dir, &err);
         if (!def || strcmp(def->name, name) != 0) {
                 g_warning("ignoring '%s': %s", path, def ? "the file is not named after its domain" : err->message);
                 domain_def_free(def);

@@ -240,7 +240,7 @@ int domain_get_memory_stats(Domain *d, virDomainMemoryStatPtr stats, unsigned ma
 
 #define CPU_STATS_TOTALS 3u
 
-/* cgroup v2 keeps no numbers per host CPU: there are totals only, and 0 CPUs to ask for. */
+/* cgroup v2 keeps no numbers per host CPU: the host's CPUs can be counted, each with no numbers, and there are totals. */
 int domain_get_cpu_stats(Domain *d, virTypedParameterPtr params, unsigned n, int start_cpu, unsigned ncpus, guint flags,
                          GError **err) {
         static const char *const names[] = { VIR_DOMAIN_CPU_STATS_CPUTIME, VIR_DOMAIN_CPU_STATS_USERTIME,
@@ -251,7 +251,7 @@ int domain_get_cpu_stats(Domain *d, virTypedParameterPtr params, unsigned n, int
             !snapshot_take_active(d, &s, err))
                 return -1;
         if (start_cpu >= 0)
-                return 0;
+                return n == 0 && ncpus == 0 ? (int) sysconf(_SC_NPROCESSORS_CONF) : 0;
         if (n == 0)
                 return (int) CPU_STATS_TOTALS;
         if (!cgroup_read_stats(s.cgroup, &cgroup, err))
