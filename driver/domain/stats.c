@@ -240,7 +240,7 @@ int domain_get_memory_stats(Domain *d, virDomainMemoryStatPtr stats, unsigned ma
 
 #define CPU_STATS_TOTALS 3u
 
-/* cgroup v2 keeps no numbers per host CPU: the host's CPUs can be counted, each with no numbers, and there are totals. */
+/* cgroup v2 keeps no numbers per host CPU: one can ask how many there are, and for totals. */
 int domain_get_cpu_stats(Domain *d, virTypedParameterPtr params, unsigned n, int start_cpu, unsigned ncpus, guint flags,
                          GError **err) {
         static const char *const names[] = { VIR_DOMAIN_CPU_STATS_CPUTIME, VIR_DOMAIN_CPU_STATS_USERTIME,
