@@ -2,6 +2,9 @@
 /*
  * The attacker's first calls, made on a thread whose filter has just been installed.
  * A filter that works kills the process before any of them returns.
+ *
+ * The program's own options know nothing of this: the argument is taken out, before
+ * main() sees it, and kept in the environment.
  */
 #include "test_hook.h"
 
@@ -15,6 +18,18 @@
 #include <sys/syscall.h>
 
 #include "cleanup.h"
+
+#define OPTION "--test-hook="
+
+__attribute__((constructor)) static void take_option(int argc, char **argv) {
+        static char debug[] = "--debug";
+
+        for (int i = 1; i < argc; i++)
+                if (strncmp(argv[i], OPTION, strlen(OPTION)) == 0) {
+                        (void) setenv("VMM_TEST_HOOK", argv[i] + strlen(OPTION), 1);
+                        argv[i] = debug; /* in its place */
+                }
+}
 
 static void try_openat(void) {
         (void) syscall(SYS_openat, AT_FDCWD, "/etc/passwd", O_RDONLY);

@@ -8,8 +8,8 @@
 #include "seccomp.h"
 
 /*
- * If the environment has VMM_TEST_HOOK=KIND:CALL for this kind of thread (control, vcpu,
- * device), makes that call (openat, socket, execve, ptrace, kill, clone, mmap), says so
- * and exits with 99: the filter has a hole.
+ * If --test-hook=KIND:CALL on the command line, or VMM_TEST_HOOK=KIND:CALL in the environment, names this kind of
+ * thread (control, vcpu, device), makes that call (openat, socket, execve, ptrace, kill, clone, mmap), says so and
+ * exits with 99: the filter has a hole.
  */
 void test_hook_fire(enum thread_kind kind);
