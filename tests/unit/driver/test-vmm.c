@@ -289,6 +289,36 @@ static void test_many_callers(Fixture *f, gconstpointer unused) {
         stop(vmm);
 }
 
+/* The monitor itself, as far as it gets without a guest. */
+static void test_real(Fixture *f, gconstpointer unused) {
+        VmmCallbacks callbacks = { on_event, on_exited, f };
+        VmmSpawn spawn = {
+                .binary = g_getenv("VIRTMICRO_VMM"), .name = "real", .uuid = "11111111-2222-3333-4444-555555555555",
+                .uid = 65534, .socket_path = f->path, .log_fd = -1,
+        };
+        g_autoptr(GError) err = NULL;
+        struct ctl_header header;
+        struct ctl_query_reply query;
+
+        if (!spawn.binary || getuid() != 0) {
+                g_test_skip("needs the monitor, and root");
+                return;
+        }
+        Vmm *vmm = vmm_spawn(&spawn, &callbacks, &err);
+        g_assert_no_error(err);
+        g_assert_true(vmm_call(vmm, CTL_QUERY, &header, sizeof(header), NULL, 0, &query, sizeof(query), &err));
+        g_assert_cmpuint(query.state, ==, CTL_STATE_SETUP);
+        g_assert_false(call(vmm, CTL_PAUSE, &err)); /* there is nothing to pause yet */
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_FAILED);
+        g_clear_error(&err);
+        g_assert_true(call(vmm, CTL_QUIT, &err));
+        iterate_until(&f->exits, 1);
+        g_autofree char *end = vmm_describe_end(vmm);
+        g_assert_cmpstr(end, ==, "exited with status 0");
+        vmm_disconnect(vmm);
+        vmm_unref(vmm);
+}
+
 static gboolean may_make_namespaces(void) {
         pid_t pid = fork();
         int status = 0;
@@ -313,6 +343,7 @@ int main(int argc, char **argv) {
         ADD("no-directory", test_no_directory);
         ADD("journal-fd", test_journal_fd);
         ADD("adopt", test_adopt);
+        ADD("real", test_real);
         ADD("many-callers", test_many_callers);
         return g_test_run();
 }
