@@ -153,11 +153,11 @@ static inline bool ring_take(struct ring *ring, uint16_t *ret_head, uint32_t *re
         return true;
 }
 
-/* Waits up to two seconds for a used chain and returns its length. */
+/* Waits up to ten seconds for a used chain and returns its length. */
 static inline uint32_t ring_wait(struct ring *ring) {
         uint32_t len = 0;
 
-        for (unsigned i = 0; i < 2000; i++) {
+        for (unsigned i = 0; i < 10000; i++) {
                 struct timespec ms = { .tv_nsec = 1000000 };
                 if (ring_take(ring, NULL, &len))
                         return len;

@@ -158,7 +158,7 @@ static void expect_text(int fd, const char *text) {
         size_t n = 0;
 
         while (n < strlen(text)) {
-                CHECK(poll(&pfd, 1, 2000) == 1);
+                CHECK(poll(&pfd, 1, 10000) == 1);
                 ssize_t r = read(fd, buffer + n, sizeof(buffer) - 1 - n);
                 CHECK(r > 0);
                 n += r;
@@ -225,7 +225,7 @@ static void test_hostile_control(void) {
         open_slave(&f);
         CHECK(write(f.slave, "x", 1) == 1);
         ring_kick(&f.rx[PORT_CONSOLE]);
-        for (unsigned i = 0; i < 2000 && !f.driver.needs_reset; i++)
+        for (unsigned i = 0; i < 10000 && !f.driver.needs_reset; i++)
                 (void) usleep(1000);
         fixture_done(&f, true);
 }
@@ -273,7 +273,7 @@ static void test_console_without_reader(void) {
                 (void) ring_wait(&f.tx[PORT_CONSOLE]);
         }
         CHECK(clock_gettime(CLOCK_MONOTONIC, &after) == 0);
-        CHECK(after.tv_sec - before.tv_sec < 2);
+        CHECK(after.tv_sec - before.tv_sec < 5);
         CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu_before) == 0);
         (void) usleep(200000);
         CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu_after) == 0);
@@ -328,7 +328,7 @@ static void test_backpressure(void) {
                         sent++;
                 }
                 ring_kick(&f.tx[PORT_STREAM]);
-                CHECK(poll(&pfd, 1, 2000) == 1);
+                CHECK(poll(&pfd, 1, 10000) == 1);
                 ssize_t n = read(f.stream, got, 10000);
                 CHECK(n > 0);
                 for (ssize_t i = 0; i < n; i++)
@@ -361,7 +361,7 @@ static void test_listener(void) {
         /* One at a time. */
         second = peer_connect(&f);
         pfd.fd = second;
-        CHECK(poll(&pfd, 1, 2000) == 1);
+        CHECK(poll(&pfd, 1, 10000) == 1);
         CHECK_EQ(read(second, &byte, 1), 0);
         close_fd(&second);
         /* The next one after it. */

@@ -203,7 +203,7 @@ static void receive(int fd, struct ctl_message *m) {
         struct pollfd pfd = { .fd = fd, .events = POLLIN };
         char text[CTL_TEXT_MAX];
 
-        CHECK(poll(&pfd, 1, 5000) == 1);
+        CHECK(poll(&pfd, 1, 10000) == 1);
         CHECK_EQ(ctl_receive(fd, m), 1);
         if (ctl_check(m, CTL_SENDER_MONITOR, text) != 0)
                 fprintf(stderr, "%s\n", text);
@@ -367,7 +367,7 @@ static void expect_unknown(struct fixture *f, uint16_t type) {
 
         ctl_header_init(&header, type, 77, sizeof(header));
         CHECK_EQ(ctl_send(f->client, &header, NULL, 0), 0);
-        CHECK(poll(&pfd, 1, 5000) == 1);
+        CHECK(poll(&pfd, 1, 10000) == 1);
         CHECK_EQ(ctl_receive(f->client, &m), 1);
         CHECK_EQ(m.length, sizeof(struct ctl_reply));
         CHECK_EQ(m.header.serial, 77);
@@ -523,7 +523,7 @@ static void test_peer_leaves(void) {
         f.client = client_connect(&f);
         CHECK_EQ(hello(&f), 0);
         struct pollfd pfd = { .fd = old, .events = POLLIN };
-        CHECK(poll(&pfd, 1, 5000) == 1);
+        CHECK(poll(&pfd, 1, 10000) == 1);
         struct ctl_message m;
         CHECK_EQ(ctl_receive(old, &m), 0);
         close_fd(&old);
@@ -551,7 +551,7 @@ static void test_malformed(void) {
         /* without one the peer is dropped, and the guest lives on. */
         CHECK(send(f.client, junk, sizeof(junk), 0) == sizeof(junk));
         struct pollfd pfd = { .fd = f.client, .events = POLLIN };
-        CHECK(poll(&pfd, 1, 5000) == 1);
+        CHECK(poll(&pfd, 1, 10000) == 1);
         CHECK_EQ(ctl_receive(f.client, &m), 0);
         close_fd(&f.client);
         f.client = client_connect(&f);

@@ -62,7 +62,7 @@ static void test_fill(void) {
 static void test_rate(void) {
         struct fixture f;
 
-        fixture_init(&f, 100, 100);
+        fixture_init(&f, 100, 1000);
         (void) ring_add(&f.ring, &(struct segment) { DATA_START, 64 }, 0, 1);
         (void) ring_add(&f.ring, &(struct segment) { DATA_START, 64 }, 0, 1);
         (void) ring_add(&f.ring, &(struct segment) { DATA_START, 64 }, 0, 1);
