@@ -40,12 +40,21 @@ static GLogLevelFlags parse_level(const char *level) {
         return g_strcmp0(level, "debug") == 0 ? mask | G_LOG_LEVEL_DEBUG : mask;
 }
 
+/* GLib leaves it to the journal to name the program, so `journalctl -t virtmicrod` would find nothing. */
+static gboolean write_to_journal(GLogLevelFlags level, const GLogField *fields, gsize n) {
+        g_autofree GLogField *all = g_new(GLogField, n + 1);
+
+        memcpy(all, fields, n * sizeof(fields[0]));
+        all[n] = (GLogField) { .key = "SYSLOG_IDENTIFIER", .value = G_LOG_DOMAIN, .length = -1 };
+        return g_log_writer_journald(level, all, n + 1, NULL) == G_LOG_WRITER_HANDLED;
+}
+
 static GLogWriterOutput write_entry(GLogLevelFlags level, const GLogField *fields, gsize n, gpointer data) {
         const Settings *settings = data;
 
         if (!(level & settings->mask))
                 return G_LOG_WRITER_HANDLED;
-        if (settings->to_journal && g_log_writer_journald(level, fields, n, NULL) == G_LOG_WRITER_HANDLED)
+        if (settings->to_journal && write_to_journal(level, fields, n))
                 return G_LOG_WRITER_HANDLED;
         return g_log_writer_standard_streams(level, fields, n, NULL);
 }
