@@ -1,0 +1,193 @@
+"""A domain's states and what moves it between them. Most domains here start paused: their guests cost nothing."""
+import pytest
+
+import helpers
+import output
+from clients import connection, error_of
+
+INACTIVE = "Requested operation is not valid: domain is not running"
+
+
+def reason(domain):
+    return domain.virsh("domstate", "--reason").strip()
+
+
+def cpu_time(domain):
+    return float(output.pairs(domain.virsh("dominfo"))["CPU time"].rstrip("s"))
+
+
+@pytest.fixture
+def idle(make_domain):
+    return make_domain()
+
+
+@pytest.fixture
+def paused(make_domain):
+    domain = make_domain()
+    domain.start("--paused")
+    return domain
+
+
+@pytest.fixture
+def running(make_domain):
+    domain = make_domain()
+    domain.start()
+    return domain
+
+
+def test_start_and_destroy(idle):
+    assert output.told("start", idle.name) == f"Domain '{idle.name}' started\n\n"
+    assert (idle.state(), reason(idle)) == ("running", "running (booted)")
+    assert "error: Domain is already active" in idle.virsh("start", check=False)
+    assert output.told("destroy", idle.name) == f"Domain '{idle.name}' destroyed\n\n"
+    assert (idle.state(), reason(idle)) == ("shut off", "shut off (destroyed)")
+
+
+def test_start_paused(idle):
+    idle.start("--paused")
+    assert (idle.state(), reason(idle)) == ("paused", "paused (starting up)")
+    assert output.pairs(idle.virsh("dominfo"))["State"] == "paused"
+    before = cpu_time(idle)
+    assert output.told("resume", idle.name) == f"Domain '{idle.name}' resumed\n\n"
+    assert (idle.state(), reason(idle)) == ("running", "running (unpaused)")
+    helpers.wait_for(lambda: cpu_time(idle) > before + 0.5, what="the guest runs")
+
+
+def test_suspend_and_resume(running):
+    assert output.told("suspend", running.name) == f"Domain '{running.name}' suspended\n\n"
+    assert reason(running) == "paused (user)"
+    before = cpu_time(running)
+    running.virsh("suspend")
+    assert reason(running) == "paused (user)"
+    assert cpu_time(running) - before < 0.3
+    running.virsh("resume")
+    assert "Requested operation is not valid: domain is already running" in running.virsh("resume", check=False)
+
+
+def test_buttons_of_a_paused_domain_say_why_they_do_nothing(paused):
+    for command in ("shutdown", "reboot"):
+        assert "resume it first" in paused.virsh(command, check=False)
+    assert paused.state() == "paused"
+
+
+def test_destroy_graceful(running):
+    running.virsh("destroy", "--graceful")
+    assert reason(running) == "shut off (destroyed)"
+
+
+@pytest.mark.parametrize("command", ["suspend", "resume", "shutdown", "reboot", "reset", "destroy", "dommemstat",
+                                     "domifaddr", "cpu-stats", "inject-nmi"])
+def test_what_needs_a_running_domain_says_so(idle, command):
+    assert INACTIVE in idle.virsh(command, check=False)
+    assert idle.state() == "shut off"
+
+
+def test_code_of_what_needs_a_running_domain(idle):
+    with connection() as conn:
+        domain = conn.lookupByName(idle.name)
+        for call in (domain.suspend, domain.resume, domain.shutdown, domain.reboot, domain.reset, domain.destroy):
+            assert error_of(call) == (55, INACTIVE)
+
+
+def test_ids(idle):
+    assert idle.virsh("domid").strip() == "-"
+    idle.start("--paused")
+    first, uid = idle.id(), idle.virsh("domuuid").strip()
+    for key in (str(first), uid):
+        assert helpers.virsh("domname", key).strip() == idle.name
+        assert helpers.virsh("domstate", key).strip() == "paused"
+    assert helpers.virsh("domid", uid).strip() == str(first)
+    idle.virsh("destroy")
+    text = helpers.virsh("domname", str(first), check=False)
+    assert f"error: failed to get domain '{first}'" in text
+    idle.start("--paused")
+    assert idle.id() > first
+    assert idle.virsh("domuuid").strip() == uid
+
+
+@pytest.mark.parametrize("command", ["domstate", "domid", "domuuid", "start", "destroy", "undefine", "dumpxml", "dominfo"])
+def test_no_such_domain(command):
+    assert "error: failed to get domain 'no-such-domain'" in helpers.virsh(command, "no-such-domain", check=False)
+
+
+def test_code_of_no_such_domain():
+    with connection() as conn:
+        assert error_of(conn.lookupByName, "no-such-domain") == (
+            42, "Domain not found: no domain with matching name 'no-such-domain'")
+        assert error_of(conn.lookupByID, 123456) == (42, "Domain not found: no domain with matching id 123456")
+        code, text = error_of(conn.lookupByUUIDString, "00000000-0000-0000-0000-000000000001")
+        assert (code, text) == (
+            42, "Domain not found: no domain with matching uuid '00000000-0000-0000-0000-000000000001'")
+
+
+def test_a_handle_of_a_domain_that_is_gone(idle):
+    with connection() as conn:
+        domain = conn.lookupByName(idle.name)
+        idle.virsh("undefine")
+        assert error_of(domain.create) == (
+            42, f"Domain not found: no domain with matching uuid '{domain.UUIDString()}'")
+
+
+def test_create(make_domain, no_leaks):
+    domain = make_domain(define=False)
+    assert output.told("create", domain.path) == f"Domain '{domain.name}' created from {domain.path}\n\n"
+    assert reason(domain) == "running (booted)"
+    domain.virsh("destroy")
+    assert not domain.exists()
+
+
+def test_create_paused(make_domain):
+    domain = make_domain(define=False)
+    helpers.virsh("create", domain.path, "--paused")
+    assert reason(domain) == "paused (starting up)"
+
+
+def test_create_autodestroy(make_domain, no_leaks):
+    """The domain goes with the connection that made it."""
+    domain = make_domain(define=False)
+    helpers.run("virsh", "-q", "-c", helpers.URI, "create", domain.path, "--paused", "--autodestroy")
+    helpers.wait_for(lambda: not domain.exists(), what="the domain is gone")
+
+
+def test_start_autodestroy(idle):
+    with connection() as conn:
+        domain = conn.lookupByName(idle.name)
+        domain.createWithFlags(1 | 2)
+        assert idle.state() == "paused"
+        del domain  # or it keeps the connection open
+    idle.wait_state("shut off")
+
+
+def test_modes_that_need_an_agent_are_refused(running):
+    for command in ("shutdown", "reboot"):
+        text = running.virsh(command, "--mode", "agent", check=False)
+        assert "argument unsupported" in text and "agent" in text
+    assert running.state() == "running"
+
+
+def test_unknown_flags_are_refused(paused):
+    with connection() as conn:
+        domain = conn.lookupByName(paused.name)
+        for call in (domain.destroyFlags, domain.shutdownFlags, domain.undefineFlags, domain.XMLDesc, domain.createWithFlags):
+            code, text = error_of(call, 1 << 20)
+            assert code == 8 and "unsupported flags (0x100000)" in text
+    assert paused.state() == "paused"
+
+
+def test_reset_reboot_and_shutdown_of_a_guest(make_domain, no_leaks):
+    """The number and the process stay over a reset and a reboot."""
+    domain = make_domain()
+    with domain.boot() as console:
+        number, monitor = domain.id(), helpers.monitors()
+        console.command("touch /tmp/before")
+        assert output.told("reset", domain.name) == f"Domain '{domain.name}' was reset\n\n"
+        console.expect("virtmicro-guest: init reached")
+        console.prompt()
+        assert console.command("ls /tmp/before 2>/dev/null || echo gone").strip() == "gone"
+        assert output.told("reboot", domain.name) == f"Domain '{domain.name}' is being rebooted\n\n"
+        console.expect("virtmicro-guest: init reached")
+        console.prompt()
+        assert (domain.state(), domain.id(), helpers.monitors()) == ("running", number, monitor)
+        assert output.told("shutdown", domain.name) == f"Domain '{domain.name}' is being shutdown\n\n"
+        domain.wait_state("shut off", helpers.BOOT)
+        assert reason(domain) == "shut off (shutdown)"
