@@ -8,14 +8,15 @@
  * CONTINUE with data, OK to finish, ERROR to abort; both ends are confirmed with OK. What
  * the pty does not take yet waits here, and beyond INPUT_HIGH the client is not read from.
  *
- * A session may be cut off at any time from any thread (another client used force). That
- * only leaves a note for the main thread. Closing the session may have to wait for the
+ * A session may be cut off at any time from any thread (another client used force, or the
+ * domain has ended). That only leaves a note for the main thread. Closing the session may have to wait for the
  * domain's lock, so a worker does it; the stream's memory lives until that has returned.
  */
 #include "rpc/stream.h"
 
 #include <errno.h>
 #include <glib-unix.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "rpc/server_internal.h"
@@ -113,9 +114,15 @@ static void stream_fail(RpcStream *stream, const char *text) {
         rpc_client_send(client, rpc_packet_error(&header, RPC_TYPE_STREAM, err));
 }
 
+/* The guest is gone, and its last words are still to be read: they and the end of output say it better. */
+static gboolean stream_is_ending(const RpcStream *stream) {
+        struct pollfd pollfd = { .fd = stream->fd, .events = POLLIN };
+        return stream->end_of_output || (poll(&pollfd, 1, 0) > 0 && (pollfd.revents & (POLLHUP | POLLERR)));
+}
+
 static gboolean stream_note_kicked(gpointer data) {
         RpcStream *stream = data;
-        if (stream->client)
+        if (stream->client && !stream_is_ending(stream))
                 stream_fail(stream, "stream had unexpected termination");
         return G_SOURCE_REMOVE;
 }

@@ -15,11 +15,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void ignore_log(const char *domain, GLogLevelFlags level, const char *message, gpointer data) {
 }
 
+static Harness harness;
+
+static void session_end(void) {
+        harness_stop(&harness);
+}
+
 /* Made at the first input, and left to the end of the process. */
-static Harness *session_harness(void) {
-        static Harness harness;
+static void session_start(void) {
         if (harness.server)
-                return &harness;
+                return;
         Wire wire;
         rpc_domain dom = { 0 };
         (void) g_log_set_default_handler(ignore_log, NULL);
@@ -29,7 +34,7 @@ static Harness *session_harness(void) {
         wire_define(&wire, "web1", &dom);
         xdr_free((xdrproc_t) xdr_rpc_domain, &dom);
         wire_close(&wire);
-        return &harness;
+        (void) atexit(session_end);
 }
 
 static void drain(Wire *wire) {
@@ -39,14 +44,14 @@ static void drain(Wire *wire) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        Harness *harness = session_harness();
         Wire wire;
         if (size < 1 || size > 65536)
                 return 0;
-        wire_connect(&wire, harness, TRUE, data[0] & 1 ? RPC_AUTH_POLKIT : RPC_AUTH_NONE, data[0] & 2 ? 1000 : 0);
+        session_start();
+        wire_connect(&wire, &harness, TRUE, data[0] & 1 ? RPC_AUTH_POLKIT : RPC_AUTH_NONE, data[0] & 2 ? 1000 : 0);
         wire_send_bytes(&wire, data + 1, size - 1);
         (void) shutdown(wire.fd, SHUT_WR);
-        while (rpc_server_client_count(harness->server) > 0) {
+        while (rpc_server_client_count(harness.server) > 0) {
                 drain(&wire);
                 (void) g_main_context_iteration(NULL, TRUE);
         }

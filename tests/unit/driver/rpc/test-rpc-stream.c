@@ -142,6 +142,21 @@ static void test_kicked(void) {
         console_close(&late);
 }
 
+/* Cut off because the domain has ended: the last words arrive, then the end, and no error. */
+static void test_kicked_at_end(void) {
+        Console console;
+        console_open(&console, FALSE);
+        g_assert_cmpint(send(console.guest, "Power down", 10, 0), ==, 10);
+        (void) close(console.guest);
+        rpc_stream_kicked(console.stream);
+        check_packet(&console, RPC_STATUS_CONTINUE, "Power down");
+        check_packet(&console, RPC_STATUS_CONTINUE, "");
+        stream_send_packet(&console, RPC_TYPE_STREAM, RPC_STATUS_OK, NULL, 0);
+        check_packet(&console, RPC_STATUS_OK, "");
+        console.guest = dup(0);
+        console_close(&console);
+}
+
 static void test_hole(void) {
         Console console;
         console_open(&console, FALSE);
@@ -248,6 +263,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/rpc/stream/guest-end", test_guest_end);
         g_test_add_func("/rpc/stream/write-failure", test_write_failure);
         g_test_add_func("/rpc/stream/kicked", test_kicked);
+        g_test_add_func("/rpc/stream/kicked-at-end", test_kicked_at_end);
         g_test_add_func("/rpc/stream/hole", test_hole);
         g_test_add_func("/rpc/stream/other-serial", test_other_serial);
         g_test_add_func("/rpc/stream/slow-guest", test_slow_guest);
