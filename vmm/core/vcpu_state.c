@@ -34,6 +34,7 @@
 
 #define CR0_PE     BIT64(0)
 #define CR0_ET     BIT64(4)
+#define CR0_WP     BIT64(16)
 #define CR0_PG     BIT64(31)
 #define CR4_PAE    BIT64(5)
 #define EFER_LME   BIT64(8)
@@ -183,9 +184,22 @@ struct vcpu_state *vcpu_state_free(struct vcpu_state *state) {
         return NULL;
 }
 
+/*
+ * After a triple fault with paging off, KVM on AMD has lost the root of its page tables and sets it anew only when a
+ * control register changes: so one is changed, on the way to its right value.
+ */
+static int restore_sregs(int vcpu_fd, const struct kvm_sregs *sregs) {
+        struct kvm_sregs other = *sregs;
+
+        other.cr0 ^= CR0_WP;
+        if (ioctl(vcpu_fd, KVM_SET_SREGS, &other) < 0 || ioctl(vcpu_fd, KVM_SET_SREGS, sregs) < 0)
+                return -errno;
+        return 0;
+}
+
 /* The APIC base (in sregs) and the CPU features come before what depends on them: MSRs, then the LAPIC. */
 int vcpu_state_restore(int vcpu_fd, const struct vcpu_state *state) {
-        if (ioctl(vcpu_fd, KVM_SET_SREGS, &state->sregs) < 0 || ioctl(vcpu_fd, KVM_SET_REGS, &state->regs) < 0 ||
+        if (restore_sregs(vcpu_fd, &state->sregs) < 0 || ioctl(vcpu_fd, KVM_SET_REGS, &state->regs) < 0 ||
             ioctl(vcpu_fd, KVM_SET_DEBUGREGS, &state->debugregs) < 0)
                 return -errno;
         if (state->has_xcrs && ioctl(vcpu_fd, KVM_SET_XCRS, &state->xcrs) < 0)
