@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Interrupts that go nowhere but into a record. A test that includes this defines all of
+ * core/irq.c's functions, so that the linker leaves the real ones out and no KVM is needed.
+ */
+#pragma once
+
+#include "core/irq.h"
+#include "../test.h"
+
+#define FAKE_GSIS 256u
+
+struct irq {
+        unsigned n_gsis, line[IRQ_IOAPIC_PINS], edges[IRQ_IOAPIC_PINS];
+        struct {
+                uint64_t address;
+                uint32_t data;
+                int fd; /* attached, or -1 */
+        } msi[FAKE_GSIS];
+        int route_error; /* what irq_msi_route() answers */
+};
+
+int irq_new(int vm_fd, struct irq **ret) {
+        struct irq *irq = calloc(1, sizeof(*irq));
+
+        CHECK(irq);
+        for (unsigned i = 0; i < FAKE_GSIS; i++)
+                irq->msi[i].fd = -1;
+        *ret = irq;
+        return 0;
+}
+
+struct irq *irq_free(struct irq *irq) {
+        free(irq);
+        return NULL;
+}
+
+void irq_set_line(struct irq *irq, unsigned pin, unsigned level) {
+        CHECK(pin < IRQ_IOAPIC_PINS);
+        irq->edges[pin] += level && !irq->line[pin];
+        irq->line[pin] = level;
+}
+
+int irq_msi_new(struct irq *irq, unsigned *ret_gsi) {
+        CHECK(irq->n_gsis < FAKE_GSIS);
+        *ret_gsi = irq->n_gsis++;
+        return 0;
+}
+
+int irq_msi_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data) {
+        if (irq->route_error < 0)
+                return irq->route_error;
+        irq->msi[gsi].address = address;
+        irq->msi[gsi].data = data;
+        return 0;
+}
+
+int irq_msi_attach(struct irq *irq, unsigned gsi, int fd) {
+        CHECK_EQ(irq->msi[gsi].fd, -1);
+        irq->msi[gsi].fd = fd;
+        return 0;
+}
+
+int irq_msi_detach(struct irq *irq, unsigned gsi, int fd) {
+        CHECK_EQ(irq->msi[gsi].fd, fd);
+        irq->msi[gsi].fd = -1;
+        return 0;
+}

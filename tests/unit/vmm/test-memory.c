@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "core/memory.h"
+#include "../test.h"
+
+#define MIB (1ull << 20)
+
+static struct guest_mem *make(uint64_t size, unsigned flags) {
+        struct guest_mem *mem;
+
+        CHECK_EQ(guest_mem_new(size, flags, 0, &mem), 0);
+        return mem;
+}
+
+static int span(const struct guest_mem *mem, uint64_t gpa, uint64_t len) {
+        void *p;
+
+        return guest_mem_span(mem, gpa, len, &p);
+}
+
+static void test_bad_sizes(void) {
+        struct guest_mem *mem;
+
+        CHECK_EQ(guest_mem_new(0, 0, 0, &mem), -EINVAL);
+        CHECK_EQ(guest_mem_new(GUEST_MEM_MIN - 2 * MIB, 0, 0, &mem), -EINVAL);
+        CHECK_EQ(guest_mem_new(GUEST_MEM_MIN + 1, 0, 0, &mem), -EINVAL);
+        CHECK_EQ(guest_mem_new(GUEST_MEM_MIN + 4096, 0, 0, &mem), -EINVAL);
+        CHECK_EQ(guest_mem_new(UINT64_MAX & ~(2 * MIB - 1), 0, 0, &mem), -EINVAL);
+        CHECK_EQ(guest_mem_new(1ull << 60, 0, 0, &mem), -ENOMEM);
+        CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, GUEST_MEM_HUGETLB, 3 * MIB, &mem), -EINVAL);
+        CHECK(!guest_mem_free(NULL));
+}
+
+static void test_edges_of_one_range(void) {
+        struct guest_mem *mem = make(64 * MIB, 0);
+        void *p;
+
+        CHECK_EQ(guest_mem_span(mem, 0, 1, &p), 0);
+        CHECK(p == mem->host);
+        CHECK_EQ(span(mem, 0, 64 * MIB), 0);
+        CHECK_EQ(span(mem, 64 * MIB - 1, 1), 0);
+        CHECK_EQ(span(mem, 0, 0), -EINVAL);
+        CHECK_EQ(span(mem, 64 * MIB - 1, 2), -EFAULT);
+        CHECK_EQ(span(mem, 64 * MIB, 1), -EFAULT);
+        CHECK_EQ(span(mem, 0, 64 * MIB + 1), -EFAULT);
+        CHECK_EQ(span(mem, 1, UINT64_MAX), -EFAULT);
+        CHECK_EQ(span(mem, UINT64_MAX, 1), -EFAULT);
+        CHECK_EQ(span(mem, UINT64_MAX, UINT64_MAX), -EFAULT);
+        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END, 1), -EFAULT);
+        guest_mem_free(mem);
+}
+
+static void test_hole(void) {
+        struct guest_mem *mem = make(4096 * MIB, 0);
+        void *low, *high;
+
+        CHECK_EQ(span(mem, GUEST_MEM_HOLE_START - 1, 1), 0);
+        CHECK_EQ(span(mem, GUEST_MEM_HOLE_START - 1, 2), -EFAULT);
+        CHECK_EQ(span(mem, GUEST_MEM_HOLE_START, 1), -EFAULT);
+        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END - 1, 1), -EFAULT);
+        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END - 1, 2), -EFAULT);
+        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END, 1024 * MIB), 0);
+        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END, 1024 * MIB + 1), -EFAULT);
+        /* Both ranges are one mapping, the second behind the first. */
+        CHECK_EQ(guest_mem_span(mem, GUEST_MEM_HOLE_START - 1, 1, &low), 0);
+        CHECK_EQ(guest_mem_span(mem, GUEST_MEM_HOLE_END, 1, &high), 0);
+        CHECK((uint8_t *) high - (uint8_t *) low == 1);
+        guest_mem_free(mem);
+}
+
+static void test_copies(void) {
+        static const unsigned flags[] = { 0, GUEST_MEM_SHARED };
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct guest_mem *mem = make(64 * MIB, flags[i]);
+                uint32_t value = 0x12345678, back = 0;
+
+                CHECK_EQ(guest_mem_write(mem, 64 * MIB - 4, &value, 4), 0);
+                CHECK_EQ(guest_mem_read(mem, 64 * MIB - 4, &back, 4), 0);
+                CHECK_EQ(back, value);
+                CHECK_EQ(guest_mem_write(mem, 64 * MIB - 3, &value, 4), -EFAULT);
+                CHECK_EQ(guest_mem_read(mem, 64 * MIB - 3, &back, 4), -EFAULT);
+                CHECK((mem->fd >= 0) == (flags[i] != 0));
+                guest_mem_free(mem);
+        }
+}
+
+int main(void) {
+        RUN(test_bad_sizes);
+        RUN(test_edges_of_one_range);
+        RUN(test_hole);
+        RUN(test_copies);
+        return 0;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/serial_reg.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/layout.h"
+#include "dev/serial.h"
+#include "fake-irq.h"
+
+struct port {
+        struct bus pio;
+        struct irq *irq;
+        struct serial *serial;
+        int peer;
+};
+
+static void port_init(struct port *p) {
+        int pair[2];
+
+        *p = (struct port) { 0 };
+        CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        p->peer = pair[0];
+        CHECK_EQ(irq_new(-1, &p->irq), 0);
+        CHECK_EQ(serial_new(&p->pio, p->irq, pair[1], &p->serial), 0);
+}
+
+static void port_done(struct port *p) {
+        CHECK(!serial_free(p->serial));
+        irq_free(p->irq);
+        close(p->peer);
+}
+
+static uint8_t in(struct port *p, unsigned reg) {
+        uint8_t value;
+
+        bus_read(&p->pio, LAYOUT_PORT_SERIAL + reg, &value, 1);
+        return value;
+}
+
+static void out(struct port *p, unsigned reg, uint8_t value) {
+        bus_write(&p->pio, LAYOUT_PORT_SERIAL + reg, &value, 1);
+}
+
+static void test_output(void) {
+        struct port p;
+        char buffer[8];
+
+        port_init(&p);
+        CHECK_EQ(in(&p, UART_LSR), UART_LSR_TEMT | UART_LSR_THRE);
+        for (const char *c = "hello"; *c; c++)
+                out(&p, UART_TX, (uint8_t) *c);
+        CHECK_EQ(read(p.peer, buffer, sizeof(buffer)), 5);
+        CHECK_EQ(memcmp(buffer, "hello", 5), 0);
+        port_done(&p);
+}
+
+/* A console that nobody reads costs bytes, never time. */
+static void test_output_that_nobody_reads(void) {
+        struct port p;
+
+        port_init(&p);
+        for (unsigned i = 0; i < (1u << 20); i++)
+                out(&p, UART_TX, 'x');
+        CHECK_EQ(in(&p, UART_LSR), UART_LSR_TEMT | UART_LSR_THRE);
+        port_done(&p);
+}
+
+static void test_no_terminal(void) {
+        struct bus pio = { 0 };
+        struct irq *irq;
+        struct serial *serial;
+
+        CHECK_EQ(irq_new(-1, &irq), 0);
+        CHECK_EQ(serial_new(&pio, irq, -EBADF, &serial), 0);
+        CHECK_EQ(serial_start(serial, NULL, NULL), 0);
+        bus_write(&pio, LAYOUT_PORT_SERIAL, "x", 1);
+        serial_free(serial);
+        CHECK(!serial_free(NULL));
+        irq_free(irq);
+}
+
+static void test_transmitter_interrupt(void) {
+        struct port p;
+
+        port_init(&p);
+        CHECK_EQ(in(&p, UART_IIR), UART_IIR_NO_INT);
+        out(&p, UART_IER, UART_IER_THRI);
+        CHECK_EQ(p.irq->line[LAYOUT_IRQ_SERIAL], 1);
+        CHECK_EQ(in(&p, UART_IIR), UART_IIR_THRI);
+        CHECK_EQ(p.irq->line[LAYOUT_IRQ_SERIAL], 0); /* reading acknowledged it */
+        CHECK_EQ(in(&p, UART_IIR), UART_IIR_NO_INT);
+        out(&p, UART_TX, 'x');
+        CHECK_EQ(p.irq->edges[LAYOUT_IRQ_SERIAL], 2);
+        out(&p, UART_IER, 0);
+        CHECK_EQ(p.irq->line[LAYOUT_IRQ_SERIAL], 0);
+        port_done(&p);
+}
+
+static void wait_for_input(struct port *p) {
+        struct timespec ms = { .tv_nsec = 1000000 };
+
+        for (unsigned i = 0; i < 2000 && !(in(p, UART_LSR) & UART_LSR_DR); i++)
+                (void) nanosleep(&ms, NULL);
+        CHECK(in(p, UART_LSR) & UART_LSR_DR);
+}
+
+/* More than the FIFO holds: the rest stays in the socket until the guest has read. */
+static void test_input(void) {
+        struct port p;
+        char text[40];
+
+        port_init(&p);
+        for (unsigned i = 0; i < sizeof(text); i++)
+                text[i] = (char) ('0' + i);
+        out(&p, UART_FCR, UART_FCR_ENABLE_FIFO);
+        CHECK_EQ(in(&p, UART_IIR) & 0xc0, 0xc0);
+        out(&p, UART_IER, UART_IER_RDI);
+        CHECK_EQ(serial_start(p.serial, NULL, NULL), 0);
+        CHECK_EQ(write(p.peer, text, sizeof(text)), sizeof(text));
+        wait_for_input(&p);
+        CHECK_EQ(p.irq->line[LAYOUT_IRQ_SERIAL], 1);
+        CHECK_EQ(in(&p, UART_IIR) & 0x0f, UART_IIR_RDI);
+        for (unsigned i = 0; i < sizeof(text); i++) {
+                CHECK(in(&p, UART_LSR) & UART_LSR_DR);
+                CHECK_EQ(in(&p, UART_RX), text[i]);
+        }
+        CHECK(!(in(&p, UART_LSR) & UART_LSR_DR));
+        CHECK_EQ(in(&p, UART_RX), 0);
+        CHECK_EQ(p.irq->line[LAYOUT_IRQ_SERIAL], 0);
+        port_done(&p);
+}
+
+static void test_divisor_and_scratch(void) {
+        struct port p;
+
+        port_init(&p);
+        out(&p, UART_SCR, 0x5a);
+        CHECK_EQ(in(&p, UART_SCR), 0x5a);
+        out(&p, UART_LCR, UART_LCR_DLAB);
+        out(&p, UART_DLL, 1);
+        out(&p, UART_DLM, 2);
+        CHECK_EQ(in(&p, UART_DLL), 1);
+        CHECK_EQ(in(&p, UART_DLM), 2);
+        out(&p, UART_LCR, UART_LCR_WLEN8);
+        CHECK_EQ(in(&p, UART_IER), 0);
+        /* Reset: everything as after power on. */
+        serial_machine_reset(p.serial);
+        CHECK_EQ(in(&p, UART_SCR), 0);
+        CHECK_EQ(in(&p, UART_LCR), 0);
+        port_done(&p);
+}
+
+/* How drivers find out that there is a UART. */
+static void test_loopback(void) {
+        struct port p;
+
+        port_init(&p);
+        out(&p, UART_MCR, UART_MCR_LOOP | UART_MCR_OUT2 | UART_MCR_RTS);
+        CHECK_EQ(in(&p, UART_MSR) & 0xf0, UART_MSR_DCD | UART_MSR_CTS);
+        out(&p, UART_MCR, UART_MCR_LOOP | UART_MCR_OUT1 | UART_MCR_DTR);
+        CHECK_EQ(in(&p, UART_MSR) & 0xf0, UART_MSR_RI | UART_MSR_DSR);
+        out(&p, UART_TX, 'y');
+        CHECK_EQ(in(&p, UART_RX), 'y');
+        for (unsigned i = 0; i < 100; i++)
+                out(&p, UART_TX, 'z');
+        out(&p, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR);
+        CHECK(!(in(&p, UART_LSR) & UART_LSR_DR));
+        port_done(&p);
+}
+
+int main(void) {
+        RUN(test_output);
+        RUN(test_output_that_nobody_reads);
+        RUN(test_no_terminal);
+        RUN(test_transmitter_interrupt);
+        RUN(test_input);
+        RUN(test_divisor_and_scratch);
+        RUN(test_loopback);
+        return 0;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vCPUs on the real KVM, running a few bytes of 16-bit code: I/O and MMIO exits, the gate, reset, triple fault.
+ * Needs no more of KVM than a software implementation of it offers.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "core/irq.h"
+#include "core/memory.h"
+#include "core/vcpus.h"
+#include "../test.h"
+
+#define CODE   0x1000u
+#define PORT   0x80u
+#define WINDOW 0xd0000000u
+
+struct board {
+        int kvm_fd, vm_fd;
+        struct guest_mem *mem;
+        struct bus pio, mmio;
+        struct vcpus *vcpus;
+        atomic_uint writes, last, failed;
+        _Atomic bool hold_on_write;
+};
+
+static void on_read(void *arg, uint64_t offset, void *data, unsigned len) {
+        memset(data, 0x42, len);
+}
+
+static void on_write(void *arg, uint64_t offset, const void *data, unsigned len) {
+        struct board *b = arg;
+
+        b->last = *(const uint8_t *) data;
+        if (b->hold_on_write)
+                vcpus_hold(b->vcpus);
+        b->writes++;
+}
+
+static const struct bus_ops ops = { .read = on_read, .write = on_write };
+
+static void on_failed(void *arg, unsigned index) {
+        ((struct board *) arg)->failed++;
+}
+
+static bool board_init(struct board *b) {
+        struct kvm_userspace_memory_region region = { .memory_size = GUEST_MEM_MIN };
+        struct vcpus_config config = { .topology = { 1, 1, 1, 1, 1 }, .pio = &b->pio, .mmio = &b->mmio,
+                                       .failed = on_failed, .arg = b };
+
+        memset(b, 0, sizeof(*b));
+        b->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+        if (b->kvm_fd < 0)
+                return false;
+        b->vm_fd = ioctl(b->kvm_fd, KVM_CREATE_VM, 0);
+        CHECK(b->vm_fd >= 0);
+        CHECK_EQ(ioctl(b->vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000ul), 0);
+        if (ioctl(b->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
+                TEST_SKIP("this KVM has no interrupt chips in the kernel");
+        CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
+        region.userspace_addr = (uint64_t) b->mem->host;
+        CHECK_EQ(ioctl(b->vm_fd, KVM_SET_USER_MEMORY_REGION, &region), 0);
+        CHECK_EQ(bus_add(&b->pio, PORT, 8, &ops, b), 0);
+        CHECK_EQ(bus_add(&b->mmio, WINDOW, 0x1000, &ops, b), 0);
+        config.kvm_fd = b->kvm_fd;
+        config.vm_fd = b->vm_fd;
+        CHECK_EQ(vcpus_new(&config, &b->vcpus), 0);
+        return true;
+}
+
+static void board_done(struct board *b) {
+        vcpus_free(b->vcpus);
+        guest_mem_free(b->mem);
+        close(b->vm_fd);
+        close(b->kvm_fd);
+}
+
+static void load(struct board *b, const uint8_t *code, size_t len) {
+        struct boot_entry entry = { .mode = BOOT_REAL_MODE, .rip = CODE };
+
+        CHECK_EQ(guest_mem_write(b->mem, CODE, code, len), 0);
+        CHECK_EQ(vcpus_reset(b->vcpus, &entry), 0);
+}
+
+static void wait_for(atomic_uint *what, unsigned at_least) {
+        struct timespec ms = { .tv_nsec = 1000000 };
+
+        for (unsigned i = 0; i < 20000 && *what < at_least; i++)
+                (void) nanosleep(&ms, NULL);
+        CHECK(*what >= at_least);
+}
+
+/* in al, 0x81; inc al; out 0x80, al; hlt */
+static const uint8_t io_code[] = { 0xe4, PORT + 1, 0xfe, 0xc0, 0xe6, PORT, 0xf4, 0xeb, 0xfd };
+/* again: out 0x80, al; inc al; jmp again */
+static const uint8_t busy_code[] = { 0xe6, PORT, 0xfe, 0xc0, 0xeb, 0xfa };
+
+static void test_port_io(void) {
+        struct board b;
+
+        if (!board_init(&b))
+                TEST_SKIP("there is no /dev/kvm");
+        load(&b, io_code, sizeof(io_code));
+        CHECK_EQ(vcpus_start(b.vcpus), 0);
+        CHECK_EQ(b.writes, 0); /* the gate is closed */
+        vcpus_resume(b.vcpus);
+        wait_for(&b.writes, 1);
+        CHECK_EQ(b.last, 0x43);
+        board_done(&b); /* halted in the kernel: the kick has to reach it */
+        CHECK_EQ(b.writes, 1);
+}
+
+static void test_pause_and_resume(void) {
+        struct board b;
+        unsigned seen;
+        pid_t tid;
+
+        board_init(&b);
+        load(&b, busy_code, sizeof(busy_code));
+        CHECK_EQ(vcpus_tids(b.vcpus, &tid, 1), 0);
+        CHECK_EQ(vcpus_start(b.vcpus), 0);
+        CHECK_EQ(vcpus_tids(b.vcpus, &tid, 1), 1);
+        CHECK(tid > 0 && tid != gettid());
+        for (unsigned i = 1; i <= 50; i++) {
+                struct timespec ms = { .tv_nsec = 1000000 };
+
+                seen = b.writes;
+                vcpus_resume(b.vcpus);
+                wait_for(&b.writes, seen + 1);
+                vcpus_pause(b.vcpus);
+                vcpus_pause(b.vcpus);
+                seen = b.writes;
+                if (i % 10 == 0)
+                        (void) nanosleep(&ms, NULL);
+                CHECK_EQ(b.writes, seen);
+        }
+        board_done(&b);
+}
+
+/* A vCPU that holds itself runs no further instruction, and nothing is written twice or lost. */
+static void test_hold_and_reset(void) {
+        struct board b;
+
+        board_init(&b);
+        load(&b, busy_code, sizeof(busy_code));
+        b.hold_on_write = true;
+        CHECK_EQ(vcpus_start(b.vcpus), 0);
+        vcpus_resume(b.vcpus);
+        for (unsigned i = 1; i <= 20; i++) {
+                wait_for(&b.writes, i);
+                vcpus_pause(b.vcpus);
+                CHECK_EQ(b.writes, i);
+                CHECK_EQ(b.last, i <= 10 ? (i - 1) : (i - 11));
+                if (i == 10)
+                        load(&b, busy_code, sizeof(busy_code)); /* registers as at the start */
+                vcpus_resume(b.vcpus);
+                CHECK_EQ(b.writes, i);
+                vcpus_release(b.vcpus);
+        }
+        board_done(&b);
+}
+
+/* lidt with a limit of 0, then int3: a fault that cannot be delivered, three times over. */
+static void test_triple_fault(void) {
+        static const uint8_t code[] = { 0x0f, 0x01, 0x1e, 0x00, 0x20, 0xcc, 0xeb, 0xfe };
+        struct timespec ms = { .tv_nsec = 1000000 };
+        struct board b;
+
+        board_init(&b);
+        load(&b, code, sizeof(code));
+        CHECK_EQ(vcpus_start(b.vcpus), 0);
+        vcpus_resume(b.vcpus);
+        for (unsigned i = 0; i < 2000 && b.failed == 0; i++)
+                (void) nanosleep(&ms, NULL);
+        vcpus_pause(b.vcpus);
+        if (b.failed == 0) {
+                (void) fprintf(stderr, "this KVM does not limit the interrupt table\n");
+                board_done(&b);
+                return;
+        }
+        CHECK_EQ(b.failed, 1);
+        /* And it can be brought back. */
+        load(&b, io_code, sizeof(io_code));
+        vcpus_release(b.vcpus);
+        vcpus_resume(b.vcpus);
+        wait_for(&b.writes, 1);
+        board_done(&b);
+}
+
+static int refuse(void *arg) {
+        return -EPERM;
+}
+
+static void test_prepare_refuses(void) {
+        struct board b;
+        struct vcpus_config config;
+
+        board_init(&b);
+        vcpus_free(b.vcpus);
+        close(b.vm_fd);
+        b.vm_fd = ioctl(b.kvm_fd, KVM_CREATE_VM, 0);
+        CHECK_EQ(ioctl(b.vm_fd, KVM_CREATE_IRQCHIP, 0), 0);
+        config = (struct vcpus_config) { .kvm_fd = b.kvm_fd, .vm_fd = b.vm_fd, .topology = { 2, 1, 1, 2, 1 },
+                                         .pio = &b.pio, .mmio = &b.mmio, .prepare = refuse, .failed = on_failed,
+                                         .arg = &b };
+        CHECK_EQ(vcpus_new(&config, &b.vcpus), 0);
+        CHECK_EQ(vcpus_start(b.vcpus), -EPERM);
+        board_done(&b);
+        CHECK(!vcpus_free(NULL));
+}
+
+int main(void) {
+        RUN(test_port_io);
+        RUN(test_pause_and_resume);
+        RUN(test_hold_and_reset);
+        RUN(test_triple_fault);
+        RUN(test_prepare_refuses);
+        return 0;
+}

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The transport as a driver sees it: everything goes through the buses. There is no KVM, so notifications arrive
+ * as plain writes.
+ */
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
+#include <linux/virtio_ring.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "core/layout.h"
+#include "core/virtio_pci.h"
+#include "fake-irq.h"
+
+#define QUEUES      2u
+#define CONFIG_SIZE 6u
+#define FEATURE     BIT64(5)
+#define DEVICE_CFG  0x2000u
+#define NOTIFY      0x3000u
+#define MSIX_TABLE  0x4000u
+
+struct device {
+        struct virtio_device dev;
+        struct virtqueue queues[QUEUES];
+        unsigned activated, resets, kicks[QUEUES];
+        int activate_result;
+        uint8_t config[CONFIG_SIZE];
+        bool freed;
+};
+
+struct board {
+        struct bus pio, mmio;
+        struct pci_host *host;
+        struct irq *irq;
+        struct guest_mem *mem;
+        struct device d;
+};
+
+static void config_read(struct virtio_device *dev, unsigned offset, void *data, unsigned len) {
+        CHECK(offset + len <= CONFIG_SIZE);
+        memcpy(data, ((struct device *) dev)->config + offset, len);
+}
+
+static void config_write(struct virtio_device *dev, unsigned offset, const void *data, unsigned len) {
+        CHECK(offset + len <= CONFIG_SIZE);
+        memcpy(((struct device *) dev)->config + offset, data, len);
+}
+
+static int activate(struct virtio_device *dev) {
+        ((struct device *) dev)->activated++;
+        return ((struct device *) dev)->activate_result;
+}
+
+static void reset(struct virtio_device *dev) {
+        ((struct device *) dev)->resets++;
+}
+
+static void kick(struct virtio_device *dev, unsigned index) {
+        ((struct device *) dev)->kicks[index]++;
+        loop_stop(dev->loop);
+}
+
+static void device_free(struct virtio_device *dev) {
+        ((struct device *) dev)->freed = true;
+        loop_free(dev->loop);
+}
+
+static const struct virtio_device_ops ops = {
+        .config_read = config_read,
+        .config_write = config_write,
+        .activate = activate,
+        .reset = reset,
+        .kick = kick,
+        .free = device_free,
+};
+
+static void put16(struct board *b, unsigned slot_offset, uint16_t value) {
+        bus_write(&b->mmio, LAYOUT_ECAM + 0x8000 + slot_offset, &value, 2);
+}
+
+static void board_init(struct board *b) {
+        *b = (struct board) { .d.queues = { { .size_max = 16 }, { .size_max = 8 } } };
+        b->d.dev = (struct virtio_device) { .ops = &ops, .name = "test", .type = 4, .pci_class = 0xff0000,
+                                            .config_size = CONFIG_SIZE, .n_queues = QUEUES, .queues = b->d.queues,
+                                            .host_features = FEATURE };
+        CHECK_EQ(loop_new("test", &b->d.dev.loop), 0);
+        CHECK_EQ(irq_new(-1, &b->irq), 0);
+        CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
+        CHECK_EQ(pci_host_new(&b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(virtio_pci_new(b->host, b->irq, -1, b->mem, &b->d.dev), 0);
+        put16(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
+static void board_done(struct board *b) {
+        virtio_pci_free(&b->d.dev);
+        CHECK(b->d.freed);
+        pci_host_free(b->host);
+        irq_free(b->irq);
+        guest_mem_free(b->mem);
+}
+
+static uint32_t get(struct board *b, unsigned offset, unsigned len) {
+        uint32_t value = 0;
+
+        bus_read(&b->mmio, LAYOUT_PCI_WINDOW + offset, &value, len);
+        return value;
+}
+
+static void put(struct board *b, unsigned offset, uint32_t value, unsigned len) {
+        bus_write(&b->mmio, LAYOUT_PCI_WINDOW + offset, &value, len);
+}
+
+static uint64_t get_features(struct board *b) {
+        uint64_t features;
+
+        put(b, VIRTIO_PCI_COMMON_DFSELECT, 1, 4);
+        features = (uint64_t) get(b, VIRTIO_PCI_COMMON_DF, 4) << 32;
+        put(b, VIRTIO_PCI_COMMON_DFSELECT, 0, 4);
+        return features | get(b, VIRTIO_PCI_COMMON_DF, 4);
+}
+
+static void put_features(struct board *b, uint64_t features) {
+        put(b, VIRTIO_PCI_COMMON_GFSELECT, 0, 4);
+        put(b, VIRTIO_PCI_COMMON_GF, (uint32_t) features, 4);
+        put(b, VIRTIO_PCI_COMMON_GFSELECT, 1, 4);
+        put(b, VIRTIO_PCI_COMMON_GF, (uint32_t) (features >> 32), 4);
+}
+
+static uint8_t status(struct board *b) {
+        return (uint8_t) get(b, VIRTIO_PCI_COMMON_STATUS, 1);
+}
+
+static void set_status(struct board *b, uint8_t value) {
+        put(b, VIRTIO_PCI_COMMON_STATUS, value, 1);
+}
+
+static void negotiate(struct board *b, uint64_t features) {
+        set_status(b, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+        set_status(b, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+        put_features(b, features);
+        set_status(b, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK);
+}
+
+static void set_up_queue(struct board *b, unsigned index, uint64_t desc) {
+        put(b, VIRTIO_PCI_COMMON_Q_SELECT, index, 2);
+        put(b, VIRTIO_PCI_COMMON_Q_SIZE, 8, 2);
+        put(b, VIRTIO_PCI_COMMON_Q_DESCLO, (uint32_t) desc, 4);
+        put(b, VIRTIO_PCI_COMMON_Q_DESCHI, (uint32_t) (desc >> 32), 4);
+        put(b, VIRTIO_PCI_COMMON_Q_AVAILLO, 0x2000, 4);
+        put(b, VIRTIO_PCI_COMMON_Q_USEDLO, 0x3000, 4);
+        put(b, VIRTIO_PCI_COMMON_Q_ENABLE, 1, 2);
+}
+
+static void go(struct board *b) {
+        set_status(b, status(b) | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void test_4_1_2_identity(void) {
+        struct board b;
+        uint32_t id;
+
+        board_init(&b);
+        bus_read(&b.mmio, LAYOUT_ECAM + 0x8000, &id, 4);
+        CHECK_EQ(id, 0x10441af4);
+        bus_read(&b.mmio, LAYOUT_ECAM + 0x8000 + PCI_CLASS_REVISION, &id, 4);
+        CHECK_EQ(id, 0xff000001);
+        board_done(&b);
+}
+
+/* Each area of §4.1.4 is announced once, inside BAR 0. */
+static void test_4_1_4_capabilities(void) {
+        struct board b;
+        unsigned seen = 0;
+        uint8_t at;
+
+        board_init(&b);
+        bus_read(&b.mmio, LAYOUT_ECAM + 0x8000 + PCI_CAPABILITY_LIST, &at, 1);
+        for (unsigned n = 0; at != 0; n++) {
+                struct virtio_pci_cap cap;
+
+                CHECK(n < 16 && at >= 0x40);
+                for (unsigned i = 0; i < sizeof(cap); i += 4)
+                        bus_read(&b.mmio, LAYOUT_ECAM + 0x8000 + at + i, (uint8_t *) &cap + i, 4);
+                if (cap.cap_vndr == PCI_CAP_ID_VNDR) {
+                        CHECK(!(seen & BIT(cap.cfg_type)));
+                        seen |= BIT(cap.cfg_type);
+                        CHECK_EQ(cap.bar, 0);
+                        CHECK(cap.offset + cap.length <= 0x8000);
+                }
+                at = cap.cap_next;
+        }
+        CHECK_EQ(seen, 0x3e);
+        board_done(&b);
+}
+
+static void test_3_1_1_start(void) {
+        struct board b;
+
+        board_init(&b);
+        CHECK_EQ(get_features(&b), FEATURE | BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_EVENT_IDX) |
+                                           BIT64(VIRTIO_RING_F_INDIRECT_DESC));
+        negotiate(&b, FEATURE | BIT64(VIRTIO_F_VERSION_1));
+        CHECK(status(&b) & VIRTIO_CONFIG_S_FEATURES_OK);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_NUMQ, 2), QUEUES);
+        set_up_queue(&b, 0, 0x1000);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
+        CHECK_EQ(b.d.activated, 0);
+        go(&b);
+        CHECK_EQ(b.d.activated, 1);
+        CHECK_EQ(b.d.dev.features, FEATURE | BIT64(VIRTIO_F_VERSION_1));
+        CHECK(!b.d.queues[0].event_idx);
+        /* Features are final; DRIVER_OK a second time changes nothing. */
+        put_features(&b, 0);
+        go(&b);
+        CHECK_EQ(b.d.activated, 1);
+        CHECK_EQ(b.d.dev.features, FEATURE | BIT64(VIRTIO_F_VERSION_1));
+        board_done(&b);
+        CHECK_EQ(b.d.resets, 1);
+}
+
+static void test_2_2_2_features_refused(void) {
+        static const uint64_t bad[] = { 0, FEATURE, BIT64(VIRTIO_F_VERSION_1) | BIT64(7),
+                                        BIT64(VIRTIO_F_VERSION_1) | BIT64(63) };
+        struct board b;
+
+        board_init(&b);
+        for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+                negotiate(&b, bad[i]);
+                CHECK(!(status(&b) & VIRTIO_CONFIG_S_FEATURES_OK));
+                set_status(&b, 0);
+        }
+        board_done(&b);
+}
+
+static void test_2_1_driver_ok_without_features(void) {
+        struct board b;
+
+        board_init(&b);
+        set_status(&b, VIRTIO_CONFIG_S_DRIVER_OK);
+        CHECK_EQ(b.d.activated, 0);
+        CHECK(status(&b) & VIRTIO_CONFIG_S_NEEDS_RESET);
+        CHECK_EQ(b.d.dev.guest_errors.count, 1);
+        set_status(&b, 0);
+        CHECK_EQ(status(&b), 0);
+        board_done(&b);
+}
+
+static void test_2_4_reset(void) {
+        struct board b;
+
+        board_init(&b);
+        negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
+        set_up_queue(&b, 0, 0x1000);
+        put(&b, VIRTIO_PCI_COMMON_Q_MSIX, 1, 2);
+        put(&b, VIRTIO_PCI_COMMON_MSIX, 0, 2);
+        go(&b);
+        set_status(&b, 0);
+        CHECK_EQ(b.d.resets, 1);
+        CHECK_EQ(status(&b), 0);
+        put(&b, VIRTIO_PCI_COMMON_Q_SELECT, 0, 2);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_SIZE, 2), 16);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_DESCLO, 4), 0);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
+        set_status(&b, 0); /* not active: the device hears nothing */
+        CHECK_EQ(b.d.resets, 1);
+        board_done(&b);
+}
+
+static void test_2_7_impossible_queues(void) {
+        static const uint64_t places[] = { 0x1001, GUEST_MEM_MIN - 64, GUEST_MEM_MIN, UINT64_MAX & ~15ull };
+        struct board b;
+
+        board_init(&b);
+        for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+                negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
+                set_up_queue(&b, 1, places[i]);
+                CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+                CHECK(status(&b) & VIRTIO_CONFIG_S_NEEDS_RESET);
+                set_status(&b, 0);
+        }
+        /* A size that is no power of two, one beyond the offer. */
+        for (unsigned size = 5; size <= 16; size += 11) {
+                negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
+                put(&b, VIRTIO_PCI_COMMON_Q_SELECT, 1, 2);
+                put(&b, VIRTIO_PCI_COMMON_Q_SIZE, size, 2);
+                put(&b, VIRTIO_PCI_COMMON_Q_ENABLE, 1, 2);
+                CHECK(status(&b) & VIRTIO_CONFIG_S_NEEDS_RESET);
+                set_status(&b, 0);
+        }
+        board_done(&b);
+}
+
+static void test_4_1_4_3_1_missing_queue(void) {
+        struct board b;
+
+        board_init(&b);
+        put(&b, VIRTIO_PCI_COMMON_Q_SELECT, QUEUES, 2);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_SIZE, 2), 0);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
+        put(&b, VIRTIO_PCI_COMMON_Q_ENABLE, 1, 2);
+        put(&b, VIRTIO_PCI_COMMON_Q_MSIX, 0, 2);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+        board_done(&b);
+}
+
+static void test_4_1_5_1_2_vectors(void) {
+        struct board b;
+
+        board_init(&b);
+        put(&b, VIRTIO_PCI_COMMON_Q_SELECT, 1, 2);
+        put(&b, VIRTIO_PCI_COMMON_Q_MSIX, QUEUES, 2);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_MSIX, 2), QUEUES);
+        put(&b, VIRTIO_PCI_COMMON_Q_MSIX, QUEUES + 1, 2);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
+        put(&b, VIRTIO_PCI_COMMON_MSIX, 1000, 2);
+        CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
+        board_done(&b);
+}
+
+/* §4.1.3.1: other widths than the register's own do nothing, wherever they are. */
+static void test_4_1_3_1_widths(void) {
+        struct board b;
+
+        board_init(&b);
+        for (unsigned offset = 0; offset < 0x8000; offset++)
+                for (unsigned len = 1; len <= 8; len *= 2) {
+                        uint64_t value = UINT64_MAX;
+
+                        if (offset >= 0x40 && offset % 0x1000 > 0x40 && offset % 0x1000 < 0xfc0)
+                                continue;
+                        bus_read(&b.mmio, LAYOUT_PCI_WINDOW + offset, &value, len);
+                        value = 0x8080808080808080;
+                        bus_write(&b.mmio, LAYOUT_PCI_WINDOW + offset, &value, len);
+                }
+        put(&b, VIRTIO_PCI_COMMON_STATUS, 0, 1);
+        put(&b, VIRTIO_PCI_COMMON_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE, 4);
+        CHECK_EQ(status(&b), 0);
+        board_done(&b);
+}
+
+static void test_4_1_4_6_device_configuration(void) {
+        struct board b;
+
+        board_init(&b);
+        memcpy(b.d.config, "\1\2\3\4\5\6", CONFIG_SIZE);
+        CHECK_EQ(get(&b, DEVICE_CFG, 4), 0x04030201);
+        CHECK_EQ(get(&b, DEVICE_CFG + 4, 4), 0x0605);
+        CHECK_EQ(get(&b, DEVICE_CFG + CONFIG_SIZE, 2), 0);
+        put(&b, DEVICE_CFG + 4, 0x99999999, 4);
+        CHECK_EQ(b.d.config[5], 0x99);
+        board_done(&b);
+}
+
+/* §4.1.4.9: configuration space shows any part of the BAR. */
+static void test_4_1_4_9_window(void) {
+        struct board b;
+        unsigned at = 0;
+        uint32_t value;
+
+        board_init(&b);
+        for (unsigned i = 0x40; i < 0x100 && at == 0; i += 4) {
+                bus_read(&b.mmio, LAYOUT_ECAM + 0x8000 + i, &value, 4);
+                if ((value & 0xff) == PCI_CAP_ID_VNDR && value >> 24 == VIRTIO_PCI_CAP_PCI_CFG)
+                        at = i;
+        }
+        CHECK(at > 0);
+        memcpy(b.d.config, "\1\2\3\4\5\6", CONFIG_SIZE);
+        value = DEVICE_CFG + 2;
+        bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 8, &value, 4);
+        value = 2;
+        bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 12, &value, 4);
+        bus_read(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 16, &value, 4);
+        CHECK_EQ(value & 0xffff, 0x0403);
+        value = 0x7777;
+        bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 16, &value, 4);
+        CHECK_EQ(b.d.config[2], 0x77);
+        /* Beyond the BAR, of no width, not aligned: nothing happens. */
+        static const uint32_t bad[][2] = { { 0x8000, 4 }, { 0xfffffffc, 4 }, { 0x2000, 0 }, { 0x2000, 3 },
+                                           { 0x2001, 2 } };
+        for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+                bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 8, &bad[i][0], 4);
+                bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 12, &bad[i][1], 4);
+                bus_read(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 16, &value, 4);
+                bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 16, &value, 4);
+        }
+        board_done(&b);
+}
+
+static void test_notification_reaches_the_device(void) {
+        struct board b;
+
+        board_init(&b);
+        negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
+        set_up_queue(&b, 1, 0x1000);
+        go(&b);
+        put(&b, NOTIFY + 4 * QUEUES, 0, 2); /* no such queue */
+        put(&b, NOTIFY + 4, 1, 2);
+        CHECK_EQ(loop_run(b.d.dev.loop), 0);
+        CHECK_EQ(b.d.kicks[1], 1);
+        CHECK_EQ(b.d.kicks[0], 0);
+        board_done(&b);
+}
+
+static bool is_signalled(struct board *b, unsigned gsi) {
+        uint64_t count;
+
+        return b->irq->msi[gsi].fd >= 0 && read(b->irq->msi[gsi].fd, &count, sizeof(count)) == sizeof(count);
+}
+
+static void enable_msix(struct board *b) {
+        struct pci_device *pci = b->d.dev.transport_data;
+
+        put16(b, pci->msix.capability + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE);
+        for (unsigned v = 0; v <= QUEUES; v++)
+                put(b, MSIX_TABLE + v * PCI_MSIX_ENTRY_SIZE + PCI_MSIX_ENTRY_VECTOR_CTRL, 0, 4);
+}
+
+static void test_interrupts(void) {
+        struct board b;
+        uint8_t generation;
+
+        board_init(&b);
+        negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
+        set_up_queue(&b, 1, 0x1000);
+        put(&b, VIRTIO_PCI_COMMON_Q_MSIX, 2, 2);
+        put(&b, VIRTIO_PCI_COMMON_MSIX, 0, 2);
+        go(&b);
+        enable_msix(&b);
+        b.d.dev.transport->queue_interrupt(&b.d.dev, 1);
+        CHECK(is_signalled(&b, 2));
+        CHECK(!is_signalled(&b, 0));
+        CHECK_EQ(get(&b, 0x1000, 1), 0);
+        b.d.dev.transport->queue_interrupt(&b.d.dev, 0); /* has no vector */
+        generation = (uint8_t) get(&b, VIRTIO_PCI_COMMON_CFGGENERATION, 1);
+        b.d.dev.transport->config_changed(&b.d.dev);
+        CHECK(is_signalled(&b, 0));
+        CHECK(get(&b, VIRTIO_PCI_COMMON_CFGGENERATION, 1) != generation);
+        /* §2.1.2: a device that needs a reset says so once, and is kicked no more. */
+        virtio_device_fail(&b.d.dev, "test");
+        CHECK(is_signalled(&b, 0));
+        virtio_device_fail(&b.d.dev, "test");
+        CHECK(!is_signalled(&b, 0));
+        CHECK(status(&b) & VIRTIO_CONFIG_S_NEEDS_RESET);
+        virtio_pci_reset(&b.d.dev);
+        CHECK_EQ(b.irq->msi[2].fd, -1);
+        board_done(&b);
+}
+
+/* §4.1.4.5: without MSI-X the ISR register tells what happened, once. */
+static void test_4_1_4_5_isr(void) {
+        struct board b;
+
+        board_init(&b);
+        negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
+        go(&b);
+        b.d.dev.transport->queue_interrupt(&b.d.dev, 1);
+        b.d.dev.transport->config_changed(&b.d.dev);
+        CHECK_EQ(get(&b, 0x1000, 1), 3);
+        CHECK_EQ(get(&b, 0x1000, 1), 0);
+        board_done(&b);
+}
+
+static void test_activate_fails(void) {
+        struct board b;
+
+        board_init(&b);
+        b.d.activate_result = -EIO;
+        negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
+        set_up_queue(&b, 1, 0x1000);
+        go(&b);
+        CHECK(status(&b) & VIRTIO_CONFIG_S_NEEDS_RESET);
+        board_done(&b);
+        CHECK_EQ(b.d.resets, 0);
+}
+
+int main(void) {
+        RUN(test_4_1_2_identity);
+        RUN(test_4_1_4_capabilities);
+        RUN(test_3_1_1_start);
+        RUN(test_2_2_2_features_refused);
+        RUN(test_2_1_driver_ok_without_features);
+        RUN(test_2_4_reset);
+        RUN(test_2_7_impossible_queues);
+        RUN(test_4_1_4_3_1_missing_queue);
+        RUN(test_4_1_5_1_2_vectors);
+        RUN(test_4_1_3_1_widths);
+        RUN(test_4_1_4_6_device_configuration);
+        RUN(test_4_1_4_9_window);
+        RUN(test_notification_reaches_the_device);
+        RUN(test_interrupts);
+        RUN(test_4_1_4_5_isr);
+        RUN(test_activate_fails);
+        return 0;
+}
