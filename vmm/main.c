@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <malloc.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
@@ -457,6 +458,8 @@ int main(int argc, char **argv) {
         struct options options;
 
         log_set_level(LOG_LEVEL_INFO);
+        /* Threads hardly allocate: an arena of its own for each would be memory for nothing. */
+        (void) mallopt(M_ARENA_MAX, 1);
         if (options_parse(&options, argc, argv, text) < 0) {
                 log_errorx("%s", text);
                 return 1;

@@ -27,6 +27,7 @@
 #include <sys/prctl.h>
 
 #include "../base/cleanup.h"
+#include "../base/thread.h"
 
 #define LOOP_BATCH      16
 #define LOOP_NAME_BYTES 16u /* TASK_COMM_LEN */
@@ -227,9 +228,9 @@ int loop_start(struct loop *loop, int (*prepare)(void *arg), void *arg) {
                 return -EALREADY;
         loop->prepare = prepare;
         loop->prepare_arg = arg;
-        r = pthread_create(&loop->thread, NULL, loop_thread, loop);
-        if (r != 0)
-                return -r;
+        r = thread_new(&loop->thread, loop_thread, loop);
+        if (r < 0)
+                return r;
         (void) pthread_mutex_lock(&loop->lock);
         while (!loop->prepared || (loop->prepare_result >= 0 && !loop->running && !atomic_load(&loop->stop)))
                 (void) pthread_cond_wait(&loop->changed, &loop->lock);

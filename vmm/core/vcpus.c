@@ -32,6 +32,7 @@
 
 #include "../base/cleanup.h"
 #include "../base/log.h"
+#include "../base/thread.h"
 #include "cpuid.h"
 
 enum gate {
@@ -326,10 +327,10 @@ static int start_thread(struct vcpu *v) {
         (void) sigfillset(&all);
         (void) sigdelset(&all, SIGRTMIN);
         (void) pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&v->thread, NULL, vcpu_thread, v);
+        r = thread_new(&v->thread, vcpu_thread, v);
         (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
-        if (r != 0)
-                return -r;
+        if (r < 0)
+                return r;
         v->has_thread = true;
 
         (void) pthread_mutex_lock(&v->vcpus->lock);
