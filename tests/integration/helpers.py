@@ -324,7 +324,8 @@ def monitors():
     found = set()
     for entry in pathlib.Path("/proc").glob("[0-9]*/exe"):
         with contextlib.suppress(OSError):
-            if os.readlink(entry).removesuffix(" (deleted)") == VMM:
+            # Its mounts are not ours, so only the file's name is sure.
+            if os.path.basename(os.readlink(entry)).removesuffix(" (deleted)") == os.path.basename(VMM):
                 found.add(int(entry.parent.name))
     return found
 

@@ -43,8 +43,8 @@ def test_events_come_after_a_restart(no_leaks, make_domain):
     domain.start()
     kill_daemon()
     helpers.virsh("list")
-    with helpers.Console(None, command=["virsh", "-c", helpers.URI, "event", "--all", "--loop", "--timestamp"]) as events:
-        helpers.time.sleep(1)
+    with helpers.Console(None, command=["virsh", "-c", helpers.URI, "event", "--all", "--loop"]) as events:
+        helpers.time.sleep(5)  # to connect; nothing says when it has registered
         domain.virsh("suspend")
         events.expect(rf"'lifecycle' for domain '{domain.name}': Suspended Paused", helpers.CALL)
         domain.virsh("resume")
@@ -111,9 +111,9 @@ def test_stopping_the_scope_presses_the_power_button(no_leaks, make_domain):
 
 def test_machinectl_terminates(no_leaks, make_domain):
     domain = make_domain()
-    domain.start()
+    domain.boot().close()
     helpers.run("machinectl", "terminate", f"micro-{domain.id()}-{domain.name}")
-    domain.wait_state("shut off")
+    domain.wait_state("shut off", helpers.BOOT)
 
 
 def test_autostart_with_the_daemon(no_leaks, make_domain):

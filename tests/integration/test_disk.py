@@ -62,7 +62,7 @@ def test_root_on_a_disk_full_of_errors(make_domain, make_disk):
         with disk.open("r+b") as image:
             image.truncate(4 << 20)
         with helpers.Console(None, command=["virsh", "-c", helpers.URI, "event", "--all", "--loop"]) as events:
-            helpers.time.sleep(1)
+            helpers.time.sleep(5)  # to connect; nothing says when it has registered
             console.command("! dd if=/dev/vda of=/dev/null bs=4096 skip=1500 count=1 2>/dev/null")
             events.expect(rf"'io-error' for domain '{domain.name}'", helpers.CALL)
         assert console.command("echo alive").strip() == "alive"

@@ -75,8 +75,8 @@ def test_each_thread_dies_of_a_forbidden_call():
     counted = 0
     for thread in ("control", "device", "vcpu"):
         for call in ("openat", "socket", "execve", "ptrace"):
-            result = helpers.run(hostile, f"--test-hook={thread}:{call}", "--kernel", kernel.kernel, "--initrd", kernel.initrd,
-                                 "--memory", "64M", "--rng", check=False, timeout=helpers.BOOT)
+            result = helpers.run(hostile, "--kernel", kernel.kernel, "--initrd", kernel.initrd, "--memory", "128M", "--rng",
+                                 check=False, timeout=helpers.BOOT, env={"VMM_TEST_HOOK": f"{thread}:{call}"})
             assert result.returncode == -31, f"{thread}:{call}: {result.returncode} {result.stderr}"
             counted += 1
     assert counted == 12

@@ -18,6 +18,8 @@ LAW = {
     "vmm/ctl": ["vmm/base/", "vmm/core/", "vmm/dev/", "vmm/ctl/"],
     "vmm/ctl/ctl.h": [],
     "vmm/ctl/message": ["vmm/base/cleanup.h", "vmm/ctl/"],
+    "vmm/options": ["vmm/"],
+    "vmm/terminal": ["vmm/"],
     "vmm/main.c": ["vmm/"],
     "driver/util": ["driver/util/"],
     "driver/conf": ["driver/util/", "driver/conf/", "vmm/ctl/ctl.h"],
