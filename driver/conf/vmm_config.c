@@ -268,16 +268,26 @@ gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err)
 
 /* --- What a start needs ------------------------------------------------------------------- */
 
-static gboolean check_disk_format(const DomainDisk *disk, GError **err) {
-        if (disk->driver_type == NULL || strcmp(disk->driver_type, "raw") == 0)
+static gboolean has_iotune(const DomainIoTune *t) {
+        return t->total_bytes_sec || t->read_bytes_sec || t->write_bytes_sec || t->total_iops_sec || t->read_iops_sec ||
+               t->write_iops_sec;
+}
+
+/* What the XML asks for and nobody would do: better no start than a guest without its limits or filters. */
+static gboolean check_disk(const DomainDisk *disk, GError **err) {
+        if (disk->driver_type != NULL && strcmp(disk->driver_type, "raw") != 0)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "disk '%s' has format '%s', only raw is supported: convert it (qemu-img convert -O raw) and "
+                          "write <driver type='raw'/>", disk->target, disk->driver_type);
+        else if (has_iotune(&disk->iotune))
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "disk '%s': <iotune> is not supported: limit the host's device by <blkiotune> instead",
+                          disk->target);
+        else
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                  "disk '%s' has format '%s', only raw is supported: convert it (qemu-img convert -O raw) and write "
-                  "<driver type='raw'/>", disk->target, disk->driver_type);
         return FALSE;
 }
 
-/* What the XML asks for and nobody would do: better no start than an unfiltered guest. */
 static gboolean check_nic(const DomainNic *nic, GError **err) {
         char mac[18];
         domain_mac_format(nic->mac, mac);
@@ -314,7 +324,7 @@ gboolean domain_def_check_startable(const DomainDef *def, GError **err) {
         if (!check_machine(def, err))
                 return FALSE;
         for (guint i = 0; i < def->disks->len; i++)
-                if (!check_disk_format(g_ptr_array_index(def->disks, i), err))
+                if (!check_disk(g_ptr_array_index(def->disks, i), err))
                         return FALSE;
         for (guint i = 0; i < def->nics->len; i++)
                 if (!check_nic(g_ptr_array_index(def->nics, i), err))
