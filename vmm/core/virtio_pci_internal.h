@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the two halves of the PCI transport share: virtio_pci.c, the PCI device, and
+ * virtio_pci_common.c, the device's life as its common configuration registers tell it.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "virtio_pci.h"
+
+struct vpci_queue {
+        struct virtio_pci *vpci;
+        int kick_fd;
+        struct loop_source *source;
+        _Atomic uint16_t vector;
+        bool offloaded;
+        bool notified_by_kvm; /* under the PCI device's lock */
+};
+
+struct virtio_pci {
+        struct pci_device pci; /* first */
+        struct virtio_device *dev;
+        int vm_fd;
+        unsigned window; /* offset of the configuration access capability */
+        atomic_uchar isr;
+        _Atomic uint16_t config_vector;
+        struct vpci_queue *queue;
+        unsigned n_queues;
+        uint64_t notify_bar; /* where KVM watches for notifications; under the PCI device's lock */
+
+        /* On the device's loop. */
+        uint8_t status, generation;
+        uint32_t device_feature_select, driver_feature_select;
+        uint64_t driver_features;
+        uint16_t queue_select;
+        bool active;
+};
+
+extern const struct virtio_transport_ops vpci_transport_ops;
+
+/* All on the device's loop. */
+void vpci_reset_device(struct virtio_pci *v);
+/* A register of the common configuration; an access of another width than its own does nothing. */
+void vpci_common_read(struct virtio_pci *v, unsigned offset, void *data, unsigned len);
+void vpci_common_write(struct virtio_pci *v, unsigned offset, const void *data, unsigned len);
