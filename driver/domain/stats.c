@@ -380,14 +380,33 @@ static void collect_block(Collector *c, const Snapshot *s) {
         }
 }
 
+#define STATS_GROUPS                                                                                                   \
+        (VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_CPU_TOTAL | VIR_DOMAIN_STATS_BALLOON | VIR_DOMAIN_STATS_VCPU |      \
+         VIR_DOMAIN_STATS_INTERFACE | VIR_DOMAIN_STATS_BLOCK)
+#define STATS_FLAGS                                                                                                    \
+        ((guint) VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS | VIR_CONNECT_GET_ALL_DOMAINS_STATS_BACKING |         \
+         VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
+
+static gboolean check_stats(guint stats, guint flags, GError **err) {
+        if (!error_check_flags(flags, STATS_FLAGS, "virConnectGetAllDomainStats", err))
+                return FALSE;
+        if (!(flags & (guint) VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS) || (stats & ~(guint) STATS_GROUPS) == 0)
+                return TRUE;
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Stats types bits 0x%x are not supported by this daemon",
+                  stats & ~(guint) STATS_GROUPS);
+        return FALSE;
+}
+
 gboolean domain_get_all_stats(Domain *d, guint stats, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
         g_auto(Snapshot) s = { 0 };
         Collector c = { .params = params, .n = n };
         *params = NULL;
         *n = 0;
+        if (!check_stats(stats, flags, err))
+                return FALSE;
         snapshot_take(d, &s);
         if (stats == 0)
-                stats = G_MAXUINT;
+                stats = STATS_GROUPS;
         if (stats & VIR_DOMAIN_STATS_STATE)
                 collect_state(&c, &s);
         if (stats & VIR_DOMAIN_STATS_CPU_TOTAL)
