@@ -28,7 +28,7 @@
 
 /* --- The machine --------------------------------------------------------------------- */
 
-static guint8 map_action(DomainAction action) {
+guint8 vmm_config_action(DomainAction action) {
         switch (action) {
         case DOMAIN_ACTION_RESTART:
         case DOMAIN_ACTION_RENAME_RESTART:
@@ -110,9 +110,9 @@ static gboolean set_machine(const DomainDef *def, struct ctl_machine *m, GError 
         m->rtc_offset = rtc_offset(&def->clock);
         if (strcmp(def->clock.offset, "utc") != 0)
                 m->flags |= CTL_MACHINE_UTC_LOCALTIME;
-        m->on_poweroff = map_action(def->on_poweroff);
-        m->on_reboot = map_action(def->on_reboot);
-        m->on_crash = map_action(def->on_crash);
+        m->on_poweroff = vmm_config_action(def->on_poweroff);
+        m->on_reboot = vmm_config_action(def->on_reboot);
+        m->on_crash = vmm_config_action(def->on_crash);
         memcpy(m->uuid, def->uuid, sizeof(m->uuid));
         g_strlcpy(m->name, def->name, sizeof(m->name));
         return TRUE;

@@ -30,6 +30,8 @@ typedef struct VmmConfig {
 
 /* VIR_ERR_CONFIG_UNSUPPORTED for what the monitor cannot do. The result points into `def`. */
 gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err);
+/* The enum ctl_action of an on_* element. */
+guint8 vmm_config_action(DomainAction action);
 /* One line per message, for golden files and debug logs. */
 char *vmm_config_dump(const VmmConfig *config);
 

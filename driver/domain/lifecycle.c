@@ -4,6 +4,7 @@
  * one button on a microVM, ACPI power; a reboot is that button after the monitor was
  * told to restart the guest when it has powered off.
  */
+#include "conf/vmm_config.h"
 #include "domain/internal.h"
 #include "util/error.h"
 
@@ -16,24 +17,11 @@ gboolean domain_vmm_simple(Domain *d, enum ctl_type type, GError **err) {
         return ok;
 }
 
-static enum ctl_action ctl_action(DomainAction action) {
-        switch (action) {
-        case DOMAIN_ACTION_RESTART:
-        case DOMAIN_ACTION_RENAME_RESTART:
-        case DOMAIN_ACTION_COREDUMP_RESTART:
-                return CTL_ACTION_RESTART;
-        case DOMAIN_ACTION_PRESERVE:
-                return CTL_ACTION_PRESERVE;
-        default:
-                return CTL_ACTION_DESTROY;
-        }
-}
-
 gboolean domain_send_actions(Domain *d, gboolean reboot, GError **err) {
         struct ctl_actions message = {
-                .on_poweroff = (guint8) (reboot ? CTL_ACTION_RESTART : ctl_action(d->def->on_poweroff)),
-                .on_reboot = (guint8) ctl_action(d->def->on_reboot),
-                .on_crash = (guint8) ctl_action(d->def->on_crash),
+                .on_poweroff = reboot ? CTL_ACTION_RESTART : vmm_config_action(d->def->on_poweroff),
+                .on_reboot = vmm_config_action(d->def->on_reboot),
+                .on_crash = vmm_config_action(d->def->on_crash),
         };
         struct ctl_reply reply;
         domain_unlock(d);
