@@ -35,7 +35,8 @@ void tap_clear(Tap *tap); /* closes the fd */
 
 gboolean tap_exists(const char *name);
 /* Replaces the limits of a live TAP; absent ones are removed. */
-gboolean tap_set_bandwidth(const char *name, const DomainBandwidth *inbound, const DomainBandwidth *outbound, GError **err);
+gboolean tap_set_bandwidth(const char *name, const DomainBandwidth *inbound, const DomainBandwidth *outbound,
+                           GError **err);
 gboolean bridge_exists(const char *name);
 
 typedef struct TapStats { /* seen from the guest: rx is what it received */

@@ -13,9 +13,24 @@
 #define MACHINED_MANAGER MACHINED_NAME ".Manager"
 #define MACHINED_SERVICE "libvirt-micro" /* shown as SERVICE by machinectl list */
 
+/* Not installed, masked, or broken: the errors differ, and all leave the name without an owner. */
+static gboolean machined_runs(GDBusConnection *bus) {
+        gboolean owned = FALSE;
+        g_autoptr(GVariant) reply = bus_call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                             "org.freedesktop.DBus", "NameHasOwner",
+                                             g_variant_new("(s)", MACHINED_NAME), NULL, NULL);
+        if (reply)
+                g_variant_get(reply, "(b)", &owned);
+        return owned;
+}
+
+/* *missing: there is no machined, or no such machine. */
 static GVariant *machined_call(GDBusConnection *bus, const char *method, GVariant *parameters, gboolean *missing,
                                GError **err) {
-        return bus_call(bus, MACHINED_NAME, MACHINED_PATH, MACHINED_MANAGER, method, parameters, missing, err);
+        GVariant *reply = bus_call(bus, MACHINED_NAME, MACHINED_PATH, MACHINED_MANAGER, method, parameters, missing, err);
+        if (!reply && bus && !*missing)
+                *missing = !machined_runs(bus);
+        return reply;
 }
 
 static GVariant *bytes(const guint8 *data, gsize n) {

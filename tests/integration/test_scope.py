@@ -34,9 +34,9 @@ def test_status_says_whose_scope_it_is(no_leaks, make_domain):
 
 def test_scope_is_the_only_place_of_its_processes(no_leaks, make_domain):
     domain = start(make_domain)
-    (pid,) = helpers.processes_of(domain)
-    assert helpers.run("systemctl", "whoami", pid, check=False).stdout.strip() in ("", helpers.scope_of(domain))
-    assert pid in helpers.monitors()
+    (pid,) = helpers.monitors() & set(helpers.processes_of(domain))  # KVM's kernel threads are there too
+    cgroup = helpers.pathlib.Path(f"/proc/{pid}/cgroup").read_text().strip()
+    assert cgroup == f"0::/machine.slice/{helpers.scope_of(domain)}"
 
 
 def test_order_and_end_are_libvirts(make_domain):
@@ -143,10 +143,22 @@ def test_machine(no_leaks, make_domain, bridge):
     text = helpers.run("machinectl", "status", "--no-pager", machine).stdout
     assert "Service: libvirt-micro; class vm" in text
     assert f"Unit: {helpers.scope_of(domain)}" in text
-    assert f"Leader: {helpers.processes_of(domain)[0]} " in text
+    (leader,) = helpers.monitors() & set(helpers.processes_of(domain))
+    assert f"Leader: {leader} " in text
     assert domain.virsh("domuuid").strip().replace("-", "") in text
     (tap,) = [line.split()[0] for line in domain.virsh("domiflist").splitlines() if line]
     assert re.search(rf"Iface:.*\b{tap}\b", text)
+
+
+def test_no_machined(no_leaks, make_domain):
+    """Without machined a domain has its scope and that is all."""
+    helpers.run("systemctl", "mask", "--runtime", "--now", "systemd-machined.service")
+    try:
+        domain = start(make_domain)
+        assert helpers.unit_property(helpers.scope_of(domain), "ActiveState") == "active"
+        domain.virsh("destroy")
+    finally:
+        helpers.run("systemctl", "unmask", "--runtime", "systemd-machined.service")
 
 
 def test_stopping_the_scope_ends_the_domain(no_leaks, make_domain):
