@@ -156,7 +156,7 @@ typedef struct DomainDisk {
 
 typedef enum DomainNicType { DOMAIN_NIC_BRIDGE, DOMAIN_NIC_NETWORK, DOMAIN_NIC_ETHERNET } DomainNicType;
 
-typedef struct DomainBandwidth { /* KiB/s and KiB, as libvirt has them; 0: not set */
+typedef struct DomainBandwidth { /* rates in 1000 bytes/s, bursts in KiB, as libvirt has them; 0: not set */
         gboolean present;
         guint64 average, peak, burst, floor;
 } DomainBandwidth;

@@ -27,7 +27,9 @@ static gboolean machined_runs(GDBusConnection *bus) {
 /* *missing: there is no machined, or no such machine. */
 static GVariant *machined_call(GDBusConnection *bus, const char *method, GVariant *parameters, gboolean *missing,
                                GError **err) {
-        GVariant *reply = bus_call(bus, MACHINED_NAME, MACHINED_PATH, MACHINED_MANAGER, method, parameters, missing, err);
+        GVariant *reply =
+                bus_call(bus, MACHINED_NAME, MACHINED_PATH, MACHINED_MANAGER, method, parameters, missing, err);
+
         if (!reply && bus && !*missing)
                 *missing = !machined_runs(bus);
         return reply;
