@@ -23,6 +23,8 @@
 #include "util/error.h"
 
 #define INPUT_HIGH  65536u
+#define SHORT_READ  512u /* bytes; a serial port gives one or two at a time */
+#define GATHER_MS   4u   /* so after a short read more may gather: 250 wake-ups a second at most, too short to feel */
 #define STREAMS_MAX 256u /* of one client */
 
 struct RpcStream {
@@ -36,7 +38,7 @@ struct RpcStream {
         RpcServer *server;
         RpcClient *client; /* NULL: not attached, or closed */
         RpcHeader header;
-        guint in_source, out_source;
+        guint in_source, out_source, gather_source;
         gboolean end_of_output;
         gboolean blocked;  /* counted in client->streams_blocked */
         GByteArray *input; /* what the pty has not taken */
@@ -88,6 +90,7 @@ void rpc_stream_close(RpcStream *stream) {
                 return;
         g_clear_handle_id(&stream->in_source, g_source_remove);
         g_clear_handle_id(&stream->out_source, g_source_remove);
+        g_clear_handle_id(&stream->gather_source, g_source_remove);
         if (stream->blocked)
                 client->streams_blocked--;
         (void) g_ptr_array_remove(client->streams, stream);
@@ -134,6 +137,13 @@ void rpc_stream_kicked(void *data) {
         g_idle_add_full(G_PRIORITY_DEFAULT, stream_note_kicked, stream, stream_unref);
 }
 
+static gboolean stream_gathered(gpointer data) {
+        RpcStream *stream = data;
+        stream->gather_source = 0;
+        rpc_stream_resume(stream);
+        return G_SOURCE_REMOVE;
+}
+
 static gboolean stream_readable(int fd, GIOCondition condition, gpointer data) {
         RpcStream *stream = data;
         guint8 buffer[16384];
@@ -147,14 +157,19 @@ static gboolean stream_readable(int fd, GIOCondition condition, gpointer data) {
                 return G_SOURCE_REMOVE;
         }
         stream_send(stream, RPC_STATUS_CONTINUE, buffer, n);
-        if (!stream->client || !rpc_client_is_congested(stream->client))
+        if (!stream->client)
+                return G_SOURCE_CONTINUE;
+        gboolean is_short = (gsize) n < SHORT_READ && !(condition & (G_IO_HUP | G_IO_ERR));
+        if (is_short)
+                stream->gather_source = g_timeout_add(GATHER_MS, stream_gathered, stream);
+        if (!is_short && !rpc_client_is_congested(stream->client))
                 return G_SOURCE_CONTINUE;
         stream->in_source = 0;
         return G_SOURCE_REMOVE;
 }
 
 void rpc_stream_resume(RpcStream *stream) {
-        if (stream->in_source == 0 && !stream->end_of_output)
+        if (stream->in_source == 0 && stream->gather_source == 0 && !stream->end_of_output)
                 stream->in_source = g_unix_fd_add(stream->fd, G_IO_IN | G_IO_HUP | G_IO_ERR, stream_readable, stream);
 }
 
