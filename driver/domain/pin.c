@@ -31,7 +31,7 @@ static gboolean set_affinity(pid_t tid, const CpuMap *map, GError **err) {
         int r = sched_setaffinity(tid, size, set);
         int saved = errno;
         CPU_FREE(set);
-        if (r == 0)
+        if (r == 0 || saved == ESRCH) /* it has ended meanwhile */
                 return TRUE;
         g_autofree char *text = cpumap_format(map);
         error_set_errno(err, saved, "cannot set CPU affinity of thread %d to '%s'", (int) tid, text);
@@ -70,17 +70,26 @@ void domain_read_vcpu_tids(Domain *d) {
                 domain_log(d, G_LOG_LEVEL_WARNING, "cannot learn the threads of its vCPUs: %s", err->message);
 }
 
-/* All threads but the vCPUs' follow the emulator's pin. */
+static gboolean is_vcpu_thread(const Domain *d, pid_t tid) {
+        for (unsigned i = 0; i < d->def->vcpus; i++)
+                if (d->run.vcpu_tid[i] == tid)
+                        return TRUE;
+        return FALSE;
+}
+
+/* All threads of the scope but the vCPUs' follow the emulator's pin: the kernel's vhost workers are among them. */
 static gboolean pin_emulator_threads(const Domain *d, const CpuMap *map, GError **err) {
-        g_autofree char *path = g_strdup_printf("/proc/%d/task", (int) vmm_pid(d->run.vmm));
-        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-        const char *entry;
-        while (dir && (entry = g_dir_read_name(dir))) {
-                pid_t tid = (pid_t) g_ascii_strtoll(entry, NULL, 10);
-                gboolean is_vcpu = FALSE;
-                for (unsigned i = 0; i < d->def->vcpus; i++)
-                        is_vcpu |= d->run.vcpu_tid[i] == tid;
-                if (!is_vcpu && !set_affinity(tid, map, err))
+        g_autofree char *path = g_build_filename(d->run.cgroup, "cgroup.threads", NULL);
+        g_autofree char *text = NULL;
+        g_autoptr(GError) cause = NULL;
+        if (!g_file_get_contents(path, &text, NULL, &cause)) {
+                error_set(err, VIR_ERR_SYSTEM_ERROR, "cannot list the threads of the domain: %s", cause->message);
+                return FALSE;
+        }
+        g_auto(GStrv) tids = g_strsplit(g_strstrip(text), "\n", -1);
+        for (char **tid = tids; *tid; tid++) {
+                pid_t id = (pid_t) g_ascii_strtoll(*tid, NULL, 10);
+                if (id > 0 && !is_vcpu_thread(d, id) && !set_affinity(id, map, err))
                         return FALSE;
         }
         return TRUE;
