@@ -1,0 +1,215 @@
+"""Consoles: `virsh console` as an operator uses it, and streams of other clients."""
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+
+import libvirt
+import pytest
+
+import helpers
+from clients import connection, error_of
+
+
+@pytest.fixture(scope="module")
+def guest(make_module_domain):
+    """Booted, with a shell at its prompt on the first serial port."""
+    domain = make_module_domain()
+    domain.boot().close()
+    return domain
+
+
+def path_of(domain):
+    return domain.virsh("ttyconsole").strip()
+
+
+def test_console(guest):
+    with guest.console() as console:
+        console.prompt()
+        assert console.command("echo $((40 + 2))").strip() == "42"
+        assert guest.name in helpers.virsh("list", "--name").split()
+
+
+def test_console_tells_how_to_leave(guest):
+    command = ["virsh", "-c", helpers.URI, "console", guest.name]
+    with helpers.Console(guest.name, command=command) as console:
+        console.expect(f"Connected to domain '{guest.name}'")
+        console.expect(r"Escape character is \^\] \(Ctrl \+ \]\)")
+        console.send("\x1d")
+        assert console.process.wait(helpers.CALL) == 0
+
+
+def test_console_can_be_left_and_taken_up_again(guest):
+    for number in range(2):
+        with guest.console() as console:
+            console.prompt()
+            assert console.command(f"echo number {number}").strip() == f"number {number}"
+
+
+def test_a_second_console_is_refused(guest):
+    with guest.console() as first:
+        first.prompt()
+        with guest.console() as second:
+            second.expect("error: operation failed: Active console session exists for this domain")
+            assert second.process.wait(helpers.CALL) == 1
+        assert first.command("echo still here").strip() == "still here"
+
+
+def test_force_cuts_the_first_console_off(guest):
+    with guest.console() as first:
+        first.prompt()
+        with guest.console("--force") as second:
+            second.prompt()
+            assert second.command("echo mine").strip() == "mine"
+            assert first.process.wait(helpers.CALL) is not None
+
+
+def test_safe_console(guest):
+    with guest.console("--safe") as console:
+        console.prompt()
+
+
+def test_much_output_arrives_whole(guest):
+    with guest.console() as console:
+        console.prompt()
+        lines = console.command("seq 1 300", timeout=helpers.BOOT).split()
+    assert lines == [str(number) for number in range(1, 301)]
+
+
+def test_device_by_name(guest):
+    with guest.console("--devname", "serial0") as console:
+        console.prompt()
+    with guest.console("--devname", "serial7") as console:
+        console.expect("error: internal error: cannot find character device serial7")
+
+
+def test_console_needs_a_running_domain(make_domain):
+    domain = make_domain()
+    with domain.console() as console:
+        console.expect("error: The domain is not running")
+        assert console.process.wait(helpers.CALL) == 1
+
+
+def test_console_of_a_domain_that_has_none(make_domain):
+    domain = make_domain(console=False)
+    domain.start("--paused")
+    with domain.console() as console:
+        console.expect("error: internal error: cannot find character device")
+
+
+def test_ttyconsole_is_a_terminal_for_other_programs(guest):
+    path = path_of(guest)
+    with helpers.Console(guest.name, command=["socat", "-,raw,echo=0", f"{path},raw,echo=0"]) as console:
+        console.prompt()
+        assert console.command("echo by socat").strip() == "by socat"
+
+
+def test_console_ends_with_the_guest(make_domain):
+    domain = make_domain()
+    domain.start("--paused")
+    with domain.console() as console:
+        helpers.wait_for(lambda: console.process.poll() is None)
+        domain.virsh("destroy")
+        console.process.wait(helpers.CALL)
+
+
+def test_start_console_shows_the_boot(make_domain):
+    domain = make_domain(cmdline="console=ttyS0 vm.run=poweroff")
+    command = ["virsh", "-c", helpers.URI, "start", domain.name, "--console"]
+    with helpers.Console(domain.name, command=command) as console:
+        console.expect(f"Domain '{domain.name}' started")
+        console.expect("Connected to domain")
+        console.expect("Linux version")
+        console.expect("virtmicro-guest: init reached")
+        console.process.wait(helpers.BOOT)
+    domain.wait_state("shut off")
+
+
+def test_create_console(make_domain):
+    domain = make_domain(define=False)
+    command = ["virsh", "-c", helpers.URI, "create", str(domain.path), "--paused", "--console"]
+    with helpers.Console(domain.name, command=command) as console:
+        console.expect(f"Domain '{domain.name}' created from")
+        console.expect("Connected to domain")
+        domain.virsh("destroy")
+        console.process.wait(helpers.CALL)
+
+
+# Streams
+
+
+def receive_until(stream, pattern):
+    data = b""
+    while not re.search(pattern, data):
+        part = stream.recv(1024)
+        assert part, f"the stream ended after {data!r}"
+        data += part
+    return data
+
+
+def test_stream(guest):
+    with connection() as conn:
+        stream = conn.newStream()
+        conn.lookupByName(guest.name).openConsole(None, stream)
+        stream.send(b"\n")
+        receive_until(stream, rb"guest# ")
+        stream.send(b"echo $((6 * 9))\n")
+        receive_until(stream, rb"\n54\r?\n")
+        stream.finish()
+        del stream
+
+
+def test_aborted_stream_frees_the_console(guest):
+    with connection() as conn:
+        domain = conn.lookupByName(guest.name)
+        for _ in range(3):
+            stream = conn.newStream()
+            domain.openConsole(None, stream)
+            stream.abort()
+        del domain, stream
+
+
+def test_second_stream_has_a_code(guest):
+    with connection() as conn, connection() as other:
+        domain = conn.lookupByName(guest.name)
+        stream = conn.newStream()
+        domain.openConsole(None, stream)
+        code, text = error_of(other.lookupByName(guest.name).openConsole, None, other.newStream())
+        assert (code, text) == (9, "operation failed: Active console session exists for this domain")
+        forced = other.newStream()
+        other.lookupByName(guest.name).openConsole(None, forced, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+        assert error_of(stream.recv, 1024)[0] == 39
+        forced.finish()
+        del domain, stream, forced
+
+
+def test_stream_of_an_ended_guest_reads_its_end(make_domain):
+    domain = make_domain()
+    domain.start("--paused")
+    with connection() as conn:
+        stream = conn.newStream()
+        conn.lookupByName(domain.name).openConsole(None, stream)
+        domain.virsh("destroy")
+        code = error_of(stream.recv, 1024)[0]
+        assert code in (0, 39)
+        del stream
+
+
+# Channels
+
+
+def test_channel(make_domain):
+    """The path of a channel's socket is in the live XML, and a stream reaches the same."""
+    domain = make_domain(devices="<channel type='unix'><target type='virtio' name='org.example.0'/></channel>")
+    domain.start("--paused")
+    channel = ElementTree.fromstring(domain.xml()).find("devices/channel")
+    assert channel.find("source").get("mode") == "bind"
+    assert os.path.exists(channel.find("source").get("path"))
+    with connection() as conn:
+        stream = conn.newStream()
+        conn.lookupByName(domain.name).openChannel("org.example.0", stream)
+        stream.abort()
+        code, text = error_of(conn.lookupByName(domain.name).openChannel, "no.such.channel", conn.newStream())
+        assert code == 1 and "cannot find channel no.such.channel" in text
+        del stream
+    domain.virsh("destroy")
+    assert not os.path.exists(channel.find("source").get("path"))
