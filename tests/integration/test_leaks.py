@@ -19,7 +19,7 @@ def daemon_threads():
 def test_rounds(make_domain, make_disk, bridge):
     devices = (helpers.disk_xml(make_disk()) + helpers.interface_xml(bridge=bridge)
                + "<channel type='unix'><target type='virtio' name='org.test.0'/></channel>")
-    domain = make_domain(devices=devices, memory=64)
+    domain = make_domain(devices=devices)
     for _ in range(3):  # warm: pools of threads, caches of D-Bus and libraries
         domain.start()
         domain.virsh("destroy")
