@@ -53,6 +53,10 @@ gboolean domain_name_check(const char *name, GError **err) {
                 error_set(err, VIR_ERR_XML_ERROR, "name %s cannot contain '/'", name);
                 return FALSE;
         }
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+                error_set(err, VIR_ERR_XML_ERROR, "name cannot be '%s'", name);
+                return FALSE;
+        }
         if (strlen(name) > DOMAIN_NAME_MAX) {
                 error_set(err, VIR_ERR_XML_ERROR, "name is longer than %u bytes", DOMAIN_NAME_MAX);
                 return FALSE;
