@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
@@ -265,6 +266,21 @@ static gboolean open_chars(Launch *l, GError **err) {
         return TRUE;
 }
 
+/* Memory is committed as the guest touches it; what can never be had is refused before that. */
+static gboolean check_memory(const DomainDef *def, GError **err) {
+        struct sysinfo host;
+        if (sysinfo(&host) < 0)
+                return TRUE;
+        guint64 kib = ((guint64) host.totalram + host.totalswap) * host.mem_unit / 1024;
+        if (def->memory.maximum_kib <= kib)
+                return TRUE;
+        error_set(err, VIR_ERR_OPERATION_FAILED,
+                  "the domain's memory is %" G_GUINT64_FORMAT " KiB but the host has %" G_GUINT64_FORMAT
+                  " KiB, swap included",
+                  def->memory.maximum_kib, kib);
+        return FALSE;
+}
+
 static gboolean open_boot_files(Launch *l, GError **err) {
         const DomainOs *os = &l->def->os;
         l->kernel_fd = open_readable(os->kernel, "kernel", err);
@@ -299,7 +315,7 @@ static gboolean open_rng(Launch *l, GError **err) {
 }
 
 gboolean launch_open(Launch *l, GError **err) {
-        return domain_def_check_startable(l->def, err) && resolve_volumes(l->def, err) &&
+        return domain_def_check_startable(l->def, err) && check_memory(l->def, err) && resolve_volumes(l->def, err) &&
                vmm_config_from_def(l->def, &l->config, err) && open_boot_files(l, err) && open_disks(l, err) &&
                open_kvm(l, err) && open_rng(l, err) && open_exit_record(l, err) && open_chars(l, err);
 }
