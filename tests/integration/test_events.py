@@ -1,0 +1,230 @@
+"""Events: in the order in which things happened, to `virsh event` and to callbacks of libvirt's Python binding."""
+import contextlib
+import os
+import re
+import subprocess
+import time
+
+import libvirt
+import pytest
+
+import helpers
+from clients import EventLoop, connection
+
+LIFECYCLE = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+KINDS = ["lifecycle", "reboot", "metadata-change", "tunable", "io-error", "agent-lifecycle", "device-added"]
+
+
+class Watcher:
+    """`virsh event` in the background."""
+
+    def __init__(self, *options):
+        self.process = subprocess.Popen(["stdbuf", "-oL", "virsh", "-c", helpers.URI, "event", *options],
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.text = ""
+
+    def read(self):
+        self.text += (self.process.stdout.read() or b"").decode()
+        return self.text
+
+    def of(self, domain):
+        """What was told of a domain: kind and detail."""
+        pattern = rf"event '([a-z-]+)' for domain '{re.escape(domain.name)}'(?:: (.*))?"
+        return [f"{kind} {detail}".strip() for kind, detail in re.findall(pattern, self.read())]
+
+    def wait_for(self, domain, *expected):
+        helpers.wait_for(lambda: self.of(domain) == list(expected), what=f"{expected}, but there came: {self.read()}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def watching(probe, *options):
+    """A watcher that is known to listen: changes of `probe` are seen."""
+    with Watcher("--loop", *options) as watcher:
+        deadline = time.monotonic() + helpers.CALL
+        while f"for domain '{probe.name}'" not in watcher.read():
+            assert time.monotonic() < deadline, watcher.text
+            helpers.virsh("define", probe.path)
+            time.sleep(0.3)
+        yield watcher
+
+
+@pytest.fixture
+def probe(make_domain):
+    return make_domain(uid="88888888-2222-3333-4444-555555555555")
+
+
+def test_list_of_kinds():
+    listed = helpers.run("virsh", "-c", helpers.URI, "event", "--list").stdout.split()
+    assert set(KINDS) <= set(listed)
+
+
+def test_lifecycle_in_order(probe, make_domain):
+    domain = make_domain(define=False, uid="99999999-2222-3333-4444-555555555555")
+    told = []
+    with watching(probe, "--all") as watcher:
+        for command, *events in [
+                (["define", domain.path], "lifecycle Defined Added"),
+                (["define", domain.path], "lifecycle Defined Updated"),
+                (["start", domain.name], "lifecycle Resumed Unpaused", "lifecycle Started Booted"),
+                (["suspend", domain.name], "lifecycle Suspended Paused"),
+                (["resume", domain.name], "lifecycle Resumed Unpaused"),
+                (["reset", domain.name], "reboot"),
+                (["destroy", domain.name], "lifecycle Stopped Destroyed"),
+                (["start", domain.name, "--paused"], "lifecycle Started Booted", "lifecycle Suspended Paused"),
+                (["undefine", domain.name], "lifecycle Undefined Removed"),
+                (["destroy", domain.name], "lifecycle Stopped Destroyed")]:
+            helpers.virsh(*command)
+            told += events
+            watcher.wait_for(domain, *told)
+        assert watcher.process.poll() is None
+
+
+def test_poweroff_and_crash_of_the_guest(probe, make_domain):
+    """A guest that powers off, and a monitor that is killed."""
+    guest = make_domain(cmdline="console=ttyS0 vm.run=poweroff")
+    victim = make_domain()
+    with watching(probe, "--event", "lifecycle") as watcher:
+        guest.start()
+        victim.start("--paused")
+        helpers.run("kill", "-KILL", *[str(pid) for pid in helpers.processes_of(victim)][:1])
+        watcher.wait_for(victim, "lifecycle Started Booted", "lifecycle Suspended Paused", "lifecycle Stopped Failed")
+        guest.wait_state("shut off", helpers.BOOT)
+        watcher.wait_for(guest, "lifecycle Resumed Unpaused", "lifecycle Started Booted",
+                         "lifecycle Shutdown Finished after guest request", "lifecycle Stopped Shutdown")
+    assert guest.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
+    assert victim.virsh("domstate", "--reason").strip() in ("shut off (failed)", "shut off (crashed)")
+
+
+def test_failed_start_is_not_told_as_a_start(probe, make_domain):
+    domain = make_domain(kernel=helpers.Kernel("6.12", "no-such-kernel"))
+    with watching(probe, "--all") as watcher:
+        domain.virsh("start", check=False)
+        domain.virsh("desc", "after")
+        helpers.wait_for(lambda: any("metadata" in event for event in watcher.of(domain)), what=watcher.read())
+        assert not [event for event in watcher.of(domain) if "Started" in event or "Resumed" in event]
+
+
+def test_changes_of_metadata_and_tunables(probe, make_domain):
+    domain = make_domain()
+    domain.start("--paused")
+    with watching(probe, "--all") as watcher:
+        domain.virsh("desc", "--title", "t")
+        domain.virsh("desc", "words")
+        domain.virsh("metadata", "--uri", "http://example.org/e", "--key", "e", "--set", "<e/>")
+        helpers.wait_for(lambda: len(watcher.of(domain)) == 3, what=watcher.read())
+        kinds = [event for event in watcher.of(domain)]
+        assert [kind.split()[0] for kind in kinds] == ["metadata-change"] * 3
+        assert "title" in kinds[0] and "description" in kinds[1] and "http://example.org/e" in kinds[2]
+        domain.virsh("schedinfo", "--live", "--set", "cpu_shares=222")
+        helpers.wait_for(lambda: "cputune.cpu_shares: 222" in watcher.read(), what=watcher.read())
+
+
+def test_events_of_one_domain(probe, make_domain):
+    other = make_domain(uid="89898989-2222-3333-4444-555555555555")
+    with watching(probe, "--domain", probe.name, "--event", "lifecycle") as watcher:
+        helpers.virsh("define", other.path)
+        count = len(watcher.of(probe))
+        helpers.virsh("define", probe.path)
+        helpers.wait_for(lambda: len(watcher.of(probe)) > count)
+        assert watcher.of(other) == []
+
+
+def test_event_without_loop_ends_after_the_first(probe):
+    with Watcher("--event", "lifecycle", "--timestamp") as watcher:
+        deadline = time.monotonic() + helpers.CALL
+        while watcher.process.poll() is None:
+            assert time.monotonic() < deadline
+            helpers.virsh("define", probe.path)
+            time.sleep(0.3)
+        assert watcher.process.returncode == 0
+        text = watcher.read()
+    assert re.search(rf"^20\d\d-.*: event 'lifecycle' for domain '{probe.name}': Defined Updated$", text, re.MULTILINE)
+    assert "events received: 1" in text
+
+
+def test_event_times_out():
+    with Watcher("--event", "reboot", "--timeout", "1") as watcher:
+        assert watcher.process.wait(helpers.CALL) == 1
+        assert "event loop timed out" in watcher.read() and "events received: 0" in watcher.read()
+
+
+# Callbacks
+
+
+@pytest.fixture
+def conn():
+    """A connection whose events a thread delivers."""
+    EventLoop.start()
+    with connection() as opened:
+        yield opened
+
+
+def collect(conn, kind, domain=None):
+    seen = []
+    number = conn.domainEventRegisterAny(domain, kind, lambda _, dom, *rest: seen.append((dom.name(), *rest[:-1])), None)
+    return number, seen
+
+
+def test_callback(conn, make_domain):
+    domain = make_domain()
+    number, seen = collect(conn, LIFECYCLE)
+    domain.start("--paused")
+    domain.virsh("destroy")
+    expected = [(domain.name, libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_STARTED_BOOTED),
+                (domain.name, libvirt.VIR_DOMAIN_EVENT_SUSPENDED, libvirt.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED),
+                (domain.name, libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED)]
+    helpers.wait_for(lambda: [event for event in seen if event[0] == domain.name] == expected, what=f"{seen}")
+    conn.domainEventDeregisterAny(number)
+
+
+def test_callbacks_of_one_connection_are_apart(conn, make_domain):
+    watched, other = make_domain(), make_domain()
+    first, all_events = collect(conn, LIFECYCLE)
+    second, one = collect(conn, LIFECYCLE, conn.lookupByName(watched.name))
+    third, metadata = collect(conn, libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE)
+    other.start("--paused")
+    watched.start("--paused")
+    watched.virsh("desc", "--live", "words")
+    helpers.wait_for(lambda: metadata == [(watched.name, libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, None)], what=f"{metadata}")
+    assert {event[0] for event in all_events} >= {watched.name, other.name}
+    assert {event[0] for event in one} == {watched.name}
+    conn.domainEventDeregisterAny(first)
+    count = len(all_events)
+    watched.virsh("destroy")
+    helpers.wait_for(lambda: one[-1][1] == libvirt.VIR_DOMAIN_EVENT_STOPPED, what=f"{one}")
+    assert len(all_events) == count
+    conn.domainEventDeregisterAny(second)
+    conn.domainEventDeregisterAny(third)
+
+
+def test_every_kind_can_be_registered(conn):
+    kinds = {value for name, value in vars(libvirt).items() if name.startswith("VIR_DOMAIN_EVENT_ID_")}
+    assert kinds == set(range(27))
+    numbers = [collect(conn, kind)[0] for kind in sorted(kinds)]
+    assert len(set(numbers)) == len(kinds)
+    for number in numbers:
+        conn.domainEventDeregisterAny(number)
+
+
+def test_close_callback_when_the_daemon_goes(make_domain):
+    """A client learns that its daemon is gone, and finds it again."""
+    EventLoop.start()
+    domain = make_domain()
+    domain.start("--paused")
+    reasons = []
+    conn = libvirt.open(helpers.URI)
+    conn.registerCloseCallback(lambda _, reason, __: reasons.append(reason), None)
+    helpers.run("systemctl", "restart", "virtmicrod.service")
+    helpers.wait_for(lambda: reasons, what="the close callback")
+    assert not conn.isAlive()
+    with connection() as again:
+        assert again.lookupByName(domain.name).isActive() == 1
