@@ -37,10 +37,10 @@ print_events() {
     sed -n -E 's/.*"member":"(Domain[A-Za-z]*)".*"data":(\[.*\])\}.*/\1 \2/p' "$events"
 }
 
-# A terminal for virsh: it detaches when the guest has said that it is up.
+# A terminal for virsh: it detaches at the shell's prompt.
 start_and_watch() {
     printf '\n$ virsh -c %s start --console demo\n' "$uri"
-    python3 ./console.py 'virtmicro-guest: init reached' virsh -c "$uri" start --console demo
+    python3 ./console.py 'guest# ' virsh -c "$uri" start --console demo
 }
 
 scope() {
@@ -61,7 +61,7 @@ main() {
     start_and_watch
     show virsh -c "$uri" list
     show ping -q -c 3 192.168.78.2
-    show systemctl status --no-pager --lines 0 "$(scope)"
+    show systemctl status --no-pager --lines 3 "$(scope)"
     show machinectl list --no-pager
     show virsh -c "$uri" domstats --cpu-total --balloon --interface demo
     show virsh -c "$uri" destroy demo
