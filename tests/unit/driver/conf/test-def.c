@@ -159,8 +159,8 @@ static void test_find(void) {
 }
 
 static void test_names(void) {
-        static const char *const bad[] = { "", "a/b", "a\nb", "a\x7f", "\xff", "\xef\xbf\xbf" };
-        static const char *const good[] = { "a", "web 1", "..", "äöü", "-x", "a'b\"<&>" };
+        static const char *const bad[] = { "", ".", "..", "a/b", "a\nb", "a\x7f", "\xff", "\xef\xbf\xbf" };
+        static const char *const good[] = { "a", "web 1", "...", "äöü", "-x", "a'b\"<&>" };
         for (gsize i = 0; i < G_N_ELEMENTS(bad); i++)
                 g_assert_false(domain_name_check(bad[i], NULL));
         for (gsize i = 0; i < G_N_ELEMENTS(good); i++)
