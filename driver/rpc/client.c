@@ -28,7 +28,7 @@ static void client_packet(gpointer data, RpcPacket *packet);
 static void client_sent(gpointer data);
 static void client_closed(gpointer data, const GError *err);
 
-static const RpcConnOps client_ops = { client_packet, client_sent, client_closed };
+static const RpcConnOps client_ops = { client_packet, client_sent, client_closed, .ends_unread = TRUE };
 
 static gboolean client_anonymous_timeout(gpointer data) {
         RpcClient *client = data;

@@ -26,7 +26,7 @@ struct RpcConn {
         gpointer data;
         RpcReader reader;
         gboolean reading;
-        guint in_source, out_source;
+        guint in_source, out_source, hangup_source;
         GQueue out; /* RpcPacket* */
         gsize out_offset; /* into the first packet */
         gsize out_bytes;
@@ -50,6 +50,7 @@ void rpc_conn_close(RpcConn *conn) {
                 return;
         g_clear_handle_id(&conn->in_source, g_source_remove);
         g_clear_handle_id(&conn->out_source, g_source_remove);
+        g_clear_handle_id(&conn->hangup_source, g_source_remove);
         (void) close(conn->fd);
         conn->fd = -1;
         conn->reading = FALSE;
@@ -79,14 +80,24 @@ void rpc_conn_set_limit(RpcConn *conn, gsize packet_limit) {
         conn->reader.limit = packet_limit;
 }
 
+static gboolean conn_hung_up(int fd, GIOCondition condition, gpointer data) {
+        RpcConn *conn = g_rc_box_acquire(data);
+        conn->hangup_source = 0;
+        conn_fail(conn, NULL);
+        g_rc_box_release_full(conn, (GDestroyNotify) conn_clear);
+        return G_SOURCE_REMOVE;
+}
+
 void rpc_conn_set_reading(RpcConn *conn, gboolean reading) {
         if (conn->fd < 0 || conn->reading == reading)
                 return;
         conn->reading = reading;
+        g_clear_handle_id(&conn->in_source, g_source_remove);
+        g_clear_handle_id(&conn->hangup_source, g_source_remove);
         if (reading)
                 conn->in_source = g_unix_fd_add(conn->fd, G_IO_IN | G_IO_HUP | G_IO_ERR, conn_readable, conn);
-        else
-                g_clear_handle_id(&conn->in_source, g_source_remove);
+        else if (conn->ops->ends_unread)
+                conn->hangup_source = g_unix_fd_add(conn->fd, G_IO_HUP | G_IO_ERR, conn_hung_up, conn);
 }
 
 gboolean rpc_conn_is_reading(const RpcConn *conn) {

@@ -13,6 +13,7 @@ typedef struct RpcConnOps {
         void (*packet)(gpointer data, RpcPacket *packet); /* the callee's to free */
         void (*sent)(gpointer data);                      /* the output queue got shorter */
         void (*closed)(gpointer data, const GError *err); /* by the peer (err NULL) or for a fault; comes once */
+        gboolean ends_unread; /* the peer's end counts at once, also while its packets are not read */
 } RpcConnOps;
 
 /* Takes `fd`. Reads nothing until rpc_conn_set_reading(). Callbacks may close and unref the connection. */
