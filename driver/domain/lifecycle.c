@@ -114,7 +114,7 @@ gboolean domain_reset(Domain *d, GError **err) {
 gboolean domain_inject_nmi(Domain *d, GError **err) {
         if (!domain_job_begin_active(d, err))
                 return FALSE;
-        gboolean ok = domain_vmm_simple(d, CTL_NMI, err);
+        gboolean ok = check_running(d, err) && domain_vmm_simple(d, CTL_NMI, err);
         domain_job_end(d);
         return ok;
 }
