@@ -3,10 +3,12 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 
+import libvirt
 import pytest
 
 import helpers
 import output
+from clients import connection
 
 MAC_BRIDGE = "52:54:00:78:00:02"
 MAC_NETWORK = "52:54:00:79:00:02"
@@ -272,3 +274,31 @@ def test_domstats_enforce_refuses_groups_that_are_not_there(guest):
 
 def test_domstats_raw_is_the_same(guest):
     assert output.stats(guest.virsh("domstats", "--raw", "--state")) == output.stats(guest.virsh("domstats", "--state"))
+
+
+# libvirt's Python binding
+
+
+def test_stats_of_another_client(guest, idle, devices):
+    with connection(readonly=True) as conn:
+        told = {domain.name(): fields for domain, fields in conn.getAllDomainStats()}
+        assert set(told) >= {guest.name, idle.name}
+        fields = told[guest.name]
+        assert (fields["state.state"], fields["vcpu.maximum"], fields["net.count"]) == (libvirt.VIR_DOMAIN_RUNNING, 1, 2)
+        assert fields["block.0.path"] == str(devices["disk"])
+        handle = conn.lookupByName(guest.name)
+        assert handle.info()[:4] == [libvirt.VIR_DOMAIN_RUNNING, 131072, 131072, 1]
+        assert handle.blockInfo("vda")[0] == 16 << 20
+        assert handle.blockStats("vda")[1] >= 4 << 20
+        assert handle.interfaceStats(taps(guest)[0])[1] > 0
+        assert handle.memoryStats()["actual"] == 131072
+        assert handle.getCPUStats(True)[0]["cpu_time"] > 10**9
+        assert len(handle.vcpus()[0]) == 1
+        assert handle.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE)[taps(guest)[1]]["addrs"]
+        del handle
+
+
+def test_old_lists_of_another_client(guest, idle):
+    with connection(readonly=True) as conn:
+        assert guest.id() in conn.listDomainsID() and conn.numOfDomains() == len(conn.listDomainsID())
+        assert idle.name in conn.listDefinedDomains() and conn.numOfDefinedDomains() == len(conn.listDefinedDomains())

@@ -65,7 +65,7 @@ def test_suspend_and_resume(running):
 
 
 def test_buttons_of_a_paused_domain_say_why_they_do_nothing(paused):
-    for command in ("shutdown", "reboot"):
+    for command in ("shutdown", "reboot", "inject-nmi"):
         assert "resume it first" in paused.virsh(command, check=False)
     assert paused.state() == "paused"
 
