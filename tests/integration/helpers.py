@@ -3,6 +3,7 @@
 Times out late: under an emulator inside an emulator a guest may take a minute to boot.
 """
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -116,12 +117,15 @@ class Console:
         os.write(self.master, text.encode())
 
     def prompt(self, timeout=BOOT):
-        """Waits for a shell prompt, asking for a new one: the first may have been printed before we came."""
+        """Waits for a shell prompt, asking for a new one: the first may have been printed before we came.
+
+        What is typed before virsh has set up the terminal gets lost, so it asks again, at first soon.
+        """
         deadline = time.monotonic() + timeout
-        while True:
+        for pause in itertools.chain((1, 1), itertools.repeat(5)):
             self.send("\n")
             try:
-                self.expect(PROMPT, timeout=5)
+                self.expect(PROMPT, timeout=pause)
                 return
             except TimeoutError:
                 if time.monotonic() > deadline or self.process.poll() is not None:

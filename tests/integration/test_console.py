@@ -34,6 +34,7 @@ def test_console_tells_how_to_leave(guest):
     with helpers.Console(guest.name, command=command) as console:
         console.expect(f"Connected to domain '{guest.name}'")
         console.expect(r"Escape character is \^\] \(Ctrl \+ \]\)")
+        console.prompt()
         console.send("\x1d")
         assert console.process.wait(helpers.CALL) == 0
 
