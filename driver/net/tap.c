@@ -21,6 +21,7 @@
 #include <netlink/route/link.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <systemd/sd-device.h>
 #include <unistd.h>
 
 #include "net/netlink.h"
@@ -29,6 +30,9 @@
 #define TUN_DEVICE      "/dev/net/tun"
 #define TAP_NAME_KERNEL "vnet%d"
 #define VNET_HEADER     12 /* struct virtio_net_hdr_v1 */
+#define UDEV_CONTROL    "/run/udev/control"
+#define UDEV_STEP_US    1000
+#define UDEV_LIMIT_US   (1000 * 1000)
 
 /* --- Making ------------------------------------------------------------------------------ */
 
@@ -92,6 +96,30 @@ static gboolean attach(int fd, const TapConfig *config, char ret_name[IFNAMSIZ],
         return TRUE;
 }
 
+static gboolean udev_is_done(const char *name) {
+        sd_device *device = NULL;
+        gboolean done;
+
+        if (sd_device_new_from_ifname(&device, name) < 0)
+                return TRUE;
+        done = sd_device_get_is_initialized(device) != 0;
+        sd_device_unref(device);
+        return done;
+}
+
+/* udev gives a new interface a MAC of its own (MACAddressPolicy=persistent), unless it finds that one was set. What it
+ * found may be old by the time it acts, so ours is set after it is done. Where no udev runs nobody is waited for. */
+static void wait_for_udev(const char *name) {
+        guint waited;
+
+        if (access(UDEV_CONTROL, F_OK) < 0)
+                return;
+        for (waited = 0; waited < UDEV_LIMIT_US && !udev_is_done(name); waited += UDEV_STEP_US)
+                g_usleep(UDEV_STEP_US);
+        if (waited >= UDEV_LIMIT_US)
+                g_info("udev has not finished with TAP '%s': its MAC may change", name);
+}
+
 /* --- Configuring ---------------------------------------------------------------------------- */
 
 static gboolean set_address(NetlinkSocket *sock, const TapConfig *config, const Tap *tap, GError **err) {
@@ -131,6 +159,7 @@ static gboolean raise_link(NetlinkSocket *sock, const Tap *tap, GError **err) {
 
 static gboolean plug(NetlinkSocket *sock, const TapConfig *config, const LinkInfo *bridge, Tap *tap, GError **err) {
         tap->mtu = config->mtu ? config->mtu : bridge->mtu ? bridge->mtu : tap->mtu;
+        wait_for_udev(tap->name);
         if (!set_address(sock, config, tap, err))
                 return FALSE;
         if (config->bridge) {
