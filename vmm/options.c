@@ -6,6 +6,7 @@
  */
 #include "options.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -79,8 +80,10 @@ static int parse_initrd(struct parser *p, char *value) {
 }
 
 static int parse_cmdline(struct parser *p, char *value) {
+        static_assert(CTL_CMDLINE_MAX == 2048, "the message tells it");
+
         if (strlen(value) >= CTL_CMDLINE_MAX)
-                return complain(p, "too long:", value);
+                return complain(p, "longer than 2047 bytes:", value);
         p->options->cmdline = value;
         return 0;
 }

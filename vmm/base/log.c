@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Messages. Each is formatted into a buffer on the stack and leaves in one write(2), so
- * that lines of different threads never mix and nothing is allocated. On a terminal
- * the program's name stands in front, otherwise the "<N>" priority that the journal
- * reads. With log_to_journal() the lines are instead fields of journal entries
- * (systemd's "native journal protocol").
+ * that lines of different threads never mix and nothing is allocated. The program's name
+ * stands in front, or where stderr is a socket, as the journal's stream is, the "<N>"
+ * priority that the journal reads. With log_to_journal() the lines are instead fields of
+ * journal entries (systemd's "native journal protocol").
  *
  * Level and destination are the only state, written once before threads start (a
- * thread's system call filter would not let it ask about the terminal). Counters of guest
+ * thread's system call filter would not let it ask about stderr). Counters of guest
  * violations belong to the device that keeps them; a device is used by one thread at a
  * time, and a torn count would only make a log line early or late.
  */
@@ -19,20 +19,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 1024u
 
 static enum log_level max_level = LOG_LEVEL_INFO;
-static bool on_terminal;
+static bool to_stream;
 static int journal_fd = -1;
 static char journal_fields[LOG_FIELDS_BYTES]; /* each with its line break */
 static size_t journal_fields_used;
 
 void log_set_level(enum log_level level) {
+        struct stat st;
+
         max_level = level;
-        on_terminal = isatty(STDERR_FILENO);
+        to_stream = fstat(STDERR_FILENO, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
 void log_to_journal(int fd, const char *const *fields, unsigned n_fields) {
@@ -86,10 +89,10 @@ static void emit(enum log_level level, int error, const char *prefix, const char
 
         if (journal_fd >= 0)
                 used = append(line, 0, "PRIORITY=%d\nMESSAGE=", (int) level);
-        else if (on_terminal)
-                used = append(line, 0, "virtmicro-vmm: ");
-        else
+        else if (to_stream)
                 used = append(line, 0, "<%d>", (int) level);
+        else
+                used = append(line, 0, "virtmicro-vmm: ");
         start = used;
         if (prefix)
                 used = append(line, used, "%s: ", prefix);
