@@ -1,0 +1,236 @@
+"""Runs the integration tier: pytest in test hosts, several of them side by side.
+
+A file of tests is a unit of work. Each worker has a host of its own, instance "testsN", and takes file after file. One
+that wants more processors than a host has by default says so in a line `HOST_CPUS = N`, and gets a host that has them.
+
+A host may be lost: it is an emulator, and inside it KVM's guests are emulated too. Then a fresh one takes what is left
+of the file. For the same reason a few failed tests get a second try, in fresh hosts; both outcomes are printed.
+"""
+import collections
+import contextlib
+import dataclasses
+import os
+import queue
+import re
+import shlex
+import subprocess
+import threading
+import time
+
+AGAIN_MAX = 6  # more failures than this are no accident
+HOSTS_MAX = 3  # for one file of tests
+WORKERS_MAX = 4  # each takes 4 GiB of memory
+SSH_LOST = 255  # what ssh exits with when its connection breaks
+SLOW = ("test_scope.py", "test_machine.py", "test_boot.py")  # taken first, so that no worker is left alone with one
+DIRECTORY = "/root/tests/integration"
+JOURNAL = ("journalctl --no-pager -o short-monotonic"
+           " -u 'virtmicrod*' -u 'machine-*.scope' -t virtmicrod -t virtmicro-vmm")
+
+Unit = collections.namedtuple("Unit", "name arguments cpus")
+
+
+class Journal:
+    """What is printed and logged, by several threads."""
+
+    def __init__(self, path, say):
+        self.lock = threading.Lock()
+        self.file = path.open("w")
+        self.say_line = say
+
+    def say(self, text):
+        with self.lock:
+            self.say_line(text)
+            print(text, file=self.file, flush=True)
+
+    def block(self, lines):
+        with self.lock:
+            text = "\n".join(lines)
+            print(text, flush=True)
+            print(text, file=self.file, flush=True)
+
+
+class Host:
+    """One instance of the test host."""
+
+    def __init__(self, script, name, out):
+        self.script = str(script)
+        self.name = name
+        self.out = out
+        self.cpus = None  # as it was started; None: by default
+        self.is_up = False
+
+    def environment(self):
+        settings = {"VIRTMICRO_HOST": self.name, **({"VIRTMICRO_SMP": str(self.cpus)} if self.cpus else {})}
+        return {**os.environ, **settings}
+
+    def command(self, *words):
+        return subprocess.run([self.script, *words], env=self.environment(), stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, errors="replace", check=False)
+
+    def start(self, cpus):
+        self.stop()
+        self.cpus = cpus
+        for words in (("start",), ("deploy",)):
+            result = self.command(*words)
+            if result.returncode:
+                self.out.block([f"{self.name}: {words[0]} failed", *(result.stdout + result.stderr).splitlines()[-40:]])
+                return False
+        self.is_up = True
+        return True
+
+    def stop(self):
+        self.command("stop")
+        self.is_up = False
+
+    def fits(self, cpus):
+        return self.is_up and self.cpus == cpus
+
+    def console(self):
+        """The end of what its kernel has said."""
+        return self.command("logs").stdout.splitlines()[-40:]
+
+    def journal(self):
+        return self.command("sh", JOURNAL).stdout.splitlines()
+
+    def is_emulated(self):
+        return self.command("sh", "systemd-detect-virt").stdout.strip() == "qemu"
+
+    def popen(self, command):
+        return subprocess.Popen([self.script, "sh", command], env=self.environment(), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+
+
+def verdict_of(line):
+    """Reads a line of pytest -v: the test's name and its verdict."""
+    match = re.match(r"(test_\w+\.py::.+?) (PASSED|FAILED|ERROR|SKIPPED)\b", line)
+    if not match:
+        return None
+    return match[1], {"PASSED": "passed", "SKIPPED": "skipped"}.get(match[2], "failed")
+
+
+def run_pytest(host, arguments, verdicts):
+    """Runs pytest in a host and adds its verdicts. A test whose teardown breaks has two: the worse one counts."""
+    process = host.popen(f"cd {DIRECTORY} && pytest -v --color=no -p no:cacheprovider {shlex.join(arguments)}")
+    report, failed = [], False
+    for line in map(str.rstrip, process.stdout):
+        told = verdict_of(line)
+        if not told:
+            report.append(line)
+            continue
+        host.out.say(f"{told[0]} {told[1]}" if told[1] == "passed" else f"{told[0]} {told[1].upper()}")
+        failed = failed or told[1] == "failed"
+        if verdicts.get(told[0]) != "failed":
+            verdicts[told[0]] = told[1]
+    status = process.wait()
+    if failed or status not in (0, 5):  # 5: nothing was selected
+        host.out.block(report)
+    return status, failed
+
+
+def run_unit(host, unit):
+    """Runs one unit of work, in further hosts when one is lost. Verdicts by test."""
+    verdicts = {}
+    for _ in range(HOSTS_MAX):
+        if not host.fits(unit.cpus) and not host.start(unit.cpus):
+            break
+        done = [word for name in verdicts for word in ("--deselect", name)]
+        status, failed = run_pytest(host, [*unit.arguments, *done], verdicts)
+        if status in (0, 5) or (status == 1 and failed):
+            return verdicts
+        if status != SSH_LOST:
+            break
+        host.out.say(f"{host.name}: lost in {unit.name}; the end of its console:")
+        host.out.block(host.console())
+        host.is_up = False
+    return {**verdicts, f"{unit.name}: pytest or its host broke": "failed"}
+
+
+@dataclasses.dataclass
+class Tier:
+    """All that the workers share."""
+    top: object
+    out: Journal
+    verdicts: dict = dataclasses.field(default_factory=dict)
+    journals: dict = dataclasses.field(default_factory=dict)  # of the hosts, by name
+    emulated: bool = False
+
+    def work(self, host, units):
+        """Takes one unit after the other until none is left."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                unit = units.get_nowait()
+                self.verdicts[unit.name] = "failed"  # unless it comes to an end
+                self.verdicts.update(run_unit(host, unit))
+                del self.verdicts[unit.name]
+        if host.is_up:
+            self.emulated = self.emulated or host.is_emulated()
+            self.journals[host.name] = host.journal()
+
+    def run(self, units):
+        """Runs units of work in as many hosts as this machine bears."""
+        waiting = queue.SimpleQueue()
+        for unit in units:
+            waiting.put(unit)
+        count = min(os.cpu_count(), WORKERS_MAX, len(units))
+        script = self.top / "tests" / "host" / "host.sh"
+        hosts = [Host(script, f"tests{number + 1}", self.out) for number in range(count)]
+        threads = [threading.Thread(target=self.work, args=(host, waiting), daemon=True) for host in hosts]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            for host in hosts:
+                host.stop()
+
+    def failed(self):
+        return [name for name, verdict in self.verdicts.items() if verdict == "failed"]
+
+    def tell_journals(self):
+        for name, lines in sorted(self.journals.items()):
+            self.out.block([f"the journal of host {name}, its end:", *lines[-60:]])
+
+    def try_again(self):
+        again = [name for name in self.failed() if "::" in name]
+        if not again or len(again) < len(self.failed()) or len(again) > AGAIN_MAX or not self.emulated:
+            return
+        self.out.say(f"{len(again)} failed under the emulator and are tried once more: {', '.join(again)}")
+        files = {}
+        for name in again:
+            files.setdefault(name.partition("::")[0], []).append(name)
+        self.run([Unit(file, names, cpus_of(self.top, file)) for file, names in files.items()])
+
+
+def text_of(top, file):
+    return (top / "tests" / "integration" / file).read_text()
+
+
+def cpus_of(top, file):
+    wanted = re.search(r"^HOST_CPUS = (\d+)", text_of(top, file), re.MULTILINE)
+    return int(wanted[1]) if wanted else None
+
+
+def units_of(top, only):
+    files = sorted(path.name for path in (top / "tests" / "integration").glob("test_*.py"))
+    arguments = []
+    if only:
+        named = re.compile(rf"def test_\w*{re.escape(only)}", re.IGNORECASE)
+        files = [file for file in files if only.lower() in file or named.search(text_of(top, file))]
+        arguments = ["-k", only]
+    units = [Unit(file, [file, *arguments], cpus_of(top, file)) for file in files]
+    # Those that want another host come first, so that a worker changes its own but once.
+    return sorted(units, key=lambda unit: (-(unit.cpus or 0), unit.name not in SLOW))
+
+
+def run(top, logs, only, say):
+    """Runs the tests with `only` in their names, or all. Returns verdicts by test."""
+    start = time.monotonic()
+    tier = Tier(top, Journal(logs / "integration.log", say))
+    tier.run(units_of(top, only))
+    if tier.failed():
+        tier.tell_journals()
+        tier.try_again()
+        tier.tell_journals()
+    tier.out.say(f"integration: took {time.monotonic() - start:.0f} s")
+    return tier.verdicts
