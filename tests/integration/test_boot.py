@@ -1,7 +1,32 @@
 """A microVM's life, seen through stock virsh."""
+import struct
+
 import pytest
 
 import helpers
+
+PT_NULL, PT_NOTE = 0, 4
+
+
+@pytest.fixture
+def kernel_without_notes():
+    """An ELF kernel that does not tell its PVH entry: only the 64-bit boot protocol is left."""
+    image = bytearray((helpers.GUESTS / "vmlinux-6.1").read_bytes())
+    table, = struct.unpack_from("<Q", image, 32)  # e_phoff
+    size, count = struct.unpack_from("<HH", image, 54)  # e_phentsize, e_phnum
+    for header in range(table, table + size * count, size):
+        if struct.unpack_from("<I", image, header)[0] == PT_NOTE:
+            struct.pack_into("<I", image, header, PT_NULL)
+    path = helpers.pathlib.Path("/var/lib/libvirt/images/vmlinux-without-notes")
+    path.write_bytes(image)
+    yield helpers.Kernel("6.1", path)
+    path.unlink()
+
+
+def test_boots_by_the_64_bit_protocol(no_leaks, make_domain, kernel_without_notes):
+    domain = make_domain(kernel=kernel_without_notes)
+    with domain.boot() as console:
+        assert "6.1" in console.command("uname -r")
 
 
 def test_boots_every_kernel(no_leaks, make_domain, any_kernel):

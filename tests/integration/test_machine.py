@@ -27,6 +27,14 @@ def test_two_processors(no_leaks, make_domain):
     assert helpers.virsh("vcpucount", domain.name, "--live", "--current").strip() == "2"
 
 
+def test_as_many_processors_as_there_may_be(no_leaks, make_domain):
+    domain = make_domain(vcpus=32, memory=256)
+    with domain.boot() as console:
+        assert console.command("grep -c ^processor /proc/cpuinfo").strip() == "32"
+    assert len(helpers.virsh("cpu-stats", domain.name, "--total").splitlines()) > 1
+    assert helpers.virsh("vcpucount", domain.name, "--live", "--current").strip() == "32"
+
+
 def test_virtio_console_alone(no_leaks, make_domain):
     """No serial port: the console is hvc0, and the daemon says so to a kernel that was not told."""
     domain = make_domain(console=False, devices=HVC, cmdline="quiet")
@@ -64,3 +72,18 @@ def test_guest_panic(no_leaks, make_domain):
     ended.start()
     ended.wait_state("shut off", helpers.BOOT)
     assert ended.virsh("domstate", "--reason").strip() == "shut off (crashed)"
+
+
+def test_restart_on_crash(no_leaks, make_domain):
+    """Each boot of this guest panics, so it comes up again until it is destroyed; its id stays."""
+    domain = make_domain(cmdline="console=ttyS0 quiet vm.run=panic", extra="<on_crash>restart</on_crash>")
+    domain.start("--paused")
+    number, before = domain.id(), helpers.monitor_of(domain)
+    with domain.console() as console:
+        domain.virsh("resume")
+        for _ in range(2):
+            console.expect("init reached")
+        assert domain.id() == number
+        assert domain.state() == "running"
+    domain.virsh("destroy")
+    assert before not in helpers.monitors()

@@ -177,5 +177,6 @@ def test_traffic_and_addresses(make_domain, bridge):
 def test_lease(make_domain, network):
     domain = make_domain(devices=helpers.interface_xml(network=network, mac=MAC), cmdline="console=ttyS0 quiet vm.dhcp")
     with domain.boot() as console:
-        assert "192.168.122." in domain.virsh("domifaddr", "--source", "lease")
+        # dnsmasq tells the guest first and libvirt's list of leases a little later.
+        helpers.wait_for(lambda: "192.168.122." in domain.virsh("domifaddr", "--source", "lease"))
         console.command("ping -c 2 -w 20 192.168.122.1")
