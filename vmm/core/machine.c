@@ -84,16 +84,22 @@ static int create_vm(struct machine *m, const char **ret_text) {
         return irq_new(m->vm_fd, &m->irq);
 }
 
+static const char *memory_error(int error, unsigned flags) {
+        if (error == -EINVAL)
+                return "the memory size has to be a multiple of 2 MiB (or of the huge page size), 64 MiB or more";
+        if (flags & GUEST_MEM_HUGETLB)
+                return "the host has not enough free huge pages of this size for the guest: see vm.nr_hugepages";
+        return "the host cannot give the guest this much memory";
+}
+
 static int create_memory(struct machine *m, const struct vm_config *config, const char **ret_text) {
         int r;
 
         r = guest_mem_new(config->memory, config->memory_flags, config->hugepage_size, &m->mem);
-        if (r == -EINVAL)
-                *ret_text = "the memory size has to be a multiple of 2 MiB (or of the huge page size), 64 MiB or more";
-        else if (r < 0)
-                *ret_text = "the host cannot give the guest this much memory";
-        if (r < 0)
+        if (r < 0) {
+                *ret_text = memory_error(r, config->memory_flags);
                 return r;
+        }
         *ret_text = "KVM does not take the guest's memory";
         for (unsigned i = 0; i < ARRAY_SIZE(m->mem->range); i++) {
                 struct kvm_userspace_memory_region region = {

@@ -85,14 +85,15 @@ static int map_private(struct guest_mem *mem) {
         return 0;
 }
 
+/* Huge pages are reserved when they are mapped: one that is missing later would be a SIGBUS. */
 static int map_shared(struct guest_mem *mem, unsigned flags, uint64_t hugepage_size) {
+        int r, reserve = flags & GUEST_MEM_HUGETLB ? 0 : MAP_NORESERVE;
         void *p;
-        int r;
 
         r = memfd_open(mem->size, flags, hugepage_size, &mem->fd);
         if (r < 0)
                 return r;
-        p = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, mem->fd, 0);
+        p = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED | reserve, mem->fd, 0);
         if (p == MAP_FAILED)
                 return -ENOMEM;
         mem->host = p;
