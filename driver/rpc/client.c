@@ -179,11 +179,39 @@ static void client_refuse(RpcClient *client, const RpcPacket *packet, const GErr
         rpc_client_update_reading(client);
 }
 
+/* The function behind a call for another driver, which all of libvirt's daemons answer alike; NULL: no such call. */
+static const char *other_drivers_api(const RpcHeader *header) {
+        static const char *const qemu[] = {
+                NULL,
+                "virDomainQemuMonitorCommand",
+                "virDomainQemuAttach",
+                "virDomainQemuAgentCommand",
+                "virConnectDomainQemuMonitorEventRegister",
+                "virConnectDomainQemuMonitorEventDeregister",
+                NULL,
+                "virDomainQemuMonitorCommandWithFiles",
+        };
+        gboolean is_qemu = header->prog == RPC_PROGRAM_QEMU && header->proc >= 0;
+
+        if (header->prog == RPC_PROGRAM_LXC && header->proc == 1)
+                return "virDomainLxcOpenNamespace";
+        return is_qemu && (gsize) header->proc < G_N_ELEMENTS(qemu) ? qemu[header->proc] : NULL;
+}
+
+static void refuse_program(const RpcHeader *header, GError **err) {
+        const char *api = other_drivers_api(header);
+
+        if (api)
+                error_set_no_support(err, api);
+        else
+                error_set(err, VIR_ERR_RPC, "Cannot find program %u version %u", header->prog, header->vers);
+}
+
 /* The text of the unknown procedure is what clients recognise an older daemon by: keep it. */
 static const RpcProc *client_check_call(RpcClient *client, const RpcPacket *packet, GError **err) {
         const RpcHeader *header = &packet->header;
         if (header->prog != RPC_PROGRAM_REMOTE || header->vers != RPC_VERSION) {
-                error_set(err, VIR_ERR_RPC, "Cannot find program %u version %u", header->prog, header->vers);
+                refuse_program(header, err);
                 return NULL;
         }
         if (header->status != RPC_STATUS_OK) {

@@ -40,7 +40,13 @@ static void test_headers(void) {
         check_refused(&wire, header, VIR_ERR_INTERNAL_ERROR, "internal error: connection not open");
         header.status = RPC_STATUS_CONTINUE;
         check_refused(&wire, header, VIR_ERR_RPC, "Unexpected message status 2");
-        header.prog = 0x20008087;
+        header.prog = RPC_PROGRAM_QEMU;
+        header.proc = 8;
+        check_refused(&wire, header, VIR_ERR_RPC, "Cannot find program 536903815 version 1");
+        header.proc = 3;
+        check_refused(&wire, header, VIR_ERR_NO_SUPPORT,
+                      "this function is not supported by the connection driver: virDomainQemuAgentCommand");
+        header.proc = 0;
         check_refused(&wire, header, VIR_ERR_RPC, "Cannot find program 536903815 version 1");
         header.prog = RPC_PROGRAM_REMOTE;
         header.vers = 2;
