@@ -132,11 +132,10 @@ static void read_exit_record(Domain *d, int *ret_reason, int *ret_detail) {
         *ret_detail = crashed ? VIR_DOMAIN_EVENT_STOPPED_CRASHED : VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN;
 }
 
-/* Background: a domain whose monitor is gone is cleaned up like any that ended. */
+/* Background, with the job that adopt_one() began: a domain whose monitor is gone is cleaned up like any that ended. */
 static void finish_lost(Domain *d, gpointer data) {
         int reason, detail;
-        if (!domain_job_begin(d, NULL))
-                return;
+        domain_lock(d);
         read_exit_record(d, &reason, &detail);
         domain_log(d, G_LOG_LEVEL_MESSAGE, "ended while the daemon was away (%s)",
                    detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN  ? "shut down"
@@ -163,15 +162,16 @@ static void refresh_state(Domain *d, const struct ctl_query_reply *reply) {
         }
 }
 
-/* Background: once connected, learn the state and threads. A monitor that does not answer is left running. */
+/*
+ * Background, with the job that adopt_one() began: greet the monitor, learn the state and threads. One that does not
+ * answer, because it is stopped or the host swaps, is left running.
+ */
 static void finish_adopted(Domain *d, gpointer data) {
         struct ctl_header message = { 0 };
         struct ctl_query_reply reply;
         g_autoptr(GError) err = NULL;
-        if (!domain_job_begin_active(d, NULL))
-                return;
-        domain_unlock(d);
-        gboolean ok = vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), &err);
+        gboolean ok = vmm_hello(d->run.vmm, &err) &&
+                      vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), &err);
         domain_lock(d);
         if (ok) {
                 refresh_state(d, &reply);
@@ -197,6 +197,8 @@ static void adopt_one(Driver *driver, const char *name) {
         g_autoptr(Domain) d = attach(driver, def, &status);
         g_autofree char *socket_path = state_path(driver, name, ".ctl");
         callbacks.data = domain_ref(d);
+        if (!domain_job_begin(d, NULL)) /* nobody else has it yet */
+                return;
         d->run.vmm = vmm_adopt(socket_path, status.pid, status.start_time, &callbacks, &err);
         if (d->run.vmm) {
                 domain_log(d, G_LOG_LEVEL_MESSAGE, "found again, running as process %d", (int) status.pid);
@@ -206,6 +208,7 @@ static void adopt_one(Driver *driver, const char *name) {
                 domain_unref(d);
                 driver_run(driver, finish_lost, d, NULL);
         }
+        domain_unlock(d);
 }
 
 void driver_adopt_all(Driver *driver) {

@@ -227,7 +227,6 @@ gboolean domain_rename(Domain *d, const char *name, GError **err) {
                 domain_job_end(d);
                 return FALSE;
         }
-        event_lifecycle(d, VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_RENAMED);
         g_free(d->def->name);
         d->def->name = g_strdup(name);
         ok = config_save(d, d->def, err);
@@ -237,12 +236,15 @@ gboolean domain_rename(Domain *d, const char *name, GError **err) {
                 (void) file_remove(old_path, NULL);
                 g_autofree char *old_link = g_strdup_printf("%s/autostart/%s.xml", d->driver->config->config_dir, old_name);
                 (void) file_remove(old_link, NULL);
+                event_undefined_as(d, old_name);
+                event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
         } else {
+                g_autofree char *new_path = config_path(d->driver, name);
+                (void) file_remove(new_path, NULL);
                 (void) driver_rekey(d, old_name);
                 g_free(d->def->name);
                 d->def->name = g_strdup(old_name);
         }
-        event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
         domain_job_end(d);
         return ok;
 }

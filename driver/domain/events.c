@@ -128,6 +128,15 @@ void event_lifecycle(Domain *d, int what, int detail) {
         event_queue_push(d->driver->events, event);
 }
 
+void event_undefined_as(Domain *d, const char *old_name) {
+        DomainEvent *event = event_new(d, VIR_DOMAIN_EVENT_ID_LIFECYCLE);
+        event->lifecycle.event = VIR_DOMAIN_EVENT_UNDEFINED;
+        event->lifecycle.detail = VIR_DOMAIN_EVENT_UNDEFINED_RENAMED;
+        g_free(event->domain.name);
+        event->domain.name = g_strdup(old_name);
+        event_queue_push(d->driver->events, event);
+}
+
 void event_simple(Domain *d, int type) {
         event_queue_push(d->driver->events, event_new(d, type));
 }

@@ -91,6 +91,7 @@ void event_queue_free(EventQueue *queue);
 guint event_queue_add(EventQueue *queue, DomainEventFunc func, gpointer data);
 void event_queue_remove(EventQueue *queue, guint id);
 void event_lifecycle(Domain *d, int event, int detail); /* lock held */
+void event_undefined_as(Domain *d, const char *old_name); /* it has another name now; lock held */
 void event_simple(Domain *d, int type);
 void event_metadata(Domain *d, int type, const char *uri);
 void event_io_error(Domain *d, const DomainDisk *disk, int errnum);

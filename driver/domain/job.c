@@ -39,12 +39,13 @@ gboolean domain_job_begin(Domain *d, GError **err) {
 
 void domain_job_end(Domain *d) {
         d->job = FALSE;
-        g_cond_signal(&d->job_done);
+        g_cond_broadcast(&d->job_done); /* all of them have to see that it was removed */
         domain_unlock(d);
 }
 
+/* One that ended while the daemon was away is active until it is cleaned up, and has no monitor. */
 gboolean domain_check_active(const Domain *d, GError **err) {
-        if (domain_active(d))
+        if (domain_active(d) && d->run.vmm)
                 return TRUE;
         error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
         return FALSE;

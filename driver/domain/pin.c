@@ -229,7 +229,7 @@ static gboolean read_thread_stat(pid_t pid, pid_t tid, guint64 *ret_ns, int *ret
 
 int domain_get_vcpu_info(Domain *d, virVcpuInfoPtr info, int max, guint8 *cpumaps, int maplen, GError **err) {
         domain_lock(d);
-        if (!domain_active(d)) {
+        if (!domain_active(d) || !d->run.vmm) {
                 error_set(err, VIR_ERR_OPERATION_INVALID, "cannot retrieve vcpu information for inactive domain");
                 domain_unlock(d);
                 return -1;

@@ -249,17 +249,25 @@ static void choose_channel_paths(Launch *l) {
         }
 }
 
+/* Opens it and notes the socket that this has made, if any. */
+static int open_own_char(Launch *l, DomainChar *chr, GError **err) {
+        int fd = open_char(chr, err);
+        if (fd >= 0 && chr->backend == DOMAIN_CHAR_UNIX && chr->listen && l->n_bound < G_N_ELEMENTS(l->bound))
+                l->bound[l->n_bound++] = chr->path;
+        return fd;
+}
+
 static gboolean open_chars(Launch *l, GError **err) {
         DomainChar *serial = (DomainChar *) l->config.serial;
         choose_channel_paths(l);
         if (serial) {
-                l->serial_fd = open_char(serial, err);
+                l->serial_fd = open_own_char(l, serial, err);
                 if (l->serial_fd < 0)
                         return FALSE;
                 share_serial_path(l->def, serial);
         }
         for (unsigned i = 0; i < l->config.n_ports; i++) {
-                l->port_fd[i] = open_char((DomainChar *) l->config.port_def[i], err);
+                l->port_fd[i] = open_own_char(l, (DomainChar *) l->config.port_def[i], err);
                 if (l->port_fd[i] < 0)
                         return FALSE;
         }
@@ -375,7 +383,8 @@ void def_release_ports(const DomainDef *def) {
 }
 
 void launch_unlink(Launch *l) {
-        def_release_files(l->def);
+        for (unsigned i = 0; i < l->n_bound; i++)
+                (void) g_unlink(l->bound[i]);
         def_release_ports(l->def);
         status_delete(l->domain);
 }

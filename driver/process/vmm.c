@@ -248,7 +248,7 @@ static int socket_connect(const char *path, GError **err) {
         return -1;
 }
 
-static gboolean say_hello(Vmm *vmm, GError **err) {
+gboolean vmm_hello(Vmm *vmm, GError **err) {
         struct ctl_hello hello = { .version_min = 1, .version_max = CTL_VERSION };
         struct ctl_hello_reply reply;
 
@@ -297,6 +297,7 @@ static Vmm *spawn_listening(const VmmSpawn *spawn, int listen_fd, const VmmCallb
         /* It is a zombie at worst: its entry in /proc is there until it is reaped. */
         (void) read_start_time(pid, &start_time, NULL);
         Vmm *vmm = vmm_new(pid, pidfd, start_time, fd, callbacks);
+        vmm->muted = TRUE; /* nobody knows of it before it has greeted */
         vmm_io_start(vmm);
         return vmm;
 }
@@ -312,8 +313,10 @@ Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **er
                 (void) unlink(spawn->socket_path);
                 return NULL;
         }
-        if (say_hello(vmm, err))
+        if (vmm_hello(vmm, err)) {
+                vmm_io_unmute(vmm);
                 return vmm;
+        }
         explain_end(vmm, err);
         abandon(vmm, spawn->socket_path);
         return NULL;
@@ -341,16 +344,15 @@ Vmm *vmm_adopt(const char *socket_path, pid_t pid, guint64 start_time, const Vmm
         int pidfd = open_process(pid, start_time, err);
         if (pidfd < 0)
                 return NULL;
-        int fd = socket_connect(socket_path, err);
+        int fd = socket_new(err);
         if (fd < 0) {
                 (void) close(pidfd);
                 return NULL;
         }
+        int r = connect_to(fd, socket_path);
+        if (r < 0)
+                g_warning("cannot connect to the control socket '%s': %s", socket_path, g_strerror(-r));
         Vmm *vmm = vmm_new(pid, pidfd, start_time, fd, callbacks);
         vmm_io_start(vmm);
-        if (say_hello(vmm, err))
-                return vmm;
-        vmm_disconnect(vmm);
-        vmm_unref(vmm);
-        return NULL;
+        return vmm;
 }

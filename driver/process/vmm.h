@@ -40,8 +40,13 @@ void vmm_init(void);
  * The monitor waits for its configuration, outside of any scope. On error no process and no socket is left.
  */
 Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **err);
-/* Connects to a monitor that another daemon process has spawned; fails when `pid` is not it any more. */
+/*
+ * Takes a monitor that another daemon process has spawned; fails when `pid` is not it any more. Does not wait for it:
+ * vmm_hello() does, and comes before every other call.
+ */
 Vmm *vmm_adopt(const char *socket_path, pid_t pid, guint64 start_time, const VmmCallbacks *callbacks, GError **err);
+/* Agrees with the monitor on a version of the protocol. vmm_spawn() has done so. */
+gboolean vmm_hello(Vmm *vmm, GError **err);
 
 /* A handle stays alive, and watched, until vmm_disconnect(): the last owner calls that first. */
 Vmm *vmm_ref(Vmm *vmm);

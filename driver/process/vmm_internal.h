@@ -21,7 +21,7 @@ struct Vmm {
         gboolean exited;
         gboolean has_status; /* `status` is known: the process was our child */
         siginfo_t status;
-        gboolean muted;     /* vmm_disconnect(): no more callbacks */
+        gboolean muted;     /* no callbacks: not yet, or, after vmm_disconnect(), no more */
         gboolean exit_told; /* callbacks.exited has been called */
         char *close_reason; /* why `closed`; for the errors of later calls */
 
@@ -34,5 +34,7 @@ struct Vmm {
 
 /* Starts watching vmm->fd and vmm->pidfd. Each watch holds a reference. */
 void vmm_io_start(Vmm *vmm);
+/* Lets callbacks happen, that of an end which has come already included. */
+void vmm_io_unmute(Vmm *vmm);
 /* Ends the watches and all pending calls. */
 void vmm_io_stop(Vmm *vmm);

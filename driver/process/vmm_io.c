@@ -31,6 +31,7 @@
 
 #define EVENTS_MAX      256u /* a guest that reboots in a loop makes about one event per second */
 #define PACKETS_PER_RUN 64u  /* received from one monitor before others get their turn */
+#define DELIVERIES_PER_RUN 32u /* handed over before the rest of the main loop gets its turn */
 #define CALL_SECONDS    30   /* the monitor answers from its loop, at once; this is for hosts that swap */
 #define START_SECONDS   180  /* START may fault in and lock all guest memory */
 
@@ -89,14 +90,16 @@ static gboolean delivery_run(gpointer data) {
         Vmm *vmm = data;
         GBytes *event;
 
-        while (delivery_next(vmm, &event)) {
+        for (unsigned i = 0; i < DELIVERIES_PER_RUN; i++) {
+                if (!delivery_next(vmm, &event))
+                        return G_SOURCE_REMOVE;
                 if (event && vmm->callbacks.event)
                         vmm->callbacks.event(vmm, g_bytes_get_data(event, NULL), vmm->callbacks.data);
                 if (!event && vmm->callbacks.exited)
                         vmm->callbacks.exited(vmm, vmm->callbacks.data);
                 g_clear_pointer(&event, g_bytes_unref);
         }
-        return G_SOURCE_REMOVE;
+        return G_SOURCE_CONTINUE;
 }
 
 static void drop_ref(gpointer data) {
@@ -111,6 +114,14 @@ static void delivery_schedule(Vmm *vmm) {
         g_source_set_priority(vmm->delivery, G_PRIORITY_DEFAULT);
         g_source_set_callback(vmm->delivery, delivery_run, vmm_ref(vmm), drop_ref);
         g_source_attach(vmm->delivery, NULL);
+}
+
+void vmm_io_unmute(Vmm *vmm) {
+        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+
+        vmm->muted = FALSE;
+        if (vmm->exited)
+                delivery_schedule(vmm);
 }
 
 /* --- Receiving: all with the lock held ------------------------------------------------- */

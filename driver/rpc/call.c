@@ -61,9 +61,9 @@ static void call_take_autodestroy(RpcCall *call) {
         if (call->reply->header.status != RPC_STATUS_OK)
                 return;
         if (call->client->closed)
-                rpc_client_autodestroy(call->server, call->autodestroy_uuid);
+                rpc_client_autodestroy(call->server, &call->guest);
         else
-                g_array_append_vals(call->client->autodestroy, call->autodestroy_uuid, 1);
+                g_array_append_val(call->client->autodestroy, call->guest);
 }
 
 static void call_done(gpointer data) {

@@ -48,7 +48,7 @@ RpcClient *rpc_client_new(RpcServer *server, int fd, gboolean readonly_socket, R
         client->readonly_socket = client->readonly = readonly_socket;
         client->streams = g_ptr_array_new();
         client->callbacks = g_array_new(FALSE, FALSE, sizeof(RpcCallback));
-        client->autodestroy = g_array_new(FALSE, FALSE, 16);
+        client->autodestroy = g_array_new(FALSE, FALSE, sizeof(RpcGuest));
         client->auth_cancel = g_cancellable_new();
         client->conn = rpc_conn_new(fd, ANONYMOUS_PACKET_MAX, &client_ops, client);
         client->auth_timer = g_timeout_add_seconds(ANONYMOUS_SECONDS, client_anonymous_timeout, client);
@@ -82,24 +82,31 @@ void rpc_client_authenticated(RpcClient *client) {
         rpc_client_update_reading(client);
 }
 
-/* A domain that should go with its client; `data` is a 16 byte uuid behind the server's driver. */
+/* A guest that should go with its client. */
 typedef struct Goodbye {
         Driver *driver;
-        guint8 uuid[16];
+        RpcGuest guest;
 } Goodbye;
+
+/* Whether the domain still runs the guest that was meant: each start gives another id. */
+static gboolean runs_guest(Domain *domain, const RpcGuest *guest) {
+        g_auto(DomainHandle) handle = { 0 };
+        domain_get_handle(domain, &handle);
+        return handle.id == guest->id;
+}
 
 static void goodbye_run(gpointer data) {
         Goodbye *goodbye = data;
         g_autoptr(GError) err = NULL;
-        g_autoptr(Domain) domain = driver_lookup_by_uuid(goodbye->driver, goodbye->uuid, NULL);
-        if (domain && domain_is_active(domain) && !domain_destroy(domain, 0, &err))
+        g_autoptr(Domain) domain = driver_lookup_by_uuid(goodbye->driver, goodbye->guest.uuid, NULL);
+        if (domain && runs_guest(domain, &goodbye->guest) && !domain_destroy(domain, 0, &err))
                 g_warning("cannot destroy a domain whose client has gone: %s", err->message);
 }
 
-void rpc_client_autodestroy(RpcServer *server, const guint8 uuid[16]) {
+void rpc_client_autodestroy(RpcServer *server, const RpcGuest *guest) {
         Goodbye *goodbye = g_new0(Goodbye, 1);
         goodbye->driver = server->driver;
-        memcpy(goodbye->uuid, uuid, sizeof(goodbye->uuid));
+        goodbye->guest = *guest;
         rpc_workers_push(server->workers, FALSE, goodbye_run, g_free, goodbye);
 }
 
@@ -116,7 +123,7 @@ void rpc_client_close(RpcClient *client) {
         for (guint i = 0; i < RPC_UPSTREAM_MAX; i++)
                 g_clear_pointer(&client->relays[i], rpc_relay_free);
         for (guint i = 0; i < client->autodestroy->len; i++)
-                rpc_client_autodestroy(client->server, (guint8 *) client->autodestroy->data + 16 * i);
+                rpc_client_autodestroy(client->server, &g_array_index(client->autodestroy, RpcGuest, i));
         rpc_server_client_closed(client->server, client);
 }
 

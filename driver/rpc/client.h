@@ -51,7 +51,7 @@ struct RpcClient {
         GPtrArray *streams;     /* RpcStream* */
         GArray *callbacks;      /* RpcCallback */
         int last_callback_id;
-        GArray *autodestroy;    /* uuids */
+        GArray *autodestroy;    /* of RpcGuest */
         RpcPacket *identity;    /* SET_IDENTITY of a trusted client; NULL: none */
         RpcRelay *relays[RPC_UPSTREAM_MAX];
         guint keepalive_timer;
@@ -66,7 +66,7 @@ void rpc_client_close(RpcClient *client);
 void rpc_client_authenticated(RpcClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RpcClient, rpc_client_unref)
 /* Destroys a domain whose client has gone, in a worker. */
-void rpc_client_autodestroy(RpcServer *server, const guint8 uuid[16]);
+void rpc_client_autodestroy(RpcServer *server, const RpcGuest *guest);
 
 /* Queues a packet that is not a reply. Takes it. */
 void rpc_client_send(RpcClient *client, RpcPacket *packet);

@@ -67,6 +67,12 @@ typedef struct RpcProc {
 /* NULL outside 1..RPC_PROC_LAST. */
 const RpcProc *rpc_proc_find(gint32 nr);
 
+/* One run of a domain. */
+typedef struct RpcGuest {
+        guint8 uuid[16];
+        int id;
+} RpcGuest;
+
 struct RpcCall {
         RpcServer *server;
         Driver *driver;
@@ -79,8 +85,8 @@ struct RpcCall {
         gboolean readonly;
         gboolean deferred;    /* an inline handler set it: rpc_call_finish() comes later */
         RpcStream *stream;    /* a handler opened it; the client takes it after the reply */
-        gboolean autodestroy; /* `autodestroy_uuid` goes when the client goes */
-        guint8 autodestroy_uuid[16];
+        gboolean autodestroy; /* `guest` goes when the client goes */
+        RpcGuest guest;
         RpcPacket *reply;
 };
 

@@ -97,7 +97,9 @@ static guint take_autodestroy(RpcCall *call, guint flags) {
 static void note_autodestroy(RpcCall *call, Domain *domain) {
         g_auto(DomainHandle) handle = { 0 };
         domain_get_handle(domain, &handle);
-        memcpy(call->autodestroy_uuid, handle.uuid, sizeof(call->autodestroy_uuid));
+        memcpy(call->guest.uuid, handle.uuid, sizeof(call->guest.uuid));
+        call->guest.id = handle.id;
+        call->autodestroy = call->autodestroy && handle.id >= 0;
 }
 
 gboolean rpc_domain_create_xml(RpcCall *call, GError **err) {

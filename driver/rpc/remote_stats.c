@@ -69,10 +69,15 @@ gboolean rpc_domain_get_cpu_stats(RpcCall *call, GError **err) {
                           args->nparams > RPC_PARAMS_MAX ? "nparams too large" : "ncpus too large");
                 return FALSE;
         }
+        if (args->start_cpu < -1 || (args->start_cpu == -1 ? args->ncpus > 1 : args->nparams > 0 && args->ncpus == 0)) {
+                error_set(err, VIR_ERR_INVALID_ARG, "%u CPUs from %d on: totals (-1) are asked for alone", args->ncpus,
+                          args->start_cpu);
+                return FALSE;
+        }
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
         int n = (int) (args->nparams * args->ncpus);
         virTypedParameterPtr params = n > 0 ? g_new0(virTypedParameter, n) : NULL;
-        ret->count = domain ? domain_get_cpu_stats(domain, params, args->nparams, args->start_cpu, args->ncpus,
+        ret->count = domain ? domain_get_cpu_stats(domain, params, params ? args->nparams : 0, args->start_cpu, args->ncpus,
                                                    args->flags & ~(guint) VIR_TYPED_PARAM_STRING_OKAY, err)
                             : -1;
         gboolean ok = ret->count >= 0 && rpc_params_put(params, n, RPC_CPU_STATS_MAX, args->flags,

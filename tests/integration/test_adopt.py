@@ -38,6 +38,24 @@ def test_guest_runs_through_kill_and_restart(no_leaks, make_domain, bridge):
     domain.wait_state("shut off")
 
 
+def test_a_monitor_that_does_not_answer_is_left_running(no_leaks, make_domain):
+    """Stopped as the host's pager or `systemctl freeze` may stop it: the daemon starts without it, and finds it later."""
+    domain = make_domain()
+    domain.start("--paused")
+    monitor, number = helpers.monitor_of(domain), domain.id()
+    os.kill(monitor, signal.SIGSTOP)
+    try:
+        helpers.run("systemctl", "restart", "virtmicrod.service", timeout=20)
+        assert (domain.state(), domain.id()) == ("paused", number)
+        domain.virsh("resume", check=False, timeout=100)  # waits, and may give up
+        assert helpers.monitor_of(domain) == monitor
+    finally:
+        os.kill(monitor, signal.SIGCONT)
+    helpers.wait_for(lambda: domain.virsh("suspend", check=False) is not None and domain.state() == "paused", 100)
+    domain.virsh("resume")
+    assert domain.state() == "running"
+
+
 def test_events_come_after_a_restart(no_leaks, make_domain):
     domain = make_domain()
     domain.start()

@@ -158,6 +158,20 @@ def test_start_autodestroy(idle):
     idle.wait_state("shut off")
 
 
+def test_autodestroy_is_for_one_run(idle):
+    """What another client starts later does not go with the first."""
+    with connection() as conn:
+        domain = conn.lookupByName(idle.name)
+        domain.createWithFlags(1 | 2)
+        idle.virsh("destroy")
+        idle.virsh("start", "--paused")
+        del domain
+    helpers.virsh("list")
+    helpers.time.sleep(2)  # nothing tells that nothing will happen
+    assert idle.state() == "paused"
+    idle.virsh("destroy")
+
+
 def test_modes_that_need_an_agent_are_refused(running):
     for command in ("shutdown", "reboot"):
         text = running.virsh(command, "--mode", "agent", check=False)

@@ -12,7 +12,7 @@ import pytest
 import helpers
 import wire
 
-INTERNAL, NO_SUPPORT, NO_CONNECT, DENIED, RPC, NO_DOMAIN, INVALID = 1, 3, 5, 29, 39, 42, 55
+INTERNAL, NO_SUPPORT, NO_CONNECT, INVALID_ARG, DENIED, RPC, NO_DOMAIN, INVALID = 1, 3, 5, 8, 29, 39, 42, 55
 FLAGS = struct.pack(">I", 0)
 
 
@@ -183,10 +183,22 @@ def test_nothing_goes_without_authentication(paused):
 # Calls that make no sense
 
 
+def test_cpu_stats_that_no_library_asks_for(paused):
+    """libvirt's library refuses these before they are sent."""
+    pid = helpers.daemon_pid()
+    with wire.open_client(wire.SOCKET_READONLY, flags=1) as client:
+        domain = client.call(wire.DOMAIN_LOOKUP_BY_NAME, wire.text(paused.name)).payload
+        for nparams, start, ncpus in ((1, -1, 0), (3, -1, 2), (3, -2, 1), (3, 0, 0), (1000, -1, 128), (0, -1, 1)):
+            reply = client.call(wire.DOMAIN_GET_CPU_STATS, domain + struct.pack(">IiII", nparams, start, ncpus, 0))
+            assert reply.status == wire.OK or reply.error()[0] in (INTERNAL, INVALID_ARG), (nparams, start, ncpus)
+    assert helpers.daemon_pid() == pid
+
+
 def test_unknown_programs_and_versions():
     with wire.open_client() as client:
         assert client.call(1, program=0x12345678).error() == (RPC, f"Cannot find program {0x12345678} version 1")
-        assert client.call(1, program=wire.QEMU).error()[0] == RPC
+        assert client.call(9, program=wire.QEMU).error()[0] == RPC
+        assert client.call(1, program=wire.QEMU).error()[0] == NO_SUPPORT
         assert client.call(wire.GET_TYPE, version=2).error() == (RPC, f"Cannot find program {wire.REMOTE} version 2")
 
 

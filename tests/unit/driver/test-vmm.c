@@ -213,6 +213,7 @@ static void test_long_path(Fixture *f, gconstpointer unused) {
         g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
         again = vmm_adopt(f->path, vmm_pid(vmm), vmm_start_time(vmm), NULL, &err);
         g_assert_no_error(err);
+        g_assert_true(vmm_hello(again, &err));
         vmm_disconnect(again);
         vmm_unref(again);
         stop(vmm);
@@ -260,6 +261,7 @@ static void test_adopt(Fixture *f, gconstpointer unused) {
 
         second = vmm_adopt(f->path, pid, start_time, &callbacks, &err);
         g_assert_no_error(err);
+        g_assert_true(vmm_hello(second, &err));
         g_assert_true(call(second, CTL_PAUSE, &err));
         vmm_disconnect(first);
         vmm_unref(first);
