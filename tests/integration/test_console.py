@@ -214,3 +214,28 @@ def test_channel(make_domain):
         del stream
     domain.virsh("destroy")
     assert not os.path.exists(channel.find("source").get("path"))
+
+
+# Where nobody types
+
+
+def test_console_in_a_file(no_leaks, make_domain):
+    """A serial port and a virtio console that write to files: the boot can be read afterwards."""
+    first, second = (helpers.pathlib.Path("/var/log") / f"virtmicro-{name}.log" for name in ("serial", "hvc"))
+    domain = make_domain(console=False, cmdline="console=hvc0 console=ttyS0 quiet vm.run=poweroff",
+                         devices=f"<serial type='file'><source path='{first}'/></serial>"
+                                 f"<console type='file'><source path='{second}'/><target type='virtio'/></console>")
+    try:
+        domain.start()
+        domain.wait_state("shut off", helpers.BOOT)
+        assert "virtmicro-guest: init reached" in first.read_text()
+        assert "virtmicro-guest: init reached" in second.read_text()
+    finally:
+        first.unlink(missing_ok=True)
+        second.unlink(missing_ok=True)
+
+
+def test_console_that_nobody_reads(no_leaks, make_domain):
+    domain = make_domain(console=False, devices="<serial type='null'/>", cmdline="console=ttyS0 quiet vm.run=poweroff")
+    domain.start()
+    domain.wait_state("shut off", helpers.BOOT)

@@ -174,6 +174,29 @@ def test_traffic_and_addresses(make_domain, bridge):
         assert stats["tx_packets"] <= sent
 
 
+def test_two_guests_and_the_host_on_one_bridge(no_leaks, make_domain, bridge):
+    """Each of the three reaches each other one."""
+    first, second = (make_domain(devices=helpers.interface_xml(bridge), cmdline=f"{helpers.CMDLINE} vm.ip={address}/24")
+                     for address in ("192.168.77.2", "192.168.77.3"))
+    with first.boot() as one, second.boot() as other:
+        one.command("ping -c 2 -w 30 192.168.77.3")
+        one.command("ping -c 2 -w 30 192.168.77.1")
+        other.command("ping -c 2 -w 30 192.168.77.2")
+        other.command("ping -c 2 -w 30 192.168.77.1")
+        for address in ("192.168.77.2", "192.168.77.3"):
+            helpers.run("ping", "-c", "2", "-w", "30", address)
+
+
+def test_tap_goes_with_a_killed_monitor(no_leaks, make_domain, bridge, network):
+    """Bridge port and network port are given back, whatever ends the monitor."""
+    domain = make_domain(devices=helpers.interface_xml(bridge) + helpers.interface_xml(network=network))
+    domain.start("--paused")
+    assert "portid" in domain.xml()
+    helpers.os.kill(helpers.monitor_of(domain), 9)
+    domain.wait_state("shut off")
+    assert helpers.run("virsh", "-q", "-c", "qemu:///system", "net-port-list", network).stdout.strip() == ""
+
+
 def test_lease(make_domain, network):
     domain = make_domain(devices=helpers.interface_xml(network=network, mac=MAC), cmdline="console=ttyS0 quiet vm.dhcp")
     with domain.boot() as console:

@@ -316,3 +316,12 @@ void loop_call(struct loop *loop, loop_call_fn fn, void *arg) {
                 (void) pthread_cond_wait(&loop->changed, &loop->lock);
         (void) pthread_mutex_unlock(&loop->lock);
 }
+
+bool loop_is_called(struct loop *loop) {
+        bool called;
+
+        (void) pthread_mutex_lock(&loop->lock);
+        called = loop->calls;
+        (void) pthread_mutex_unlock(&loop->lock);
+        return called;
+}

@@ -26,6 +26,7 @@
 #include "../base/cleanup.h"
 
 #define MSR_TSC              0x10u
+#define MSR_FEATURE_CONTROL  0x3au
 #define MSR_MISC_ENABLE      0x1a0u
 #define MSR_MTRR_DEF_TYPE    0x2ffu
 #define MISC_ENABLE_FAST_STR BIT64(0)
@@ -197,8 +198,12 @@ static int restore_sregs(int vcpu_fd, const struct kvm_sregs *sregs) {
         return 0;
 }
 
-/* The APIC base (in sregs) and the CPU features come before what depends on them: MSRs, then the LAPIC. */
+/*
+ * The guest may have been in VMX operation, in which KVM takes no CR4 without VMXE: locking the feature away leaves it.
+ * The APIC base (in sregs) and the CPU features come before what depends on them: MSRs, then the LAPIC.
+ */
 int vcpu_state_restore(int vcpu_fd, const struct vcpu_state *state) {
+        (void) set_msr(vcpu_fd, MSR_FEATURE_CONTROL, 0); /* fails where there is no such register */
         if (restore_sregs(vcpu_fd, &state->sregs) < 0 || ioctl(vcpu_fd, KVM_SET_REGS, &state->regs) < 0 ||
             ioctl(vcpu_fd, KVM_SET_DEBUGREGS, &state->debugregs) < 0)
                 return -errno;

@@ -119,10 +119,8 @@ static void activate(struct virtio_pci *v) {
         v->active = r >= 0;
         for (unsigned i = 0; i < dev->n_queues && r >= 0; i++)
                 r = connect_queue(v, i);
-        if (r < 0) {
-                log_error(r, "%s: cannot start the device", dev->name);
-                needs_reset(dev);
-        }
+        if (r < 0)
+                virtio_device_fail(dev, "cannot start the device: %s", strerrordesc_np(-r) ?: "unknown error");
 }
 
 static void reset_queue(struct virtio_pci *v, unsigned index) {

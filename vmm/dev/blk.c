@@ -40,7 +40,7 @@
 #define BLK_SEG_MAX    (BLK_QUEUE_SIZE - 2) /* header and status take one each */
 #define BLK_SIZE_MAX   (256u << 10)
 #define BLK_DATA_MAX   (64u << 20) /* >= BLK_SEG_MAX * BLK_SIZE_MAX */
-#define BLK_RANGES_MAX 16u         /* discard and write-zeroes segments per request */
+#define BLK_RANGES_MAX 1u          /* discard and write-zeroes segments per request */
 #define BLK_RANGE_MAX  (1u << 18)  /* sectors per segment: 128 MiB, so that zeroing by hand stays short */
 #define BLK_BUDGET     256u        /* requests per turn of the loop */
 #define BLK_BATCH      16u         /* requests completed before the guest is told */
@@ -276,7 +276,7 @@ static bool blk_serve(struct blk *b) {
         return true;
 }
 
-/* Serves what is available, up to the budget. */
+/* Serves what is available, up to the budget, or until another thread wants something: a reset, a pause, the end. */
 static void blk_run(void *arg) {
         struct blk *b = arg;
         unsigned served = 0;
@@ -290,7 +290,7 @@ static void blk_run(void *arg) {
                 served++;
                 if (served % BLK_BATCH == 0)
                         virtio_queue_flush(&b->dev, 0);
-                if (served == BLK_BUDGET) {
+                if (served == BLK_BUDGET || loop_is_called(b->dev.loop)) {
                         again_raise(&b->again);
                         break;
                 }

@@ -114,7 +114,10 @@ static struct port *port_of_queue(struct console *c, unsigned queue) {
 }
 
 static bool port_wants_input(const struct port *p) {
-        return p->fd >= 0 && p->console->active && !p->rx_blocked && (p->is_console || p->guest_open);
+        const struct console *c = p->console;
+
+        return p->fd >= 0 && c->active && c->queues[rx_queue(p)].enabled && !p->rx_blocked &&
+               (p->is_console || p->guest_open);
 }
 
 static void port_event(void *arg, uint32_t events);
@@ -522,7 +525,7 @@ static int port_init(struct port *p, const struct console_port_config *config) {
                         return -errno;
                 if (!listening)
                         return -EINVAL;
-        } else if ((flags & O_ACCMODE) != O_RDWR)
+        } else if ((flags & O_ACCMODE) == O_RDONLY)
                 return -EBADF;
         if (fcntl(config->fd, F_SETFL, flags | O_NONBLOCK) < 0)
                 return -errno;

@@ -173,7 +173,8 @@ static int transfer_bounced(struct disk *disk, bool write, const struct iovec *i
 static int disk_rw(struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset) {
         if ((offset | iov_size(iov, n)) & (disk->offset_align - 1))
                 return -EINVAL;
-        if (!iov_is_aligned(iov, n, disk->memory_align))
+        /* Some kernels want each piece to be a multiple of what the offset has to be one of. */
+        if (!iov_is_aligned(iov, n, MAX(disk->memory_align, disk->offset_align)))
                 return transfer_bounced(disk, write, iov, n, offset);
         return transfer(disk, write, iov, n, offset);
 }

@@ -86,7 +86,7 @@ static void add(_Atomic uint64_t *counter, uint64_t n) {
 }
 
 static bool net_wants_frames(const struct net *n) {
-        return n->active && n->link_up && !n->rx_blocked && !n->rx_dead && !n->vhost;
+        return n->active && n->queues[NET_RX].enabled && n->link_up && !n->rx_blocked && !n->rx_dead && !n->vhost;
 }
 
 static void net_tap_event(void *arg, uint32_t events);
@@ -245,7 +245,7 @@ static bool net_receive_one(struct net *n) {
 }
 
 static void net_receive(struct net *n) {
-        if (!net_wants_frames(n) || !n->queues[NET_RX].enabled)
+        if (!net_wants_frames(n))
                 return;
         for (unsigned i = 0; i < NET_BUDGET && net_receive_one(n); i++)
                 ;

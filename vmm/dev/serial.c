@@ -277,12 +277,14 @@ static void free_p(struct serial **serial) {
         serial_free(*serial);
 }
 
+/* Files and /dev/null cannot be watched (EPERM): they always take output, and have no input. */
 static int watch(struct serial *s, int fd) {
-        int flags = fcntl(fd, F_GETFL);
+        int flags = fcntl(fd, F_GETFL), r;
 
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
                 return -errno;
-        return loop_add_fd(s->loop, fd, EPOLLIN | EPOLLOUT | EPOLLET, on_fd, s, NULL);
+        r = loop_add_fd(s->loop, fd, EPOLLIN | EPOLLOUT | EPOLLET, on_fd, s, NULL);
+        return r == -EPERM ? 0 : r;
 }
 
 int serial_new(struct bus *pio, struct irq *irq, int fd, struct serial **ret) {
