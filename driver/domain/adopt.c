@@ -114,29 +114,11 @@ static Domain *attach(Driver *driver, DomainDef *def, const Status *status) {
         return d;
 }
 
-/* Why a monitor ended while nobody listened. */
-static void read_exit_record(Domain *d, int *ret_reason, int *ret_detail) {
-        struct ctl_exit_record record;
-        g_autofree char *path = state_path(d->driver, d->name, ".exit");
-        g_autofree char *data = NULL;
-        gsize len = 0;
-        *ret_reason = VIR_DOMAIN_SHUTOFF_CRASHED;
-        *ret_detail = VIR_DOMAIN_EVENT_STOPPED_FAILED;
-        if (!g_file_get_contents(path, &data, &len, NULL) || len != sizeof(record))
-                return;
-        memcpy(&record, data, sizeof(record));
-        if (record.magic != CTL_MAGIC)
-                return;
-        gboolean crashed = record.state == CTL_STATE_CRASHED;
-        *ret_reason = crashed ? VIR_DOMAIN_SHUTOFF_CRASHED : VIR_DOMAIN_SHUTOFF_SHUTDOWN;
-        *ret_detail = crashed ? VIR_DOMAIN_EVENT_STOPPED_CRASHED : VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN;
-}
-
 /* Background, with the job that adopt_one() began: a domain whose monitor is gone is cleaned up like any that ended. */
 static void finish_lost(Domain *d, gpointer data) {
         int reason, detail;
         domain_lock(d);
-        read_exit_record(d, &reason, &detail);
+        domain_read_exit_record(d, &reason, &detail);
         domain_log(d, G_LOG_LEVEL_MESSAGE, "ended while the daemon was away (%s)",
                    detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN  ? "shut down"
                   : detail == VIR_DOMAIN_EVENT_STOPPED_CRASHED ? "the guest crashed"
@@ -173,9 +155,13 @@ static void finish_adopted(Domain *d, gpointer data) {
         gboolean ok = vmm_hello(d->run.vmm, &err) &&
                       vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), &err);
         domain_lock(d);
-        if (ok) {
+        if (ok && reply.state == CTL_STATE_SETUP) {
+                domain_log(d, G_LOG_LEVEL_WARNING, "was being started when the daemon ended: ending it");
+                domain_stop(d, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+                ok = FALSE;
+        } else if (ok) {
                 refresh_state(d, &reply);
-                domain_read_vcpu_tids(d);
+                (void) domain_read_vcpu_tids(d, NULL, NULL);
         } else {
                 domain_log(d, G_LOG_LEVEL_WARNING, "its monitor does not answer: %s", err->message);
         }

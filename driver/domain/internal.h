@@ -19,6 +19,8 @@
 #include "systemd/journal.h"
 
 #define JOB_WAIT_SECONDS 30 /* as libvirt's QEMU driver */
+#define KILL_WAIT_MS     10000 /* a killed process may have to leave a system call first */
+#define QUIT_WAIT_MS     15000 /* flushes of disks included */
 
 typedef struct EventQueue EventQueue;
 
@@ -106,6 +108,9 @@ gboolean config_delete(Domain *d, GError **err);
 gboolean autostart_link(Domain *d, gboolean on, GError **err);
 void config_load_all(Driver *driver);
 gboolean status_save(Domain *d, GError **err);
+/* Writes the status of what is about to run; strings of `run` may be NULL. No lock needed. */
+gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRuntime *run, int state, int reason,
+                      GError **err);
 void status_delete(Domain *d);
 
 /* adopt.c */
@@ -113,12 +118,17 @@ void driver_adopt_all(Driver *driver);
 
 /* start.c */
 gboolean domain_start(Domain *d, guint flags, GError **err); /* lock and job held */
-void domain_read_vcpu_tids(Domain *d);                       /* lock held */
+/* Asks the monitor for its threads, and its state, which may be an end already. TRUE when it answered. Lock held. */
+gboolean domain_read_vcpu_tids(Domain *d, guint32 *ret_state, guint32 *ret_reason);
 void domain_apply_affinity(Domain *d);
 extern const VmmCallbacks domain_vmm_callbacks;              /* data is the Domain */
 /* stop.c: after the monitor ended or to end it; lock and job held; the domain may be removed from the tables */
 void domain_stop(Domain *d, int reason, int detail);
 void domain_cleanup_runtime(Domain *d); /* the part of a stop that undoes a start */
+/* What the monitor has told of its guest: notes and announces an end. Lock held. */
+void domain_note_state(Domain *d, guint32 state, guint32 reason);
+/* virDomainShutoffReason and virDomainEventStoppedDetailType from the word that a monitor leaves. */
+void domain_read_exit_record(Domain *d, int *ret_reason, int *ret_detail);
 void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data);
 void domain_on_exited(Vmm *vmm, gpointer data);
 

@@ -4,6 +4,9 @@
  * one button on a microVM, ACPI power; a reboot is that button after the monitor was
  * told to restart the guest when it has powered off.
  */
+#include <errno.h>
+#include <signal.h>
+
 #include "conf/vmm_config.h"
 #include "domain/internal.h"
 #include "util/error.h"
@@ -47,20 +50,39 @@ gboolean domain_create(Domain *d, guint flags, GError **err) {
         return ok;
 }
 
-/* With GRACEFUL the monitor is asked to quit, which flushes disks; it has no time-out to kill after. */
+/* Waits without the lock: whoever looks at the domain is not kept waiting. */
+static gboolean wait_for_end(Domain *d, int ms) {
+        domain_unlock(d);
+        gboolean ended = vmm_wait(d->run.vmm, ms);
+        domain_lock(d);
+        return ended;
+}
+
+/* With `graceful` the monitor is asked to quit, which flushes disks; it has no time-out to kill after. */
+static gboolean end_monitor(Domain *d, gboolean graceful, GError **err) {
+        if (graceful && !domain_vmm_simple(d, CTL_QUIT, err))
+                return FALSE;
+        if (!graceful)
+                vmm_kill(d->run.vmm, SIGKILL);
+        if (wait_for_end(d, graceful ? QUIT_WAIT_MS : KILL_WAIT_MS))
+                return TRUE;
+        if (graceful)
+                error_set(err, VIR_ERR_OPERATION_FAILED, "monitor of domain '%s' did not quit; destroy without --graceful",
+                          d->name);
+        else
+                error_set_errno(err, EBUSY, "Failed to terminate process %d with SIGKILL (is a disk's storage gone?)",
+                                (int) vmm_pid(d->run.vmm));
+        return FALSE;
+}
+
 gboolean domain_destroy(Domain *d, guint flags, GError **err) {
         if (!error_check_flags(flags, VIR_DOMAIN_DESTROY_GRACEFUL | VIR_DOMAIN_DESTROY_REMOVE_LOGS,
                                "virDomainDestroyFlags", err) ||
             !domain_job_begin_active(d, err))
                 return FALSE;
-        gboolean ok = TRUE;
-        if (flags & VIR_DOMAIN_DESTROY_GRACEFUL)
-                ok = domain_vmm_simple(d, CTL_QUIT, err) && vmm_wait(d->run.vmm, 15000);
+        gboolean ok = end_monitor(d, (flags & VIR_DOMAIN_DESTROY_GRACEFUL) != 0, err);
         if (ok)
                 domain_stop(d, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
-        else if (err && !*err)
-                error_set(err, VIR_ERR_OPERATION_FAILED, "monitor of domain '%s' did not quit; destroy without --graceful",
-                          d->name);
         domain_job_end(d);
         return ok;
 }

@@ -99,16 +99,21 @@ void config_load_all(Driver *driver) {
         }
 }
 
-gboolean status_save(Domain *d, GError **err) {
-        g_autofree char *path = state_path(d->driver, d->name, ".xml");
-        g_autofree char *live = domain_def_format(d->def, DOMAIN_FORMAT_STATUS | DOMAIN_FORMAT_SECURE);
+gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRuntime *run, int state, int reason,
+                      GError **err) {
+        g_autofree char *path = state_path(driver, def->name, ".xml");
+        g_autofree char *live = domain_def_format(def, DOMAIN_FORMAT_STATUS | DOMAIN_FORMAT_SECURE);
         g_autofree char *head = g_markup_printf_escaped(
                 "<domstatus state='%d' reason='%d' pid='%d' start-time='%" G_GUINT64_FORMAT "' uid='%u' unit='%s' "
                 "machine='%s' cgroup='%s' registered='%d' reboot-pending='%d'>\n",
-                d->state, d->reason, (int) vmm_pid(d->run.vmm), vmm_start_time(d->run.vmm), d->run.uid, d->run.unit,
-                d->run.machine, d->run.cgroup ? d->run.cgroup : "", d->run.registered, d->run.reboot_pending);
+                state, reason, (int) vmm_pid(run->vmm), vmm_start_time(run->vmm), run->uid, run->unit, run->machine,
+                run->cgroup ? run->cgroup : "", run->registered, run->reboot_pending);
         g_autofree char *text = g_strconcat(head, live, "</domstatus>\n", NULL);
         return file_write_atomic(path, text, err);
+}
+
+gboolean status_save(Domain *d, GError **err) {
+        return status_write(d->driver, d->def, &d->run, d->state, d->reason, err);
 }
 
 void status_delete(Domain *d) {

@@ -57,17 +57,24 @@ static void effective_pin(const DomainDef *def, const CpuMap *pin, CpuMap *ret) 
                 cpumap_fill(ret, host_cpus());
 }
 
-void domain_read_vcpu_tids(Domain *d) {
+gboolean domain_read_vcpu_tids(Domain *d, guint32 *ret_state, guint32 *ret_reason) {
         struct ctl_header message = { 0 };
         struct ctl_query_reply reply;
         g_autoptr(GError) err = NULL;
         unsigned n = MIN(d->def->vcpus, DOMAIN_VCPUS_MAX);
         domain_unlock(d);
-        gboolean ok = vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), &err) &&
+        gboolean answered = vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply),
+                                     &err);
+        gboolean ok = answered &&
                       vmm_resolve_threads(d->run.vmm, reply.vcpu_tid, MIN(reply.vcpus, n), d->run.vcpu_tid, &err);
         domain_lock(d);
         if (!ok)
                 domain_log(d, G_LOG_LEVEL_WARNING, "cannot learn the threads of its vCPUs: %s", err->message);
+        if (answered && ret_state)
+                *ret_state = reply.state;
+        if (answered && ret_reason)
+                *ret_reason = reply.reason;
+        return answered;
 }
 
 static gboolean is_vcpu_thread(const Domain *d, pid_t tid) {

@@ -162,12 +162,36 @@ static void launch_undo(Launch *l) {
         launch_unlink(l);
 }
 
+static int first_state(gboolean paused, int *ret_reason) {
+        *ret_reason = paused ? (int) VIR_DOMAIN_PAUSED_STARTING_UP : (int) VIR_DOMAIN_RUNNING_BOOTED;
+        return paused ? VIR_DOMAIN_PAUSED : VIR_DOMAIN_RUNNING;
+}
+
+/* The strings stay the Launch's. */
+static DomainRuntime launch_runtime(const Launch *l) {
+        return (DomainRuntime){
+                .vmm = l->vmm,
+                .unit = l->unit,
+                .machine = l->machine,
+                .cgroup = l->cgroup,
+                .registered = l->registered,
+                .uid = l->uid,
+        };
+}
+
+/* From here on another daemon would find the guest, should this one end before the start has. */
+static gboolean launch_note(Launch *l, gboolean paused, GError **err) {
+        DomainRuntime run = launch_runtime(l);
+        int reason, state = first_state(paused, &reason);
+        return status_write(l->domain->driver, l->def, &run, state, reason, err);
+}
+
 static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
         l->machine = scope_machine_name(l->def->id, l->def->name);
         l->unit = scope_unit_name(l->machine);
         l->slice = scope_slice_name(l->def->partition, err);
         return l->slice && launch_open(l, err) && launch_spawn(l, err) && launch_scope(l, err) && launch_plug(l, err) &&
-               launch_register(l, err) && launch_hand_over(l, paused, err);
+               launch_register(l, err) && launch_note(l, paused, err) && launch_hand_over(l, paused, err);
 }
 
 /* The domain becomes what the Launch has built. Lock held. */
@@ -177,16 +201,10 @@ static void launch_publish(Launch *l, Domain *d, gboolean paused) {
         else
                 domain_def_free(d->def);
         d->def = g_steal_pointer(&l->def);
-        d->run = (DomainRuntime){
-                .vmm = g_steal_pointer(&l->vmm),
-                .unit = g_steal_pointer(&l->unit),
-                .machine = g_steal_pointer(&l->machine),
-                .cgroup = g_steal_pointer(&l->cgroup),
-                .registered = l->registered,
-                .uid = l->uid,
-        };
-        d->state = paused ? VIR_DOMAIN_PAUSED : VIR_DOMAIN_RUNNING;
-        d->reason = paused ? (int) VIR_DOMAIN_PAUSED_STARTING_UP : (int) VIR_DOMAIN_RUNNING_BOOTED;
+        d->run = launch_runtime(l);
+        l->vmm = NULL;
+        l->unit = l->machine = l->cgroup = NULL;
+        d->state = first_state(paused, &d->reason);
 }
 
 /* The order in which libvirt's QEMU driver tells of a start. */
@@ -198,9 +216,21 @@ static void emit_started(Domain *d, gboolean paused) {
                 event_lifecycle(d, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
 }
 
+/* What needs the running monitor. A guest that has ended by now ended before its event could find the domain. */
+static void finish_start(Domain *d) {
+        g_autoptr(GError) err = NULL;
+        guint32 state = CTL_STATE_RUNNING, reason = 0;
+        (void) domain_read_vcpu_tids(d, &state, &reason);
+        domain_apply_affinity(d);
+        if (!d->run.ended)
+                domain_note_state(d, state, reason);
+        if (!status_save(d, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "a restart of the daemon would not find all of it: %s", err->message);
+        domain_log(d, G_LOG_LEVEL_MESSAGE, "started as process %d in %s", (int) vmm_pid(d->run.vmm), d->run.unit);
+}
+
 gboolean domain_start(Domain *d, guint flags, GError **err) {
         gboolean paused = (flags & VIR_DOMAIN_START_PAUSED) != 0;
-        g_autoptr(GError) status_error = NULL;
         g_autoptr(Launch) l = launch_new(d, domain_def_copy(d->def), driver_next_id(d->driver));
         assign_aliases(l->def);
         domain_unlock(d);
@@ -211,11 +241,7 @@ gboolean domain_start(Domain *d, guint flags, GError **err) {
         if (!ok)
                 return FALSE;
         launch_publish(l, d, paused);
-        domain_read_vcpu_tids(d);
-        domain_apply_affinity(d);
-        if (!status_save(d, &status_error))
-                domain_log(d, G_LOG_LEVEL_WARNING, "would be lost by a restart of the daemon: %s", status_error->message);
-        domain_log(d, G_LOG_LEVEL_MESSAGE, "started as process %d in %s", (int) vmm_pid(d->run.vmm), d->run.unit);
         emit_started(d, paused);
+        finish_start(d);
         return TRUE;
 }

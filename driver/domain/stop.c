@@ -9,7 +9,6 @@
 #include "systemd/scope.h"
 #include "util/error.h"
 
-#define KILL_WAIT_MS 10000
 
 /* Forgets the running half: the persistent definition comes back. Lock held. */
 static void forget_runtime(Domain *d) {
@@ -81,25 +80,30 @@ static void note_end(Domain *d, enum ctl_state state, enum ctl_reason reason) {
         }
 }
 
-static void on_state(Domain *d, const struct ctl_event_state *event) {
-        switch (event->state) {
+void domain_note_state(Domain *d, guint32 state, guint32 reason) {
+        switch (state) {
         case CTL_STATE_SHUTDOWN:
-                note_end(d, event->state, event->reason);
+                note_end(d, state, reason);
                 d->state = VIR_DOMAIN_SHUTDOWN;
                 d->reason = VIR_DOMAIN_SHUTDOWN_USER;
                 event_lifecycle(d, VIR_DOMAIN_EVENT_SHUTDOWN,
-                                event->reason == CTL_REASON_GUEST ? VIR_DOMAIN_EVENT_SHUTDOWN_GUEST
+                                reason == CTL_REASON_GUEST ? VIR_DOMAIN_EVENT_SHUTDOWN_GUEST
                                                                   : VIR_DOMAIN_EVENT_SHUTDOWN_HOST);
                 break;
         case CTL_STATE_CRASHED:
-                note_end(d, event->state, event->reason);
+                note_end(d, state, reason);
                 d->state = VIR_DOMAIN_CRASHED;
-                d->reason = event->reason == CTL_REASON_PANIC ? VIR_DOMAIN_CRASHED_PANICKED : VIR_DOMAIN_CRASHED_UNKNOWN;
+                d->reason = reason == CTL_REASON_PANIC ? VIR_DOMAIN_CRASHED_PANICKED : VIR_DOMAIN_CRASHED_UNKNOWN;
                 event_lifecycle(d, VIR_DOMAIN_EVENT_CRASHED, VIR_DOMAIN_EVENT_CRASHED_PANICKED);
                 break;
         default:
                 break;
         }
+}
+
+static void on_state(Domain *d, const struct ctl_event_state *event) {
+        if (!d->run.ended)
+                domain_note_state(d, event->state, event->reason);
 }
 
 /* A reboot asked for by the host has happened: power off is power off again. */
@@ -155,6 +159,35 @@ void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) 
         domain_unlock(d);
 }
 
+/* Why a monitor ended whose last event nobody got. */
+void domain_read_exit_record(Domain *d, int *ret_reason, int *ret_detail) {
+        struct ctl_exit_record record;
+        g_autofree char *path = state_path(d->driver, d->name, ".exit");
+        g_autofree char *data = NULL;
+        gsize len = 0;
+        *ret_reason = VIR_DOMAIN_SHUTOFF_CRASHED;
+        *ret_detail = VIR_DOMAIN_EVENT_STOPPED_FAILED;
+        if (!g_file_get_contents(path, &data, &len, NULL) || len != sizeof(record))
+                return;
+        memcpy(&record, data, sizeof(record));
+        if (record.magic != CTL_MAGIC)
+                return;
+        gboolean crashed = record.state == CTL_STATE_CRASHED;
+        *ret_reason = crashed ? VIR_DOMAIN_SHUTOFF_CRASHED : VIR_DOMAIN_SHUTOFF_SHUTDOWN;
+        *ret_detail = crashed ? VIR_DOMAIN_EVENT_STOPPED_CRASHED : VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN;
+}
+
+/* The monitor is gone and no event told why: its connection was broken, or the guest ended before it was published. */
+static void stop_untold(Domain *d, Vmm *vmm) {
+        int reason, detail;
+        domain_read_exit_record(d, &reason, &detail);
+        if (detail == VIR_DOMAIN_EVENT_STOPPED_FAILED) {
+                g_autofree char *end = vmm_describe_end(vmm);
+                domain_log(d, G_LOG_LEVEL_WARNING, "its monitor %s", end ? end : "is gone");
+        }
+        domain_stop(d, reason, detail);
+}
+
 /* Background: the monitor `data` is gone; unless a destroy was quicker, so is the domain. */
 static void finish_exited(Domain *d, gpointer data) {
         Vmm *vmm = data;
@@ -162,9 +195,7 @@ static void finish_exited(Domain *d, gpointer data) {
                 if (d->run.vmm == vmm && d->run.ended) {
                         domain_stop(d, d->run.end_reason, d->run.end_detail);
                 } else if (d->run.vmm == vmm) {
-                        g_autofree char *end = vmm_describe_end(vmm);
-                        domain_log(d, G_LOG_LEVEL_WARNING, "its monitor %s", end ? end : "is gone");
-                        domain_stop(d, VIR_DOMAIN_SHUTOFF_CRASHED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+                        stop_untold(d, vmm);
                 }
                 domain_job_end(d);
         }

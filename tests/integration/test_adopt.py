@@ -1,6 +1,7 @@
 """Guests outlive the daemon: it may be killed, restarted or away while they run, and finds them again."""
-import signal
 import os
+import signal
+import subprocess
 
 import helpers
 
@@ -54,6 +55,25 @@ def test_a_monitor_that_does_not_answer_is_left_running(no_leaks, make_domain):
     helpers.wait_for(lambda: domain.virsh("suspend", check=False) is not None and domain.state() == "paused", 100)
     domain.virsh("resume")
     assert domain.state() == "running"
+
+
+def test_daemon_killed_in_a_start(no_leaks, make_domain, bridge):
+    """Whatever the moment: afterwards the domain runs and is known, or nothing of it is left, and it can be started."""
+    domain = make_domain(devices=helpers.interface_xml(bridge=bridge))
+    for delay in (0.02, 0.05, 0.08, 0.12, 0.2, 0.4):
+        helpers.virsh("list")
+        starting = subprocess.Popen(["virsh", "-q", "-c", helpers.URI, "start", domain.name, "--paused"],
+                                    stderr=subprocess.DEVNULL)
+        helpers.wait_for(helpers.monitors, interval=0.01)
+        helpers.time.sleep(delay)
+        kill_daemon()
+        starting.wait(helpers.CALL)
+        state = domain.state()
+        if state == "shut off":
+            helpers.wait_for(lambda: not helpers.monitors() and not helpers.taps() and not helpers.scopes())
+            domain.start("--paused")
+        assert domain.state() == "paused"
+        domain.virsh("destroy")
 
 
 def test_events_come_after_a_restart(no_leaks, make_domain):

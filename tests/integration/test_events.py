@@ -2,6 +2,7 @@
 import contextlib
 import os
 import re
+import struct
 import subprocess
 import time
 
@@ -228,3 +229,34 @@ def test_close_callback_when_the_daemon_goes(make_domain):
     assert not conn.isAlive()
     with connection() as again:
         assert again.lookupByName(domain.name).isActive() == 1
+
+
+# Guests that end before anybody has looked
+
+
+@pytest.fixture
+def crashing_kernel():
+    """An ELF file whose first instruction is an invalid one: without an IDT that is a triple fault."""
+    start, code = 0x1000000, b"\x0f\x0b" * 32
+    header = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, start, 64, 0, 0, 64, 56,
+                                                                   1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 7, 120, start, start, len(code), len(code), 4096)
+    path = helpers.pathlib.Path("/var/lib/libvirt/images/crashing-kernel")
+    path.write_bytes(header + segment + code)
+    yield helpers.Kernel("6.12", path)
+    path.unlink()
+
+
+def test_a_guest_that_crashes_at_once(probe, make_domain, crashing_kernel):
+    """Its end is told after its start, and as what it was, however short its life."""
+    domains = [make_domain(kernel=crashing_kernel) for _ in range(5)]
+    with watching(probe, "--event", "lifecycle") as watcher:
+        for domain in domains:
+            domain.start()
+        for domain in domains:
+            domain.wait_state("shut off")
+        for domain in domains:
+            helpers.wait_for(lambda: "lifecycle Stopped Crashed" in watcher.of(domain), what=watcher.read())
+            told = watcher.of(domain)
+            assert told[:2] == ["lifecycle Resumed Unpaused", "lifecycle Started Booted"], told
+            assert told[-1] == "lifecycle Stopped Crashed", told
