@@ -43,6 +43,7 @@ typedef struct DomainRuntime {
         guint32 uid;
         pid_t vcpu_tid[DOMAIN_VCPUS_MAX]; /* in the host's PID namespace; 0: unknown */
         gboolean reboot_pending;          /* the power button was pressed for a reboot */
+        gboolean restoring;               /* restore_actions() is on its way */
         gboolean ended;                   /* the monitor told why it ends: state, detail below */
         int end_reason;                   /* virDomainShutoffReason */
         int end_detail;                   /* virDomainEventStoppedDetailType */
@@ -76,6 +77,8 @@ void domain_lock(Domain *d);
 void domain_unlock(Domain *d);
 /* Takes lock and job; fails with VIR_ERR_OPERATION_TIMEOUT, or NO_DOMAIN when the domain went away meanwhile. */
 gboolean domain_job_begin(Domain *d, GError **err);
+/* The same without an end to the wait, for background threads, and also for a domain that is out of the tables. */
+void domain_job_wait(Domain *d);
 void domain_job_end(Domain *d); /* gives both back */
 /* domain_job_begin() and VIR_ERR_OPERATION_INVALID "domain is not running" unless it is. */
 gboolean domain_job_begin_active(Domain *d, GError **err);

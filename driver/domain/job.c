@@ -2,8 +2,9 @@
 /*
  * A domain's lock and its job. The lock protects the struct for moments; the job makes a
  * whole operation exclusive, across the times in which the lock is dropped to wait for
- * the monitor, systemd or the network. Waiting for a job ends after JOB_WAIT_SECONDS
- * with the error that libvirt's users know.
+ * the monitor, systemd or the network. A client's wait for a job ends after
+ * JOB_WAIT_SECONDS with the error that libvirt's users know; what has to be done, since
+ * the guest did something, waits as long as it takes.
  */
 #include "domain/internal.h"
 #include "util/error.h"
@@ -14,6 +15,13 @@ void domain_lock(Domain *d) {
 
 void domain_unlock(Domain *d) {
         g_mutex_unlock(&d->lock);
+}
+
+void domain_job_wait(Domain *d) {
+        domain_lock(d);
+        while (d->job)
+                g_cond_wait(&d->job_done, &d->lock);
+        d->job = TRUE;
 }
 
 gboolean domain_job_begin(Domain *d, GError **err) {

@@ -9,7 +9,6 @@
 #include "systemd/scope.h"
 #include "util/error.h"
 
-
 /* Forgets the running half: the persistent definition comes back. Lock held. */
 static void forget_runtime(Domain *d) {
         console_kick_all(d);
@@ -109,9 +108,9 @@ static void on_state(Domain *d, const struct ctl_event_state *event) {
 /* A reboot asked for by the host has happened: power off is power off again. */
 static void restore_actions(Domain *d, gpointer data) {
         g_autoptr(GError) err = NULL;
-        if (!domain_job_begin_active(d, NULL))
-                return;
-        if (d->run.reboot_pending && !domain_send_actions(d, FALSE, &err))
+        domain_job_wait(d);
+        d->run.restoring = FALSE;
+        if (domain_check_active(d, NULL) && d->run.reboot_pending && !domain_send_actions(d, FALSE, &err))
                 domain_log(d, G_LOG_LEVEL_WARNING, "would restart when it powers off: %s", err->message);
         domain_job_end(d);
 }
@@ -144,8 +143,10 @@ void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) 
                 break;
         case CTL_EVENT_RESET:
                 event_simple(d, VIR_DOMAIN_EVENT_ID_REBOOT);
-                if (d->run.reboot_pending)
+                if (d->run.reboot_pending && !d->run.restoring) {
+                        d->run.restoring = TRUE;
                         driver_run(d->driver, restore_actions, d, NULL);
+                }
                 break;
         case CTL_EVENT_IO_ERROR:
                 on_io_error(d, (const struct ctl_event_io_error *) message);
@@ -190,16 +191,13 @@ static void stop_untold(Domain *d, Vmm *vmm) {
 
 /* Background: the monitor `data` is gone; unless a destroy was quicker, so is the domain. */
 static void finish_exited(Domain *d, gpointer data) {
-        Vmm *vmm = data;
-        if (domain_job_begin(d, NULL)) {
-                if (d->run.vmm == vmm && d->run.ended) {
-                        domain_stop(d, d->run.end_reason, d->run.end_detail);
-                } else if (d->run.vmm == vmm) {
-                        stop_untold(d, vmm);
-                }
-                domain_job_end(d);
-        }
-        vmm_unref(vmm);
+        g_autoptr(Vmm) vmm = data;
+        domain_job_wait(d);
+        if (d->run.vmm == vmm && d->run.ended)
+                domain_stop(d, d->run.end_reason, d->run.end_detail);
+        else if (d->run.vmm == vmm)
+                stop_untold(d, vmm);
+        domain_job_end(d);
 }
 
 void domain_on_exited(Vmm *vmm, gpointer data) {

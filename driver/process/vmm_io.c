@@ -4,8 +4,8 @@
  *
  * One thread, "vmm-io", receives for all monitors. It never runs code of the domains:
  * replies wake the worker that waits for them, events and the end of the process are
- * queued and an idle source hands them over on the main context, in the order in which
- * they came. So a call may be made from any thread, the main one included, and no
+ * queued and handed over on the main context, in the order in which they came and so
+ * many a second at most (DELIVERIES_PER_RUN). So a call may be made from any thread, the main one included, and no
  * monitor waits for another one's worker.
  *
  * The monitor is not trusted. Every packet passes ctl_check(); one that fails it, a
@@ -31,7 +31,9 @@
 
 #define EVENTS_MAX      256u /* a guest that reboots in a loop makes about one event per second */
 #define PACKETS_PER_RUN 64u  /* received from one monitor before others get their turn */
-#define DELIVERIES_PER_RUN 32u /* handed over before the rest of the main loop gets its turn */
+/* Handed over at once, and the pause after it: 1600 a second, more than guests of an honest monitor can cause. */
+#define DELIVERIES_PER_RUN 32u
+#define DELIVERY_PAUSE_MS  20u
 #define CALL_SECONDS    30   /* the monitor answers from its loop, at once; this is for hosts that swap */
 #define START_SECONDS   180  /* START may fault in and lock all guest memory */
 
@@ -86,6 +88,19 @@ static gboolean delivery_next(Vmm *vmm, GBytes **ret_event) {
         return FALSE;
 }
 
+static gboolean delivery_run(gpointer data);
+
+static void drop_ref(gpointer data) {
+        vmm_unref(data);
+}
+
+/* Lock held. */
+static void delivery_attach(Vmm *vmm, guint delay_ms) {
+        vmm->delivery = g_timeout_source_new(delay_ms);
+        g_source_set_callback(vmm->delivery, delivery_run, vmm_ref(vmm), drop_ref);
+        g_source_attach(vmm->delivery, NULL);
+}
+
 static gboolean delivery_run(gpointer data) {
         Vmm *vmm = data;
         GBytes *event;
@@ -99,21 +114,19 @@ static gboolean delivery_run(gpointer data) {
                         vmm->callbacks.exited(vmm, vmm->callbacks.data);
                 g_clear_pointer(&event, g_bytes_unref);
         }
-        return G_SOURCE_CONTINUE;
-}
 
-static void drop_ref(gpointer data) {
-        vmm_unref(data);
+        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+        if (!vmm->delivery) /* stopped meanwhile */
+                return G_SOURCE_REMOVE;
+        g_source_unref(vmm->delivery);
+        delivery_attach(vmm, DELIVERY_PAUSE_MS);
+        return G_SOURCE_REMOVE;
 }
 
 /* Lock held. */
 static void delivery_schedule(Vmm *vmm) {
-        if (vmm->delivery || vmm->muted)
-                return;
-        vmm->delivery = g_idle_source_new();
-        g_source_set_priority(vmm->delivery, G_PRIORITY_DEFAULT);
-        g_source_set_callback(vmm->delivery, delivery_run, vmm_ref(vmm), drop_ref);
-        g_source_attach(vmm->delivery, NULL);
+        if (!vmm->delivery && !vmm->muted)
+                delivery_attach(vmm, 0);
 }
 
 void vmm_io_unmute(Vmm *vmm) {
