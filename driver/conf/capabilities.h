@@ -6,6 +6,6 @@
 
 /* <capabilities> of this host. */
 char *capabilities_format(const char *emulator, GError **err);
-/* <domainCapabilities>; NULL arguments take the defaults, others are checked: VIR_ERR_INVALID_ARG "unknown virttype: x". */
+/* <domainCapabilities>; NULL arguments take defaults, others are checked: VIR_ERR_INVALID_ARG "unknown virttype: x". */
 char *domain_capabilities_format(const char *emulator, const char *arch, const char *machine, const char *virttype,
                                  GError **err);

@@ -78,7 +78,12 @@ typedef struct DomainBlkioTune {
         GPtrArray *devices; /* DomainBlkioDevice* */
 } DomainBlkioTune;
 
-typedef enum DomainNumaMode { DOMAIN_NUMA_STRICT, DOMAIN_NUMA_PREFERRED, DOMAIN_NUMA_INTERLEAVE, DOMAIN_NUMA_RESTRICTIVE } DomainNumaMode;
+typedef enum DomainNumaMode {
+        DOMAIN_NUMA_STRICT,
+        DOMAIN_NUMA_PREFERRED,
+        DOMAIN_NUMA_INTERLEAVE,
+        DOMAIN_NUMA_RESTRICTIVE,
+} DomainNumaMode;
 
 typedef struct DomainNumaTune {
         gboolean present;
@@ -93,7 +98,13 @@ typedef struct DomainOs {
         GPtrArray *boot; /* char*: <boot dev=...>, kept for clients */
 } DomainOs;
 
-typedef enum DomainCpuMode { DOMAIN_CPU_NONE, DOMAIN_CPU_HOST_PASSTHROUGH, DOMAIN_CPU_HOST_MODEL, DOMAIN_CPU_CUSTOM, DOMAIN_CPU_MAXIMUM } DomainCpuMode;
+typedef enum DomainCpuMode {
+        DOMAIN_CPU_NONE,
+        DOMAIN_CPU_HOST_PASSTHROUGH,
+        DOMAIN_CPU_HOST_MODEL,
+        DOMAIN_CPU_CUSTOM,
+        DOMAIN_CPU_MAXIMUM,
+} DomainCpuMode;
 
 typedef struct DomainCpu {
         DomainCpuMode mode;
@@ -187,7 +198,12 @@ typedef struct DomainNic {
 } DomainNic;
 
 typedef enum DomainCharDevice { DOMAIN_CHAR_SERIAL, DOMAIN_CHAR_CONSOLE, DOMAIN_CHAR_CHANNEL } DomainCharDevice;
-typedef enum DomainCharBackend { DOMAIN_CHAR_PTY, DOMAIN_CHAR_UNIX, DOMAIN_CHAR_FILE, DOMAIN_CHAR_NULL } DomainCharBackend;
+typedef enum DomainCharBackend {
+        DOMAIN_CHAR_PTY,
+        DOMAIN_CHAR_UNIX,
+        DOMAIN_CHAR_FILE,
+        DOMAIN_CHAR_NULL,
+} DomainCharBackend;
 
 typedef struct DomainChar {
         DomainCharDevice device;
@@ -239,7 +255,7 @@ typedef struct DomainDef {
         GPtrArray *nics;  /* DomainNic*, as given */
         GPtrArray *chars; /* DomainChar*: serials, consoles, channels in that order */
         DomainRng *rng;   /* NULL: none */
-        GPtrArray *notes; /* char*: conversions made by legacy_devices=convert; shown by dominfo Messages and the journal */
+        GPtrArray *notes; /* char*: what legacy_devices=convert has converted; for dominfo's Messages and the journal */
 } DomainDef;
 
 typedef enum DomainParseFlags {
@@ -282,6 +298,10 @@ DomainChar *domain_def_find_console(const DomainDef *def, const char *alias);
 void domain_uuid_format(const guint8 uuid[16], char ret[37]);
 gboolean domain_uuid_parse(const char *text, guint8 ret[16]); /* dashes optional as libvirt has it */
 
-/* <metadata>, <title>, <description> as virDomainSetMetadata / GetMetadata treat them; type is virDomainMetadataType. */
-gboolean domain_def_set_metadata(DomainDef *def, int type, const char *metadata, const char *key, const char *uri, GError **err);
-char *domain_def_get_metadata(const DomainDef *def, int type, const char *uri, GError **err); /* VIR_ERR_NO_DOMAIN_METADATA */
+/*
+ * <metadata>, <title>, <description> as virDomainSetMetadata / GetMetadata treat them; type is virDomainMetadataType.
+ * What is not there is VIR_ERR_NO_DOMAIN_METADATA.
+ */
+gboolean domain_def_set_metadata(DomainDef *def, int type, const char *metadata, const char *key, const char *uri,
+                                 GError **err);
+char *domain_def_get_metadata(const DomainDef *def, int type, const char *uri, GError **err);

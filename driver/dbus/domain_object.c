@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The properties live in the generated skeleton, which answers Get and GetAll itself,
- * after a look at what may change without an event (live_domain.c), and sends one PropertiesChanged for all that a refresh has changed, before the signal or
- * the answer that made it necessary. Values that libvirt
- * counts in KiB are bytes here, as everywhere on systemd's bus.
+ * after a look at what may change without an event (live_domain.c), and sends one
+ * PropertiesChanged for all that a refresh has changed, before the signal or the answer
+ * that made it necessary. Values that libvirt counts in KiB are bytes here, as everywhere
+ * on systemd's bus.
  *
  * Methods go through Calls. Reading XML needs the monitor action, or the manage action
  * when the security-sensitive parts are asked for; everything else needs manage.

@@ -37,7 +37,8 @@ static gboolean check_same(Domain *d, const DomainDef *def, GError **err) {
                 return FALSE;
         }
         if (strcmp(handle.name, def->name) != 0) {
-                error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' is already defined with uuid %s", handle.name, uuid);
+                error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' is already defined with uuid %s", handle.name,
+                          uuid);
                 return FALSE;
         }
         return TRUE;
@@ -234,7 +235,8 @@ gboolean domain_rename(Domain *d, const char *name, GError **err) {
                 ok = autostart_link(d, TRUE, err);
         if (ok) {
                 (void) file_remove(old_path, NULL);
-                g_autofree char *old_link = g_strdup_printf("%s/autostart/%s.xml", d->driver->config->config_dir, old_name);
+                g_autofree char *old_link = g_strdup_printf("%s/autostart/%s.xml", d->driver->config->config_dir,
+                                                            old_name);
                 (void) file_remove(old_link, NULL);
                 event_undefined_as(d, old_name);
                 event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
@@ -279,13 +281,15 @@ gboolean domain_set_metadata(Domain *d, int type, const char *metadata, const ch
 }
 
 char *domain_get_metadata(Domain *d, int type, const char *uri, guint flags, GError **err) {
+        const guint both = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG;
         DomainDef *live = NULL, *config = NULL;
         char *text = NULL;
-        if (!error_check_flags(flags, VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG, "virDomainGetMetadata", err))
+        if (!error_check_flags(flags, both, "virDomainGetMetadata", err))
                 return NULL;
         domain_lock(d);
-        if ((flags & 3) == 3)
-                error_set(err, VIR_ERR_INVALID_ARG, "metadata is read from the live or the persistent definition, not both");
+        if ((flags & both) == both)
+                error_set(err, VIR_ERR_INVALID_ARG,
+                          "metadata is read from the live or the persistent definition, not both");
         else if (domain_affect(d, flags, &live, &config, err))
                 text = domain_def_get_metadata(live ? live : config, type, uri, err);
         domain_unlock(d);

@@ -136,7 +136,7 @@ void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data);
 void domain_on_exited(Vmm *vmm, gpointer data);
 
 /* driver.c */
-void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* on a background thread */
+void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* in the background */
 void driver_remove(Domain *d); /* lock held; drops it from the tables */
 gboolean driver_insert(Driver *driver, Domain *d); /* FALSE: name or UUID is taken */
 int driver_next_id(Driver *driver);

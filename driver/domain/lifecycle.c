@@ -28,7 +28,8 @@ gboolean domain_send_actions(Domain *d, gboolean reboot, GError **err) {
         };
         struct ctl_reply reply;
         domain_unlock(d);
-        gboolean ok = vmm_call(d->run.vmm, CTL_SET_ACTIONS, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err);
+        gboolean ok = vmm_call(d->run.vmm, CTL_SET_ACTIONS, &message, sizeof(message), NULL, 0, &reply, sizeof(reply),
+                               err);
         domain_lock(d);
         if (!ok)
                 return FALSE;
@@ -67,8 +68,8 @@ static gboolean end_monitor(Domain *d, gboolean graceful, GError **err) {
         if (wait_for_end(d, graceful ? QUIT_WAIT_MS : KILL_WAIT_MS))
                 return TRUE;
         if (graceful)
-                error_set(err, VIR_ERR_OPERATION_FAILED, "monitor of domain '%s' did not quit; destroy without --graceful",
-                          d->name);
+                error_set(err, VIR_ERR_OPERATION_FAILED,
+                          "monitor of domain '%s' did not quit; destroy without --graceful", d->name);
         else
                 error_set_errno(err, EBUSY, "Failed to terminate process %d with SIGKILL (is a disk's storage gone?)",
                                 (int) vmm_pid(d->run.vmm));
@@ -91,7 +92,8 @@ gboolean domain_destroy(Domain *d, guint flags, GError **err) {
 static gboolean check_running(const Domain *d, GError **err) {
         if (d->state == VIR_DOMAIN_RUNNING)
                 return TRUE;
-        error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is not running but paused or ending: resume it first", d->name);
+        error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is not running but paused or ending: resume it first",
+                  d->name);
         return FALSE;
 }
 
@@ -111,8 +113,8 @@ gboolean domain_shutdown(Domain *d, guint flags, GError **err) {
 }
 
 gboolean domain_reboot(Domain *d, guint flags, GError **err) {
-        if (!error_check_flags(flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN | VIR_DOMAIN_REBOOT_GUEST_AGENT, "virDomainReboot",
-                               err) ||
+        if (!error_check_flags(flags, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN | VIR_DOMAIN_REBOOT_GUEST_AGENT,
+                               "virDomainReboot", err) ||
             !domain_job_begin_active(d, err))
                 return FALSE;
         gboolean ok = FALSE;

@@ -35,7 +35,8 @@ char *state_path(const Driver *driver, const char *name, const char *suffix) {
 
 gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
         g_autofree char *path = config_path(d->driver, def->name);
-        g_autofree char *xml = domain_def_format(def, DOMAIN_FORMAT_INACTIVE | DOMAIN_FORMAT_SECURE | DOMAIN_FORMAT_OWN);
+        g_autofree char *xml = domain_def_format(def,
+                                                 DOMAIN_FORMAT_INACTIVE | DOMAIN_FORMAT_SECURE | DOMAIN_FORMAT_OWN);
         g_autofree char *text = g_strdup_printf("<!--\n"
                                                 "  This file belongs to virtmicrod, which may rewrite it at any time.\n"
                                                 "  To change the domain:  virsh -c micro:///system edit DOMAIN\n"

@@ -139,7 +139,8 @@ int domain_get_vcpus(Domain *d, guint flags, GError **err) {
 }
 
 static gboolean refuse_live(const char *what, GError **err) {
-        error_set(err, VIR_ERR_OPERATION_UNSUPPORTED, "%s cannot change while the domain runs: use --config and restart it", what);
+        error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                  "%s cannot change while the domain runs: use --config and restart it", what);
         return FALSE;
 }
 
@@ -147,7 +148,8 @@ static gboolean change_vcpus(DomainDef *def, guint vcpus, gboolean maximum, GErr
         guint limit = maximum ? DOMAIN_VCPUS_MAX : def->vcpus_max;
         if (vcpus < 1 || vcpus > limit) {
                 error_set(err, VIR_ERR_INVALID_ARG,
-                          "requested vcpus is greater than max allowable vcpus for the persistent domain: %u > %u", vcpus, limit);
+                          "requested vcpus is greater than max allowable vcpus for the persistent domain: %u > %u",
+                          vcpus, limit);
                 return FALSE;
         }
         if (maximum)
@@ -321,7 +323,8 @@ static gboolean check_vcpu(const DomainDef *def, guint vcpu, GError **err) {
 
 static gboolean pin(Domain *d, guint vcpu, const CpuMap *cpus, guint flags, const char *function, GError **err) {
         DomainDef *live = NULL, *config = NULL;
-        if (!error_check_flags(flags, AFFECT_FLAGS, function, err) || !check_cpus(cpus, err) || !domain_job_begin(d, err))
+        if (!error_check_flags(flags, AFFECT_FLAGS, function, err) || !check_cpus(cpus, err) ||
+            !domain_job_begin(d, err))
                 return FALSE;
         gboolean ok = domain_affect(d, flags, &live, &config, err) && check_vcpu(live, vcpu, err) &&
                       check_vcpu(config, vcpu, err) && (!live || pin_live(d, vcpu, cpus, err)) &&

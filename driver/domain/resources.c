@@ -305,7 +305,8 @@ static gboolean open_kvm(Launch *l, GError **err) {
         if (l->kvm_fd >= 0)
                 return TRUE;
         error_set_errno(err, errno,
-                        "cannot open '/dev/kvm' (is virtualisation enabled in the firmware, and kvm_intel or kvm_amd loaded?)");
+                        "cannot open '/dev/kvm' (is virtualisation enabled in the firmware, and kvm_intel or kvm_amd "
+                        "loaded?)");
         return FALSE;
 }
 

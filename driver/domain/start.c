@@ -74,11 +74,12 @@ static gboolean launch_spawn(Launch *l, GError **err) {
 static gboolean launch_scope(Launch *l, GError **err) {
         Driver *driver = l->domain->driver;
         if (!driver->bus) {
-                error_set(err, VIR_ERR_OPERATION_FAILED, "the system bus is not there, so systemd cannot make the scope '%s'",
-                          l->unit);
+                error_set(err, VIR_ERR_OPERATION_FAILED,
+                          "the system bus is not there, so systemd cannot make the scope '%s'", l->unit);
                 return FALSE;
         }
-        if (!scope_start(driver->bus, l->def, l->unit, l->slice, vmm_pid(l->vmm), driver->config->shutdown_timeout, err))
+        if (!scope_start(driver->bus, l->def, l->unit, l->slice, vmm_pid(l->vmm), driver->config->shutdown_timeout,
+                         err))
                 return FALSE;
         l->scope_started = TRUE;
         l->cgroup = scope_cgroup_path(driver->bus, l->unit, err);
@@ -225,7 +226,8 @@ static void finish_start(Domain *d) {
         if (!d->run.ended)
                 domain_note_state(d, state, reason);
         if (!status_save(d, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "a restart of the daemon would not find all of it: %s", err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "a restart of the daemon would not find all of it: %s",
+                           err->message);
         domain_log(d, G_LOG_LEVEL_MESSAGE, "started as process %d in %s", (int) vmm_pid(d->run.vmm), d->run.unit);
 }
 

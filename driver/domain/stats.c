@@ -353,8 +353,8 @@ static void collect_interface(Collector *c, const Snapshot *s) {
         }
 }
 
-static void collect_disk_io(Collector *c, const Snapshot *s, const struct ctl_stats_reply *reply, const DomainDisk *disk,
-                            guint index) {
+static void collect_disk_io(Collector *c, const Snapshot *s, const struct ctl_stats_reply *reply,
+                            const DomainDisk *disk, guint index) {
         int k = disk_index(s, disk->target, NULL);
         for (gsize i = 0; k >= 0 && i < G_N_ELEMENTS(disk_fields); i++)
                 add_ullong(c, disk_field(&reply->disk[k], &disk_fields[i]), "block.%u.%s", index, disk_fields[i].stat);

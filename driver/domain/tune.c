@@ -25,15 +25,16 @@ typedef struct Field {
 } Field;
 
 #define FIELD(n, t, member, lo, hi, none)                                                                              \
-        { .name = (n), .type = VIR_TYPED_PARAM_##t, .offset = G_STRUCT_OFFSET(DomainDef, member), .min = (lo), .max = (hi), \
-          .unset = (none) }
+        { .name = (n), .type = VIR_TYPED_PARAM_##t, .offset = G_STRUCT_OFFSET(DomainDef, member), .min = (lo),         \
+          .max = (hi), .unset = (none) }
 
 static const Field scheduler_fields[] = {
         FIELD(VIR_DOMAIN_SCHEDULER_CPU_SHARES, ULLONG, cputune.shares, 2, 262144, 100),
         FIELD(VIR_DOMAIN_SCHEDULER_VCPU_PERIOD, ULLONG, cputune.period_us, 1000, 1000000, 100000),
         FIELD(VIR_DOMAIN_SCHEDULER_VCPU_QUOTA, LLONG, cputune.quota_us, 1000, 18446744073709551, (guint64) -1),
         FIELD(VIR_DOMAIN_SCHEDULER_EMULATOR_PERIOD, ULLONG, cputune.emulator_period_us, 1000, 1000000, 100000),
-        FIELD(VIR_DOMAIN_SCHEDULER_EMULATOR_QUOTA, LLONG, cputune.emulator_quota_us, 1000, 18446744073709551, (guint64) -1),
+        FIELD(VIR_DOMAIN_SCHEDULER_EMULATOR_QUOTA, LLONG, cputune.emulator_quota_us, 1000, 18446744073709551,
+              (guint64) -1),
         FIELD(VIR_DOMAIN_SCHEDULER_GLOBAL_PERIOD, ULLONG, cputune.global_period_us, 1000, 1000000, 100000),
         FIELD(VIR_DOMAIN_SCHEDULER_GLOBAL_QUOTA, LLONG, cputune.global_quota_us, 1000, 18446744073709551, (guint64) -1),
 };
@@ -41,7 +42,8 @@ static const Field scheduler_fields[] = {
 static const Field memory_fields[] = {
         FIELD(VIR_DOMAIN_MEMORY_HARD_LIMIT, ULLONG, memtune.hard_limit_kib, 0, G_MAXUINT64, DOMAIN_MEMORY_UNLIMITED),
         FIELD(VIR_DOMAIN_MEMORY_SOFT_LIMIT, ULLONG, memtune.soft_limit_kib, 0, G_MAXUINT64, DOMAIN_MEMORY_UNLIMITED),
-        FIELD(VIR_DOMAIN_MEMORY_SWAP_HARD_LIMIT, ULLONG, memtune.swap_hard_limit_kib, 0, G_MAXUINT64, DOMAIN_MEMORY_UNLIMITED),
+        FIELD(VIR_DOMAIN_MEMORY_SWAP_HARD_LIMIT, ULLONG, memtune.swap_hard_limit_kib, 0, G_MAXUINT64,
+              DOMAIN_MEMORY_UNLIMITED),
         FIELD(VIR_DOMAIN_MEMORY_MIN_GUARANTEE, ULLONG, memtune.min_guarantee_kib, 0, G_MAXUINT64, 0),
 };
 
@@ -50,7 +52,8 @@ static guint64 field_read(const Field *f, const DomainDef *def) {
         return value ? value : f->unset;
 }
 
-static gboolean fields_get(const Field *fields, gsize count, const DomainDef *def, virTypedParameterPtr *params, int *n) {
+static gboolean fields_get(const Field *fields, gsize count, const DomainDef *def, virTypedParameterPtr *params,
+                           int *n) {
         int capacity = *n;
         for (gsize i = 0; i < count; i++) {
                 guint64 value = field_read(&fields[i], def);
@@ -84,8 +87,9 @@ static gboolean check_range(const Field *f, guint64 value, GError **err) {
                 return TRUE;
         if (f->type != VIR_TYPED_PARAM_LLONG && value == 0 && f->min > 2)
                 return TRUE; /* a period of 0 means the default */
-        error_set(err, VIR_ERR_INVALID_ARG, "value of '%s' is out of range [%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT "]",
-                  f->name, f->min, f->max);
+        error_set(err, VIR_ERR_INVALID_ARG,
+                  "value of '%s' is out of range [%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT "]", f->name, f->min,
+                  f->max);
         return FALSE;
 }
 
@@ -120,7 +124,8 @@ static gboolean apply_to_scope(Domain *d, const DomainDef *def, ApplyFunc apply,
 }
 
 /* Changes a copy, applies it, and only then lets it replace the live definition. Lock and job held. */
-static gboolean change_live(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n, GError **err) {
+static gboolean change_live(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n,
+                            GError **err) {
         g_autoptr(DomainDef) copy = domain_def_copy(d->def);
         copy->id = d->def->id;
         if (!change(copy, params, n, err) || !apply_to_scope(d, copy, apply, err))
@@ -158,7 +163,8 @@ static void emit_cputune(Domain *d, virTypedParameterPtr params, int n) {
         event_tunable(d, copy, count);
 }
 
-static gboolean set_params(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n, guint flags,
+static gboolean set_params(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n,
+                           guint flags,
                            const char *function, GError **err) {
         DomainDef *live = NULL, *config = NULL;
         if (!error_check_flags(flags, GETTER_FLAGS, function, err) || !domain_job_begin(d, err))
@@ -182,7 +188,8 @@ static gboolean get_params(Domain *d, ReadFunc read, guint flags, const char *fu
         if (!error_check_flags(flags, GETTER_FLAGS, function, err))
                 return FALSE;
         if ((flags & AFFECT_FLAGS) == AFFECT_FLAGS) {
-                error_set(err, VIR_ERR_INVALID_ARG, "values are read from the live or the persistent definition, not both");
+                error_set(err, VIR_ERR_INVALID_ARG,
+                          "values are read from the live or the persistent definition, not both");
                 return FALSE;
         }
         domain_lock(d);
@@ -224,7 +231,8 @@ static gboolean memory_change(DomainDef *def, virTypedParameterPtr params, int n
         const DomainMemTune *m = &def->memtune;
         if (m->swap_hard_limit_kib == 0 || m->hard_limit_kib == 0 || m->hard_limit_kib <= m->swap_hard_limit_kib)
                 return TRUE;
-        error_set(err, VIR_ERR_INVALID_ARG, "memory hard_limit tunable value must be lower than or equal to swap_hard_limit");
+        error_set(err, VIR_ERR_INVALID_ARG,
+                  "memory hard_limit tunable value must be lower than or equal to swap_hard_limit");
         return FALSE;
 }
 
@@ -250,7 +258,8 @@ static const BlkioField blkio_fields[] = {
         { VIR_DOMAIN_BLKIO_DEVICE_READ_IOPS, G_STRUCT_OFFSET(DomainBlkioDevice, read_iops_sec), FALSE, 0, G_MAXUINT },
         { VIR_DOMAIN_BLKIO_DEVICE_WRITE_IOPS, G_STRUCT_OFFSET(DomainBlkioDevice, write_iops_sec), FALSE, 0, G_MAXUINT },
         { VIR_DOMAIN_BLKIO_DEVICE_READ_BPS, G_STRUCT_OFFSET(DomainBlkioDevice, read_bytes_sec), TRUE, 0, G_MAXUINT64 },
-        { VIR_DOMAIN_BLKIO_DEVICE_WRITE_BPS, G_STRUCT_OFFSET(DomainBlkioDevice, write_bytes_sec), TRUE, 0, G_MAXUINT64 },
+        { VIR_DOMAIN_BLKIO_DEVICE_WRITE_BPS, G_STRUCT_OFFSET(DomainBlkioDevice, write_bytes_sec), TRUE, 0,
+          G_MAXUINT64 },
 };
 
 #define BLKIO_DEVICES_MAX 64u
@@ -311,13 +320,15 @@ static gboolean blkio_parse(DomainDef *def, const BlkioField *f, const char *tex
         for (guint i = 0; i + 1 < count; i += 2) {
                 guint64 value = 0;
                 DomainBlkioDevice *dev = blkio_device(def, items[i]);
-                if (items[i][0] != '/' || !dev || !g_ascii_string_to_unsigned(items[i + 1], 10, f->min, f->max, &value, NULL))
+                if (items[i][0] != '/' || !dev ||
+                    !g_ascii_string_to_unsigned(items[i + 1], 10, f->min, f->max, &value, NULL))
                         break;
                 blkio_put(dev, f, value);
                 if (i + 2 == count)
                         return TRUE;
         }
-        error_set(err, VIR_ERR_INVALID_ARG, "unable to parse '%s' of '%s': expected /dev/path,value[,/dev/path,value...]",
+        error_set(err, VIR_ERR_INVALID_ARG,
+                  "unable to parse '%s' of '%s': expected /dev/path,value[,/dev/path,value...]",
                   text, f->name);
         return FALSE;
 }
@@ -408,10 +419,13 @@ gboolean domain_get_interface_params(Domain *d, const char *device, guint flags,
         if (!error_check_flags(flags, GETTER_FLAGS, "virDomainGetInterfaceParameters", err))
                 return FALSE;
         domain_lock(d);
-        DomainNic *nic = domain_affect(d, flags, &live, &config, err) ? find_nic(live ? live : config, device, err) : NULL;
+        DomainNic *nic = NULL;
+        if (domain_affect(d, flags, &live, &config, err))
+                nic = find_nic(live ? live : config, device, err);
         for (gsize i = 0; nic && i < G_N_ELEMENTS(bandwidth_fields); i++) {
                 guint64 value = *(guint64 *) G_STRUCT_MEMBER_P(nic, bandwidth_fields[i].offset);
-                if (virTypedParamsAddUInt(params, n, &capacity, bandwidth_fields[i].name, (guint) MIN(value, G_MAXUINT)) < 0)
+                guint shown = (guint) MIN(value, G_MAXUINT);
+                if (virTypedParamsAddUInt(params, n, &capacity, bandwidth_fields[i].name, shown) < 0)
                         break;
         }
         domain_unlock(d);
@@ -471,7 +485,8 @@ static gboolean set_bandwidth_config(Domain *d, const char *device, virTypedPara
 gboolean domain_set_interface_params(Domain *d, const char *device, virTypedParameterPtr params, int n, guint flags,
                                      GError **err) {
         DomainDef *live = NULL, *config = NULL;
-        if (!error_check_flags(flags, GETTER_FLAGS, "virDomainSetInterfaceParameters", err) || !domain_job_begin(d, err))
+        if (!error_check_flags(flags, GETTER_FLAGS, "virDomainSetInterfaceParameters", err) ||
+            !domain_job_begin(d, err))
                 return FALSE;
         gboolean ok = domain_affect(d, flags, &live, &config, err) &&
                       (!config || set_bandwidth_config(d, device, params, n, err)) &&

@@ -77,8 +77,9 @@ gboolean rpc_domain_get_cpu_stats(RpcCall *call, GError **err) {
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
         int n = (int) (args->nparams * args->ncpus);
         virTypedParameterPtr params = n > 0 ? g_new0(virTypedParameter, n) : NULL;
-        ret->count = domain ? domain_get_cpu_stats(domain, params, params ? args->nparams : 0, args->start_cpu, args->ncpus,
-                                                   args->flags & ~(guint) VIR_TYPED_PARAM_STRING_OKAY, err)
+        ret->count = domain ? domain_get_cpu_stats(domain, params, params ? args->nparams : 0, args->start_cpu,
+                                                   args->ncpus, args->flags & ~(guint) VIR_TYPED_PARAM_STRING_OKAY,
+                                                   err)
                             : -1;
         gboolean ok = ret->count >= 0 && rpc_params_put(params, n, RPC_CPU_STATS_MAX, args->flags,
                                                         &ret->params.params_val, &ret->params.params_len, err);

@@ -10,6 +10,7 @@ import sys
 
 FUNCTION_MAX = 100
 FILE_MAX = 800
+LINE_MAX = 120
 
 
 def functions(lines):
@@ -18,7 +19,8 @@ def functions(lines):
     for number, line in enumerate(lines, 1):
         if start is None and line.endswith("{") and ")" in line and not line.startswith((" ", "\t", "#", "}")):
             start = number
-        elif start is None and line.endswith(") {") and line.startswith(" ") and number > 1 and not lines[number - 2].startswith(" "):
+        elif (start is None and line.endswith(") {") and line.startswith(" ") and number > 1
+              and not lines[number - 2].startswith(" ")):
             start = number - 1
         elif start is not None and line == "}":
             yield lines[start - 1].strip(), start, number - start + 1
@@ -34,6 +36,8 @@ def main():
         path = source.relative_to(root)
         if len(lines) > FILE_MAX:
             problems.append(f"{path}: {len(lines)} lines (limit {FILE_MAX}): cut it along a seam")
+        problems += [f"{path}:{number}: {len(line)} columns (limit {LINE_MAX})"
+                     for number, line in enumerate(lines, 1) if len(line) > LINE_MAX]
         for name, start, length in functions(lines):
             lengths.append(length)
             if length > FUNCTION_MAX:

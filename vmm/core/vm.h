@@ -79,7 +79,7 @@ void vm_set_actions(struct vm *vm, enum ctl_action on_poweroff, enum ctl_action 
 
 enum ctl_state vm_state(const struct vm *vm);
 enum ctl_reason vm_reason(const struct vm *vm);
-/* In state SHUTDOWN or CRASHED: which of the configured actions applies, DESTROY or PRESERVE (the VM does RESTART itself). */
+/* SHUTDOWN or CRASHED: which of the configured actions applies, DESTROY or PRESERVE (the VM restarts itself) */
 enum ctl_action vm_end_action(const struct vm *vm);
 /* Kernel thread ids (gettid) of the vCPUs; returns how many were written. */
 unsigned vm_vcpu_tids(const struct vm *vm, pid_t *tids, unsigned max);
