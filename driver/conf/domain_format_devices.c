@@ -107,7 +107,7 @@ static void format_nic_source(XmlWriter *w, const DomainNic *nic, gboolean live)
         xml_end(w);
 }
 
-static void format_vlan(XmlWriter *w, const DomainNic *nic) {
+void domain_format_vlan(XmlWriter *w, const DomainNic *nic) {
         if (!nic->has_vlan)
                 return;
         xml_begin(w, "vlan");
@@ -128,7 +128,7 @@ static void format_limit(XmlWriter *w, const char *name, const DomainBandwidth *
         xml_end(w);
 }
 
-static void format_bandwidth(XmlWriter *w, const DomainNic *nic) {
+void domain_format_bandwidth(XmlWriter *w, const DomainNic *nic) {
         xml_begin(w, "bandwidth");
         format_limit(w, "inbound", &nic->inbound);
         format_limit(w, "outbound", &nic->outbound);
@@ -166,8 +166,8 @@ static void format_nic(XmlWriter *w, const DomainNic *nic, gboolean live) {
         xml_put(w, "type", domain_nic_type_names[nic->type]);
         xml_leaf_attr(w, "mac", "address", mac);
         format_nic_source(w, nic, live);
-        format_vlan(w, nic);
-        format_bandwidth(w, nic);
+        domain_format_vlan(w, nic);
+        domain_format_bandwidth(w, nic);
         if (nic->isolated)
                 xml_leaf_attr(w, "port", "isolated", "yes");
         xml_leaf_attr(w, "script", "path", nic->script);

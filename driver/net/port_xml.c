@@ -7,37 +7,10 @@
  */
 #include "net/port_xml.h"
 
+#include "conf/domain_format.h"
 #include "conf/xml_read.h"
 #include "conf/xml_write.h"
 #include "util/error.h"
-
-static void format_limit(XmlWriter *w, const char *name, const DomainBandwidth *limit) {
-        if (!limit->present)
-                return;
-        xml_begin(w, name);
-        xml_put_u64(w, "average", limit->average);
-        xml_put_u64(w, "peak", limit->peak);
-        xml_put_u64(w, "floor", limit->floor);
-        xml_put_u64(w, "burst", limit->burst);
-        xml_end(w);
-}
-
-static void format_bandwidth(XmlWriter *w, const DomainNic *nic) {
-        xml_begin(w, "bandwidth");
-        format_limit(w, "inbound", &nic->inbound);
-        format_limit(w, "outbound", &nic->outbound);
-        xml_end_used(w);
-}
-
-static void format_vlan(XmlWriter *w, const DomainNic *nic) {
-        if (!nic->has_vlan)
-                return;
-        xml_begin(w, "vlan");
-        xml_begin(w, "tag");
-        xml_putf(w, "id", "%u", nic->vlan_tag);
-        xml_end(w);
-        xml_end(w);
-}
 
 char *port_xml_format(const DomainDef *def, const DomainNic *nic, const char *uuid) {
         const guint8 *mac = nic->mac;
@@ -56,10 +29,10 @@ char *port_xml_format(const DomainDef *def, const DomainNic *nic, const char *uu
         xml_begin(&w, "mac");
         xml_putf(&w, "address", "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
         xml_end(&w);
-        format_bandwidth(&w, nic);
+        domain_format_bandwidth(&w, nic);
         if (nic->isolated)
                 xml_leaf_attr(&w, "port", "isolated", "yes");
-        format_vlan(&w, nic);
+        domain_format_vlan(&w, nic);
         xml_end(&w);
         return xml_writer_finish(&w);
 }

@@ -72,7 +72,21 @@ static inline void driver_activate(struct driver *driver, uint64_t features) {
         CHECK_EQ(driver->dev->ops->activate(driver->dev), 0);
 }
 
-/* Resets and frees the device. */
+static inline void driver_reset(void *arg) {
+        struct driver *driver = arg;
+
+        driver->dev->ops->reset(driver->dev);
+}
+
+/* Ends a device whose loop runs; `broken`: whether it has to have asked for a reset by now. */
+static inline void driver_stop(struct driver *driver, bool broken) {
+        CHECK_EQ(driver->needs_reset, broken);
+        loop_call(driver->dev->loop, driver_reset, driver);
+        driver->dev->ops->free(driver->dev);
+        guest_mem_free(driver->mem);
+}
+
+/* Resets and frees a device without a loop. */
 static inline void driver_done(struct driver *driver) {
         driver->dev->ops->reset(driver->dev);
         driver->dev->ops->free(driver->dev);

@@ -84,16 +84,8 @@ static void fixture_init(struct fixture *f) {
         CHECK_EQ(loop_start(dev->loop, NULL, NULL), 0);
 }
 
-static void do_reset(void *arg) {
-        struct driver *driver = arg;
-        driver->dev->ops->reset(driver->dev);
-}
-
 static void fixture_done(struct fixture *f, bool broken) {
-        CHECK_EQ(f->driver.needs_reset, broken);
-        loop_call(f->driver.dev->loop, do_reset, &f->driver);
-        f->driver.dev->ops->free(f->driver.dev);
-        guest_mem_free(f->driver.mem);
+        driver_stop(&f->driver, broken);
         close_fd(&f->stream);
         close_fd(&f->slave);
 }
@@ -402,7 +394,7 @@ static void test_without_multiport(void) {
         struct fixture f;
 
         fixture_init(&f);
-        loop_call(f.driver.dev->loop, do_reset, &f.driver);
+        loop_call(f.driver.dev->loop, driver_reset, &f.driver);
         ring_init(&f.rx[0], &f.driver, 0, 32);
         ring_init(&f.tx[0], &f.driver, 1, 32);
         driver_activate(&f.driver, ~BIT64(VIRTIO_CONSOLE_F_MULTIPORT));

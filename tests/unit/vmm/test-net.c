@@ -53,16 +53,8 @@ static void fixture_init(struct fixture *f, uint64_t features, bool link_up, uns
         fixture_fd(f, fds[1], features, link_up, ring_size);
 }
 
-static void do_reset(void *arg) {
-        struct driver *driver = arg;
-        driver->dev->ops->reset(driver->dev);
-}
-
 static void fixture_done(struct fixture *f, bool broken) {
-        CHECK_EQ(f->driver.needs_reset, broken);
-        loop_call(f->driver.dev->loop, do_reset, &f->driver);
-        f->driver.dev->ops->free(f->driver.dev);
-        guest_mem_free(f->driver.mem);
+        driver_stop(&f->driver, broken);
         close_fd(&f->wire);
 }
 
@@ -332,7 +324,7 @@ static void test_reset(void) {
         add_buffers(&f, 3, BUFFER);
         send_frame(&f, 10000, 1); /* waits for buffers */
         (void) usleep(20000);
-        loop_call(f.driver.dev->loop, do_reset, &f.driver);
+        loop_call(f.driver.dev->loop, driver_reset, &f.driver);
         ring_init(&f.rx, &f.driver, 0, 16);
         ring_init(&f.tx, &f.driver, 1, 16);
         driver_activate(&f.driver, ~0ull);

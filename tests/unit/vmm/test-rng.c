@@ -25,16 +25,8 @@ static void fixture_init(struct fixture *f, uint32_t rate_bytes, uint32_t rate_p
         CHECK_EQ(loop_start(dev->loop, NULL, NULL), 0);
 }
 
-static void do_reset(void *arg) {
-        struct driver *driver = arg;
-        driver->dev->ops->reset(driver->dev);
-}
-
 static void fixture_done(struct fixture *f, bool broken) {
-        CHECK_EQ(f->driver.needs_reset, broken);
-        loop_call(f->driver.dev->loop, do_reset, &f->driver);
-        f->driver.dev->ops->free(f->driver.dev);
-        guest_mem_free(f->driver.mem);
+        driver_stop(&f->driver, broken);
 }
 
 static void test_fill(void) {
