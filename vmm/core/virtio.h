@@ -21,6 +21,8 @@ struct virtio_device_ops {
         void (*config_read)(struct virtio_device *dev, unsigned offset, void *data, unsigned len);
         /* Optional: writes are ignored without it. */
         void (*config_write)(struct virtio_device *dev, unsigned offset, const void *data, unsigned len);
+        /* Optional, FEATURES_OK: whether this subset of what is offered is one that the device type allows. */
+        bool (*features_valid)(const struct virtio_device *dev, uint64_t features);
         /* DRIVER_OK: features are final, enabled queues usable. A negative errno marks the device NEEDS_RESET. */
         int (*activate)(struct virtio_device *dev);
         /* Device reset: forget guest state; no queue may be touched afterwards. */

@@ -149,10 +149,16 @@ void vpci_reset_device(struct virtio_pci *v) {
         atomic_store(&v->config_vector, NO_VECTOR);
 }
 
-/* §3.1.1 step 5, §2.2.2: only offered features, and VERSION_1, without which there is only a legacy interface. */
+/*
+ * §3.1.1 step 5, §2.2.2: only offered features, VERSION_1, without which there is only a legacy interface, and none
+ * without those that its device type says it requires.
+ */
 static bool features_are_fine(const struct virtio_pci *v) {
+        const struct virtio_device *dev = v->dev;
+
         return (v->driver_features & ~offered_features(v)) == 0 &&
-               (v->driver_features & BIT64(VIRTIO_F_VERSION_1));
+               (v->driver_features & BIT64(VIRTIO_F_VERSION_1)) &&
+               (!dev->ops->features_valid || dev->ops->features_valid(dev, v->driver_features));
 }
 
 static void write_status(struct virtio_pci *v, uint8_t value) {

@@ -296,6 +296,29 @@ static int net_set_offloads(struct net *n) {
         return 0;
 }
 
+/*
+ * §5.1.3.1: features that require another one, or one of two. The kernel would refuse such a set from the TAP as
+ * well, but only when the driver believes that it has been taken.
+ */
+static bool net_features_valid(const struct virtio_device *dev, uint64_t features) {
+        static const struct {
+                unsigned feature;
+                uint64_t required; /* any of these */
+        } map[] = {
+                { VIRTIO_NET_F_HOST_TSO4, BIT64(VIRTIO_NET_F_CSUM) },
+                { VIRTIO_NET_F_HOST_TSO6, BIT64(VIRTIO_NET_F_CSUM) },
+                { VIRTIO_NET_F_HOST_ECN, BIT64(VIRTIO_NET_F_HOST_TSO4) | BIT64(VIRTIO_NET_F_HOST_TSO6) },
+                { VIRTIO_NET_F_GUEST_TSO4, BIT64(VIRTIO_NET_F_GUEST_CSUM) },
+                { VIRTIO_NET_F_GUEST_TSO6, BIT64(VIRTIO_NET_F_GUEST_CSUM) },
+                { VIRTIO_NET_F_GUEST_ECN, BIT64(VIRTIO_NET_F_GUEST_TSO4) | BIT64(VIRTIO_NET_F_GUEST_TSO6) },
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(map); i++)
+                if ((features & BIT64(map[i].feature)) && !(features & map[i].required))
+                        return false;
+        return true;
+}
+
 static int net_activate(struct virtio_device *dev) {
         struct net *n = (struct net *) dev;
         int r = net_set_offloads(n);
@@ -351,6 +374,7 @@ static void net_free(struct virtio_device *dev) {
 
 static const struct virtio_device_ops net_ops = {
         .config_read = net_config_read,
+        .features_valid = net_features_valid,
         .activate = net_activate,
         .reset = net_reset,
         .kick = net_kick,

@@ -316,6 +316,37 @@ static void test_config(void) {
         fixture_done(&f, false);
 }
 
+/* §5.1.3.1: what segments needs checksums, and what marks congestion needs segments, of its own direction. */
+static void test_required_features(void) {
+        static const struct {
+                uint64_t features;
+                bool valid;
+        } sets[] = {
+                { 0, true },
+                { BIT64(VIRTIO_NET_F_CSUM) | BIT64(VIRTIO_NET_F_GUEST_CSUM), true },
+                { BIT64(VIRTIO_NET_F_HOST_TSO4), false },
+                { BIT64(VIRTIO_NET_F_HOST_TSO4) | BIT64(VIRTIO_NET_F_GUEST_CSUM), false },
+                { BIT64(VIRTIO_NET_F_HOST_TSO4) | BIT64(VIRTIO_NET_F_CSUM), true },
+                { BIT64(VIRTIO_NET_F_HOST_TSO6), false },
+                { BIT64(VIRTIO_NET_F_HOST_TSO6) | BIT64(VIRTIO_NET_F_CSUM), true },
+                { BIT64(VIRTIO_NET_F_HOST_ECN) | BIT64(VIRTIO_NET_F_CSUM), false },
+                { BIT64(VIRTIO_NET_F_HOST_ECN) | BIT64(VIRTIO_NET_F_HOST_TSO6) | BIT64(VIRTIO_NET_F_CSUM), true },
+                { BIT64(VIRTIO_NET_F_GUEST_TSO4), false },
+                { BIT64(VIRTIO_NET_F_GUEST_TSO4) | BIT64(VIRTIO_NET_F_CSUM), false },
+                { BIT64(VIRTIO_NET_F_GUEST_TSO4) | BIT64(VIRTIO_NET_F_GUEST_CSUM), true },
+                { BIT64(VIRTIO_NET_F_GUEST_TSO6), false },
+                { BIT64(VIRTIO_NET_F_GUEST_TSO6) | BIT64(VIRTIO_NET_F_GUEST_CSUM), true },
+                { BIT64(VIRTIO_NET_F_GUEST_ECN) | BIT64(VIRTIO_NET_F_GUEST_CSUM), false },
+                { BIT64(VIRTIO_NET_F_GUEST_ECN) | BIT64(VIRTIO_NET_F_GUEST_TSO4) | BIT64(VIRTIO_NET_F_GUEST_CSUM), true },
+        };
+        struct fixture f;
+
+        fixture_init(&f, ~0ull, true, 16);
+        for (unsigned i = 0; i < ARRAY_SIZE(sets); i++)
+                CHECK_EQ(f.driver.dev->ops->features_valid(f.driver.dev, sets[i].features), sets[i].valid);
+        fixture_done(&f, false);
+}
+
 /* After a reset a new driver starts afresh. */
 static void test_reset(void) {
         struct fixture f;
@@ -414,6 +445,7 @@ int main(void) {
         RUN(test_hostile);
         RUN(test_link);
         RUN(test_config);
+        RUN(test_required_features);
         RUN(test_reset);
         RUN(test_tap);
         return 0;

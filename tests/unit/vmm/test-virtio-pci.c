@@ -26,6 +26,7 @@ struct device {
         struct virtio_device dev;
         struct virtqueue queues[QUEUES];
         unsigned activated, resets, kicks[QUEUES];
+        uint64_t refused; /* features that the device does not take */
         int activate_result;
         uint8_t config[CONFIG_SIZE];
         bool freed;
@@ -47,6 +48,10 @@ static void config_read(struct virtio_device *dev, unsigned offset, void *data, 
 static void config_write(struct virtio_device *dev, unsigned offset, const void *data, unsigned len) {
         CHECK(offset + len <= CONFIG_SIZE);
         memcpy(((struct device *) dev)->config + offset, data, len);
+}
+
+static bool features_valid(const struct virtio_device *dev, uint64_t features) {
+        return !(features & ((const struct device *) dev)->refused);
 }
 
 static int activate(struct virtio_device *dev) {
@@ -71,6 +76,7 @@ static void device_free(struct virtio_device *dev) {
 static const struct virtio_device_ops ops = {
         .config_read = config_read,
         .config_write = config_write,
+        .features_valid = features_valid,
         .activate = activate,
         .reset = reset,
         .kick = kick,
@@ -232,6 +238,15 @@ static void test_2_2_2_features_refused(void) {
                 CHECK(!(status(&b) & VIRTIO_CONFIG_S_FEATURES_OK));
                 set_status(&b, 0);
         }
+        /* Offered, but not in this combination. */
+        b.d.refused = FEATURE;
+        negotiate(&b, BIT64(VIRTIO_F_VERSION_1) | FEATURE);
+        CHECK(!(status(&b) & VIRTIO_CONFIG_S_FEATURES_OK));
+        CHECK_EQ(b.d.dev.features, 0);
+        /* Features are final only once FEATURES_OK is set. */
+        put_features(&b, BIT64(VIRTIO_F_VERSION_1));
+        set_status(&b, status(&b) | VIRTIO_CONFIG_S_FEATURES_OK);
+        CHECK(status(&b) & VIRTIO_CONFIG_S_FEATURES_OK);
         board_done(&b);
 }
 
