@@ -172,7 +172,7 @@ gboolean domain_resume(Domain *d, GError **err) {
         if (d->state == VIR_DOMAIN_RUNNING) {
                 error_set(err, VIR_ERR_OPERATION_INVALID, "domain is already running");
         } else if (d->state != VIR_DOMAIN_PAUSED) {
-                error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' has ended and can only be destroyed", d->name);
+                error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' has ended: reset or destroy it", d->name);
         } else if (domain_vmm_simple(d, CTL_RESUME, err)) {
                 set_state(d, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_UNPAUSED, VIR_DOMAIN_EVENT_RESUMED,
                           VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);

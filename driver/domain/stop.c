@@ -100,8 +100,26 @@ void domain_note_state(Domain *d, guint32 state, guint32 reason) {
         }
 }
 
+/* A guest that had ended was reset, by an operator or because it restarts on a crash. */
+static void note_revival(Domain *d, gboolean running) {
+        gboolean crashed = d->state == VIR_DOMAIN_CRASHED;
+        d->run.ended = FALSE;
+        if (running) {
+                d->state = VIR_DOMAIN_RUNNING;
+                d->reason = crashed ? VIR_DOMAIN_RUNNING_CRASHED : VIR_DOMAIN_RUNNING_BOOTED;
+                event_lifecycle(d, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
+        } else {
+                d->state = VIR_DOMAIN_PAUSED;
+                d->reason = crashed ? VIR_DOMAIN_PAUSED_CRASHED : VIR_DOMAIN_PAUSED_UNKNOWN;
+                event_lifecycle(d, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+        }
+}
+
 static void on_state(Domain *d, const struct ctl_event_state *event) {
-        if (!d->run.ended)
+        gboolean had_ended = d->state == VIR_DOMAIN_CRASHED || d->state == VIR_DOMAIN_SHUTDOWN;
+        if (had_ended && (event->state == CTL_STATE_RUNNING || event->state == CTL_STATE_PAUSED))
+                note_revival(d, event->state == CTL_STATE_RUNNING);
+        else if (!d->run.ended)
                 domain_note_state(d, event->state, event->reason);
 }
 

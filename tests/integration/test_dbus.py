@@ -158,6 +158,17 @@ def test_events_are_those_of_virsh(make_domain):
     assert [tuple(data) for member, data in seen if member == "Lifecycle"] == told
 
 
+def test_a_panic_is_told(no_leaks, make_domain):
+    """The default, on_crash=destroy: the guest panics and the domain ends."""
+    domain = make_domain(cmdline="console=ttyS0 quiet vm.run=panic")
+    with bus_signals() as signals:
+        domain.start()
+        domain.wait_state("shut off", helpers.BOOT)
+        told = [tuple(data[2:]) for member, data in parsed(signals()) if member == "DomainEvent" and data[1] == domain.name]
+    assert told == [("Resumed", "Unpaused"), ("Started", "Booted"), ("Crashed", "Panicked"), ("Stopped", "Crashed")]
+    assert get(domain, "Reason") == "crashed"
+
+
 def test_changes_are_announced_before_the_event(make_domain):
     domain = make_domain()
     with bus_signals() as signals:

@@ -1,61 +1,16 @@
 """Events: in the order in which things happened, to `virsh event` and to callbacks of libvirt's Python binding."""
-import contextlib
-import os
 import re
 import struct
-import subprocess
 import time
 
 import libvirt
 import pytest
 
 import helpers
-from clients import EventLoop, connection
+from clients import EventLoop, Watcher, connection, watching
 
 LIFECYCLE = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
 KINDS = ["lifecycle", "reboot", "metadata-change", "tunable", "io-error", "agent-lifecycle", "device-added"]
-
-
-class Watcher:
-    """`virsh event` in the background."""
-
-    def __init__(self, *options):
-        self.process = subprocess.Popen(["stdbuf", "-oL", "virsh", "-c", helpers.URI, "event", *options],
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        os.set_blocking(self.process.stdout.fileno(), False)
-        self.text = ""
-
-    def read(self):
-        self.text += (self.process.stdout.read() or b"").decode()
-        return self.text
-
-    def of(self, domain):
-        """What was told of a domain: kind and detail."""
-        pattern = rf"event '([a-z-]+)' for domain '{re.escape(domain.name)}'(?:: (.*))?"
-        return [f"{kind} {detail}".strip() for kind, detail in re.findall(pattern, self.read())]
-
-    def wait_for(self, domain, *expected):
-        helpers.wait_for(lambda: self.of(domain) == list(expected), what=f"{expected}, but there came: {self.read()}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-
-
-@contextlib.contextmanager
-def watching(probe, *options):
-    """A watcher that is known to listen: changes of `probe` are seen."""
-    with Watcher("--loop", *options) as watcher:
-        deadline = time.monotonic() + helpers.CALL
-        while f"for domain '{probe.name}'" not in watcher.read():
-            assert time.monotonic() < deadline, watcher.text
-            helpers.virsh("define", probe.path)
-            time.sleep(0.3)
-        yield watcher
 
 
 @pytest.fixture

@@ -59,31 +59,3 @@ def test_channel_and_entropy(no_leaks, make_domain):
             client.sendall(b"from-the-host\n")
             assert console.command("head -n 1 <&7").strip() == "from-the-host"
         assert "state='connected'" in domain.xml()
-
-
-def test_guest_panic(no_leaks, make_domain):
-    """on_crash=preserve keeps the evidence: crashed until it is destroyed; the default ends the domain."""
-    kept = make_domain(cmdline="console=ttyS0 quiet vm.run=panic", extra="<on_crash>preserve</on_crash>")
-    ended = make_domain(cmdline="console=ttyS0 quiet vm.run=panic")
-    kept.start()
-    kept.wait_state("crashed", helpers.BOOT)
-    assert kept.virsh("domstate", "--reason").strip() == "crashed (panicked)"
-    kept.virsh("destroy")
-    ended.start()
-    ended.wait_state("shut off", helpers.BOOT)
-    assert ended.virsh("domstate", "--reason").strip() == "shut off (crashed)"
-
-
-def test_restart_on_crash(no_leaks, make_domain):
-    """Each boot of this guest panics, so it comes up again until it is destroyed; its id stays."""
-    domain = make_domain(cmdline="console=ttyS0 quiet vm.run=panic", extra="<on_crash>restart</on_crash>")
-    domain.start("--paused")
-    number, before = domain.id(), helpers.monitor_of(domain)
-    with domain.console() as console:
-        domain.virsh("resume")
-        for _ in range(2):
-            console.expect("init reached")
-        assert domain.id() == number
-        assert domain.state() == "running"
-    domain.virsh("destroy")
-    assert before not in helpers.monitors()

@@ -6,6 +6,7 @@
  *   -> SHUTDOWN            the guest powered off, or rebooted with on_reboot other than restart
  *   -> CRASHED             the guest panicked, or a vCPU cannot go on
  *   SHUTDOWN, CRASHED -> RUNNING   vm_reset
+ *   CRASHED -> RUNNING, PAUSED     at once, with on_crash restart: as it was before
  *
  * The guest's own requests come on vCPU threads (ports, failures). There the request
  * is noted as a bit in `pending`, the gate is closed, so that this vCPU runs no further,
@@ -147,18 +148,27 @@ static int reset_in_place(struct vm *vm) {
         return 0;
 }
 
-static void restart(struct vm *vm) {
-        vm->end_action = CTL_ACTION_DESTROY;
-        if (reset_in_place(vm) < 0)
+/* A guest that comes up again by itself. That it had crashed is told nevertheless; a power off then was a reboot. */
+static void restart(struct vm *vm, enum ctl_state end_state, enum ctl_reason reason) {
+        enum ctl_state before = vm->state;
+
+        if (end_state == CTL_STATE_CRASHED)
+                set_state(vm, CTL_STATE_CRASHED, reason);
+        if (reset_in_place(vm) < 0) {
+                vm->end_action = CTL_ACTION_DESTROY;
                 set_state(vm, CTL_STATE_CRASHED, CTL_REASON_VCPU_ERROR);
-        else if (vm->state == CTL_STATE_RUNNING)
+                return;
+        }
+        if (before == CTL_STATE_RUNNING)
                 vcpus_resume(vm->machine->vcpus);
+        if (end_state == CTL_STATE_CRASHED)
+                set_state(vm, before, CTL_REASON_NONE);
 }
 
 static void end(struct vm *vm, enum ctl_action action, enum ctl_state state, enum ctl_reason reason) {
-        if (action == CTL_ACTION_RESTART)
-                return restart(vm);
         vm->end_action = action;
+        if (action == CTL_ACTION_RESTART)
+                return restart(vm, state, reason);
         set_state(vm, state, reason);
 }
 
