@@ -263,6 +263,20 @@ gboolean domain_set_autostart(Domain *d, gboolean autostart, GError **err) {
         return ok;
 }
 
+/* Through a copy: what cannot be saved has not changed. Lock and job held. */
+static gboolean put_metadata(Domain *d, DomainDef **slot, int type, const char *metadata, const char *key,
+                             const char *uri, GError **err) {
+        gboolean live = domain_active(d) && slot == &d->def;
+        g_autoptr(DomainDef) copy = domain_def_copy(*slot);
+        copy->id = (*slot)->id;
+        if (!domain_def_set_metadata(copy, type, metadata, key, uri, err) ||
+            !(live ? status_write(d->driver, copy, &d->run, d->state, d->reason, err) : config_save(d, copy, err)))
+                return FALSE;
+        domain_def_free(*slot);
+        *slot = g_steal_pointer(&copy);
+        return TRUE;
+}
+
 gboolean domain_set_metadata(Domain *d, int type, const char *metadata, const char *key, const char *uri, guint flags,
                              GError **err) {
         DomainDef *live = NULL, *config = NULL;
@@ -270,10 +284,10 @@ gboolean domain_set_metadata(Domain *d, int type, const char *metadata, const ch
             !domain_job_begin(d, err))
                 return FALSE;
         gboolean ok = domain_affect(d, flags, &live, &config, err);
-        if (ok && live)
-                ok = domain_def_set_metadata(live, type, metadata, key, uri, err) && status_save(d, err);
         if (ok && config)
-                ok = domain_def_set_metadata(config, type, metadata, key, uri, err) && config_save(d, config, err);
+                ok = put_metadata(d, domain_active(d) ? &d->newdef : &d->def, type, metadata, key, uri, err);
+        if (ok && live)
+                ok = put_metadata(d, &d->def, type, metadata, key, uri, err);
         if (ok)
                 event_metadata(d, type, uri);
         domain_job_end(d);

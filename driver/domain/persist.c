@@ -12,10 +12,8 @@
  */
 #include <glib/gstdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "domain/internal.h"
-#include "util/error.h"
 #include "util/file.h"
 
 char *config_path(const Driver *driver, const char *name) {
@@ -47,13 +45,7 @@ gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
 gboolean autostart_link(Domain *d, gboolean on, GError **err) {
         g_autofree char *link = autostart_path(d->driver, d->name);
         g_autofree char *target = config_path(d->driver, d->name);
-        if (!file_remove(link, err))
-                return FALSE;
-        if (on && symlink(target, link) < 0) {
-                error_set_errno(err, errno, "cannot create link '%s' to '%s'", link, target);
-                return FALSE;
-        }
-        return TRUE;
+        return on ? file_link_atomic(link, target, err) : file_remove(link, err);
 }
 
 gboolean config_delete(Domain *d, GError **err) {

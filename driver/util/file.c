@@ -59,6 +59,17 @@ gboolean file_write_atomic(const char *path, const char *text, GError **err) {
         return FALSE;
 }
 
+gboolean file_link_atomic(const char *path, const char *target, GError **err) {
+        g_autofree char *temporary = g_strconcat(path, ".new", NULL);
+        (void) g_unlink(temporary);
+        if (symlink(target, temporary) == 0 && rename(temporary, path) == 0)
+                return sync_parent(path, err);
+        int saved = errno;
+        (void) g_unlink(temporary);
+        error_set_errno(err, saved, "cannot create link '%s' to '%s'", path, target);
+        return FALSE;
+}
+
 gboolean file_remove(const char *path, GError **err) {
         if (g_unlink(path) == 0)
                 return sync_parent(path, err);

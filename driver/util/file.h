@@ -6,6 +6,8 @@
 
 /* Writes path by a temporary file in its directory, fsync, rename, fsync of the directory. Mode 0600. */
 gboolean file_write_atomic(const char *path, const char *text, GError **err);
+/* Makes path a symbolic link to target, whatever it was, in the same way. */
+gboolean file_link_atomic(const char *path, const char *target, GError **err);
 /* Removes path and syncs its directory; a missing file is fine. */
 gboolean file_remove(const char *path, GError **err);
 /* mkdir -p with the mode for what is created. */
