@@ -21,9 +21,9 @@ static DomainDef *parse(Driver *driver, const char *xml, gboolean validate, GErr
         return domain_def_parse(xml, flags, driver->config->schema_dir, err);
 }
 
-static void log_notes(const DomainDef *def) {
+static void log_notes(const Domain *d, const DomainDef *def) {
         for (guint i = 0; i < def->notes->len; i++)
-                journal_log(G_LOG_LEVEL_MESSAGE, def->name, def->uuid, NULL, "%s", (const char *) def->notes->pdata[i]);
+                domain_log(d, G_LOG_LEVEL_MESSAGE, "%s", (const char *) def->notes->pdata[i]);
 }
 
 /* Fails unless `d`, which shares name or UUID with `def`, shares both. */
@@ -106,7 +106,7 @@ Domain *driver_define_xml(Driver *driver, const char *xml, guint flags, GError *
                 return NULL;
         }
         gboolean existed = d->persistent;
-        log_notes(wanted);
+        log_notes(d, wanted);
         set_persistent_def(d, is_new ? d->def : g_steal_pointer(&def));
         event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED,
                         existed ? VIR_DOMAIN_EVENT_DEFINED_UPDATED : VIR_DOMAIN_EVENT_DEFINED_ADDED);
@@ -132,7 +132,7 @@ Domain *driver_create_xml(Driver *driver, const char *xml, guint flags, GError *
                 domain_unref(d);
                 return NULL;
         }
-        log_notes(is_new ? d->def : def);
+        log_notes(d, is_new ? d->def : def);
         DomainDef *previous = NULL;
         if (!is_new) {
                 previous = d->def;
