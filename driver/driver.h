@@ -27,7 +27,7 @@ Driver *driver_new(const DriverConfig *config, GError **err);
 void driver_free(Driver *driver); /* running domains keep running */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Driver, driver_free)
 
-void driver_autostart(Driver *driver); /* starts what is marked so; failures go to the journal */
+void driver_autostart(Driver *driver); /* once in a boot; failures go to the journal */
 unsigned driver_count_active(Driver *driver);
 
 /* --- Finding domains; the caller unrefs ------------------------------------- */

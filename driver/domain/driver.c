@@ -225,7 +225,23 @@ static void autostart_one(Domain *d, gpointer data) {
                 domain_log(d, G_LOG_LEVEL_WARNING, "cannot autostart: %s", err->message);
 }
 
+/*
+ * TRUE for the first daemon after the host's boot: the state directory is empty then. The mark comes before the starts,
+ * so that a domain which brings the daemon down does not do so again and again.
+ */
+static gboolean is_first_since_boot(const Driver *driver) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *path = g_build_filename(driver->config->state_dir, "autostarted", NULL);
+        if (g_file_test(path, G_FILE_TEST_EXISTS))
+                return FALSE;
+        if (!file_write_atomic(path, "", &err))
+                g_warning("a restart of the daemon would autostart domains again: %s", err->message);
+        return TRUE;
+}
+
 void driver_autostart(Driver *driver) {
+        if (!is_first_since_boot(driver))
+                return;
         g_autoptr(GPtrArray) marked = driver_list(
                 driver, VIR_CONNECT_LIST_DOMAINS_AUTOSTART | VIR_CONNECT_LIST_DOMAINS_INACTIVE, NULL);
         for (guint i = 0; i < marked->len; i++)

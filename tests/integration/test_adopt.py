@@ -152,13 +152,3 @@ def test_machinectl_terminates(no_leaks, make_domain):
     domain.boot().close()
     helpers.run("machinectl", "terminate", f"micro-{domain.id()}-{domain.name}")
     domain.wait_state("shut off", helpers.BOOT)
-
-
-def test_autostart_with_the_daemon(no_leaks, make_domain):
-    domain = make_domain()
-    domain.virsh("autostart")
-    stop_daemon()
-    start_daemon()
-    domain.wait_state("running")
-    domain.virsh("autostart", "--disable")
-    assert "disable" in domain.virsh("dominfo").split("Autostart:")[1].split("\n")[0]

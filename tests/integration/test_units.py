@@ -152,13 +152,5 @@ def test_a_daemon_that_dies_comes_back(make_domain):
     assert (domain.state(), domain.id()) == ("running", number)
 
 
-def test_autostart(make_domain):
-    marked, other = make_domain(), make_domain()
-    marked.virsh("autostart")
-    systemctl("restart", SERVICE)
-    marked.wait_state("running")
-    assert other.state() == "shut off"
-
-
 def test_group_is_there():
     assert helpers.run("getent", "group", "libvirt").stdout.startswith("libvirt:")

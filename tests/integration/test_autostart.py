@@ -1,0 +1,91 @@
+"""Autostart: once in a boot of the host, and never against what an operator has done since."""
+import shutil
+
+import pytest
+
+import helpers
+
+UNITS = ["virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service"]
+
+
+def stop_host():
+    """What a shutdown does to us: every scope is stopped, the daemon after them, and /run is gone."""
+    for scope in helpers.scopes():
+        helpers.run("systemctl", "kill", "-s", "KILL", scope)
+    helpers.wait_for(lambda: not helpers.scopes(), what="all scopes are gone")
+    helpers.run("systemctl", "stop", *UNITS)
+    shutil.rmtree(helpers.STATE)
+
+
+def start_host():
+    """What a boot does for us: systemd-tmpfiles, the sockets, and what multi-user.target wants."""
+    helpers.run("systemd-tmpfiles", "--create", "--boot")
+    helpers.run("systemctl", "start", *UNITS)
+
+
+@pytest.fixture
+def host_stopped():
+    """The daemon is there again after the test, whatever became of it."""
+    yield
+    helpers.STATE.mkdir(exist_ok=True, mode=0o700)
+    helpers.run("systemctl", "start", *UNITS)
+
+
+def test_marked_domains_start_with_the_host(host_stopped, make_domain, make_disk, bridge):
+    """Those that ran before and those that did not; unmarked ones do neither."""
+    devices = helpers.disk_xml(make_disk()) + helpers.interface_xml(bridge)
+    marked, marked_idle, other = make_domain(devices=devices), make_domain(), make_domain()
+    for domain in marked, marked_idle:
+        domain.virsh("autostart")
+    for domain in marked, other:
+        domain.start()
+    stop_host()
+    start_host()
+    for domain in marked, marked_idle:
+        domain.wait_state("running")
+        assert domain.virsh("domstate", "--reason").strip() == "running (booted)"
+    assert other.state() == "shut off"
+    assert {marked.name, marked_idle.name} <= set(helpers.virsh("list", "--autostart", "--name").split())
+
+
+def test_what_cannot_start_keeps_nobody_else_from_it(host_stopped, make_domain, journal_start):
+    broken = make_domain(name="aaa-broken", devices=helpers.disk_xml("/no/such/disk"))
+    whole = make_domain()
+    for domain in broken, whole:
+        domain.virsh("autostart")
+    stop_host()
+    start_host()
+    whole.wait_state("running")
+    assert broken.state() == "shut off"
+    entries = helpers.wait_for(lambda: helpers.journal(journal_start, matches=[f"LIBVIRT_DOMAIN={broken.name}"]),
+                               what="the journal tells why")
+    assert "cannot autostart" in entries[-1]["MESSAGE"] and "/no/such/disk" in entries[-1]["MESSAGE"]
+
+
+def test_a_start_of_the_daemon_alone_starts_none(no_leaks, make_domain):
+    """What was stopped by hand stays stopped, after a restart and after a crash of the daemon."""
+    domain = make_domain()
+    domain.virsh("autostart")
+    domain.start("--paused")
+    domain.virsh("destroy")
+    for command in ("restart", UNITS[2]), ("kill", "-s", "KILL", UNITS[2]):
+        before = helpers.daemon_pid()
+        helpers.run("systemctl", *command)
+        helpers.wait_for(lambda: helpers.daemon_pid() not in (0, before), what="another daemon runs")
+    helpers.virsh("list", check=False)
+    helpers.time.sleep(2)  # nothing tells that nothing will happen
+    assert domain.state() == "shut off"
+
+
+def test_link_that_was_made_by_hand(host_stopped, make_domain):
+    """Marks are links, and those of other tools count; without one nothing starts."""
+    domain, unmarked = make_domain(), make_domain()
+    unmarked.virsh("autostart")
+    unmarked.virsh("autostart", "--disable")
+    stop_host()
+    config = helpers.pathlib.Path("/etc/libvirt/micro")
+    (config / "autostart" / f"{domain.name}.xml").symlink_to(config / f"{domain.name}.xml")
+    start_host()
+    domain.wait_state("running")
+    assert "enable" in domain.virsh("dominfo").split("Autostart:")[1].split("\n")[0]
+    assert unmarked.state() == "shut off"
