@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "rpc/server_internal.h"
+#include "rpc/stream.h"
 #include "util/error.h"
 
 static void server_update_accepting(RpcServer *server);
@@ -112,6 +113,14 @@ void rpc_server_start(RpcServer *server) {
         server_update_accepting(server);
 }
 
+/* virsh does not notice on an open console that its connection has gone, so the console is ended first. */
+static void client_dismiss(RpcClient *of_table) {
+        g_autoptr(RpcClient) client = rpc_client_ref(of_table);
+        while (client->streams->len > 0)
+                rpc_stream_abort(g_ptr_array_index(client->streams, client->streams->len - 1));
+        rpc_client_close(client);
+}
+
 void rpc_server_stop(RpcServer *server) {
         if (server->stopped)
                 return;
@@ -120,7 +129,7 @@ void rpc_server_stop(RpcServer *server) {
         if (server->sockets)
                 server_update_accepting(server);
         while (server->clients->len > 0)
-                rpc_client_close(g_ptr_array_index(server->clients, server->clients->len - 1));
+                client_dismiss(g_ptr_array_index(server->clients, server->clients->len - 1));
         if (server->listener != 0)
                 driver_remove_listener(server->driver, server->listener);
         while (server->deferred > 0)

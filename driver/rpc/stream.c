@@ -117,6 +117,10 @@ static void stream_fail(RpcStream *stream, const char *text) {
         rpc_client_send(client, rpc_packet_error(&header, RPC_TYPE_STREAM, err));
 }
 
+void rpc_stream_abort(RpcStream *stream) {
+        stream_fail(stream, "the daemon ends");
+}
+
 /* The guest is gone, and its last words are still to be read: they and the end of output say it better. */
 static gboolean stream_is_ending(const RpcStream *stream) {
         struct pollfd pollfd = { .fd = stream->fd, .events = POLLIN };

@@ -20,3 +20,4 @@ gboolean rpc_stream_matches(const RpcStream *stream, const RpcHeader *header);
 void rpc_stream_packet(RpcStream *stream, const RpcPacket *packet);
 void rpc_stream_resume(RpcStream *stream); /* the client takes data again */
 void rpc_stream_close(RpcStream *stream);  /* the client is gone, or has been told */
+void rpc_stream_abort(RpcStream *stream);  /* tells the client, and closes */
