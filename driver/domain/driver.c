@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/capabilities.h"
 #include "domain/internal.h"
@@ -49,12 +50,30 @@ static gboolean driver_make_dirs(const DriverConfig *config, GError **err) {
                file_make_dir(config->state_dir, 0700, err);
 }
 
+/*
+ * Two daemons with one state directory would both talk to its monitors. So the second is turned away before it has
+ * looked for any, whatever sockets it would listen on.
+ */
+static int lock_state_dir(const DriverConfig *config, GError **err) {
+        g_autofree char *path = g_build_filename(config->state_dir, "lock", NULL);
+        pid_t owner;
+        int fd = file_take(path, &owner, err);
+        if (fd < 0 && owner > 0) {
+                g_clear_error(err);
+                error_set(err, VIR_ERR_OPERATION_FAILED, "another virtmicrod runs, process %d: it has '%s'",
+                          (int) owner, path);
+        }
+        return fd;
+}
+
 Driver *driver_new(const DriverConfig *config, GError **err) {
         g_autoptr(GError) bus_error = NULL;
-        if (!driver_make_dirs(config, err))
+        int lock_fd = driver_make_dirs(config, err) ? lock_state_dir(config, err) : -1;
+        if (lock_fd < 0)
                 return NULL;
         Driver *driver = g_new0(Driver, 1);
         driver->config = config;
+        driver->lock_fd = lock_fd;
         g_mutex_init(&driver->lock);
         driver->by_name = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify) domain_unref);
         driver->by_uuid = g_hash_table_new(uuid_hash, uuid_equal);
@@ -89,6 +108,7 @@ void driver_free(Driver *driver) {
         event_queue_free(driver->events);
         g_clear_object(&driver->bus);
         g_mutex_clear(&driver->lock);
+        (void) close(driver->lock_fd);
         g_free(driver);
 }
 

@@ -33,6 +33,7 @@ struct Driver {
         GHashTable *by_name; /* char* -> Domain* (owns a reference) */
         GHashTable *by_uuid; /* 16 bytes -> Domain* */
         int last_id;
+        int lock_fd; /* of the state directory */
 };
 
 /* What exists only while a monitor runs. */

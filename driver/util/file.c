@@ -79,6 +79,21 @@ gboolean file_remove(const char *path, GError **err) {
         return FALSE;
 }
 
+/* A lock of the process: a child that is on its way to another program does not hold it, as it would flock()'s. */
+int file_take(const char *path, pid_t *ret_owner, GError **err) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        *ret_owner = 0;
+        if (fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0)
+                return fd;
+        error_set_errno(err, errno, "cannot lock '%s'", path);
+        if (fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
+                *ret_owner = lock.l_pid;
+        if (fd >= 0)
+                (void) close(fd);
+        return -1;
+}
+
 gboolean file_make_dir(const char *path, mode_t mode, GError **err) {
         if (g_mkdir_with_parents(path, (int) mode) == 0)
                 return TRUE;

@@ -10,5 +10,10 @@ gboolean file_write_atomic(const char *path, const char *text, GError **err);
 gboolean file_link_atomic(const char *path, const char *target, GError **err);
 /* Removes path and syncs its directory; a missing file is fine. */
 gboolean file_remove(const char *path, GError **err);
+/*
+ * Makes path and takes it for this process, until it ends or closes the descriptor that is returned. -1 when another
+ * process has it, whose id is then in *ret_owner, or on failure, which leaves *ret_owner 0.
+ */
+int file_take(const char *path, pid_t *ret_owner, GError **err);
 /* mkdir -p with the mode for what is created. */
 gboolean file_make_dir(const char *path, mode_t mode, GError **err);
