@@ -367,6 +367,15 @@ gboolean launch_plug(Launch *l, GError **err) {
         return TRUE;
 }
 
+void def_release_limits(const DomainDef *def, unsigned n_nics) {
+        for (unsigned i = 0; i < n_nics; i++) {
+                const DomainNic *nic = def->nics->pdata[i];
+                if (nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed &&
+                    (nic->inbound.present || nic->outbound.present))
+                        (void) tap_set_bandwidth(nic->target, NULL, NULL, NULL);
+        }
+}
+
 void def_release_files(const DomainDef *def) {
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = def->chars->pdata[i];

@@ -155,6 +155,7 @@ static void launch_undo(Launch *l) {
                 vmm_kill(l->vmm, SIGKILL);
                 (void) vmm_wait(l->vmm, 5000);
         }
+        def_release_limits(l->def, l->n_taps);
         launch_close(l);
         if (l->registered)
                 machined_terminate(bus, l->machine);

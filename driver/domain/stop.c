@@ -37,6 +37,7 @@ void domain_cleanup_runtime(Domain *d) {
                 machined_terminate(bus, d->run.machine);
         if (bus && !scope_stop(bus, d->run.unit, &err))
                 domain_log(d, G_LOG_LEVEL_WARNING, "scope '%s' stays behind: %s", d->run.unit, err->message);
+        def_release_limits(d->def, d->def->nics->len);
         def_release_files(d->def);
         def_release_ports(d->def);
         domain_lock(d);

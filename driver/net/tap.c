@@ -6,7 +6,8 @@
  * The interface belongs to the descriptor: it is never made persistent, so closing the
  * last copy removes it with everything that was configured on it (bridge port, VLAN,
  * tc). That is also how each failed step here is undone. What the operator made is
- * only attached to, and not configured but for the limits.
+ * only attached to, and not configured but for the limits, which are taken off again when
+ * the domain ends.
  *
  * The TAP's own MAC is the guest's with 0xfe in front: high, so that a bridge without an
  * address of its own never takes it over, and different from the guest's.
