@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Boots a microVM with stock virsh, shows it where operators look, and removes
 # every trace of it. Run as root where virtmicro is installed; ./run demo does.
+# A domain or interface that has a name of the demo's already is left alone.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -8,6 +9,8 @@ export SYSTEMD_COLORS=0 SYSTEMD_PAGER=
 uri=micro:///system
 events=$(mktemp)
 monitor=
+bridge=
+domain=
 
 show() {
     printf '\n$ %s\n' "$*"
@@ -17,9 +20,9 @@ show() {
 # A first failure is reported by what failed; the rest is removed all the same.
 clean_up() {
     local status=$?
-    virsh -q -c "$uri" destroy demo >/dev/null 2>&1 || true
-    virsh -q -c "$uri" undefine demo >/dev/null 2>&1 || true
-    ip link delete demo0 2>/dev/null || true
+    [ -z "$domain" ] || virsh -q -c "$uri" destroy "$domain" >/dev/null 2>&1 || true
+    [ -z "$domain" ] || virsh -q -c "$uri" undefine "$domain" >/dev/null 2>&1 || true
+    [ -z "$bridge" ] || ip link delete "$bridge" 2>/dev/null || true
     [ -z "$monitor" ] || kill "$monitor" 2>/dev/null || true
     rm -f "$events" "$events.ready"
     [ "$status" = 0 ] || journalctl -q --no-pager -n 20 -u virtmicrod.service || true
@@ -49,7 +52,12 @@ scope() {
 
 prepare() {
     show systemctl start virtmicrod.socket
+    if virsh -q -c "$uri" domuuid demo >/dev/null 2>&1; then
+        echo "demo: there is a domain 'demo' already" >&2
+        return 1
+    fi
     show ip link add demo0 type bridge
+    bridge=demo0
     ip address add 192.168.78.1/24 dev demo0
     ip link set demo0 up
     watch_events
@@ -58,6 +66,7 @@ prepare() {
 main() {
     prepare
     show virsh -c "$uri" define demo.xml
+    domain=demo
     start_and_watch
     show virsh -c "$uri" list
     show ping -q -c 3 192.168.78.2
