@@ -169,6 +169,25 @@ def test_a_panic_is_told(no_leaks, make_domain):
     assert get(domain, "Reason") == "crashed"
 
 
+def test_rename(make_domain):
+    """The object stays, since its path is the UUID's; events name the old name first, then the new one."""
+    domain = make_domain()
+    old, path = domain.name, path_of(domain)
+    domain.name = f"{old}-renamed"
+    with bus_signals() as signals, watching(["virsh", "-c", helpers.URI, "event", "--all", "--loop"]) as events:
+        helpers.virsh("domrename", old, domain.name)
+        told = re.findall(r"event 'lifecycle' for domain '(\S+)': (\S+) (.+)", "\n".join(events()))
+        seen = parsed(signals())
+    expected = [(old, "Undefined", "Renamed"), (domain.name, "Defined", "Renamed")]
+    assert [event for event in told if event[0].startswith(old)] == expected
+    assert [tuple(data) for member, data in seen if member == "DomainEvent" and data[0] == path] == [
+        (path, *event) for event in expected]
+    changes = [data[1] for member, data in seen if member == "PropertiesChanged" and data[0] == DOMAIN]
+    assert {"Name": domain.name} in [{key: value["data"] for key, value in change.items()} for change in changes]
+    assert path_of(domain) == path and get(domain, "Name") == domain.name
+    assert "Domain not found" in manage("GetDomainByName", "s", old, check=False).stderr
+
+
 def test_changes_are_announced_before_the_event(make_domain):
     domain = make_domain()
     with bus_signals() as signals:

@@ -208,7 +208,8 @@ def test_domifaddr_lease(guest):
     (name, mac, protocol, address), = output.table(guest.virsh("domifaddr"))
     assert (name, mac, protocol) == (taps(guest)[1], MAC_NETWORK, "ipv4")
     assert re.fullmatch(r"192\.168\.79\.(1\d|20)/24", address)
-    assert output.table(guest.virsh("domifaddr", "--interface", name)) == [[name, mac, protocol, address]]
+    for option in ("--interface", name), ("--full",):
+        assert output.table(guest.virsh("domifaddr", *option)) == [[name, mac, protocol, address]]
 
 
 def test_domifaddr_of_an_agent(guest):

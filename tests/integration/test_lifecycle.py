@@ -198,7 +198,7 @@ def test_reset_reboot_and_shutdown_of_a_guest(make_domain, no_leaks):
         console.expect("virtmicro-guest: init reached")
         console.prompt()
         assert console.command("ls /tmp/before 2>/dev/null || echo gone").strip() == "gone"
-        assert output.told("reboot", domain.name) == f"Domain '{domain.name}' is being rebooted\n\n"
+        assert output.told("reboot", domain.name, "--mode", "acpi") == f"Domain '{domain.name}' is being rebooted\n\n"
         console.expect("virtmicro-guest: init reached")
         console.prompt()
         assert (domain.state(), domain.id(), helpers.monitors()) == ("running", number, monitor)
