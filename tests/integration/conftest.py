@@ -131,6 +131,17 @@ def module_bridge():
 
 
 @pytest.fixture
+def network():
+    """libvirt's stock network, active."""
+    active = "default" in helpers.run("virsh", "net-list", "--name").stdout.split()
+    if not active:
+        helpers.run("virsh", "net-start", "default")
+    yield "default"
+    if not active:
+        helpers.run("virsh", "net-destroy", "default")
+
+
+@pytest.fixture
 def no_leaks():
     """Fails the test when anything of its domains is left after it. Name it before make_domain."""
     with helpers.nothing_left():

@@ -309,6 +309,11 @@ def taps():
     return {name for name, link in links().items() if link.get("linkinfo", {}).get("info_kind") == "tun"}
 
 
+def ports_of(network):
+    """UUIDs of a libvirt network's ports, as libvirt's own driver sees them."""
+    return set(run("virsh", "net-port-list", network, "--uuid").stdout.split())
+
+
 def scopes():
     listed = run("systemctl", "list-units", "--plain", "--no-legend", "--all", "machine-micro*.scope").stdout
     return {line.split()[0] for line in listed.splitlines() if line}

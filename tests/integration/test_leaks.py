@@ -2,6 +2,7 @@
 import pathlib
 
 import helpers
+from helpers import ports_of
 
 ROUNDS = 20
 GROWTH_MAX = 4096  # KiB that the daemon may grow by in 20 rounds: caches, not leaks
@@ -32,3 +33,50 @@ def test_rounds(make_domain, make_disk, bridge):
     assert daemon_memory() - memory < GROWTH_MAX
     assert daemon_threads() <= threads + 2
     assert helpers.unit_property("virtmicrod.service", "NRestarts") == "0"
+
+
+def end_by_shutdown(domain):
+    domain.virsh("shutdown", "--mode", "acpi")
+
+
+def end_by_scope(domain):
+    helpers.run("systemctl", "stop", "--no-block", helpers.scope_of(domain))
+
+
+def test_rounds_that_end_in_the_guest(make_domain, make_disk, bridge, network):
+    """Nobody of ours asks for these ends to be cleaned up after: the daemon notices them by itself."""
+    devices = (helpers.disk_xml(make_disk()) + helpers.interface_xml(bridge=bridge)
+               + helpers.interface_xml(network=network)
+               + "<channel type='unix'><target type='virtio' name='org.test.0'/></channel>")
+    domain = make_domain(devices=devices)
+    ports = ports_of(network)
+    domain.start("--paused")
+    domain.virsh("destroy")
+    with helpers.nothing_left():
+        threads = daemon_threads()
+        for end in end_by_shutdown, end_by_scope:
+            domain.boot().close()
+            assert len(ports_of(network)) == len(ports) + 1
+            end(domain)
+            domain.wait_state("shut off", helpers.BOOT)
+            assert domain.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
+            assert ports_of(network) == ports
+    assert daemon_threads() <= threads + 2
+
+
+def test_rounds_with_a_network(make_domain, network):
+    """A port of the network is given back however a domain ends, a start that fails included."""
+    ports = ports_of(network)
+    whole = make_domain(devices=helpers.interface_xml(network=network) * 2)
+    broken = make_domain(devices=helpers.interface_xml(network=network) + helpers.interface_xml(bridge="no-such-br"))
+    with helpers.nothing_left():
+        for number in range(4):
+            whole.start("--paused")
+            assert len(ports_of(network)) == len(ports) + 2
+            if number % 2:
+                helpers.os.kill(helpers.monitor_of(whole), 9)
+                whole.wait_state("shut off")
+            else:
+                whole.virsh("destroy")
+            assert "no-such-br" in broken.virsh("start", check=False)
+            assert ports_of(network) == ports

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 import helpers
+from helpers import ports_of
 
 MAC = "52:54:00:77:00:02"
 
@@ -28,22 +29,6 @@ def bridge_json(*args):
 def vlan_bridge(bridge):
     helpers.run("ip", "link", "set", bridge, "type", "bridge", "vlan_filtering", "1")
     return bridge
-
-
-@pytest.fixture
-def network():
-    """libvirt's stock network, active."""
-    active = "default" in helpers.run("virsh", "net-list", "--name").stdout.split()
-    if not active:
-        helpers.run("virsh", "net-start", "default")
-    yield "default"
-    if not active:
-        helpers.run("virsh", "net-destroy", "default")
-
-
-def ports_of(network):
-    rows = helpers.run("virsh", "net-port-list", network, "--uuid").stdout.split()
-    return set(rows)
 
 
 def test_tap(no_leaks, make_domain, bridge):

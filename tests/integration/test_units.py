@@ -152,5 +152,16 @@ def test_a_daemon_that_dies_comes_back(make_domain):
     assert (domain.state(), domain.id()) == ("running", number)
 
 
+def test_manual_pages():
+    """Each unit names its pages, and `man` finds all of them where it looks."""
+    named = {page.strip('"') for unit in (SERVICE, *SOCKETS)
+             for page in helpers.unit_property(unit, "Documentation").split()}
+    assert named == {"man:virtmicrod(8)", "man:virtmicrod.conf(5)"}
+    for page, section in ("virtmicrod", 8), ("virtmicrod.conf", 5), ("virtmicro-vmm", 8), ("org.virtmicro1", 5):
+        text = pathlib.Path(f"/usr/share/man/man{section}/{page}.{section}").read_text().replace(r"\&", "")
+        assert re.search(rf'^\.TH "{page}" "{section}" ', text, re.MULTILINE)
+        assert re.search(rf"^{re.escape(page)} \\?- ", text, re.MULTILINE), "what apropos shows of it"
+
+
 def test_group_is_there():
     assert helpers.run("getent", "group", "libvirt").stdout.startswith("libvirt:")
