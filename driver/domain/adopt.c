@@ -137,7 +137,8 @@ static void refresh_state(Domain *d, const struct ctl_query_reply *reply) {
                 d->reason = VIR_DOMAIN_PAUSED_UNKNOWN;
         } else if (reply->state == CTL_STATE_CRASHED) {
                 d->state = VIR_DOMAIN_CRASHED;
-                d->reason = reply->reason == CTL_REASON_PANIC ? VIR_DOMAIN_CRASHED_PANICKED : VIR_DOMAIN_CRASHED_UNKNOWN;
+                d->reason = reply->reason == CTL_REASON_PANIC ? VIR_DOMAIN_CRASHED_PANICKED
+                                                              : VIR_DOMAIN_CRASHED_UNKNOWN;
         } else if (reply->state == CTL_STATE_SHUTDOWN) {
                 d->state = VIR_DOMAIN_SHUTDOWN;
                 d->reason = VIR_DOMAIN_SHUTDOWN_USER;
