@@ -46,6 +46,7 @@ struct vm {
         enum ctl_state state;
         enum ctl_reason reason;
         enum ctl_action end_action; /* the one that applied, in SHUTDOWN and CRASHED */
+        bool reboot_asked; /* the next power off is a restart (vm_reboot_button) */
 
         atomic_uint pending; /* enum request; set on vCPU threads */
         int event_fd;
@@ -142,6 +143,7 @@ static int reset_in_place(struct vm *vm) {
                 return r;
         }
         atomic_store(&vm->pending, 0);
+        vm->reboot_asked = false;
         vcpus_release(vm->machine->vcpus);
         if (vm->callbacks.was_reset)
                 vm->callbacks.was_reset(vm->callbacks.arg);
@@ -184,7 +186,7 @@ static void handle_requests(struct vm *vm) {
         else if (pending & REQUEST_VCPU_FAILED)
                 end(vm, vm->on_crash, CTL_STATE_CRASHED, CTL_REASON_VCPU_ERROR);
         else if (pending & REQUEST_POWER_OFF)
-                end(vm, vm->on_poweroff, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+                end(vm, vm->reboot_asked ? CTL_ACTION_RESTART : vm->on_poweroff, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
         else
                 end(vm, vm->on_reboot, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
 }
@@ -319,11 +321,20 @@ int vm_reset(struct vm *vm) {
         return 0;
 }
 
-int vm_power_button(struct vm *vm) {
+static int press_button(struct vm *vm, bool for_reboot) {
         if (vm->state != CTL_STATE_RUNNING)
                 return -EINVAL;
+        vm->reboot_asked = for_reboot;
         power_button(vm->machine->power);
         return 0;
+}
+
+int vm_power_button(struct vm *vm) {
+        return press_button(vm, false);
+}
+
+int vm_reboot_button(struct vm *vm) {
+        return press_button(vm, true);
 }
 
 /* KVM takes an NMI only for a vCPU that is not running at the moment. */

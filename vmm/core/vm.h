@@ -73,6 +73,8 @@ int vm_pause(struct vm *vm);  /* returns when no vCPU runs; 0 also when paused a
 int vm_resume(struct vm *vm);
 int vm_reset(struct vm *vm);  /* in place: devices, vCPUs, kernel loaded anew; keeps paused/running */
 int vm_power_button(struct vm *vm);
+/* The same for a reboot, for which machines have no button: the power off that follows is a restart. */
+int vm_reboot_button(struct vm *vm);
 int vm_nmi(struct vm *vm);
 /* Replaces the actions of struct vm_config (CTL_SET_ACTIONS). */
 void vm_set_actions(struct vm *vm, enum ctl_action on_poweroff, enum ctl_action on_reboot, enum ctl_action on_crash);

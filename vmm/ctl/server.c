@@ -11,9 +11,11 @@
  * Every packet is judged by ctl_check() first, then by the state, then by its handler.
  * Each request gets exactly one reply; descriptors that nobody took are closed.
  *
- * SIGTERM is the power button: systemd sends it when the scope is stopped. If the
- * guest cannot react (not started, paused, ended) or a second one comes, the monitor ends.
- * Before it ends by its own decision it writes the exit record.
+ * Signals are the buttons that systemd's tools press. SIGTERM comes when the scope is
+ * stopped, for good, so no action keeps the guest then: its power button is pressed,
+ * and if it cannot react (not started, paused, ended) or a second one comes, the monitor
+ * ends. SIGINT is `machinectl reboot`, SIGRTMIN+4 `machinectl poweroff`. Before the
+ * monitor ends by its own decision it writes the exit record.
  */
 #include "server.h"
 
@@ -191,6 +193,8 @@ static int handle_link(struct server *s, const struct ctl_message *message, char
 static int handle_actions(struct server *s, const struct ctl_message *message) {
         const struct ctl_actions *actions = (const struct ctl_actions *) message->data;
 
+        if (s->stop_asked) /* for good: a reboot that was asked for meanwhile changes nothing */
+                return 0;
         vm_set_actions(s->vm, actions->on_poweroff, actions->on_reboot, actions->on_crash);
         return 0;
 }
@@ -350,19 +354,35 @@ static void on_connect(void *arg, uint32_t events) {
                 peer_drop(s);
 }
 
-static void on_signal(void *arg, uint32_t events) {
-        struct server *s = arg;
-        struct signalfd_siginfo info;
-
-        if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
-                return;
-        if (!s->started || vm_state(s->vm) != CTL_STATE_RUNNING || s->stop_asked) {
+static void on_stop(struct server *s, bool is_running) {
+        if (!is_running || s->stop_asked) {
                 send_state(s, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL);
                 return server_end(s, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL, 0);
         }
         s->stop_asked = true;
         log_infox("asked to stop: pressing the guest's power button");
+        vm_set_actions(s->vm, CTL_ACTION_DESTROY, CTL_ACTION_DESTROY, CTL_ACTION_DESTROY);
         (void) vm_power_button(s->vm);
+}
+
+static void on_signal(void *arg, uint32_t events) {
+        struct server *s = arg;
+        bool is_running = s->started && vm_state(s->vm) == CTL_STATE_RUNNING;
+        struct signalfd_siginfo info;
+
+        if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
+                return;
+        if (info.ssi_signo == SIGTERM)
+                return on_stop(s, is_running);
+        if (!is_running || s->stop_asked)
+                return log_infox("asked to power off or reboot, but %s", is_running ? "stops already" : "does not run");
+        if (info.ssi_signo == SIGINT) {
+                log_infox("asked to reboot: pressing the guest's power button, to restart it then");
+                (void) vm_reboot_button(s->vm);
+        } else {
+                log_infox("asked to power off: pressing the guest's power button");
+                (void) vm_power_button(s->vm);
+        }
 }
 
 /* Blocked here, before there are other threads, the signals reach nobody but the signalfd. */
@@ -373,6 +393,7 @@ static int open_signals(struct server *s) {
         (void) sigemptyset(&mask);
         (void) sigaddset(&mask, SIGTERM);
         (void) sigaddset(&mask, SIGINT);
+        (void) sigaddset(&mask, SIGRTMIN + 4);
         if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
                 return -errno;
         s->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);

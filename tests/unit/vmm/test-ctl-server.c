@@ -30,7 +30,7 @@ struct vm {
         enum ctl_state state;
         enum ctl_reason reason;
         enum ctl_action action;
-        _Atomic unsigned buttons, resets;
+        _Atomic unsigned buttons, reboot_buttons, resets;
 };
 
 static struct vm fake;
@@ -106,6 +106,11 @@ int vm_reset(struct vm *vm) {
 
 int vm_power_button(struct vm *vm) {
         vm->buttons++;
+        return 0;
+}
+
+int vm_reboot_button(struct vm *vm) {
+        vm->reboot_buttons++;
         return 0;
 }
 
@@ -560,16 +565,27 @@ static void test_malformed(void) {
         CHECK_EQ(fixture_end(&f), 0);
 }
 
+static int set_actions(struct fixture *f, enum ctl_action on_poweroff) {
+        struct ctl_actions actions = { .on_poweroff = on_poweroff };
+
+        return call(f, CTL_SET_ACTIONS, &actions, sizeof(actions));
+}
+
+/* Once it is asked to stop, nothing that was or is said of its actions starts the guest again. */
 static void test_sigterm(void) {
         struct fixture f;
 
         fixture_start(&f);
         set_up(&f);
         CHECK_EQ(start(&f, 0), 0);
+        CHECK_EQ(set_actions(&f, CTL_ACTION_RESTART), 0);
+        CHECK_EQ(fake.action, CTL_ACTION_RESTART);
         CHECK_EQ(kill(getpid(), SIGTERM), 0);
         while (fake.buttons == 0)
                 (void) usleep(1000);
-        CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
+        CHECK_EQ(fake.action, CTL_ACTION_DESTROY);
+        CHECK_EQ(set_actions(&f, CTL_ACTION_RESTART), 0);
+        CHECK_EQ(fake.action, CTL_ACTION_DESTROY);
         CHECK_EQ(kill(getpid(), SIGTERM), 0);
         expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL);
         CHECK_EQ(fixture_end(&f), 0);
@@ -588,6 +604,27 @@ static void test_sigterm_paused(void) {
         CHECK_EQ(fake.buttons, 0);
         close_fd(&f.client);
         close_fd(&f.exit_fd);
+}
+
+/* What machinectl sends presses buttons and ends nothing, however often it comes. */
+static void test_buttons(void) {
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        for (unsigned i = 1; i <= 2; i++) {
+                CHECK_EQ(kill(getpid(), SIGINT), 0);
+                while (fake.reboot_buttons < i)
+                        (void) usleep(1000);
+                CHECK_EQ(kill(getpid(), SIGRTMIN + 4), 0);
+                while (fake.buttons < i)
+                        (void) usleep(1000);
+        }
+        CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+        CHECK_EQ(fake.buttons, 2);
 }
 
 static unsigned count_fds(void) {
@@ -618,6 +655,7 @@ int main(void) {
         sigset_t mask;
 
         CHECK(sigemptyset(&mask) == 0 && sigaddset(&mask, SIGTERM) == 0);
+        CHECK(sigaddset(&mask, SIGINT) == 0 && sigaddset(&mask, SIGRTMIN + 4) == 0);
         CHECK(pthread_sigmask(SIG_BLOCK, &mask, NULL) == 0);
         RUN(test_life);
         RUN(test_preserve_and_quit);
@@ -630,6 +668,7 @@ int main(void) {
         RUN(test_malformed);
         RUN(test_sigterm);
         RUN(test_sigterm_paused);
+        RUN(test_buttons);
         RUN(test_descriptors);
         return 0;
 }
