@@ -472,8 +472,6 @@ int main(int argc, char **argv) {
                 (void) puts("virtmicro-vmm " VIRTMICRO_VERSION);
                 return 0;
         }
-        if (options.debug)
-                log_set_level(LOG_LEVEL_DEBUG);
         if (options.control_fd >= 0)
                 return run_by_daemon(&options);
         return run_by_hand(&options);

@@ -33,9 +33,8 @@ const char options_help[] =
         "  --rng                  virtio entropy device\n"
         "  --console serial|virtio  which console is on standard input and output (default: serial)\n"
         "  --no-reboot            exit when the guest reboots\n"
-        "  --name TEXT            name of the machine, for messages and process lists\n"
+        "  --name TEXT            name of the machine, for process lists\n"
         "  --uid N                user to become when started as root (default: 65534)\n"
-        "  --debug                say more\n"
         "  --help, --version\n"
         "\n"
         "Disk and interface options can be given several times.\n"
@@ -287,11 +286,6 @@ static int parse_no_reboot(struct parser *p, char *value) {
         return 0;
 }
 
-static int parse_debug(struct parser *p, char *value) {
-        p->options->debug = true;
-        return 0;
-}
-
 static int parse_help(struct parser *p, char *value) {
         p->options->help = true;
         return 0;
@@ -323,7 +317,6 @@ static const struct {
         { "--machine", true, parse_machine },
         { "--control-fd", true, parse_control_fd },
         { "--journal-fd", true, parse_journal_fd },
-        { "--debug", false, parse_debug },
         { "--help", false, parse_help },
         { "--version", false, parse_version },
 };

@@ -25,7 +25,7 @@ struct option_net {
 
 /* Strings point into argv, which is cut up. */
 struct options {
-        bool help, version, debug;
+        bool help, version;
 
         /* Run by hand. */
         const char *kernel, *initrd, *cmdline;

@@ -12,7 +12,6 @@ enum log_level {
         LOG_LEVEL_ERROR = 3,
         LOG_LEVEL_WARNING = 4,
         LOG_LEVEL_INFO = 6,
-        LOG_LEVEL_DEBUG = 7,
 };
 
 /* Messages above this level are dropped. Set once, before threads start. */
@@ -34,7 +33,6 @@ void log_line(enum log_level level, int error, const char *format, ...) __attrib
 #define log_warning(error, ...) log_line(LOG_LEVEL_WARNING, (error), __VA_ARGS__)
 #define log_warningx(...)       log_line(LOG_LEVEL_WARNING, 0, __VA_ARGS__)
 #define log_infox(...)          log_line(LOG_LEVEL_INFO, 0, __VA_ARGS__)
-#define log_debugx(...)         log_line(LOG_LEVEL_DEBUG, 0, __VA_ARGS__)
 
 /*
  * What a guest did wrong: counted always, logged at most LOG_GUEST_BURST times in

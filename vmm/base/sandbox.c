@@ -157,16 +157,11 @@ static int lower_limit(int resource, rlim_t value) {
         return setrlimit(resource, &limit) < 0 ? -errno : 0;
 }
 
+/* How much memory may be locked is its starter's business. */
 static int set_limits(struct sandbox *s) {
-        const struct rlimit any = { .rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY };
         int r = lower_limit(RLIMIT_CORE, 0);
 
-        if (r == 0)
-                r = lower_limit(RLIMIT_NOFILE, SANDBOX_NOFILE);
-        /* Where even root may not (a container), locking memory fails later, if it is asked for at all. */
-        if (r == 0 && s->is_root)
-                (void) setrlimit(RLIMIT_MEMLOCK, &any);
-        return r;
+        return r < 0 ? r : lower_limit(RLIMIT_NOFILE, SANDBOX_NOFILE);
 }
 
 static int drop_bounding_set(struct sandbox *s) {

@@ -22,12 +22,12 @@
 #define OPTION "--test-hook="
 
 __attribute__((constructor)) static void take_option(int argc, char **argv) {
-        static char debug[] = "--debug";
+        static char harmless[] = "--no-reboot";
 
         for (int i = 1; i < argc; i++)
                 if (strncmp(argv[i], OPTION, strlen(OPTION)) == 0) {
                         (void) setenv("VMM_TEST_HOOK", argv[i] + strlen(OPTION), 1);
-                        argv[i] = debug; /* in its place */
+                        argv[i] = harmless; /* in its place */
                 }
 }
 

@@ -28,7 +28,7 @@ static void test_good(void) {
         CHECK_STR(o.initrd, "i");
         CHECK_EQ(o.memory, 1ull << 30);
         CHECK_EQ(o.cpus, 32);
-        CHECK(o.rng && o.virtio_console && !o.debug);
+        CHECK(o.rng && o.virtio_console && !o.no_reboot);
         CHECK_EQ(parse(&o, text, "--kernel k --memory 128 --disk /d,readonly,cache=none,serial=S --disk e,discard"), 0);
         CHECK_EQ(o.memory, 128ull << 20);
         CHECK_EQ(o.n_disks, 2);
