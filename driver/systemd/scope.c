@@ -8,7 +8,9 @@
  * Stopping the scope, whoever asks for it (systemctl stop, the shutdown of the host),
  * sends the monitor SIGTERM, which presses the guest's power button, and SIGKILL after
  * `stop_timeout`. Order at shutdown is libvirt's: libvirt-guests acts before
- * virt-guest-shutdown.target, scopes end after it and before the daemon.
+ * virt-guest-shutdown.target, scopes end after it and before the daemon. systemd orders
+ * what it stops in the same transaction only, so a daemon that does not run would order
+ * nothing: guests' network and remote disks are named as well.
  *
  * The device ACL names /dev/null only: a monitor opens nothing, it holds descriptors, and
  * opening is what the ACL governs. An empty ACL would do, but systemd remarks on it in
@@ -30,7 +32,7 @@ static void add_strings(GVariantBuilder *properties, const char *name, const cha
 }
 
 static void add_identity(GVariantBuilder *properties, const DomainDef *def, const char *slice, pid_t pid) {
-        static const char *const after[] = { "virtmicrod.service", NULL };
+        static const char *const after[] = { "virtmicrod.service", "network.target", "remote-fs.target", NULL };
         static const char *const before[] = { "virt-guest-shutdown.target", NULL };
         char uuid[37];
         guint32 pids[1] = { (guint32) pid };

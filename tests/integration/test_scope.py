@@ -42,7 +42,8 @@ def test_scope_is_the_only_place_of_its_processes(no_leaks, make_domain):
 def test_order_and_end_are_libvirts(make_domain):
     scope = helpers.scope_of(start(make_domain))
     assert "virt-guest-shutdown.target" in helpers.unit_property(scope, "Before").split()
-    assert "virtmicrod.service" in helpers.unit_property(scope, "After").split()
+    assert {"virtmicrod.service", "network.target", "remote-fs.target"} <= set(
+        helpers.unit_property(scope, "After").split())
     assert helpers.unit_property(scope, "KillSignal") == "15"
     assert helpers.unit_property(scope, "DevicePolicy") == "strict"
     assert helpers.unit_property(scope, "CollectMode") == "inactive-or-failed"

@@ -1,0 +1,49 @@
+"""What systemd's own tools do to a running guest: stop its scope, power it off and reboot it as a machine."""
+import pytest
+
+import helpers
+
+STOP = 90  # seconds; a guest has as many to end
+
+
+def stopped_as(domain, start):
+    """What the daemon says of the domain's end."""
+    return [entry["MESSAGE"] for entry in helpers.journal(since=start, matches=[f"LIBVIRT_DOMAIN={domain.name}"])
+            if "stopped:" in entry["MESSAGE"]]
+
+
+@pytest.fixture
+def booted(make_domain):
+    """A guest that starts again when it powers off: what must not keep a scope from being stopped."""
+    domain = make_domain(extra="<on_poweroff>restart</on_poweroff>")
+    domain.boot().close()
+    return domain
+
+
+def test_a_stopped_scope_stays_stopped(no_leaks, booted, journal_start):
+    """systemctl stop, and the shutdown of the host, end the guest in good order whatever <on_poweroff> says."""
+    helpers.run("systemctl", "stop", helpers.scope_of(booted), timeout=STOP)
+    booted.wait_state("shut off")
+    assert stopped_as(booted, journal_start) == [f"domain '{booted.name}': stopped: shut down"]
+    assert booted.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
+
+
+def test_machinectl_terminate(no_leaks, booted):
+    helpers.run("machinectl", "terminate", f"micro-{booted.id()}-{booted.name}", timeout=STOP)
+    booted.wait_state("shut off", STOP)
+
+
+def test_machinectl_reboot_and_poweroff(no_leaks, make_domain):
+    """The guest comes up again in the same machine, however often it is asked; then it powers off."""
+    domain = make_domain()
+    machine = None
+    with domain.boot() as console:
+        machine, pid = f"micro-{domain.id()}-{domain.name}", helpers.monitor_of(domain)
+        helpers.run("machinectl", "reboot", machine)
+        helpers.run("machinectl", "reboot", machine)
+        console.expect("init reached")
+        console.prompt()
+        assert helpers.monitor_of(domain) == pid
+        helpers.run("machinectl", "poweroff", machine)
+        domain.wait_state("shut off", STOP)
+    assert domain.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
