@@ -13,8 +13,7 @@
 #include "conf/xml_write.h"
 #include "util/error.h"
 
-#define MACHINE          "microvm"
-#define DEFAULT_EMULATOR "/usr/libexec/virtmicro-vmm"
+#define MACHINE "microvm"
 
 static gboolean check_argument(const char *what, const char *given, const char *ours, const char *const *known,
                                GError **err) {
@@ -125,7 +124,7 @@ char *domain_capabilities_format(const char *emulator, const char *arch, const c
                 return NULL;
         xml_writer_init(&w);
         xml_begin(&w, "domainCapabilities");
-        xml_element(&w, "path", emulator != NULL ? emulator : DEFAULT_EMULATOR);
+        xml_element(&w, "path", emulator != NULL ? emulator : VMM_PATH);
         xml_element(&w, "domain", "kvm");
         xml_element(&w, "machine", MACHINE);
         xml_element(&w, "arch", "x86_64");

@@ -9,6 +9,8 @@
  * one setting per line. A table says which keys there are, what they take and where it
  * goes; everything else is an error with its line, because a setting that is silently
  * ignored is worse than a daemon that does not start.
+ *
+ * CONFDIR (/etc/libvirt), SCHEMADIR and VMM_PATH are what the build was configured with.
  */
 #include "conf/driver_config.h"
 
@@ -16,7 +18,7 @@
 
 #include "util/error.h"
 
-#define DEFAULT_PATH     "/etc/libvirt/virtmicrod.conf"
+#define DEFAULT_PATH     CONFDIR "/virtmicrod.conf"
 #define CONFIG_SIZE_MAX  (1024 * 1024)
 #define UID_COUNT        65536u
 #define UID_BASE_DEFAULT 1879048192u /* 0x70000000: above the ranges that systemd gives to containers */
@@ -66,11 +68,11 @@ static const Key keys[] = {
 
 static DriverConfig *config_new(void) {
         DriverConfig *config = g_new0(DriverConfig, 1);
-        config->config_dir = g_strdup("/etc/libvirt/micro");
+        config->config_dir = g_strdup(CONFDIR "/micro");
         config->state_dir = g_strdup("/run/libvirt/micro");
         config->socket_dir = g_strdup("/run/libvirt");
-        config->vmm_path = g_strdup("/usr/libexec/virtmicro-vmm");
-        config->schema_dir = g_strdup("/usr/share/virtmicro/schemas");
+        config->vmm_path = g_strdup(VMM_PATH);
+        config->schema_dir = g_strdup(SCHEMADIR);
         config->log_level = g_strdup("info");
         config->uid_base = UID_BASE_DEFAULT;
         config->max_clients = 5000;

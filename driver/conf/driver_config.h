@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The daemon's settings: /etc/libvirt/virtmicrod.conf over built-in defaults (docs/virtmicrod.conf.5). */
+/*
+ * The daemon's settings: /etc/libvirt/virtmicrod.conf over built-in defaults (docs/virtmicrod.conf.5). Paths are shown
+ * as the default prefix has them.
+ */
 #pragma once
 
 #include <glib.h>

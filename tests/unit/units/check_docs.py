@@ -42,7 +42,7 @@ def dbus(source):
 
 def config(source):
     page = (source / "docs/virtmicrod.conf.5.scd").read_text()
-    shipped = (source / "driver/conf/virtmicrod.conf").read_text()
+    shipped = (source / "driver/conf/virtmicrod.conf.in").read_text()
     documented = dict(re.findall(r"^\*(\w+)\* = (.*)$", page, re.M))
     commented = dict(re.findall(r"^#(\w+) = (.*)$", shipped, re.M))
     known = set(re.findall(r'^\s+[A-Z]+\("(\w+)", ', (source / "driver/conf/driver_config.c").read_text(), re.M))
