@@ -44,25 +44,43 @@ static gboolean name_is_readonly(const char *name) {
         return name && (g_str_has_suffix(name, "-ro") || g_str_has_suffix(name, "-ro.socket"));
 }
 
+/* The path that it is bound to, "" when it has none; FALSE when that cannot be told. */
+static gboolean get_address(int fd, struct sockaddr_un *addr) {
+        socklen_t size = sizeof(*addr) - 1;
+        memset(addr, 0, sizeof(*addr));
+        return getsockname(fd, (struct sockaddr *) addr, &size) == 0;
+}
+
 static gboolean fd_is_readonly(int fd, const char *name) {
         struct sockaddr_un addr;
-        socklen_t size = sizeof(addr) - 1;
-        memset(&addr, 0, sizeof(addr));
-        if (getsockname(fd, (struct sockaddr *) &addr, &size) < 0)
-                return TRUE;
-        return name_is_readonly(name) || name_is_readonly(addr.sun_path);
+        return !get_address(fd, &addr) || name_is_readonly(name) || name_is_readonly(addr.sun_path);
+}
+
+/* Without polkit the mode of the socket is all that keeps users from root's rights, and the unit's is for polkit. */
+static void warn_when_open(const RpcSocket *sock) {
+        struct sockaddr_un addr;
+        struct stat st;
+        if (!sock->readonly && sock->auth == RPC_AUTH_NONE && get_address(sock->fd, &addr) &&
+            stat(addr.sun_path, &st) == 0 && st.st_mode & S_IWOTH)
+                g_warning("%s is open to every user of the host, with the power of root: auth_unix_rw is \"none\" and "
+                          "the socket's mode %04o; set SocketMode= and SocketGroup= of virtmicrod.socket",
+                          addr.sun_path, st.st_mode & 07777u);
+}
+
+static void sockets_take_one(GArray *sockets, RpcServer *server, int fd, const char *name) {
+        if (sd_is_socket_unix(fd, SOCK_STREAM, TRUE, NULL, 0) <= 0) {
+                g_warning("descriptor %d from systemd is not a listening UNIX socket", fd);
+                return;
+        }
+        sockets_add(sockets, server, fd, fd_is_readonly(fd, name), NULL);
+        warn_when_open(&g_array_index(sockets, RpcSocket, sockets->len - 1));
 }
 
 static void sockets_take(GArray *sockets, RpcServer *server) {
         char **names = NULL;
         int n = sd_listen_fds_with_names(TRUE, &names);
-        for (int i = 0; i < n; i++) {
-                int fd = SD_LISTEN_FDS_START + i;
-                if (sd_is_socket_unix(fd, SOCK_STREAM, TRUE, NULL, 0) > 0)
-                        sockets_add(sockets, server, fd, fd_is_readonly(fd, names ? names[i] : NULL), NULL);
-                else
-                        g_warning("descriptor %d from systemd is not a listening UNIX socket", fd);
-        }
+        for (int i = 0; i < n; i++)
+                sockets_take_one(sockets, server, SD_LISTEN_FDS_START + i, names ? names[i] : NULL);
         for (char **name = names; name && *name; name++)
                 free(*name); /* libsystemd's */
         free(names);
