@@ -5,6 +5,8 @@ that wants more processors than a host has by default says so in a line `HOST_CP
 
 A host may be lost: it is an emulator, and inside it KVM's guests are emulated too. Then a fresh one takes what is left
 of the file. For the same reason a few failed tests get a second try, in fresh hosts; both outcomes are printed.
+
+When the run is interrupted its hosts are stopped. To a worker that looks like a lost host, so `ending` is set before.
 """
 import collections
 import contextlib
@@ -13,6 +15,7 @@ import os
 import queue
 import re
 import shlex
+import signal
 import subprocess
 import threading
 import time
@@ -20,6 +23,7 @@ import time
 AGAIN_MAX = 6  # more failures than this are no accident
 HOSTS_MAX = 3  # for one file of tests
 WORKERS_MAX = 4  # each takes 4 GiB of memory
+ENDING_MAX = 30  # seconds for workers to see that the run was interrupted
 SSH_LOST = 255  # what ssh exits with when its connection breaks
 SLOW = ("test_scope.py", "test_machine.py", "test_boot.py")  # taken first, so that no worker is left alone with one
 DIRECTORY = "/root/tests/integration"
@@ -52,10 +56,12 @@ class Journal:
 class Host:
     """One instance of the test host."""
 
-    def __init__(self, script, name, out):
+    def __init__(self, script, name, out, ending):
         self.script = str(script)
         self.name = name
         self.out = out
+        self.ending = ending  # set when no host is to be started any more
+        self.starter = None  # the process that starts it
         self.cpus = None  # as it was started; None: by default
         self.is_up = False
 
@@ -70,17 +76,30 @@ class Host:
     def start(self, cpus):
         self.stop()
         self.cpus = cpus
-        for words in (("start",), ("deploy",)):
-            result = self.command(*words)
-            if result.returncode:
-                self.out.block([f"{self.name}: {words[0]} failed", *(result.stdout + result.stderr).splitlines()[-40:]])
-                return False
-        self.is_up = True
-        return True
+        self.is_up = all(self.step(word) for word in ("start", "deploy"))
+        return self.is_up
+
+    def step(self, word):
+        """Runs a command that the end of the run may cut short: in a process group of its own."""
+        if self.ending.is_set():
+            return False
+        self.starter = self.popen(word, start_new_session=True)
+        output = self.starter.communicate()[0]
+        if self.starter.returncode and not self.ending.is_set():
+            self.out.block([f"{self.name}: {word} failed", *output.splitlines()[-40:]])
+        return self.starter.returncode == 0
 
     def stop(self):
         self.command("stop")
         self.is_up = False
+
+    def abort(self):
+        """Called by another thread, with `ending` set."""
+        starter = self.starter
+        if starter and starter.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(starter.pid, signal.SIGTERM)
+        self.command("stop")
 
     def fits(self, cpus):
         return self.is_up and self.cpus == cpus
@@ -95,9 +114,9 @@ class Host:
     def is_emulated(self):
         return self.command("sh", "systemd-detect-virt").stdout.strip() == "qemu"
 
-    def popen(self, command):
-        return subprocess.Popen([self.script, "sh", command], env=self.environment(), stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    def popen(self, *words, **kwargs):
+        return subprocess.Popen([self.script, *words], env=self.environment(), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **kwargs)
 
 
 def verdict_of(line):
@@ -110,7 +129,7 @@ def verdict_of(line):
 
 def run_pytest(host, arguments, verdicts):
     """Runs pytest in a host and adds its verdicts. A test whose teardown breaks has two: the worse one counts."""
-    process = host.popen(f"cd {DIRECTORY} && pytest -v --color=no -p no:cacheprovider {shlex.join(arguments)}")
+    process = host.popen("sh", f"cd {DIRECTORY} && pytest -v --color=no -p no:cacheprovider {shlex.join(arguments)}")
     report, failed = [], False
     for line in map(str.rstrip, process.stdout):
         told = verdict_of(line)
@@ -137,7 +156,7 @@ def run_unit(host, unit):
         status, failed = run_pytest(host, [*unit.arguments, *done], verdicts)
         if status in (0, 5) or (status == 1 and failed):
             return verdicts
-        if status != SSH_LOST:
+        if status != SSH_LOST or host.ending.is_set():
             break
         host.out.say(f"{host.name}: lost in {unit.name}; the end of its console:")
         host.out.block(host.console())
@@ -153,16 +172,17 @@ class Tier:
     verdicts: dict = dataclasses.field(default_factory=dict)
     journals: dict = dataclasses.field(default_factory=dict)  # of the hosts, by name
     emulated: bool = False
+    ending: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def work(self, host, units):
         """Takes one unit after the other until none is left."""
         with contextlib.suppress(queue.Empty):
-            while True:
+            while not self.ending.is_set():
                 unit = units.get_nowait()
                 self.verdicts[unit.name] = "failed"  # unless it comes to an end
                 self.verdicts.update(run_unit(host, unit))
                 del self.verdicts[unit.name]
-        if host.is_up:
+        if host.is_up and not self.ending.is_set():
             self.emulated = self.emulated or host.is_emulated()
             self.journals[host.name] = host.journal()
 
@@ -173,16 +193,33 @@ class Tier:
             waiting.put(unit)
         count = min(os.cpu_count(), WORKERS_MAX, len(units))
         script = self.top / "tests" / "host" / "host.sh"
-        hosts = [Host(script, f"tests{number + 1}", self.out) for number in range(count)]
+        hosts = [Host(script, f"tests{number + 1}", self.out, self.ending) for number in range(count)]
         threads = [threading.Thread(target=self.work, args=(host, waiting), daemon=True) for host in hosts]
         try:
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-        finally:
+        except BaseException:  # SIGINT, and SIGTERM, of which tests/run-tests makes a SystemExit
+            self.interrupt(hosts, threads)
+            raise
+        for host in hosts:
+            host.stop()
+
+    def interrupt(self, hosts, threads):
+        """Stops what runs. A second signal does not stop the stopping."""
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+        self.ending.set()
+        self.out.say("interrupted: stopping the hosts")
+        deadline = time.monotonic() + ENDING_MAX
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
             for host in hosts:
-                host.stop()
+                host.abort()
+            for thread in threads:
+                thread.join(timeout=1)
+        for host in hosts:
+            host.abort()
 
     def failed(self):
         return [name for name, verdict in self.verdicts.items() if verdict == "failed"]

@@ -151,9 +151,23 @@ stop() {
         close_connection
     fi
     pid=$(host_pid) || return 0
-    kill "$pid"
-    while [ -d "/proc/$pid" ]; do sleep 0.1; done
+    kill "$pid" 2>/dev/null || true
+    wait_until_gone 100 || {
+        say "host \"$instance\": does not end, killed"
+        kill -KILL "$pid" 2>/dev/null || true
+        wait_until_gone 100 || die "host \"$instance\": pid $pid cannot be killed"
+    }
     rm -f "$state/pid"
+}
+
+# For so many tenths of a second. A zombie is gone, whether or not somebody reaps it: it has no command line.
+wait_until_gone() {
+    local tenths
+    for ((tenths = 0; tenths < $1; tenths++)); do
+        host_pid >/dev/null || return 0
+        sleep 0.1
+    done
+    return 1
 }
 
 close_connection() {
