@@ -1,8 +1,8 @@
 #!/bin/sh
 # Run in a system that virtmicro was just installed in, the test host or another.
 set -eu
-systemd-sysusers
-systemd-tmpfiles --create
+systemd-sysusers virtmicro.conf
+systemd-tmpfiles --create virtmicro.conf
 systemctl daemon-reload
 systemctl reload dbus.service
 systemctl try-reload-or-restart polkit.service
