@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Boots one guest with each of several monitors in turn, and prints a table: time to user space, memory beside the guest's.
+"""Boots one guest with each of several monitors in turn, and prints a table: time to user space, memory besides the guest's.
 
 The rounds are interleaved, so that whatever else slows the machine down slows all of them. Run it in the test host:
 `./run bench [--rounds N]`. Under the emulator only the proportions mean something, and those only roughly: what costs
@@ -76,7 +76,7 @@ def boot(command):
 
 
 def report(results):
-    print(f"{'':16} {'seconds to user space':>34} {'KiB beside the guest':>22}")
+    print(f"{'':16} {'seconds to user space':>34} {'KiB on top of guest':>22}")
     print(f"{'':16} {'median':>12} {'least':>10} {'most':>10} {'median':>22}")
     for name, rows in results.items():
         if not rows:
