@@ -19,7 +19,7 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 
 SKIP = 77
-# Tenths, and no more than there are: a new right has to show up here. What is left is the superuser, namespaces, the
+# Tenths, and no more than there are: a new right has to show up here. What is left is root, namespaces, the
 # network and the file system, all of it explained in the unit.
 EXPOSURE_MAX = 43
 NAMES = ("virtmicrod.service", "virtmicrod.socket", "virtmicrod-ro.socket")
