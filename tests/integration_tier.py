@@ -2,6 +2,8 @@
 
 A file of tests is a unit of work. Each worker has a host of its own, instance "testsN", and takes file after file. One
 that wants more processors than a host has by default says so in a line `HOST_CPUS = N`, and gets a host that has them.
+One with a line `HOST_REBOOTS = True` has its host rebooted before those of its tests that have "after_reboot" in their
+names.
 
 A host may be lost: it is an emulator, and inside it KVM's guests are emulated too. Then a fresh one takes what is left
 of the file. For the same reason a few failed tests get a second try, in fresh hosts; both outcomes are printed.
@@ -30,7 +32,7 @@ DIRECTORY = "/root/tests/integration"
 JOURNAL = ("journalctl --no-pager -o short-monotonic"
            " -u 'virtmicrod*' -u 'machine-*.scope' -t virtmicrod -t virtmicro-vmm")
 
-Unit = collections.namedtuple("Unit", "name arguments cpus")
+Unit = collections.namedtuple("Unit", "name arguments cpus reboots")
 
 
 class Journal:
@@ -146,14 +148,28 @@ def run_pytest(host, arguments, verdicts):
     return status, failed
 
 
+def run_around_reboot(host, unit, verdicts):
+    """The part before tells nothing when it was run in another host, so none of it is left out."""
+    verdicts.clear()
+    status, failed = run_pytest(host, [*unit.arguments, "-k", "not after_reboot"], verdicts)
+    if status:
+        return status, failed
+    if not host.step("reboot"):
+        return SSH_LOST, False
+    return run_pytest(host, [*unit.arguments, "-k", "after_reboot"], verdicts)
+
+
 def run_unit(host, unit):
     """Runs one unit of work, in further hosts when one is lost. Verdicts by test."""
     verdicts = {}
     for _ in range(HOSTS_MAX):
         if not host.fits(unit.cpus) and not host.start(unit.cpus):
             break
-        done = [word for name in verdicts for word in ("--deselect", name)]
-        status, failed = run_pytest(host, [*unit.arguments, *done], verdicts)
+        if unit.reboots:
+            status, failed = run_around_reboot(host, unit, verdicts)
+        else:
+            done = [word for name in verdicts for word in ("--deselect", name)]
+            status, failed = run_pytest(host, [*unit.arguments, *done], verdicts)
         if status in (0, 5) or (status == 1 and failed):
             return verdicts
         if status != SSH_LOST or host.ending.is_set():
@@ -236,16 +252,18 @@ class Tier:
         files = {}
         for name in again:
             files.setdefault(name.partition("::")[0], []).append(name)
-        self.run([Unit(file, names, cpus_of(self.top, file)) for file, names in files.items()])
+        self.run([unit_of(self.top, file, names) for file, names in files.items()])
 
 
 def text_of(top, file):
     return (top / "tests" / "integration" / file).read_text()
 
 
-def cpus_of(top, file):
-    wanted = re.search(r"^HOST_CPUS = (\d+)", text_of(top, file), re.MULTILINE)
-    return int(wanted[1]) if wanted else None
+def unit_of(top, file, arguments):
+    text = text_of(top, file)
+    cpus = re.search(r"^HOST_CPUS = (\d+)", text, re.MULTILINE)
+    reboots = re.search(r"^HOST_REBOOTS = True", text, re.MULTILINE) is not None
+    return Unit(file, [file] if reboots else arguments, int(cpus[1]) if cpus else None, reboots)
 
 
 def units_of(top, only):
@@ -255,7 +273,7 @@ def units_of(top, only):
         named = re.compile(rf"def test_\w*{re.escape(only)}", re.IGNORECASE)
         files = [file for file in files if only.lower() in file or named.search(text_of(top, file))]
         arguments = ["-k", only]
-    units = [Unit(file, [file, *arguments], cpus_of(top, file)) for file in files]
+    units = [unit_of(top, file, [file, *arguments]) for file in files]
     # Those that want another host come first, so that a worker changes its own but once.
     return sorted(units, key=lambda unit: (-(unit.cpus or 0), unit.name not in SLOW))
 

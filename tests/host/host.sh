@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The test host: boots the image under QEMU and runs commands in it.
 #
-#   host.sh build | start | stop | status | sh [CMD…] | copy SRC… DEST | deploy | logs
+#   host.sh build | start | reboot | stop | status | sh [CMD…] | copy SRC… DEST | deploy | logs
 #
 # The disk is written to a throw-away overlay: a restart gives a clean system.
 # VIRTMICRO_HOST names an instance, so that several run side by side.
@@ -107,9 +107,14 @@ launch() {
         -serial "file:$state/serial.log" >"$state/qemu.log" 2>&1
 }
 
+ready_count() {
+    grep -c '^host-ready: active' "$state/serial.log" || true
+}
+
+# For the first time since QEMU was started, or the time that is given.
 wait_until_ready() {
-    local deadline=$((SECONDS + boot_seconds))
-    until grep -q '^host-ready: active' "$state/serial.log"; do
+    local deadline=$((SECONDS + boot_seconds)) time=${1:-1}
+    until [ "$(ready_count)" -ge "$time" ]; do
         host_pid >/dev/null || fail_start "QEMU has ended: $(tail -n 3 "$state/qemu.log")"
         ! grep -q 'Kernel panic' "$state/serial.log" || fail_start "its kernel panicked"
         [ "$SECONDS" -lt "$deadline" ] || fail_start "not up after $boot_seconds s"
@@ -170,13 +175,28 @@ wait_until_gone() {
     return 1
 }
 
-close_connection() {
-    local options sockets
+# As systemd does it; what is on the disk stays.
+reboot() {
+    local times
+    times=$(ready_count)
+    remote 'systemctl reboot' || true # the connection may break first
+    hang_up
+    wait_until_ready $((times + 1))
+    need_running
+    load_kvm
+    say "host \"$instance\": up again"
+}
+
+hang_up() {
+    local options
     mapfile -t options < <(ssh_options)
-    sockets=$(<"$state/sockets")
     ssh "${options[@]}" -O exit root@127.0.0.1 >/dev/null 2>&1 || true
-    rm -f "$sockets/ssh"
-    rmdir "$sockets" 2>/dev/null || true
+    rm -f "$(control_socket)"
+}
+
+close_connection() {
+    hang_up
+    rmdir "$(<"$state/sockets")" 2>/dev/null || true
     rm -f "$state/sockets"
 }
 
@@ -212,6 +232,7 @@ build) "$host_scripts/image.sh" build ;;
 start) mkdir -p "$state" && locked "start-$instance" start ;;
 stop) stop ;;
 status) status ;;
+reboot) need_running && reboot ;;
 sh) need_running && remote "$@" ;;
 copy) need_running && synchronize -rlp "${@:1:$#-1}" "root@127.0.0.1:${*: -1}" ;;
 fetch) need_running && synchronize -rlp "root@127.0.0.1:$1" "$2" ;;
