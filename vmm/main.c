@@ -146,13 +146,18 @@ static int open_tap(const char *name, int *ret) {
                 log_errorx("'%s' is too long for the name of an interface", name);
                 return -EINVAL;
         }
+        /* A privileged user would get a new one, which nothing is connected to. */
+        if (if_nametoindex(name) == 0) {
+                log_errorx("there is no interface '%s' (ip tuntap add %s mode tap makes one)", name, name);
+                return -ENODEV;
+        }
         r = open_file("/dev/net/tun", O_RDWR, "the TUN driver", &fd);
         if (r < 0)
                 return r;
         memcpy(request.ifr_name, name, strlen(name));
         if (ioctl(fd, TUNSETIFF, &request) < 0) {
                 r = -errno;
-                log_error(r, "cannot attach to TAP interface '%s' (ip tuntap add %s mode tap makes one)", name, name);
+                log_error(r, "cannot attach to interface '%s' (is it a TAP, and yours?)", name);
                 return r;
         }
         *ret = take_fd(&fd);

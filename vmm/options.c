@@ -38,7 +38,7 @@ const char options_help[] =
         "  --help, --version\n"
         "\n"
         "Disk and interface options can be given several times.\n"
-        "Exit status: 0 when the guest powered off, 1 when it crashed or could not be run.\n"
+        "Exit status: 0 when the guest powered off; 1 when it crashed, was ended, or could not be run.\n"
         "\n"
         "virtmicrod starts it with --control-fd N --uid N --name TEXT --uuid UUID\n"
         "[--journal-fd N] [--machine TEXT]; everything else then comes by the control socket.\n";
