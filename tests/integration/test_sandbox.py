@@ -1,25 +1,38 @@
 """What a monitor holds, proved from outside by /proc while its guest runs."""
+import collections
 import os
 import pathlib
+import re
 
 import pytest
 
 import helpers
 
-NAMESPACES = ("mnt", "net", "ipc", "pid", "uts")
+ANONYMOUS = {"socket:[]", *(f"anon_inode:{kind}" for kind in
+                            ("[eventfd]", "[eventpoll]", "[signalfd]", "[timerfd]", "kvm-vm", "kvm-vcpu:0"))}
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
 
 
 @pytest.fixture(scope="module")
-def monitor(request):
-    """The monitor of a running domain, and its domain."""
-    name = "sandboxed"
-    path = pathlib.Path(f"/tmp/{name}.xml")
-    path.write_text(helpers.domain_xml(name, helpers.Kernel("6.12")))
-    domain = helpers.Domain(name)
-    request.addfinalizer(domain.remove)
-    helpers.virsh("define", path)
-    domain.start()
-    return pathlib.Path(f"/proc/{helpers.monitor_of(domain)}")
+def disk(make_module_disk):
+    return make_module_disk(8)
+
+
+@pytest.fixture(scope="module")
+def domain(make_module_domain, module_bridge, disk):
+    """Has a device of each kind."""
+    return make_module_domain(
+        devices=helpers.disk_xml(disk) + helpers.interface_xml(module_bridge)
+        + "<console type='pty'><target type='virtio' port='1'/></console>"
+        + "<channel type='unix'><target type='virtio' name='org.example.0'/></channel>"
+        + "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>")
+
+
+@pytest.fixture(scope="module")
+def monitor(domain):
+    """Its monitor, once the guest has booted and uses the devices."""
+    with domain.boot():
+        yield pathlib.Path(f"/proc/{helpers.monitor_of(domain)}")
 
 
 def status(path):
@@ -60,12 +73,19 @@ def test_two_monitors_share_no_uid(monitor, make_domain):
     assert status(pathlib.Path(f"/proc/{helpers.monitor_of(other)}"))["Uid"] != status(monitor)["Uid"]
 
 
-def test_descriptors_are_those_of_its_guest(monitor):
-    allowed = ("/dev/kvm", "/dev/null", "/dev/ptmx", "/dev/pts/ptmx", "/var/lib/virtmicro-tests/", "/run/libvirt/micro/",
-               "anon_inode:", "socket:", "/memfd:", "/dev/urandom")
-    for entry in (monitor / "fd").iterdir():
-        target = os.readlink(entry)
-        assert target.startswith(allowed), f"fd {entry.name} is {target}"
+def test_descriptors_are_those_of_its_guest(monitor, domain, disk):
+    """With all devices in use: what they stand on, each as often as it is used, and nothing else of the host's."""
+    kernel = helpers.Kernel("6.12")
+    names = helpers.descriptors(monitor.name)
+    found = collections.Counter(re.sub(r"^/dev/pts/\d+$", "/dev/pts/N", name) for name in names)
+    own = {name: found.pop(name) for name in list(found) if name.startswith(("anon_inode:", "socket:"))}
+    assert set(own) <= ANONYMOUS
+    assert own["anon_inode:kvm-vm"] == own["anon_inode:kvm-vcpu:0"] == 1
+    assert found == {
+        "/dev/kvm": 1, str(kernel.kernel): 1, str(kernel.initrd): 1, f"{helpers.STATE}/{domain.name}.exit": 1,
+        "/dev/null": 2,  # standard input and output
+        "/dev/ptmx": 2, "/dev/pts/N": 1,  # two consoles; the virtio one keeps its other side from hanging up
+        "/dev/net/tun": 1, "/dev/vhost-net": 1, "/dev/urandom": 1, str(disk): 1}
 
 
 def test_each_thread_dies_of_a_forbidden_call():
