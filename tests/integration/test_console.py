@@ -216,6 +216,34 @@ def test_channel(make_domain):
     assert not os.path.exists(channel.find("source").get("path"))
 
 
+def test_several_consoles_and_a_channel(no_leaks, make_domain):
+    """A serial port and two virtio consoles at once, each with a shell, and a channel on a terminal of its own."""
+    name = "org.example.pty"
+    domain = make_domain(
+        cmdline="console=hvc0 console=ttyS0 quiet",
+        devices="<console type='pty'><target type='virtio' port='1'/></console>" * 2
+                + f"<channel type='pty'><target type='virtio' name='{name}'/></channel>")
+    with domain.boot() as serial, domain.console("--devname", "console1") as first:
+        first.prompt()
+        serial.command("(PS1='guest# ' setsid sh -i </dev/hvc1 >/dev/hvc1 2>&1 &)")
+        with domain.console("--devname", "console2") as second:
+            second.prompt()
+            for console, terminal in ((serial, "ttyS0"), (first, "hvc0"), (second, "hvc1")):
+                assert console.command("readlink /proc/self/fd/0").strip() == f"/dev/{terminal}"
+                assert console.command(f"echo only-{terminal}").strip() == f"only-{terminal}"
+        for console in (serial, first):
+            assert "only-hvc1" not in console.log
+        port = serial.command(f"grep -lx {name} /sys/class/virtio-ports/*/name").split("/")[4]
+        channel = ElementTree.fromstring(domain.xml()).find("devices/channel")
+        assert channel.find("target").get("name") == name
+        path = channel.find("source").get("path")
+        with helpers.Console(None, command=["socat", "-,raw,echo=0", f"{path},raw,echo=0"]) as host:
+            serial.command(f"exec 7<>/dev/{port}; echo from-the-guest >&7")
+            host.expect("from-the-guest")
+            host.send("from-the-host\n")
+            assert serial.command("head -n 1 <&7").strip() == "from-the-host"
+
+
 # Where nobody types
 
 
