@@ -1,4 +1,8 @@
 """Disks: what a guest writes is there for the next boot, and the XML's attributes mean something."""
+import re
+
+import pytest
+
 import helpers
 
 
@@ -20,33 +24,79 @@ def test_written_in_one_boot_read_in_the_next(no_leaks, make_domain, make_disk):
         assert int(statistics.split("rd_req ")[1].split()[0]) > 0
 
 
-def test_several_disks_of_all_kinds(no_leaks, make_domain, make_disk):
-    """One boot: a read-only disk refuses writes, discard frees the host's blocks, direct I/O and sync caches work."""
-    readonly, discard, direct, sync = (make_disk(8) for _ in range(4))
-    discard.write_bytes(b"x" * (8 << 20))
+def blocks(path):
+    """Bytes that a file takes of its file system."""
+    return path.stat().st_blocks * 512
+
+
+@pytest.fixture
+def tool_disk(make_disk):
+    """A disk that is an archive of util-linux's blkdiscard, which can zero, with its libraries: busybox's cannot."""
+    program = "/usr/sbin/blkdiscard"
+    libraries = re.findall(r"/\S+", helpers.run("ldd", program).stdout)
+    path = make_disk(0)
+    helpers.run("tar", "-chf", path, "-P", "--transform", "s,.*/,tools/,", program, *libraries)
+    return path
+
+
+def zero(console, device, *options):
+    """Has the guest's kernel write zeroes by a request of their own."""
+    tools = "/tmp/tools"
+    console.command(f"LD_LIBRARY_PATH={tools} {tools}/ld-linux-x86-64.so.2 {tools}/blkdiscard -z {' '.join(options)}"
+                    f" /dev/{device}")
+
+
+def check_discard(console, full, kept, half):
+    """Discarded parts are the host's again; zeroed ones stay the guest's; without discard='unmap' nothing is freed."""
+    assert int(console.command("cat /sys/block/vdb/queue/discard_max_bytes")) > 0
+    assert int(console.command("cat /sys/block/vdb/queue/write_zeroes_max_bytes")) > 0
+    assert int(console.command("cat /sys/block/vdc/queue/discard_max_bytes")) == 0
+    assert blocks(full) >= 8 << 20
+    zero(console, "vdb", "-o 6M", "-l 1M")
+    assert full.read_bytes() == b"x" * (6 << 20) + bytes(1 << 20) + b"x" * (1 << 20)
+    assert blocks(full) >= 8 << 20
+    console.command(f"blkdiscard -o 0 -l {half} /dev/vdb")
+    assert blocks(full) < (8 << 20) - half + (64 << 10)
+    assert console.command("dd if=/dev/vdb bs=1M count=4 2>/dev/null | tr -d '\\0' | wc -c").strip() == "0"
+    assert full.read_bytes()[half:6 << 20] == b"x" * ((6 << 20) - half)
+    console.command("! blkdiscard /dev/vdf 2>/dev/null")
+    zero(console, "vdf")
+    assert kept.read_bytes() == bytes(4 << 20)
+    assert blocks(kept) >= 4 << 20
+
+
+def test_several_disks_of_all_kinds(no_leaks, make_domain, make_disk, tool_disk):
+    """One boot: a read-only disk refuses writes, discard frees blocks of the host's, the guest sees its cache modes."""
+    readonly, full, direct, sync, kept, through, unsafe = (make_disk(8) for _ in range(7))
+    full.write_bytes(b"x" * (8 << 20))
+    kept.write_bytes(b"x" * (4 << 20))
+    helpers.os.sync()  # what is not on the disk yet takes no blocks
     block = helpers.run("losetup", "--find", "--show", make_disk(4)).stdout.strip()
     xml = {
         "vda": helpers.disk_xml(readonly, "vda", readonly=True),
-        "vdb": helpers.disk_xml(discard, "vdb").replace("type='raw'", "type='raw' discard='unmap'"),
+        "vdb": helpers.disk_xml(full, "vdb").replace("type='raw'", "type='raw' discard='unmap'"),
         "vdc": helpers.disk_xml(direct, "vdc").replace("type='raw'", "type='raw' cache='none'"),
         "vdd": helpers.disk_xml(sync, "vdd").replace("type='raw'", "type='raw' cache='directsync'"),
         "vde": helpers.disk_xml(block, "vde"),
+        "vdf": helpers.disk_xml(kept, "vdf"),
+        "vdg": helpers.disk_xml(through, "vdg").replace("type='raw'", "type='raw' cache='writethrough'"),
+        "vdh": helpers.disk_xml(unsafe, "vdh").replace("type='raw'", "type='raw' cache='unsafe'"),
+        "vdi": helpers.disk_xml(tool_disk, "vdi", readonly=True),
     }
     domain = make_domain(devices="".join(xml.values()))
     try:
         with domain.boot() as console:
             assert console.command("cat /sys/block/vda/ro").strip() == "1"
             console.command("! dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null")
-            console.command("blkdiscard /dev/vdb || fstrim -h >/dev/null 2>&1; true")
-            for name in ("vdc", "vdd", "vde"):
+            console.command("tar -x -C /tmp -f /dev/vdi")
+            check_discard(console, full, kept, 4 << 20)
+            for name in ("vdc", "vdd", "vde", "vdg", "vdh"):
                 console.command(f"dd if=/dev/urandom of=/tmp/{name} bs=4096 count=64 2>/dev/null")
                 console.command(f"dd if=/tmp/{name} of=/dev/{name} bs=4096 conv=fsync 2>/dev/null")
                 console.command("echo 3 >/proc/sys/vm/drop_caches")
                 console.command(f"dd if=/dev/{name} bs=4096 count=64 2>/dev/null | cmp - /tmp/{name}")
-            assert console.command("cat /sys/block/vdc/queue/write_cache").strip() == "write back"
-            assert console.command("cat /sys/block/vdd/queue/write_cache").strip() == "write through"
-            assert int(console.command("cat /sys/block/vdb/queue/discard_max_bytes")) > 0
-            assert int(console.command("cat /sys/block/vdc/queue/discard_max_bytes")) == 0
+            caches = console.command("cat /sys/block/vd[cdegh]/queue/write_cache").splitlines()
+            assert caches == ["write back", "write through", "write back", "write through", "write back"]
         domain.virsh("destroy")
         assert readonly.read_bytes() == bytes(8 << 20)
     finally:
