@@ -1,11 +1,14 @@
 """A microVM's life, seen through stock virsh."""
+import re
 import struct
+import time
 
 import pytest
 
 import helpers
 
 PT_NULL, PT_NOTE = 0, 4
+CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 
 
 @pytest.fixture
@@ -29,10 +32,32 @@ def test_boots_by_the_64_bit_protocol(no_leaks, make_domain, kernel_without_note
         assert "6.1" in console.command("uname -r")
 
 
+def check_time(console, line):
+    """The seconds that a command prints are the host's, but for what whole seconds and a clock's start lose."""
+    before = time.time()
+    told = int(console.command(line))
+    assert before - 3 < told < time.time() + 3
+
+
+def check_machine(console):
+    """The paravirtual clock is used, time comes from the RTC at boot, and without firmware there is a power button."""
+    messages = console.command("dmesg", timeout=helpers.BOOT)
+    assert console.command(f"cat {CLOCKSOURCE}").strip() == "kvm-clock"
+    check_time(console, "date +%s")
+    check_time(console, "cat /sys/class/rtc/rtc0/since_epoch")
+    assert re.search(r"rtc_cmos .*: setting system clock to 20\d\d-", messages)
+    assert "Hypervisor detected: KVM" in messages
+    assert 'Name="Power Button"' in console.command("cat /proc/bus/input/devices")
+    complaints = r"ACPI (BIOS )?(Error|Warning)|Firmware Bug|nobody cared|Call Trace"
+    assert not [line for line in messages.splitlines() if re.search(complaints, line)]
+
+
 def test_boots_every_kernel(no_leaks, make_domain, any_kernel):
+    """And the machine is to each of them what it should be."""
     domain = make_domain(kernel=any_kernel)
     with domain.boot() as console:
         assert any_kernel.version in console.command("uname -r")
+        check_machine(console)
 
 
 def test_life(no_leaks, make_domain):
