@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The driver object: the tables of domains by name and UUID, the background threads that
- * finish what events begin, and the start-up order (directories, persistent domains,
+ * finish what events begin, and the start-up order (directories, a lock, persistent domains,
  * running ones, autostart). A Domain is in both tables or in none.
  */
 #include <stdio.h>

@@ -7,6 +7,7 @@
  *   STATE_DIR/NAME.xml              <domstatus>: a running domain, for re-adoption
  *   STATE_DIR/NAME.ctl              its monitor's control socket (process/spawn.c)
  *   STATE_DIR/NAME.exit             where the monitor says why it ended (vmm/ctl/ctl.h)
+ *   STATE_DIR/lock, autostarted     of the daemon itself (driver.c)
  *
  * A definition that cannot be read is reported and left alone: it is the operator's.
  */

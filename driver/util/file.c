@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Durable file updates. After a crash at any point a reader finds either the old or the
- * new content under the name; a stray ".new" file is overwritten by the next update.
+ * new content under the name; a stray ".new" file is overwritten by the next update. And
+ * files that a process takes for itself, to be the only one of its kind.
  */
 #include "util/file.h"
 

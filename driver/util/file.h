@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files that must never be seen half-written. */
+/* Files that must never be seen half-written, and files that one process has for itself. */
 #pragma once
 
 #include <glib.h>
