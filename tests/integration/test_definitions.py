@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 import helpers
+import output
 
 CONFIG = pathlib.Path("/etc/libvirt/micro")
 
@@ -171,6 +172,21 @@ def test_damaged_definitions_are_told_and_left_alone(make_domain, damaged, journ
     for path, (_, message) in damaged.items():
         lines = [line for line in told() if f"'{path}'" in line]
         assert len(lines) == 1 and message in lines[0], f"{path}: {told()}"
+
+
+def test_damaged_definition_of_a_running_domain(no_leaks, make_domain):
+    """It runs on as a transient one, whose definition can be given anew; the file waits for that."""
+    domain = make_domain(uid="78787878-2222-3333-4444-555555555555")
+    domain.start("--paused")
+    number, file = domain.id(), CONFIG / f"{domain.name}.xml"
+    file.write_text(file.read_text()[:300])
+    helpers.run("systemctl", "restart", "virtmicrod.service")
+    assert (domain.state(), domain.id()) == ("paused", number)
+    assert output.pairs(domain.virsh("dominfo"))["Persistent"] == "no" and len(file.read_text()) == 300
+    helpers.virsh("define", domain.path)
+    assert output.pairs(domain.virsh("dominfo"))["Persistent"] == "yes" and len(file.read_text()) > 300
+    domain.virsh("destroy")
+    assert domain.state() == "shut off"
 
 
 def test_two_definitions_with_one_uuid(make_domain, journal_start):
