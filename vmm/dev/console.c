@@ -17,6 +17,9 @@
  * taken its text, so what the host end does not take within CONSOLE_PATIENCE_MS is
  * dropped.
  *
+ * No chain holds the loop: one that is too long for a turn goes back to its queue, and tx_done remembers how far
+ * it has got.
+ *
  * Control messages to the driver are kept as one bit per kind and port instead of a
  * list, so they cannot grow while the driver offers no buffers.
  *
@@ -47,6 +50,7 @@
 #define CONSOLE_IDS_MAX     (CTL_PORTS_MAX + 1)         /* with a reserved 0 */
 #define CONSOLE_QUEUES_MAX  (2 * (CONSOLE_IDS_MAX + 1)) /* and the control pair */
 #define CONSOLE_BUDGET      64u                         /* chains per port and turn of the loop */
+#define CONSOLE_BYTES       (256u << 10)                /* and bytes: a chain may hold as much as the guest has memory */
 #define CONSOLE_PATIENCE_MS 10
 #define QUEUE_CONTROL_RX    2u
 #define QUEUE_CONTROL_TX    3u
@@ -179,57 +183,68 @@ static bool console_may_retry(struct port *p) {
         return false;
 }
 
-/* Writes the chain out. False: the host end is full and the chain has to wait. */
-static bool port_write_chain(struct port *p, const struct vq_chain *chain) {
+enum progress { WRITTEN, HOST_IS_FULL, TURN_IS_OVER };
+
+/*
+ * Writes the chain out, or as much of it as there is room for at the host end and in *left, the bytes of this turn,
+ * which ends when another thread wants something: a reset, a pause, the end.
+ */
+static enum progress port_write_chain(struct port *p, const struct vq_chain *chain, size_t *left) {
         /* After an unpop the driver may have changed the chain; then the offset merely cuts it elsewhere. */
         while (p->fd >= 0 && p->tx_done < chain->out_len) {
                 struct iovec iov[VQ_SIZE_MAX];
-                unsigned n = iov_slice(chain->iov, chain->n_out, p->tx_done, chain->out_len, iov);
-                ssize_t r = port_writev(p, iov, n);
+                unsigned n = iov_slice(chain->iov, chain->n_out, p->tx_done, *left, iov);
+                ssize_t r;
 
+                if (*left == 0)
+                        return TURN_IS_OVER;
+                r = port_writev(p, iov, n);
                 if (r > 0) {
                         p->tx_done += r;
+                        *left = loop_is_called(p->console->dev.loop) ? 0 : *left - r;
                         p->stalled = false;
                 } else if (r == -EAGAIN || r == 0) {
                         if (!p->is_console)
-                                return false;
+                                return HOST_IS_FULL;
                         if (!console_may_retry(p))
                                 break;
                 } else if (r != -EINTR)
                         port_hang_up(p);
         }
         p->tx_done = 0;
-        return true;
+        return WRITTEN;
 }
 
 static void port_transmit(struct port *p) {
         struct console *c = p->console;
         struct virtqueue *vq = &c->queues[tx_queue(p)];
+        enum progress progress = WRITTEN;
+        size_t left = CONSOLE_BYTES;
         unsigned served = 0;
 
         if (!c->active || !vq->enabled)
                 return;
-        p->tx_blocked = false;
-        while (virtio_queue_pop(&c->dev, tx_queue(p), &c->chain) > 0) {
-                if (!port_write_chain(p, &c->chain)) {
+        while (progress == WRITTEN && virtio_queue_pop(&c->dev, tx_queue(p), &c->chain) > 0) {
+                progress = port_write_chain(p, &c->chain, &left);
+                if (progress != WRITTEN)
                         vq_unpop(vq, 1);
-                        p->tx_blocked = true;
-                        break;
-                }
-                vq_push(vq, &c->chain, 0);
-                if (++served == CONSOLE_BUDGET) {
-                        again_raise(&c->again);
-                        break;
-                }
+                else
+                        vq_push(vq, &c->chain, 0);
+                if (++served == CONSOLE_BUDGET && progress == WRITTEN)
+                        progress = TURN_IS_OVER;
         }
+        p->tx_blocked = progress == HOST_IS_FULL;
+        if (progress == TURN_IS_OVER)
+                again_raise(&c->again);
         port_watch(p);
         virtio_queue_flush(&c->dev, tx_queue(p));
 }
 
-/* Reads into the next chain. False: no more now. */
-static bool port_read_chain(struct port *p, struct virtqueue *vq) {
+/* Reads into the next chain, at most *left bytes. False: no more now. */
+static bool port_read_chain(struct port *p, struct virtqueue *vq, size_t *left) {
         struct vq_chain *chain = &p->console->chain;
         int r = virtio_queue_pop(&p->console->dev, rx_queue(p), chain);
+        struct iovec iov[VQ_SIZE_MAX];
         ssize_t n;
 
         if (r <= 0) {
@@ -240,10 +255,11 @@ static bool port_read_chain(struct port *p, struct virtqueue *vq) {
                 virtio_device_fail(&p->console->dev, "port %u: receive buffer without room", p->id);
                 return false;
         }
-        n = readv(p->fd, chain->iov + chain->n_out, chain->n_in);
+        n = readv(p->fd, iov, iov_slice(chain->iov + chain->n_out, chain->n_in, 0, *left, iov));
         if (n > 0) {
                 vq_push(vq, chain, n);
-                return true;
+                *left -= n;
+                return *left > 0 && !loop_is_called(p->console->dev.loop);
         }
         if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
                 vq_unpop(vq, 1);
@@ -258,9 +274,10 @@ static bool port_read_chain(struct port *p, struct virtqueue *vq) {
 static void port_receive(struct port *p) {
         struct console *c = p->console;
         struct virtqueue *vq = &c->queues[rx_queue(p)];
+        size_t left = CONSOLE_BYTES;
 
         for (unsigned i = 0; i < CONSOLE_BUDGET && port_wants_input(p) && vq->enabled; i++)
-                if (!port_read_chain(p, vq))
+                if (!port_read_chain(p, vq, &left))
                         break;
         port_watch(p);
         if (c->active)

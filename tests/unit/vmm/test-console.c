@@ -7,7 +7,9 @@
 #include <linux/virtio_console.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <termios.h>
 
@@ -335,6 +337,77 @@ static void test_backpressure(void) {
         fixture_done(&f, false);
 }
 
+static off_t size_of(int fd) {
+        struct stat st;
+
+        CHECK(fstat(fd, &st) == 0);
+        return st.st_size;
+}
+
+/* One turn of the loop takes a bounded part of a chain, the following ones the rest of it, in order. */
+static void test_long_chain(void) {
+        const uint32_t size = 8 << 20;
+        struct console_config config = { .n_ports = 1 };
+        struct virtio_device *dev;
+        struct driver driver;
+        struct ring tx;
+        AUTOCLOSE int file = memfd_create("console", MFD_CLOEXEC);
+        uint32_t *text, *got = malloc(size);
+
+        CHECK(file >= 0 && got);
+        config.ports[0] = (struct console_port_config) { .fd = dup(file), .is_console = true };
+        CHECK_EQ(console_new(&config, &dev), 0);
+        driver_init(&driver, dev);
+        ring_init(&tx, &driver, 1, 16);
+        driver_activate(&driver, 0);
+        text = driver_at(&driver, DATA(0), size);
+        for (unsigned i = 0; i < size / sizeof(*text); i++)
+                text[i] = i;
+        (void) ring_add(&tx, (struct segment[]) { { DATA(0), size / 2 }, { DATA(0) + size / 2, size / 2 } }, 2, 0);
+        ring_kick(&tx);
+        CHECK(size_of(file) > 0 && size_of(file) <= 1 << 20);
+        CHECK(!ring_take(&tx, NULL, NULL));
+        CHECK_EQ(loop_start(dev->loop, NULL, NULL), 0);
+        (void) ring_wait(&tx);
+        CHECK_EQ(size_of(file), size);
+        CHECK(pread(file, got, size, 0) == (ssize_t) size);
+        CHECK(memcmp(got, text, size) == 0);
+        free(got);
+        driver_stop(&driver, false);
+}
+
+/* A turn reads a bounded part of what there is, into however large a buffer. A pipe, as it holds more than a socket. */
+static void test_much_input(void) {
+        const uint32_t size = 1 << 20;
+        struct console_config config = { .n_ports = 1 };
+        struct virtio_device *dev;
+        struct driver driver;
+        struct ring rx;
+        char path[64];
+        int pipe_fd[2];
+        uint32_t len;
+
+        CHECK(pipe2(pipe_fd, O_CLOEXEC | O_NONBLOCK) == 0 && fcntl(pipe_fd[1], F_SETPIPE_SZ, size) == (int) size);
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", pipe_fd[0]);
+        config.ports[0] = (struct console_port_config) { .fd = open(path, O_RDWR | O_CLOEXEC), .is_console = true };
+        CHECK_EQ(console_new(&config, &dev), 0);
+        driver_init(&driver, dev);
+        ring_init(&rx, &driver, 0, 16);
+        driver_activate(&driver, 0);
+        CHECK(write(pipe_fd[1], driver_at(&driver, DATA(0), size), size) == (ssize_t) size);
+        for (unsigned i = 0; i < 16; i++)
+                (void) ring_add(&rx, &(struct segment) { DATA(0), size }, 0, 1);
+        CHECK_EQ(loop_start(dev->loop, NULL, NULL), 0);
+        ring_kick(&rx);
+        for (uint32_t total = 0; total < size; total += len) {
+                len = ring_wait(&rx);
+                CHECK(len > 0 && len <= size / 2);
+        }
+        close_fd(&pipe_fd[0]);
+        close_fd(&pipe_fd[1]);
+        driver_stop(&driver, false);
+}
+
 static void test_listener(void) {
         struct pollfd pfd = { .events = POLLIN };
         struct fixture f;
@@ -441,6 +514,8 @@ int main(void) {
         RUN(test_console_without_reader);
         RUN(test_channel);
         RUN(test_backpressure);
+        RUN(test_long_chain);
+        RUN(test_much_input);
         RUN(test_listener);
         RUN(test_listener_unnoticed);
         RUN(test_without_multiport);
