@@ -192,11 +192,12 @@ static bool net_deliver(struct net *n, size_t total) {
                 add(&n->counters.rx_bytes, total - NET_HEADER);
                 return true;
         }
-        /* It waits, unless not even a full queue of such buffers can hold it. */
-        if (total <= (size_t) offered * n->chain.in_len)
-                net_keep(n, total);
-        else
+        /* Not even a full queue of such buffers can hold it; with a full one the driver has nothing to add. */
+        if (total > (size_t) offered * n->chain.in_len) {
                 add(&n->counters.rx_drops, 1);
+                return true;
+        }
+        net_keep(n, total);
         n->rx_blocked = true;
         return false;
 }

@@ -167,8 +167,7 @@ static void test_too_big_for_ring(void) {
         add_buffers(&f, 8, BUFFER);
         send_frame(&f, BIG_PART, 0x44);
         WAIT_COUNTER(&f, rx_drops, 1);
-        ring_kick(&f.rx);
-        send_frame(&f, 10, 0x55);
+        send_frame(&f, 10, 0x55); /* there is room: the driver has no reason to kick */
         CHECK_EQ(ring_wait(&f.rx), HEADER + 10);
         fixture_done(&f, false);
 }
