@@ -58,40 +58,6 @@ static enum ctl_state server_state(const struct server *s) {
         return s->vm ? vm_state(s->vm) : CTL_STATE_SETUP;
 }
 
-static void peer_drop(struct server *s) {
-        s->peer_source = loop_remove(s->peer_source);
-        close_fd(&s->peer_fd);
-        s->greeted = false;
-}
-
-/* A peer that does not take its mail, replies or events, loses the connection and can query after a new one. */
-static void peer_send(struct server *s, const void *message) {
-        int r;
-
-        if (s->peer_fd < 0)
-                return;
-        r = ctl_send(s->peer_fd, message, NULL, 0);
-        if (r < 0) {
-                log_warning(r, "control peer dropped: cannot send %s",
-                            ctl_type_name(((const struct ctl_header *) message)->type));
-                peer_drop(s);
-        }
-}
-
-static void send_event(void *arg, const struct ctl_header *event) {
-        struct server *s = arg;
-
-        if (s->greeted)
-                peer_send(s, event);
-}
-
-static void send_state(struct server *s, enum ctl_state state, enum ctl_reason reason) {
-        struct ctl_event_state event = { .state = state, .reason = reason };
-
-        ctl_header_init(&event.header, CTL_EVENT_STATE, 0, sizeof(event));
-        send_event(s, &event.header);
-}
-
 static void write_exit_record(struct server *s, enum ctl_state state, enum ctl_reason reason, int error) {
         struct ctl_exit_record record = { .magic = CTL_MAGIC, .state = state, .reason = reason, .error = error };
 
@@ -107,6 +73,47 @@ static void server_end(struct server *s, enum ctl_state state, enum ctl_reason r
         s->result = error;
         write_exit_record(s, state, reason, error);
         loop_stop(s->loop);
+}
+
+static void peer_close(struct server *s) {
+        s->peer_source = loop_remove(s->peer_source);
+        close_fd(&s->peer_fd);
+        s->greeted = false;
+}
+
+/* The peer has gone or is sent away, and nobody is in its place: before START nothing is worth keeping. */
+static void peer_lose(struct server *s) {
+        peer_close(s);
+        if (!s->started)
+                server_end(s, CTL_STATE_SETUP, CTL_REASON_NONE, -ECONNRESET);
+}
+
+/* A peer that does not take its mail, replies or events, loses the connection and can query after a new one. */
+static void peer_send(struct server *s, const void *message) {
+        int r;
+
+        if (s->peer_fd < 0)
+                return;
+        r = ctl_send(s->peer_fd, message, NULL, 0);
+        if (r < 0) {
+                log_warning(r, "control peer dropped: cannot send %s",
+                            ctl_type_name(((const struct ctl_header *) message)->type));
+                peer_lose(s);
+        }
+}
+
+static void send_event(void *arg, const struct ctl_header *event) {
+        struct server *s = arg;
+
+        if (s->greeted)
+                peer_send(s, event);
+}
+
+static void send_state(struct server *s, enum ctl_state state, enum ctl_reason reason) {
+        struct ctl_event_state event = { .state = state, .reason = reason };
+
+        ctl_header_init(&event.header, CTL_EVENT_STATE, 0, sizeof(event));
+        send_event(s, &event.header);
 }
 
 /* One line per change, so that the journal of the scope tells the guest's life. */
@@ -130,6 +137,7 @@ static void log_state(enum ctl_state state, enum ctl_reason reason) {
 static void on_state(void *arg, enum ctl_state state, enum ctl_reason reason) {
         struct server *s = arg;
 
+        s->started = true; /* what tells of its state is there: the peer may be lost with this very event */
         log_state(state, reason);
         send_state(s, state, reason);
         if (state != CTL_STATE_SHUTDOWN && state != CTL_STATE_CRASHED)
@@ -336,9 +344,7 @@ static void on_peer(void *arg, uint32_t events) {
                 }
                 if (r < 0)
                         log_warning(r, "control peer dropped");
-                peer_drop(s);
-                if (!s->started)
-                        server_end(s, CTL_STATE_SETUP, CTL_REASON_NONE, -ECONNRESET);
+                peer_lose(s);
         }
 }
 
@@ -348,10 +354,10 @@ static void on_connect(void *arg, uint32_t events) {
 
         if (fd < 0)
                 return;
-        peer_drop(s);
+        peer_close(s);
         s->peer_fd = take_fd(&fd);
         if (loop_add_fd(s->loop, s->peer_fd, EPOLLIN, on_peer, s, &s->peer_source) < 0)
-                peer_drop(s);
+                peer_lose(s);
 }
 
 static void on_stop(struct server *s, bool is_running) {

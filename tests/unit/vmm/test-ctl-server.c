@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "core/loop.h"
@@ -187,7 +188,11 @@ static void fixture_start(struct fixture *f) {
 }
 
 static int fixture_end(struct fixture *f) {
-        CHECK(pthread_join(f->thread, NULL) == 0);
+        struct timespec until;
+
+        CHECK(clock_gettime(CLOCK_REALTIME, &until) == 0);
+        until.tv_sec += 30;
+        CHECK_EQ(pthread_timedjoin_np(f->thread, NULL, &until), 0);
         close_fd(&f->client);
         close_fd(&f->exit_fd);
         return f->result;
@@ -507,6 +512,7 @@ static void test_failed_start(void) {
 }
 
 static void test_peer_leaves(void) {
+        struct ctl_start request = {};
         struct fixture f;
         int old;
 
@@ -515,6 +521,25 @@ static void test_peer_leaves(void) {
         set_up(&f);
         close_fd(&f.client);
         CHECK_EQ(fixture_end(&f), -ECONNRESET);
+
+        /* Also when its leaving is noticed only as it is answered. */
+        fixture_start(&f);
+        set_up(&f);
+        fake_start_error = -ENOEXEC;
+        ctl_header_init(&request.header, CTL_START, ++f.serial, sizeof(request));
+        CHECK_EQ(ctl_send(f.client, &request, NULL, 0), 0);
+        close_fd(&f.client);
+        CHECK_EQ(fixture_end(&f), -ECONNRESET);
+
+        /* A peer that takes the place of another one is no loss. */
+        fixture_start(&f);
+        CHECK_EQ(hello(&f), 0);
+        old = f.client;
+        f.client = client_connect(&f);
+        set_up(&f);
+        close_fd(&old);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
 
         /* After START it does not matter, and a new peer replaces the old one. */
         fixture_start(&f);
