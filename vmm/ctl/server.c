@@ -376,8 +376,8 @@ static void on_signal(void *arg, uint32_t events) {
         bool is_running = s->started && vm_state(s->vm) == CTL_STATE_RUNNING;
         struct signalfd_siginfo info;
 
-        if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
-                return;
+        if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info) || s->is_ending)
+                return; /* in the last case the guest's end has been told, in the same batch of events */
         if (info.ssi_signo == SIGTERM)
                 return on_stop(s, is_running);
         if (!is_running || s->stop_asked)

@@ -9,6 +9,8 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -631,6 +633,37 @@ static void test_sigterm_paused(void) {
         close_fd(&f.exit_fd);
 }
 
+static void on_guest_end(void *arg, uint32_t events) {
+        fake_state(CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+}
+
+/* Both are ready when the loop looks next, in this order. */
+static void end_and_stop(void *arg) {
+        int fd = *(int *) arg;
+
+        CHECK_EQ(loop_add_fd(fake.control, fd, EPOLLIN, on_guest_end, NULL, NULL), 0);
+        CHECK_EQ(eventfd_write(fd, 1), 0);
+        CHECK_EQ(kill(getpid(), SIGTERM), 0);
+}
+
+/* A SIGTERM together with the guest's end adds nothing to it. */
+static void test_sigterm_at_the_end(void) {
+        AUTOCLOSE int fd = eventfd(0, EFD_CLOEXEC);
+        struct fixture f;
+        struct ctl_message m;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        loop_call(fake.control, end_and_stop, &fd);
+        expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+        CHECK(pthread_join(f.thread, NULL) == 0);
+        CHECK_EQ(ctl_receive(f.client, &m), 0);
+        check_exit_record(&f, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST, 0);
+        close_fd(&f.client);
+        close_fd(&f.exit_fd);
+}
+
 /* What machinectl sends presses buttons and ends nothing, however often it comes. */
 static void test_buttons(void) {
         struct fixture f;
@@ -693,6 +726,7 @@ int main(void) {
         RUN(test_malformed);
         RUN(test_sigterm);
         RUN(test_sigterm_paused);
+        RUN(test_sigterm_at_the_end);
         RUN(test_buttons);
         RUN(test_descriptors);
         return 0;
