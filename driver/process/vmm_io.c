@@ -29,7 +29,7 @@
 #include "../../vmm/ctl/message.h"
 #include "util/error.h"
 
-#define EVENTS_MAX      256u /* a guest that reboots in a loop makes about one event per second */
+#define EVENTS_MAX      256u /* a guest that crashes and restarts in a loop makes about 30 a second */
 #define PACKETS_PER_RUN 64u  /* received from one monitor before others get their turn */
 /* Handed over at once, and the pause after it: 1600 a second, more than guests of an honest monitor can cause. */
 #define DELIVERIES_PER_RUN 32u

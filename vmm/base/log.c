@@ -121,8 +121,7 @@ void log_line(enum log_level level, int error, const char *format, ...) {
         va_end(args);
 }
 
-/* Counts the violation; whether the window still has room for a line about it. */
-static bool guest_may_log(struct log_guest *g) {
+bool log_guest_may(struct log_guest *g) {
         struct timespec now = { 0 };
         uint64_t seconds;
 
@@ -142,7 +141,7 @@ static bool guest_may_log(struct log_guest *g) {
 void log_guest_error(struct log_guest *g, const char *device, const char *format, ...) {
         va_list args;
 
-        if (!guest_may_log(g) || max_level < LOG_LEVEL_WARNING)
+        if (!log_guest_may(g) || max_level < LOG_LEVEL_WARNING)
                 return;
         va_start(args, format);
         emit(LOG_LEVEL_WARNING, 0, device, format, args);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum log_level {
@@ -35,17 +36,19 @@ void log_line(enum log_level level, int error, const char *format, ...) __attrib
 #define log_infox(...)          log_line(LOG_LEVEL_INFO, 0, __VA_ARGS__)
 
 /*
- * What a guest did wrong: counted always, logged at most LOG_GUEST_BURST times in
+ * What a guest does wrong, or as often as it likes: counted always, logged at most LOG_GUEST_BURST times in
  * LOG_GUEST_SECONDS, so that a hostile guest can fill neither journal nor disk.
  */
 #define LOG_GUEST_BURST   5u
 #define LOG_GUEST_SECONDS 60u
 
 struct log_guest {
-        uint64_t count;        /* all violations so far */
+        uint64_t count;        /* all so far */
         uint64_t window_start; /* seconds, CLOCK_MONOTONIC */
         uint32_t in_window;
 };
 
+/* Counts what the guest did; whether there is room for a line about it. For what is no violation, see log_infox(). */
+bool log_guest_may(struct log_guest *g);
 void log_guest_error(struct log_guest *g, const char *device, const char *format, ...)
         __attribute__((format(printf, 3, 4)));

@@ -52,6 +52,7 @@ struct vcpu {
         bool prepared; /* under the lock */
         int prepare_result;
         pid_t tid;
+        struct log_guest failures; /* a guest that is restarted can fail again at once; its thread only */
 };
 
 struct vcpus {
@@ -237,7 +238,8 @@ static void serve_exit(struct vcpu *v) {
         case KVM_EXIT_IRQ_WINDOW_OPEN:
                 break;
         default:
-                describe_failure(v);
+                if (log_guest_may(&v->failures))
+                        describe_failure(v);
                 vcpus_hold(v->vcpus);
                 v->vcpus->config.failed(v->vcpus->config.arg, v->index);
         }

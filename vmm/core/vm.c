@@ -13,6 +13,11 @@
  * and an eventfd wakes the control thread, which does all the rest. When several
  * requests come together the worst one counts: crash, power off, reboot.
  *
+ * A guest can ask for a restart with its first instruction, and each one is work for this thread and news for the
+ * daemon. So from the third on of those that follow each other within a second there are RESTART_PAUSE_MS between
+ * them. The request stays in `pending` and the vCPUs at the gate until a timer has it looked at anew; what the
+ * machine is told meanwhile (pause, other actions, reset) is done as ever.
+ *
  * Whether the process ends with the guest is the business of who made the VM: the
  * callback tells it the state.
  */
@@ -24,6 +29,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
 
 #include "../base/cleanup.h"
 #include "../base/log.h"
@@ -31,6 +38,10 @@
 #include "loop.h"
 #include "machine.h"
 #include "virtio.h"
+
+#define NS_PER_S         1000000000ull
+#define RESTARTS_AT_ONCE 3u
+#define RESTART_PAUSE_MS 100u
 
 enum request {
         REQUEST_REBOOT = BIT(0),
@@ -51,6 +62,11 @@ struct vm {
         atomic_uint pending; /* enum request; set on vCPU threads */
         int event_fd;
         struct loop_source *event_source;
+
+        uint64_t restarted_ns;    /* CLOCK_MONOTONIC; 0: never */
+        unsigned restarts_in_row; /* each within a second of the one before */
+        int timer_fd;             /* the next restart is due */
+        struct loop_source *timer_source;
 };
 
 void vm_config_init(struct vm_config *config) {
@@ -150,10 +166,35 @@ static int reset_in_place(struct vm *vm) {
         return 0;
 }
 
+static uint64_t now_ns(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * NS_PER_S + (uint64_t) ts.tv_nsec;
+}
+
+/* Whether the guest may restart now; if not, the timer tells when. */
+static bool restart_is_due(struct vm *vm) {
+        uint64_t since = now_ns() - vm->restarted_ns, pause = RESTART_PAUSE_MS * (NS_PER_S / 1000);
+        struct itimerspec when = { .it_value = { .tv_nsec = (long) (pause - since) } };
+
+        if (vm->restarts_in_row < RESTARTS_AT_ONCE || since >= pause)
+                return true;
+        return timerfd_settime(vm->timer_fd, 0, &when, NULL) < 0;
+}
+
+static void count_restart(struct vm *vm) {
+        uint64_t now = now_ns();
+
+        vm->restarts_in_row = now - vm->restarted_ns < NS_PER_S ? vm->restarts_in_row + 1 : 1;
+        vm->restarted_ns = now;
+}
+
 /* A guest that comes up again by itself. That it had crashed is told nevertheless; a power off then was a reboot. */
 static void restart(struct vm *vm, enum ctl_state end_state, enum ctl_reason reason) {
         enum ctl_state before = vm->state;
 
+        count_restart(vm);
         if (end_state == CTL_STATE_CRASHED)
                 set_state(vm, CTL_STATE_CRASHED, reason);
         if (reset_in_place(vm) < 0) {
@@ -174,21 +215,35 @@ static void end(struct vm *vm, enum ctl_action action, enum ctl_state state, enu
         set_state(vm, state, reason);
 }
 
+struct guest_end {
+        enum ctl_action action;
+        enum ctl_state state;
+        enum ctl_reason reason;
+};
+
+static struct guest_end end_of(const struct vm *vm, unsigned pending) {
+        if (pending & REQUEST_PANIC)
+                return (struct guest_end) { vm->on_crash, CTL_STATE_CRASHED, CTL_REASON_PANIC };
+        if (pending & REQUEST_VCPU_FAILED)
+                return (struct guest_end) { vm->on_crash, CTL_STATE_CRASHED, CTL_REASON_VCPU_ERROR };
+        if (pending & REQUEST_POWER_OFF)
+                return (struct guest_end) { vm->reboot_asked ? CTL_ACTION_RESTART : vm->on_poweroff,
+                                            CTL_STATE_SHUTDOWN, CTL_REASON_GUEST };
+        return (struct guest_end) { vm->on_reboot, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST };
+}
+
 /* Acts on what the guest asked for since the last call. */
 static void handle_requests(struct vm *vm) {
         unsigned pending = atomic_exchange(&vm->pending, 0);
+        struct guest_end e = end_of(vm, pending);
 
         if (pending == 0 || (vm->state != CTL_STATE_RUNNING && vm->state != CTL_STATE_PAUSED))
                 return;
         vcpus_pause(vm->machine->vcpus);
-        if (pending & REQUEST_PANIC)
-                end(vm, vm->on_crash, CTL_STATE_CRASHED, CTL_REASON_PANIC);
-        else if (pending & REQUEST_VCPU_FAILED)
-                end(vm, vm->on_crash, CTL_STATE_CRASHED, CTL_REASON_VCPU_ERROR);
-        else if (pending & REQUEST_POWER_OFF)
-                end(vm, vm->reboot_asked ? CTL_ACTION_RESTART : vm->on_poweroff, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+        if (e.action == CTL_ACTION_RESTART && !restart_is_due(vm))
+                atomic_fetch_or(&vm->pending, pending);
         else
-                end(vm, vm->on_reboot, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+                end(vm, e.action, e.state, e.reason);
 }
 
 static void on_event(void *arg, uint32_t events) {
@@ -201,15 +256,29 @@ static void on_event(void *arg, uint32_t events) {
         handle_requests(vm);
 }
 
+static void on_timer(void *arg, uint32_t events) {
+        struct vm *vm = arg;
+        uint64_t count;
+        ssize_t n;
+
+        n = read(vm->timer_fd, &count, sizeof(count));
+        (void) n;
+        handle_requests(vm);
+}
+
 static void free_p(struct vm **vm) {
         vm_free(*vm);
 }
 
 static int watch_events(struct vm *vm, struct loop *control) {
+        int r;
+
         vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (vm->event_fd < 0)
+        vm->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        if (vm->event_fd < 0 || vm->timer_fd < 0)
                 return -errno;
-        return loop_add_fd(control, vm->event_fd, EPOLLIN, on_event, vm, &vm->event_source);
+        r = loop_add_fd(control, vm->event_fd, EPOLLIN, on_event, vm, &vm->event_source);
+        return r < 0 ? r : loop_add_fd(control, vm->timer_fd, EPOLLIN, on_timer, vm, &vm->timer_source);
 }
 
 int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struct loop *control, struct vm **ret,
@@ -227,7 +296,7 @@ int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struc
         vm->on_poweroff = config->on_poweroff;
         vm->on_reboot = config->on_reboot;
         vm->on_crash = config->on_crash;
-        vm->event_fd = -EBADF;
+        vm->event_fd = vm->timer_fd = -EBADF;
 
         if (config->kernel_fd < 0) {
                 text = "there is no kernel to boot";
@@ -250,7 +319,9 @@ struct vm *vm_free(struct vm *vm) {
                 return NULL;
         machine_free(vm->machine);
         loop_remove(vm->event_source);
+        loop_remove(vm->timer_source);
         close_fd(&vm->event_fd);
+        close_fd(&vm->timer_fd);
         free(vm);
         return NULL;
 }

@@ -48,6 +48,7 @@ struct server {
         bool stop_asked; /* SIGTERM has pressed the power button */
         bool is_ending;
         int result;
+        struct log_guest restarts, crashes; /* those after which the guest restarts by itself, as often as it likes */
         struct notes notes;
         struct setup setup;
         struct vm *vm;
@@ -116,7 +117,7 @@ static void send_state(struct server *s, enum ctl_state state, enum ctl_reason r
         send_event(s, &event.header);
 }
 
-/* One line per change, so that the journal of the scope tells the guest's life. */
+/* A line tells of a change, so that the journal of the scope has the guest's life. */
 static void log_state(enum ctl_state state, enum ctl_reason reason) {
         static const char *const states[CTL_STATE_MAX] = {
                 [CTL_STATE_RUNNING] = "guest runs",
@@ -138,7 +139,8 @@ static void on_state(void *arg, enum ctl_state state, enum ctl_reason reason) {
         struct server *s = arg;
 
         s->started = true; /* what tells of its state is there: the peer may be lost with this very event */
-        log_state(state, reason);
+        if (reason == CTL_REASON_REQUEST || vm_end_action(s->vm) != CTL_ACTION_RESTART || log_guest_may(&s->crashes))
+                log_state(state, reason);
         send_state(s, state, reason);
         if (state != CTL_STATE_SHUTDOWN && state != CTL_STATE_CRASHED)
                 return;
@@ -150,7 +152,8 @@ static void on_reset(void *arg) {
         struct server *s = arg;
         struct ctl_header event;
 
-        log_infox("guest restarted");
+        if (log_guest_may(&s->restarts))
+                log_infox("guest restarted");
         ctl_header_init(&event, CTL_EVENT_RESET, 0, sizeof(event));
         send_event(s, &event);
 }

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "core/loop.h"
 #include "core/virtio.h"
 #include "core/vm.h"
@@ -685,6 +686,35 @@ static void test_buttons(void) {
         CHECK_EQ(fake.buttons, 2);
 }
 
+static unsigned count_lines(int fd, const char *text) {
+        static char log[65536];
+        ssize_t n = pread(fd, log, sizeof(log) - 1, 0);
+        unsigned count = 0;
+
+        CHECK(n >= 0);
+        log[n] = 0;
+        for (const char *p = log; (p = strstr(p, text)); p++)
+                count++;
+        return count;
+}
+
+/* A guest decides how often it restarts; the daemon is told each time, the journal is not. */
+static void test_restarts_in_the_log(void) {
+        AUTOCLOSE int log = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        CHECK(dup2(log, STDERR_FILENO) == STDERR_FILENO);
+        for (unsigned i = 0; i < 100; i++)
+                CHECK_EQ(call_plain(&f, CTL_RESET), 0);
+        CHECK(dup2(saved, STDERR_FILENO) == STDERR_FILENO);
+        CHECK_EQ(count_lines(log, "guest restarted"), LOG_GUEST_BURST);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
 static unsigned count_fds(void) {
         unsigned n = 0;
 
@@ -728,6 +758,7 @@ int main(void) {
         RUN(test_sigterm_paused);
         RUN(test_sigterm_at_the_end);
         RUN(test_buttons);
+        RUN(test_restarts_in_the_log);
         RUN(test_descriptors);
         return 0;
 }

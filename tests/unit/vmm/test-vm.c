@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A machine's life on the real KVM, with a kernel that does nothing but write the reset register.
+ */
+#include <elf.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+#include "base/cleanup.h"
+#include "core/loop.h"
+#include "core/vm.h"
+#include "../test.h"
+
+#define ENTRY (16u << 20)
+
+/* mov dx, 0x602; mov al, 1; out dx, al; again: hlt; jmp again */
+static const struct kernel {
+        Elf64_Ehdr header;
+        Elf64_Phdr load, notes;
+        Elf64_Nhdr note;
+        char note_name[4];
+        uint32_t note_entry;
+        uint8_t code[64];
+} kernel = {
+        .header = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB }, .e_machine = EM_X86_64,
+                    .e_phoff = offsetof(struct kernel, load), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2 },
+        .load = { .p_type = PT_LOAD, .p_offset = offsetof(struct kernel, code), .p_paddr = ENTRY, .p_filesz = 64,
+                  .p_memsz = 4096 },
+        .notes = { .p_type = PT_NOTE, .p_offset = offsetof(struct kernel, note), .p_filesz = 20 },
+        .note = { .n_namesz = 4, .n_descsz = 4, .n_type = 18 }, /* XEN_ELFNOTE_PHYS32_ENTRY */
+        .note_name = "Xen",
+        .note_entry = ENTRY,
+        .code = { 0x66, 0xba, 0x02, 0x06, 0xb0, 0x01, 0xee, 0xf4, 0xeb, 0xfd },
+};
+
+struct fixture {
+        struct loop *control;
+        struct vm *vm;
+        atomic_uint resets, state, reason;
+};
+
+static void on_reset(void *arg) {
+        ((struct fixture *) arg)->resets++;
+}
+
+static void on_state(void *arg, enum ctl_state state, enum ctl_reason reason) {
+        struct fixture *f = arg;
+
+        f->reason = reason;
+        f->state = state;
+}
+
+static void do_start(void *arg) {
+        struct fixture *f = arg;
+        struct vm_callbacks callbacks = { .was_reset = on_reset, .state_changed = on_state, .arg = f };
+        struct vm_config config;
+        const char *text = "";
+
+        vm_config_init(&config);
+        config.memory = 64 << 20;
+        config.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+        config.kernel_fd = memfd_create("kernel", MFD_CLOEXEC);
+        CHECK(config.kvm_fd >= 0 && write(config.kernel_fd, &kernel, sizeof(kernel)) == sizeof(kernel));
+        CHECK_EQ(vm_new(&config, &callbacks, f->control, &f->vm, &text), 0);
+        CHECK_EQ(vm_start(f->vm, false, &text), 0);
+}
+
+static void fixture_init(struct fixture *f) {
+        if (access("/dev/kvm", R_OK | W_OK) < 0)
+                TEST_SKIP("there is no /dev/kvm");
+        memset(f, 0, sizeof(*f));
+        CHECK_EQ(loop_new("control", &f->control), 0);
+        CHECK_EQ(loop_start(f->control, NULL, NULL), 0);
+        loop_call(f->control, do_start, f);
+}
+
+static void do_free(void *arg) {
+        struct fixture *f = arg;
+
+        f->vm = vm_free(f->vm);
+}
+
+static void fixture_done(struct fixture *f) {
+        loop_call(f->control, do_free, f);
+        loop_free(f->control);
+}
+
+static void wait_for(atomic_uint *what, unsigned at_least) {
+        for (unsigned i = 0; i < 10000 && *what < at_least; i++)
+                (void) usleep(1000);
+        CHECK(*what >= at_least);
+}
+
+/* A guest that resets itself at once can do so a few times, then ten times a second. */
+static void test_restarts_are_paced(void) {
+        struct fixture f;
+        unsigned before;
+
+        fixture_init(&f);
+        wait_for(&f.resets, 4);
+        before = f.resets;
+        (void) usleep(1000000);
+        CHECK(f.resets - before >= 1);
+        CHECK(f.resets - before <= 11);
+        fixture_done(&f);
+}
+
+static void do_destroy(void *arg) {
+        vm_set_actions(((struct fixture *) arg)->vm, CTL_ACTION_DESTROY, CTL_ACTION_DESTROY, CTL_ACTION_DESTROY);
+}
+
+/* Who wants the guest to stop need not wait for it to come up again. */
+static void test_actions_while_it_waits(void) {
+        struct fixture f;
+
+        fixture_init(&f);
+        wait_for(&f.resets, 4);
+        loop_call(f.control, do_destroy, &f);
+        wait_for(&f.state, CTL_STATE_SHUTDOWN);
+        CHECK_EQ(f.reason, CTL_REASON_GUEST);
+        fixture_done(&f);
+}
+
+static void do_pause(void *arg) {
+        CHECK_EQ(vm_pause(((struct fixture *) arg)->vm), 0);
+}
+
+static void do_resume(void *arg) {
+        CHECK_EQ(vm_resume(((struct fixture *) arg)->vm), 0);
+}
+
+static void do_resets(void *arg) {
+        struct fixture *f = arg;
+
+        for (unsigned i = 1; i <= 20; i++) {
+                CHECK_EQ(vm_reset(f->vm), 0);
+                CHECK_EQ(f->resets, i);
+        }
+}
+
+/* A guest that waits can be paused and resumed, and does not run meanwhile. Resets on request do not wait. */
+static void test_requests_while_it_waits(void) {
+        struct fixture f;
+        unsigned before;
+
+        fixture_init(&f);
+        wait_for(&f.resets, 4);
+        for (unsigned i = 0; i < 3; i++) {
+                loop_call(f.control, do_pause, &f);
+                CHECK_EQ(f.state, CTL_STATE_PAUSED);
+                before = f.resets;
+                (void) usleep(300000);
+                CHECK(f.resets <= before + 1); /* the one that was due */
+                loop_call(f.control, do_resume, &f);
+                CHECK_EQ(f.state, CTL_STATE_RUNNING);
+                wait_for(&f.resets, before + 2);
+        }
+        loop_call(f.control, do_pause, &f);
+        (void) usleep(200000);
+        f.resets = 0;
+        loop_call(f.control, do_resets, &f);
+        fixture_done(&f);
+}
+
+int main(void) {
+        RUN(test_restarts_are_paced);
+        RUN(test_actions_while_it_waits);
+        RUN(test_requests_while_it_waits);
+        return 0;
+}
