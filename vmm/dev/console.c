@@ -183,6 +183,11 @@ static bool console_may_retry(struct port *p) {
         return false;
 }
 
+/* What the host may have more of later. A console goes on without the text, as there is nobody to connect it again. */
+static bool is_passing(int error) {
+        return error == -ENOSPC || error == -ENOMEM || error == -ENOBUFS || error == -EIO;
+}
+
 enum progress { WRITTEN, HOST_IS_FULL, TURN_IS_OVER };
 
 /*
@@ -208,6 +213,8 @@ static enum progress port_write_chain(struct port *p, const struct vq_chain *cha
                                 return HOST_IS_FULL;
                         if (!console_may_retry(p))
                                 break;
+                } else if (p->is_console && is_passing(r)) {
+                        break;
                 } else if (r != -EINTR)
                         port_hang_up(p);
         }

@@ -376,6 +376,32 @@ static void test_long_chain(void) {
         driver_stop(&driver, false);
 }
 
+/* The file of a console is full for a while: its text is lost, the console is not. */
+static void test_full_file(void) {
+        struct console_config config = { .n_ports = 1 };
+        struct virtio_device *dev;
+        struct driver driver;
+        struct ring tx;
+        AUTOCLOSE int file = memfd_create("console", MFD_CLOEXEC);
+        int fd = open("/dev/full", O_RDWR | O_CLOEXEC);
+
+        CHECK(file >= 0 && fd >= 0);
+        config.ports[0] = (struct console_port_config) { .fd = fd, .is_console = true };
+        CHECK_EQ(console_new(&config, &dev), 0);
+        driver_init(&driver, dev);
+        ring_init(&tx, &driver, 1, 16);
+        driver_activate(&driver, 0);
+        (void) ring_add(&tx, &(struct segment) { DATA(0), 10 }, 1, 0);
+        ring_kick(&tx);
+        CHECK(ring_take(&tx, NULL, NULL));
+        CHECK(dup2(file, fd) == fd); /* there is space again */
+        (void) ring_add(&tx, &(struct segment) { DATA(0), 7 }, 1, 0);
+        ring_kick(&tx);
+        CHECK(ring_take(&tx, NULL, NULL));
+        CHECK_EQ(size_of(file), 7);
+        driver_stop(&driver, false);
+}
+
 /* A turn reads a bounded part of what there is, into however large a buffer. A pipe, as it holds more than a socket. */
 static void test_much_input(void) {
         const uint32_t size = 1 << 20;
@@ -515,6 +541,7 @@ int main(void) {
         RUN(test_channel);
         RUN(test_backpressure);
         RUN(test_long_chain);
+        RUN(test_full_file);
         RUN(test_much_input);
         RUN(test_listener);
         RUN(test_listener_unnoticed);
