@@ -64,7 +64,7 @@ struct net {
         bool active;
         bool link_up;
         bool rx_blocked; /* no buffers */
-        bool rx_dead;    /* the TAP is gone */
+        bool rx_dead;    /* the TAP is gone; other errors cost a frame and pass */
         struct loop_source *source;
         struct vhost_net *vhost; /* NULL: user space */
         struct again again;
@@ -237,11 +237,11 @@ static bool net_receive_one(struct net *n) {
         r = net_read(n);
         if (r >= (ssize_t) NET_HEADER)
                 return net_deliver(n, r);
-        if (r <= 0 && (r == 0 || (errno != EAGAIN && errno != EINTR)))
-                n->rx_dead = true;
-        if (r > 0)
-                add(&n->counters.rx_drops, 1);
         vq_unpop(&n->queues[NET_RX], 1);
+        if (r < 0 && (errno == EAGAIN || errno == EINTR))
+                return false;
+        n->rx_dead = r == 0 || (r < 0 && errno == EBADFD);
+        add(&n->counters.rx_drops, !n->rx_dead);
         return r > 0;
 }
 
@@ -329,7 +329,7 @@ static int net_activate(struct virtio_device *dev) {
         if (r < 0)
                 return r;
         n->active = true;
-        n->rx_blocked = false;
+        n->rx_blocked = n->rx_dead = false;
         net_watch(n);
         return 0;
 }

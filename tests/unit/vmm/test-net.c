@@ -8,6 +8,7 @@
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -364,6 +365,60 @@ static void test_reset(void) {
         fixture_done(&f, false);
 }
 
+static int udp_socket(struct sockaddr_in *address) {
+        socklen_t len = sizeof(*address);
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        CHECK(fd >= 0 && bind(fd, (struct sockaddr *) address, len) == 0);
+        CHECK(getsockname(fd, (struct sockaddr *) address, &len) == 0);
+        return fd;
+}
+
+/* An error that passes: a socket whose peer is away for a moment answers one read with it. */
+static void test_passing_error(void) {
+        struct sockaddr_in ours = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) }, theirs = ours;
+        struct fixture f = { .wire = udp_socket(&theirs) };
+        int fd = udp_socket(&ours);
+
+        CHECK(connect(fd, (struct sockaddr *) &theirs, sizeof(theirs)) == 0);
+        close_fd(&f.wire);
+        fixture_fd(&f, fd, ~0ull, true, 16);
+        add_buffers(&f, 4, BUFFER);
+        put_tx(&f, HEADER + 60);
+        (void) ring_add(&f.tx, &(struct segment) { TX_DATA, HEADER + 60 }, 1, 0);
+        ring_kick(&f.tx);
+        WAIT_COUNTER(&f, rx_drops, 1);
+        f.wire = udp_socket(&theirs);
+        CHECK(connect(f.wire, (struct sockaddr *) &ours, sizeof(ours)) == 0);
+        send_frame(&f, 30, 2);
+        CHECK_EQ(ring_wait(&f.rx), HEADER + 30);
+        fixture_done(&f, false);
+}
+
+/* A backend that ends is not asked again, until a new driver comes. */
+static void test_backend_ends(void) {
+        struct fixture f = { .wire = -EBADF };
+        int fds[2], again[2];
+
+        CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) == 0);
+        CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, again) == 0);
+        close_fd(&fds[0]);
+        fixture_fd(&f, fds[1], ~0ull, true, 16);
+        add_buffers(&f, 1, BUFFER);
+        (void) usleep(20000);
+        loop_call(f.driver.dev->loop, driver_reset, &f.driver);
+        CHECK(dup2(again[1], fds[1]) == fds[1]);
+        close_fd(&again[1]);
+        f.wire = again[0];
+        ring_init(&f.rx, &f.driver, 0, 16);
+        ring_init(&f.tx, &f.driver, 1, 16);
+        driver_activate(&f.driver, ~0ull);
+        add_buffers(&f, 1, BUFFER);
+        send_frame(&f, 30, 2);
+        CHECK_EQ(ring_wait(&f.rx), HEADER + 30);
+        fixture_done(&f, false);
+}
+
 static int open_tap(short flags) {
         struct ifreq ifr = { .ifr_name = "vmtest0", .ifr_flags = flags };
         int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
@@ -446,6 +501,8 @@ int main(void) {
         RUN(test_config);
         RUN(test_required_features);
         RUN(test_reset);
+        RUN(test_passing_error);
+        RUN(test_backend_ends);
         RUN(test_tap);
         return 0;
 }
