@@ -37,6 +37,12 @@ void notes_port_open(void *arg, unsigned port, bool open) {
         notes_wake(notes);
 }
 
+void notes_tell_ports(struct notes *notes, unsigned n_ports) {
+        for (unsigned i = 0; i < n_ports; i++)
+                notes->port_wanted[i] = true;
+        notes_wake(notes);
+}
+
 static void on_wake(void *arg, uint32_t events) {
         struct notes *notes = arg;
         struct itimerspec when = { .it_value = { .tv_nsec = NOTES_DELAY_MS * 1000000l } };
@@ -62,9 +68,10 @@ static void tell_port(struct notes *notes, unsigned index) {
         bool open = notes->port_open[index];
         struct ctl_event_port event = { .port = index, .open = open };
 
-        if (open == notes->port_told[index])
+        if (open == notes->port_told[index] && !notes->port_wanted[index])
                 return;
         notes->port_told[index] = open;
+        notes->port_wanted[index] = false;
         ctl_header_init(&event.header, CTL_EVENT_PORT, 0, sizeof(event));
         notes->send(notes->arg, &event.header);
 }

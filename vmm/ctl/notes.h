@@ -28,6 +28,7 @@ struct notes {
         struct disk_note disk[CTL_DISKS_MAX];
         _Atomic bool port_open[CTL_PORTS_MAX];
         bool port_told[CTL_PORTS_MAX];
+        bool port_wanted[CTL_PORTS_MAX]; /* told next time even if it is what was told */
         notes_send_fn send;
         void *arg;
 };
@@ -36,6 +37,9 @@ struct notes {
 int notes_init(struct notes *notes, struct loop *loop, notes_send_fn send, void *arg);
 /* After the loop was freed, or before it has run. */
 void notes_done(struct notes *notes);
+
+/* Tells the state of the first n_ports ports, changed or not: there is somebody new who knows none. Loop's thread. */
+void notes_tell_ports(struct notes *notes, unsigned n_ports);
 
 /* Any thread; they have the signatures of the devices' callbacks. `arg`: a disk_note; the notes. */
 void notes_io_error(void *arg, int error, unsigned operation);

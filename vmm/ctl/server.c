@@ -171,6 +171,7 @@ static int handle_hello(struct server *s, const struct ctl_message *message, str
                 return -EPROTONOSUPPORT;
         }
         s->greeted = true;
+        notes_tell_ports(&s->notes, s->setup.console.n_ports);
         return 0;
 }
 

@@ -686,6 +686,55 @@ static void test_buttons(void) {
         CHECK_EQ(fake.buttons, 2);
 }
 
+static void expect_port(const struct fixture *f, unsigned port, bool open) {
+        struct ctl_message m;
+        const struct ctl_event_port *event = (const struct ctl_event_port *) m.data;
+
+        expect_event(f->client, CTL_EVENT_PORT, &m);
+        CHECK_EQ(event->port, port);
+        CHECK_EQ(event->open, open);
+}
+
+static int add_port(struct fixture *f, const char *name) {
+        struct ctl_port port = { .flags = name ? 0 : CTL_PORT_CONSOLE };
+        int fds[2], r;
+
+        (void) snprintf(port.name, sizeof(port.name), "%s", name ?: "");
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+        r = call_fd(f, CTL_ADD_PORT, &port, sizeof(port), fds[0]);
+        close_fd(&fds[0]);
+        close_fd(&fds[1]);
+        return r;
+}
+
+/* What the guest did with its ports while there was no peer, the next one is told. */
+static void test_ports_are_told_again(void) {
+        struct virtio_device *console;
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(add_port(&f, NULL), 0);
+        CHECK_EQ(add_port(&f, "org.test"), 0);
+        CHECK_EQ(start(&f, 0), 0);
+        console = fake.devices[fake.n_devices - 1];
+        CHECK_EQ(console->ops->activate(console), 0); /* without MULTIPORT: port 0 is open */
+        expect_port(&f, 0, true);
+        close_fd(&f.client);
+        console->ops->reset(console);
+        (void) usleep(200000); /* collected, and told to nobody */
+        f.client = client_connect(&f);
+        CHECK_EQ(hello(&f), 0);
+        expect_port(&f, 0, false);
+        expect_port(&f, 1, false);
+        console->ops->activate(console);
+        expect_port(&f, 0, true); /* and no other */
+        console->ops->reset(console);
+        expect_port(&f, 0, false);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
 static unsigned count_lines(int fd, const char *text) {
         static char log[65536];
         ssize_t n = pread(fd, log, sizeof(log) - 1, 0);
@@ -758,6 +807,7 @@ int main(void) {
         RUN(test_sigterm_paused);
         RUN(test_sigterm_at_the_end);
         RUN(test_buttons);
+        RUN(test_ports_are_told_again);
         RUN(test_restarts_in_the_log);
         RUN(test_descriptors);
         return 0;
