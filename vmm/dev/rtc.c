@@ -118,10 +118,18 @@ static struct tm date_from_seconds(int64_t seconds) {
         return tm;
 }
 
+/* Not time(): where the vDSO has none it is a system call that no thread may make. */
+static int64_t host_seconds(void) {
+        struct timespec now = { 0 };
+
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        return now.tv_sec;
+}
+
 /* Copies the current time into the registers, unless the guest holds them. */
 static void latch(struct rtc *rtc) {
-        int64_t now = MIN(MAX(time(NULL) + rtc->offset, 0), SECONDS_MAX);
-        struct tm tm = date_from_seconds(now);
+        int64_t now = host_seconds() + rtc->offset;
+        struct tm tm = date_from_seconds(MIN(MAX(now, 0), SECONDS_MAX));
 
         if (rtc->cmos[REG_B] & B_SET)
                 return;
@@ -140,7 +148,7 @@ static void take_time(struct rtc *rtc) {
         int64_t days = days_from_date(year, decode(rtc, REG_MONTH), decode(rtc, REG_DAY));
         int64_t seconds = decode(rtc, REG_SECONDS) + 60 * decode(rtc, REG_MINUTES) + 3600 * decode_hour(rtc);
 
-        rtc->offset = days * SECONDS_PER_DAY + seconds - time(NULL);
+        rtc->offset = days * SECONDS_PER_DAY + seconds - host_seconds();
 }
 
 static uint8_t read_register(struct rtc *rtc) {

@@ -12,6 +12,21 @@
 #include "dev/rtc.h"
 #include "fake-irq.h"
 
+time_t __wrap_time(time_t *t);
+
+/* Where the vDSO has none it is a system call that the filter kills for; clock_gettime() is allowed. */
+time_t __wrap_time(time_t *t) {
+        CHECK(!"time() is called");
+        return 0;
+}
+
+static int64_t now(void) {
+        struct timespec ts;
+
+        CHECK(clock_gettime(CLOCK_REALTIME, &ts) == 0);
+        return ts.tv_sec;
+}
+
 static uint8_t cmos_get(struct bus *pio, uint8_t reg) {
         uint8_t value;
 
@@ -52,7 +67,7 @@ static void test_rtc_time(void) {
                 struct rtc *rtc;
                 int64_t difference;
 
-                CHECK_EQ(rtc_new(&pio, moments[i] - time(NULL), &rtc), 0);
+                CHECK_EQ(rtc_new(&pio, moments[i] - now(), &rtc), 0);
                 difference = cmos_time(&pio) - moments[i];
                 CHECK(difference >= 0 && difference <= 2);
                 CHECK_EQ(cmos_get(&pio, 0xd), 0x80);
@@ -62,6 +77,7 @@ static void test_rtc_time(void) {
 
 static void test_rtc_set(void) {
         struct bus pio = { 0 };
+        int64_t difference;
         struct rtc *rtc;
 
         CHECK_EQ(rtc_new(&pio, 0, &rtc), 0);
@@ -75,7 +91,8 @@ static void test_rtc_set(void) {
         cmos_put(&pio, 0x32, 0x20);
         CHECK_EQ(cmos_get(&pio, 9), 0x29);
         cmos_put(&pio, 0xb, 0x02); /* let it go */
-        CHECK(cmos_time(&pio) - 1893455970 <= 2);
+        difference = cmos_time(&pio) - 1893455970;
+        CHECK(difference >= 0 && difference <= 2);
         /* Twelve hours, binary: eleven in the evening. */
         cmos_put(&pio, 0xb, 0x04);
         CHECK_EQ(cmos_get(&pio, 4), 0x80 | 11);
