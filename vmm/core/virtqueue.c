@@ -77,7 +77,7 @@ int vq_enable(struct virtqueue *vq, const struct guest_mem *mem) {
         if (r < 0)
                 return r;
         vq->mem = mem;
-        vq->next_avail = vq->next_used = 0;
+        vq->next_avail = vq->next_used = vq->signalled_used = 0;
         vq->signalled_valid = vq->broken = false;
         vq->enabled = true;
         return 0;
@@ -223,7 +223,7 @@ bool vq_should_interrupt(struct virtqueue *vq) {
         uint16_t old = vq->signalled_used, new = vq->next_used;
         bool first = !vq->signalled_valid;
 
-        if (!vq->enabled || vq->broken || (!first && new == old))
+        if (!vq->enabled || vq->broken || new == old)
                 return false;
         /* The used index has to be visible before the driver's wish is read. */
         __atomic_thread_fence(__ATOMIC_SEQ_CST);

@@ -301,7 +301,7 @@ static void test_2_7_6_interrupt_flag(void) {
         struct fixture f;
 
         setup(&f);
-        CHECK(!vq_should_interrupt(&f.vq) || f.vq.next_used == 0);
+        CHECK(!vq_should_interrupt(&f.vq)); /* nothing has been used */
         push(&f, 1);
         CHECK(vq_should_interrupt(&f.vq));
         CHECK(!vq_should_interrupt(&f.vq));
