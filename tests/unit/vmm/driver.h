@@ -26,6 +26,8 @@ struct driver {
         struct guest_mem *mem;
         _Atomic unsigned interrupts[64], config_changes;
         _Atomic bool needs_reset;
+        void (*on_interrupt)(struct driver *driver, unsigned index); /* optional; on the device's loop */
+        void *arg;
 };
 
 struct segment {
@@ -41,7 +43,11 @@ struct ring {
 };
 
 static inline void driver_interrupt(struct virtio_device *dev, unsigned index) {
-        ((struct driver *) dev->transport_data)->interrupts[index]++;
+        struct driver *driver = dev->transport_data;
+
+        driver->interrupts[index]++;
+        if (driver->on_interrupt)
+                driver->on_interrupt(driver, index);
 }
 
 static inline void driver_config_changed(struct virtio_device *dev) {

@@ -376,6 +376,34 @@ static void test_long_chain(void) {
         driver_stop(&driver, false);
 }
 
+/* Short chains are bounded by their number. */
+static void test_many_chains(void) {
+        struct console_config config = { .n_ports = 1 };
+        struct virtio_device *dev;
+        struct driver driver;
+        struct ring tx;
+        AUTOCLOSE int file = memfd_create("console", MFD_CLOEXEC);
+        unsigned served = 0;
+
+        CHECK(file >= 0);
+        config.ports[0] = (struct console_port_config) { .fd = dup(file), .is_console = true };
+        CHECK_EQ(console_new(&config, &dev), 0);
+        driver_init(&driver, dev);
+        ring_init(&tx, &driver, 1, 128);
+        driver_activate(&driver, 0);
+        for (unsigned i = 0; i < 128; i++)
+                (void) ring_add(&tx, &(struct segment) { DATA(0), 1 }, 1, 0);
+        ring_kick(&tx);
+        while (ring_take(&tx, NULL, NULL))
+                served++;
+        CHECK(served > 0 && served < 128);
+        CHECK_EQ(loop_start(dev->loop, NULL, NULL), 0);
+        for (; served < 128; served++)
+                (void) ring_wait(&tx);
+        CHECK_EQ(size_of(file), 128);
+        driver_stop(&driver, false);
+}
+
 /* The file of a console is full for a while: its text is lost, the console is not. */
 static void test_full_file(void) {
         struct console_config config = { .n_ports = 1 };
@@ -541,6 +569,7 @@ int main(void) {
         RUN(test_channel);
         RUN(test_backpressure);
         RUN(test_long_chain);
+        RUN(test_many_chains);
         RUN(test_full_file);
         RUN(test_much_input);
         RUN(test_listener);

@@ -40,7 +40,10 @@ static void fixture_fd(struct fixture *f, int fd, uint64_t features, bool link_u
         driver_activate(&f->driver, features);
         ring_init(&f->rx, &f->driver, 0, ring_size);
         ring_init(&f->tx, &f->driver, 1, ring_size);
-        CHECK_EQ(loop_start(dev->loop, NULL, NULL), 0);
+}
+
+static void fixture_run(struct fixture *f) {
+        CHECK_EQ(loop_start(f->driver.dev->loop, NULL, NULL), 0);
 }
 
 static void fixture_init(struct fixture *f, uint64_t features, bool link_up, unsigned ring_size) {
@@ -52,6 +55,7 @@ static void fixture_init(struct fixture *f, uint64_t features, bool link_up, uns
         CHECK(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
         f->wire = fds[0];
         fixture_fd(f, fds[1], features, link_up, ring_size);
+        fixture_run(f);
 }
 
 static void fixture_done(struct fixture *f, bool broken) {
@@ -226,6 +230,28 @@ static void test_transmit(void) {
         fixture_done(&f, false);
 }
 
+/* One turn of the loop sends a bounded number of frames, the following ones the rest. */
+static void test_budget(void) {
+        struct fixture f = { 0 };
+        unsigned sent = 0;
+        int fds[2];
+
+        CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds) == 0);
+        f.wire = fds[0];
+        fixture_fd(&f, fds[1], ~0ull, true, 256);
+        put_tx(&f, HEADER + 60);
+        for (unsigned i = 0; i < 250; i++)
+                (void) ring_add(&f.tx, &(struct segment) { TX_DATA, HEADER + 60 }, 1, 0);
+        ring_kick(&f.tx); /* the loop's thread does not run yet */
+        while (ring_take(&f.tx, NULL, NULL))
+                sent++;
+        CHECK(sent > 0 && sent < 250);
+        fixture_run(&f);
+        for (; sent < 250; sent++)
+                (void) ring_wait(&f.tx);
+        fixture_done(&f, false);
+}
+
 static void test_transmit_refused(void) {
         struct segment many[16];
         struct fixture f;
@@ -383,6 +409,7 @@ static void test_passing_error(void) {
         CHECK(connect(fd, (struct sockaddr *) &theirs, sizeof(theirs)) == 0);
         close_fd(&f.wire);
         fixture_fd(&f, fd, ~0ull, true, 16);
+        fixture_run(&f);
         add_buffers(&f, 4, BUFFER);
         put_tx(&f, HEADER + 60);
         (void) ring_add(&f.tx, &(struct segment) { TX_DATA, HEADER + 60 }, 1, 0);
@@ -404,6 +431,7 @@ static void test_backend_ends(void) {
         CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, again) == 0);
         close_fd(&fds[0]);
         fixture_fd(&f, fds[1], ~0ull, true, 16);
+        fixture_run(&f);
         add_buffers(&f, 1, BUFFER);
         (void) usleep(20000);
         loop_call(f.driver.dev->loop, driver_reset, &f.driver);
@@ -455,6 +483,7 @@ static void tap_child(void) {
         CHECK(tap >= 0);
         bring_up();
         fixture_fd(&f, tap, ~0ull, true, 64);
+        fixture_run(&f);
         CHECK(f.driver.dev->host_features & BIT64(VIRTIO_NET_F_GUEST_TSO4));
         add_buffers(&f, 60, BUFFER);
         CHECK(ring_wait(&f.rx) > HEADER + 40);
@@ -495,6 +524,7 @@ int main(void) {
         RUN(test_not_mergeable);
         RUN(test_no_buffers);
         RUN(test_transmit);
+        RUN(test_budget);
         RUN(test_transmit_refused);
         RUN(test_hostile);
         RUN(test_link);
