@@ -76,12 +76,15 @@ static void rx_put(struct serial *s, uint8_t byte) {
         s->rx_len++;
 }
 
-/* Fetches input until the FIFO is full or there is none. */
+/*
+ * Fetches input until the FIFO is full or there is none. In loopback it stays where it is: the FIFO is for what the
+ * guest sends to itself. As the descriptor is watched edge-triggered, whatever makes room afterwards has to call this.
+ */
 static void rx_fill(struct serial *s) {
         uint8_t buffer[FIFO_BYTES];
         ssize_t n;
 
-        while (s->fd >= 0 && s->rx_len < FIFO_BYTES) {
+        while (s->fd >= 0 && s->rx_len < FIFO_BYTES && !(s->mcr & UART_MCR_LOOP)) {
                 n = read(s->fd, buffer, FIFO_BYTES - s->rx_len);
                 if (n <= 0)
                         return;
@@ -98,7 +101,7 @@ static uint8_t rx_take(struct serial *s) {
         byte = s->rx[s->rx_start];
         s->rx_start = (s->rx_start + 1) % FIFO_BYTES;
         s->rx_len--;
-        if (s->rx_len == 0 && !(s->mcr & UART_MCR_LOOP))
+        if (s->rx_len == 0)
                 rx_fill(s);
         return byte;
 }
@@ -222,6 +225,7 @@ static void write_register(struct serial *s, unsigned reg, uint8_t value) {
                 break;
         case UART_MCR:
                 s->mcr = value & (UART_MCR_DTR | UART_MCR_RTS | UART_MCR_OUT1 | UART_MCR_OUT2 | UART_MCR_LOOP);
+                rx_fill(s);
                 break;
         case UART_SCR:
                 s->scratch = value;
@@ -259,8 +263,7 @@ static void on_fd(void *arg, uint32_t events) {
         (void) pthread_mutex_lock(&s->lock);
         if (events & EPOLLOUT)
                 tx_flush(s);
-        if (!(s->mcr & UART_MCR_LOOP))
-                rx_fill(s);
+        rx_fill(s);
         update_line(s);
         (void) pthread_mutex_unlock(&s->lock);
 }
@@ -331,6 +334,7 @@ int serial_start(struct serial *serial, int (*prepare)(void *arg), void *arg) {
 void serial_machine_reset(struct serial *serial) {
         (void) pthread_mutex_lock(&serial->lock);
         reset_registers(serial);
+        rx_fill(serial);
         update_line(serial);
         (void) pthread_mutex_unlock(&serial->lock);
 }

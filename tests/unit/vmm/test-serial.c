@@ -170,6 +170,42 @@ static void test_loopback(void) {
         port_done(&p);
 }
 
+/* Input that comes during loopback waits outside, and is there when the loop is opened. */
+static void test_input_during_loopback(void) {
+        struct port p;
+
+        port_init(&p);
+        CHECK_EQ(serial_start(p.serial, NULL, NULL), 0);
+        out(&p, UART_MCR, UART_MCR_LOOP);
+        CHECK_EQ(write(p.peer, "ab", 2), 2);
+        (void) usleep(20000); /* the port's thread has been woken for it */
+        out(&p, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR);
+        CHECK(!(in(&p, UART_LSR) & UART_LSR_DR));
+        out(&p, UART_TX, 'x');
+        CHECK_EQ(in(&p, UART_RX), 'x');
+        CHECK(!(in(&p, UART_LSR) & UART_LSR_DR));
+        out(&p, UART_MCR, 0);
+        wait_for_input(&p);
+        CHECK_EQ(in(&p, UART_RX), 'a');
+        CHECK_EQ(in(&p, UART_RX), 'b');
+        port_done(&p);
+}
+
+/* What was typed and did not fit is for the guest that comes after a reset. */
+static void test_input_over_a_reset(void) {
+        struct port p;
+
+        port_init(&p);
+        CHECK_EQ(serial_start(p.serial, NULL, NULL), 0);
+        CHECK_EQ(write(p.peer, "0123456789abcdefroot", 20), 20);
+        wait_for_input(&p);
+        (void) usleep(20000); /* the FIFO is full */
+        serial_machine_reset(p.serial);
+        CHECK_EQ(in(&p, UART_RX), 'r');
+        CHECK_EQ(in(&p, UART_RX), 'o');
+        port_done(&p);
+}
+
 int main(void) {
         RUN(test_output);
         RUN(test_output_that_nobody_reads);
@@ -178,5 +214,7 @@ int main(void) {
         RUN(test_input);
         RUN(test_divisor_and_scratch);
         RUN(test_loopback);
+        RUN(test_input_during_loopback);
+        RUN(test_input_over_a_reset);
         return 0;
 }
