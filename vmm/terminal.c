@@ -5,7 +5,7 @@
  * end is copied to and from standard input and output here, on the control thread's loop.
  *
  * Input that the guest does not take waits in a buffer, and standard input is not
- * watched meanwhile. On a terminal Ctrl-A is the escape: Ctrl-A X quits, Ctrl-A Ctrl-A is
+ * watched meanwhile, not even for a hang-up, which a pipe reports while there is still something in it. On a terminal Ctrl-A is the escape: Ctrl-A X quits, Ctrl-A Ctrl-A is
  * one Ctrl-A. Standard input that cannot be polled (a regular file, /dev/null) is no input.
  */
 #include "terminal.h"
@@ -25,7 +25,9 @@
 #define OUTPUT_BYTES 4096u
 
 struct terminal {
+        struct loop *loop;
         struct loop_source *in_source, *socket_source;
+        bool in_open; /* there may be more on standard input */
         int fd; /* our end */
         bool is_tty, escaped;
         struct termios saved;
@@ -49,6 +51,16 @@ static bool write_all(int fd, const uint8_t *data, size_t len) {
         return true;
 }
 
+static void on_input(void *arg, uint32_t events);
+
+static int watch_input(struct terminal *t, bool wanted) {
+        if (!wanted)
+                t->in_source = loop_remove(t->in_source);
+        else if (!t->in_source)
+                return loop_add_fd(t->loop, STDIN_FILENO, EPOLLIN, on_input, t, &t->in_source);
+        return 0;
+}
+
 static void flush_input(struct terminal *t) {
         ssize_t n;
 
@@ -59,9 +71,9 @@ static void flush_input(struct terminal *t) {
                         memmove(t->input, t->input + n, t->input_len);
                 }
         }
-        (void) loop_set_events(t->socket_source, EPOLLIN | (t->input_len > 0 ? EPOLLOUT : 0));
-        if (t->in_source)
-                (void) loop_set_events(t->in_source, t->input_len > 0 ? 0 : EPOLLIN);
+        if (t->socket_source)
+                (void) loop_set_events(t->socket_source, EPOLLIN | (t->input_len > 0 ? EPOLLOUT : 0));
+        (void) watch_input(t, t->in_open && t->input_len == 0);
 }
 
 /* Takes the escapes out of what was typed; what is left is appended to the input. */
@@ -84,12 +96,13 @@ static void type(struct terminal *t, const uint8_t *data, size_t len) {
 static void on_input(void *arg, uint32_t events) {
         struct terminal *t = arg;
         uint8_t buffer[INPUT_BYTES];
-        ssize_t n = read(STDIN_FILENO, buffer, sizeof(buffer) - t->input_len);
+        ssize_t n = read(STDIN_FILENO, buffer, sizeof(buffer)); /* t->input is empty */
 
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
                 return;
         if (n <= 0) {
-                t->in_source = loop_remove(t->in_source);
+                t->in_open = false;
+                (void) watch_input(t, false);
                 return;
         }
         type(t, buffer, (size_t) n);
@@ -131,13 +144,14 @@ static void free_p(struct terminal **terminal) {
         terminal_free(*terminal);
 }
 
-static int watch(struct terminal *t, struct loop *loop, int fd) {
+static int watch(struct terminal *t, int fd) {
         int r;
 
-        r = loop_add_fd(loop, fd, EPOLLIN, on_socket, t, &t->socket_source);
+        r = loop_add_fd(t->loop, fd, EPOLLIN, on_socket, t, &t->socket_source);
         if (r < 0)
                 return r;
-        r = loop_add_fd(loop, STDIN_FILENO, EPOLLIN, on_input, t, &t->in_source);
+        r = watch_input(t, true);
+        t->in_open = r == 0;
         return r == -EPERM || r == -EBADF ? 0 : r;
 }
 
@@ -158,13 +172,14 @@ int terminal_new(struct loop *loop, int fd, void (*quit)(void *arg), void *arg, 
         t = calloc(1, sizeof(*t));
         if (!t)
                 return -ENOMEM;
+        t->loop = loop;
         t->fd = -EBADF;
         t->quit = quit;
         t->arg = arg;
         r = make_raw(t);
         if (r < 0)
                 return r;
-        r = watch(t, loop, fd);
+        r = watch(t, fd);
         if (r < 0)
                 return r;
         t->fd = fd;
