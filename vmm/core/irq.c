@@ -20,8 +20,11 @@
 
 #include "../base/cleanup.h"
 
-/* 31 devices with 66 vectors at most; KVM's own limit is 4096 routes. */
-#define IRQ_ROUTES_MAX 2048u
+/*
+ * The pins, and a vector for each queue and one for the configuration of MACHINE_DEVICES_MAX devices: 37 for a console
+ * with all its ports, 3 for an interface, 2 for the others; below 150. KVM's own limit is 4096.
+ */
+#define IRQ_ROUTES_MAX 256u
 
 struct irq {
         int vm_fd;
@@ -108,14 +111,22 @@ int irq_msi_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data
                 .type = KVM_IRQ_ROUTING_MSI,
                 .u.msi = { .address_lo = (uint32_t) address, .address_hi = (uint32_t) (address >> 32), .data = data },
         };
-        struct kvm_irq_routing_entry *slot;
+        struct kvm_irq_routing_entry *slot, old;
+        unsigned nr;
         int r = 0;
 
         (void) pthread_mutex_lock(&irq->lock);
+        nr = irq->table->nr;
         slot = msi_entry(irq, gsi);
+        old = *slot;
         if (memcmp(slot, &entry, sizeof(entry)) != 0) {
                 *slot = entry;
                 r = commit(irq);
+        }
+        /* What KVM has refused must not be in the way of other vectors' changes, nor pass for what it has. */
+        if (r < 0) {
+                *slot = old;
+                irq->table->nr = nr;
         }
         (void) pthread_mutex_unlock(&irq->lock);
         return r;

@@ -97,14 +97,12 @@ static bool can_fire(const struct pci_device *dev, const struct msix_vector *v) 
 /* Under the lock. What KVM refuses (an address that is no MSI's) leaves the vector detached, its interrupts pending. */
 static void update_vector(struct pci_device *dev, struct msix_vector *v) {
         struct irq *irq = dev->msix.irq;
+        bool fires = can_fire(dev, v) && irq_msi_route(irq, v->gsi, v->address, v->data) >= 0;
 
-        if (!can_fire(dev, v)) {
-                if (v->attached && irq_msi_detach(irq, v->gsi, v->fd) >= 0)
-                        v->attached = false;
-                return;
-        }
-        if (irq_msi_route(irq, v->gsi, v->address, v->data) >= 0 && !v->attached)
+        if (fires && !v->attached)
                 v->attached = irq_msi_attach(irq, v->gsi, v->fd) >= 0;
+        if (!fires && v->attached)
+                v->attached = irq_msi_detach(irq, v->gsi, v->fd) < 0;
 }
 
 void msix_update(struct pci_device *dev) {

@@ -321,6 +321,13 @@ static void test_msix_odd_accesses(void) {
         CHECK_EQ(b.irq->msi[0].fd, -1);
         msix_raise(&b.device.pci, 0);
         CHECK_EQ(pending(&b), 1);
+        /* It takes the vector, and later refuses a change: what it would send now is not what the driver wants. */
+        b.irq->route_error = 0;
+        table_put(&b, 0, PCI_MSIX_ENTRY_DATA, 0x41);
+        CHECK(b.irq->msi[0].fd >= 0);
+        b.irq->route_error = -EINVAL;
+        table_put(&b, 0, PCI_MSIX_ENTRY_DATA, 0x42);
+        CHECK_EQ(b.irq->msi[0].fd, -1);
         board_done(&b);
 }
 
