@@ -8,7 +8,8 @@
 #include "vcpus.h"
 #include "vm.h"
 
-#define MACHINE_DEVICES_MAX (PCI_SLOTS - 2) /* without the host bridge and the panic device */
+#define MACHINE_DEVICES_MAX CTL_DEVICES_MAX
+_Static_assert(MACHINE_DEVICES_MAX == PCI_SLOTS - 2, "all slots but those of the host bridge and the panic device");
 
 struct machine_ops {
         /* On vCPU threads; the vCPU must not run on: see vcpus_hold(). */

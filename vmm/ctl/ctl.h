@@ -34,6 +34,7 @@
 #define CTL_DISKS_MAX   24u
 #define CTL_NICS_MAX    8u
 #define CTL_PORTS_MAX   16u   /* virtio-console ports */
+#define CTL_DEVICES_MAX 30u   /* PCI slots for disks, interfaces, the entropy device, and one for all ports */
 #define CTL_SERIAL_MAX  21u   /* disk serial number, with NUL (virtio 1.2 §5.2.6.1: 20 bytes) */
 
 enum ctl_type {

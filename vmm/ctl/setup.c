@@ -140,6 +140,15 @@ static int set_cmdline(struct setup *setup, const struct ctl_message *message) {
         return 0;
 }
 
+/* The limits of the kinds add up to more than there are slots. The ports' device gets its slot with the first port. */
+static int check_slots(const struct setup *setup, const char *kind, const char *name, char *text) {
+        unsigned n = setup->n_devices + (setup->console.n_ports > 0);
+
+        if (n < CTL_DEVICES_MAX)
+                return 0;
+        return fail(text, -E2BIG, "%s '%s': there are %u PCI devices already", kind, name, n);
+}
+
 static void add_device(struct setup *setup, struct virtio_device *dev) {
         setup->devices[setup->n_devices++] = dev;
 }
@@ -160,6 +169,9 @@ static int add_disk(struct setup *setup, struct ctl_message *message, char *text
 
         if (i == CTL_DISKS_MAX)
                 return fail(text, -E2BIG, "disk '%s': there are %u disks already", m->name, i);
+        r = check_slots(setup, "disk", m->name, text);
+        if (r < 0)
+                return r;
         config.arg = &setup->notes->disk[i];
         r = blk_new(&config, &setup->disks[i]);
         if (r < 0)
@@ -187,6 +199,9 @@ static int add_nic(struct setup *setup, struct ctl_message *message, char *text)
 
         if (i == CTL_NICS_MAX)
                 return fail(text, -E2BIG, "interface '%s': there are %u interfaces already", m->name, i);
+        r = check_slots(setup, "interface", m->name, text);
+        if (r < 0)
+                return r;
         memcpy(config.mac, m->mac, sizeof(config.mac));
         r = net_new(&config, &setup->nics[i]);
         if (r < 0)
@@ -209,6 +224,8 @@ static int add_port(struct setup *setup, struct ctl_message *message, char *text
         for (unsigned k = 0; k < i; k++)
                 if (!is_console && strcmp(setup->port_names[k], m->name) == 0)
                         return fail(text, -EEXIST, "port '%s' exists already", m->name);
+        if (i == 0 && check_slots(setup, "port", m->name, text) < 0)
+                return -E2BIG;
         memcpy(setup->port_names[i], m->name, sizeof(setup->port_names[i]));
         setup->console.ports[i] = (struct console_port_config) {
                 .name = setup->port_names[i],
@@ -229,6 +246,9 @@ static int add_rng(struct setup *setup, struct ctl_message *message, char *text)
 
         if (setup->rng)
                 return fail(text, -EBUSY, "there is an entropy device already");
+        r = check_slots(setup, "entropy device", "rng", text);
+        if (r < 0)
+                return r;
         r = rng_new(&config, &setup->rng);
         if (r < 0)
                 return fail_errno(text, r, "entropy device", "rng", NULL);

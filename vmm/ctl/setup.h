@@ -26,7 +26,7 @@ struct setup {
         char port_names[CTL_PORTS_MAX][CTL_NAME_MAX];
 
         /* In the order in which they go onto the bus. Devices before `joined` are the VM's. */
-        struct virtio_device *devices[CTL_DISKS_MAX + CTL_NICS_MAX + 2];
+        struct virtio_device *devices[CTL_DEVICES_MAX];
         unsigned n_devices, n_joined;
 };
 

@@ -491,6 +491,51 @@ static void test_bad_devices(void) {
         CHECK_EQ(fixture_end(&f), 0);
 }
 
+static int add_port(struct fixture *f, const char *name) {
+        struct ctl_port port = { .flags = name ? 0 : CTL_PORT_CONSOLE };
+        int fds[2], r;
+
+        (void) snprintf(port.name, sizeof(port.name), "%s", name ?: "");
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+        r = call_fd(f, CTL_ADD_PORT, &port, sizeof(port), fds[0]);
+        close_fd(&fds[0]);
+        close_fd(&fds[1]);
+        return r;
+}
+
+static int add_nic(struct fixture *f, struct ctl_message *reply) {
+        struct ctl_nic nic = { .name = "tap0" };
+        AUTOCLOSE int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        return call_fds(f, CTL_ADD_NIC, &nic, sizeof(nic), &fd, 1, reply);
+}
+
+/* Each kind within its limit, and all together more than the bus has slots. */
+static void test_slots(void) {
+        struct ctl_rng rng = { .rate_bytes = 0 };
+        struct fixture f;
+        struct ctl_message m;
+        AUTOCLOSE int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(add_port(&f, NULL), 0);
+        CHECK_EQ(add_port(&f, "org.test"), 0);
+        for (unsigned i = 2; i < CTL_DEVICES_MAX - 5; i++)
+                CHECK_EQ(add_disk(&f), 0);
+        for (unsigned i = 0; i < 5; i++)
+                CHECK_EQ(add_nic(&f, &m), 0);
+        CHECK_EQ(add_nic(&f, &m), -E2BIG);
+        CHECK_STR(((struct ctl_reply *) m.data)->text, "interface 'tap0': there are 30 PCI devices already");
+        CHECK_EQ(add_disk(&f), -E2BIG);
+        CHECK_EQ(call_fd(&f, CTL_ADD_RNG, &rng, sizeof(rng), zero), -E2BIG);
+        CHECK_EQ(add_port(&f, "org.more"), 0);
+        CHECK_EQ(start(&f, 0), 0);
+        CHECK_EQ(fake.n_devices, CTL_DEVICES_MAX);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
 static void test_failed_start(void) {
         struct fixture f;
         struct ctl_message m;
@@ -695,18 +740,6 @@ static void expect_port(const struct fixture *f, unsigned port, bool open) {
         CHECK_EQ(event->open, open);
 }
 
-static int add_port(struct fixture *f, const char *name) {
-        struct ctl_port port = { .flags = name ? 0 : CTL_PORT_CONSOLE };
-        int fds[2], r;
-
-        (void) snprintf(port.name, sizeof(port.name), "%s", name ?: "");
-        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-        r = call_fd(f, CTL_ADD_PORT, &port, sizeof(port), fds[0]);
-        close_fd(&fds[0]);
-        close_fd(&fds[1]);
-        return r;
-}
-
 /* What the guest did with its ports while there was no peer, the next one is told. */
 static void test_ports_are_told_again(void) {
         struct virtio_device *console;
@@ -800,6 +833,7 @@ int main(void) {
         RUN(test_versions);
         RUN(test_bad_machines);
         RUN(test_bad_devices);
+        RUN(test_slots);
         RUN(test_failed_start);
         RUN(test_peer_leaves);
         RUN(test_malformed);
