@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * MSI-X (PCI Local Bus 3.0 §6.8.2). Each vector is an eventfd: who writes it interrupts.
- * While the vector can fire (MSI-X on, neither function nor vector masked) the eventfd
- * is attached to KVM, which then needs no help from here. While it cannot, a
+ * While the vector can fire (MSI-X on, neither function nor vector masked, the device
+ * not muted) the eventfd is attached to KVM, which then needs no help from here. While it cannot, a
  * write stays in the eventfd's counter; that is the pending bit, and
  * attaching delivers it (§6.8.3.4: a pending vector that is unmasked is sent).
  *
@@ -90,7 +90,7 @@ bool msix_is_enabled(const struct pci_device *dev) {
 }
 
 static bool can_fire(const struct pci_device *dev, const struct msix_vector *v) {
-        return !v->masked && (control(dev) & ((PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8)) ==
+        return !v->masked && !dev->muted && (control(dev) & ((PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8)) ==
                                      PCI_MSIX_FLAGS_ENABLE >> 8;
 }
 

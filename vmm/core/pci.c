@@ -13,6 +13,11 @@
  * it (§6.2.5.1): the mask makes the low bits read as zero. An access to the window is
  * looked up among the devices with memory decoding on, the lowest slot first.
  *
+ * Bus mastering (§6.2.2): a guest that clears the bit of a device wants it to leave memory alone, as Linux does for
+ * all devices before it jumps into another kernel. Such a device is muted until the bit is set again: it sends no
+ * interrupts, which are writes as well, and its config_written() stops what it does. A device whose bit was never
+ * set works, since firmware would have set it.
+ *
  * Locks: config and BAR place of a device under its own lock, the address latch of the
  * ports under the host's. BAR accesses are forwarded with no lock held, so a device
  * may take its time and call back.
@@ -96,15 +101,26 @@ static void config_read(struct pci_device *dev, unsigned offset, void *data, uns
         (void) pthread_mutex_unlock(&dev->lock);
 }
 
+/* Under the device's lock, after a write; `before` is what the command register was. */
+static void update_mastering(struct pci_device *dev, uint8_t before) {
+        bool was = before & PCI_COMMAND_MASTER, is = dev->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+
+        if (was != is)
+                dev->muted = was;
+}
+
 static void config_write(struct pci_device *dev, unsigned offset, const void *data, unsigned len) {
         const uint8_t *p = data;
+        uint8_t command;
 
         (void) pthread_mutex_lock(&dev->lock);
+        command = dev->config[PCI_COMMAND];
         for (unsigned i = 0; i < len; i++) {
                 uint8_t mask = dev->writable[offset + i];
 
                 dev->config[offset + i] = (uint8_t) ((dev->config[offset + i] & ~mask) | (p[i] & mask));
         }
+        update_mastering(dev, command);
         update_bar(dev);
         (void) pthread_mutex_unlock(&dev->lock);
         if (dev->ops && dev->ops->config_written)
@@ -346,6 +362,7 @@ int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot
 void pci_device_reset(struct pci_device *dev) {
         (void) pthread_mutex_lock(&dev->lock);
         store16(dev->config + PCI_COMMAND, 0);
+        dev->muted = false;
         dev->config[PCI_INTERRUPT_LINE] = 0;
         if (dev->bar_size > 0) {
                 store32(dev->config + PCI_BASE_ADDRESS_0, (uint32_t) dev->bar_home | PCI_BASE_ADDRESS_MEM_TYPE_64);

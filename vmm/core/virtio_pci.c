@@ -176,12 +176,24 @@ static void config_read(struct pci_device *pci, unsigned offset, unsigned len) {
         (void) pthread_mutex_unlock(&pci->lock);
 }
 
+static void stop_on_loop(void *arg) {
+        vpci_stop_device(arg);
+}
+
+static void command_written(struct virtio_pci *v) {
+        msix_update(&v->pci);
+        if (v->pci.muted)
+                loop_call(v->dev->loop, stop_on_loop, v);
+}
+
 static void config_written(struct pci_device *pci, unsigned offset, unsigned len) {
         struct virtio_pci *v = (struct virtio_pci *) pci;
         unsigned data_at = v->window + sizeof(struct virtio_pci_cap), size;
         uint8_t data[4];
         uint64_t at;
 
+        if (overlaps(offset, len, PCI_COMMAND, 2))
+                command_written(v);
         if (overlaps(offset, len, pci->msix.capability + PCI_MSIX_FLAGS, 2))
                 msix_update(pci);
         if (!overlaps(offset, len, data_at, sizeof(data)) || !window_place(v, &at, &size))

@@ -133,13 +133,18 @@ static void reset_queue(struct virtio_pci *v, unsigned index) {
         vq_reset(&v->dev->queues[index]);
 }
 
-/* §2.4: after a reset the device is as after power on. */
-void vpci_reset_device(struct virtio_pci *v) {
+void vpci_stop_device(struct virtio_pci *v) {
         if (v->active)
                 v->dev->ops->reset(v->dev);
         v->active = false;
         for (unsigned i = 0; i < v->dev->n_queues; i++)
                 reset_queue(v, i);
+        v->status &= (uint8_t) ~VIRTIO_CONFIG_S_DRIVER_OK;
+}
+
+/* §2.4: after a reset the device is as after power on. */
+void vpci_reset_device(struct virtio_pci *v) {
+        vpci_stop_device(v);
         v->dev->features = 0;
         v->driver_features = 0;
         v->device_feature_select = v->driver_feature_select = 0;

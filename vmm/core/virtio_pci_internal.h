@@ -41,6 +41,8 @@ extern const struct virtio_transport_ops vpci_transport_ops;
 
 /* All on the device's loop. */
 void vpci_reset_device(struct virtio_pci *v);
+/* The device lets go of its queues; the driver has to reset it before it works again. */
+void vpci_stop_device(struct virtio_pci *v);
 /* A register of the common configuration; an access of another width than its own does nothing. */
 void vpci_common_read(struct virtio_pci *v, unsigned offset, void *data, unsigned len);
 void vpci_common_write(struct virtio_pci *v, unsigned offset, const void *data, unsigned len);

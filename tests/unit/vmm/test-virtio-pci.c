@@ -480,6 +480,52 @@ static void test_4_1_4_5_isr(void) {
         board_done(&b);
 }
 
+/* Linux clears the bit before it jumps into another kernel, to whose memory the old queues and vectors point. */
+static void test_bus_mastering_taken_away(void) {
+        struct board b;
+
+        board_init(&b);
+        negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
+        set_up_queue(&b, 0, 0x1000);
+        put(&b, VIRTIO_PCI_COMMON_Q_MSIX, 1, 2);
+        enable_msix(&b);
+        go(&b);
+        CHECK_EQ(b.d.activated, 1);
+        CHECK(b.irq->msi[1].fd >= 0);
+
+        put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY);
+        CHECK_EQ(b.d.resets, 1);
+        CHECK(!b.d.queues[0].enabled);
+        CHECK_EQ(status(&b) & VIRTIO_CONFIG_S_DRIVER_OK, 0);
+        CHECK_EQ(b.irq->msi[1].fd, -1);
+        /* What the driver writes to the table now changes nothing. */
+        put(&b, MSIX_TABLE + 16 + PCI_MSIX_ENTRY_DATA, 0x55, 4);
+        CHECK_EQ(b.irq->msi[1].fd, -1);
+
+        /* Given back: interrupts again, queues only after a reset. */
+        put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+        CHECK(b.irq->msi[1].fd >= 0);
+        CHECK_EQ(b.d.activated, 1);
+        set_status(&b, 0);
+        CHECK_EQ(b.d.resets, 1);
+        negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
+        set_up_queue(&b, 0, 0x1000);
+        go(&b);
+        CHECK_EQ(b.d.activated, 2);
+        CHECK(b.d.queues[0].enabled);
+
+        /* Other bits of the register are of no concern, and a machine reset begins anew. */
+        put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
+        CHECK_EQ(b.d.resets, 1);
+        put16(&b, PCI_COMMAND, 0);
+        virtio_pci_reset(&b.d.dev);
+        CHECK_EQ(b.d.resets, 2);
+        put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY);
+        enable_msix(&b);
+        CHECK(b.irq->msi[1].fd >= 0);
+        board_done(&b);
+}
+
 static void test_activate_fails(void) {
         struct board b;
 
@@ -509,6 +555,7 @@ int main(void) {
         RUN(test_notification_reaches_the_device);
         RUN(test_interrupts);
         RUN(test_4_1_4_5_isr);
+        RUN(test_bus_mastering_taken_away);
         RUN(test_activate_fails);
         return 0;
 }
