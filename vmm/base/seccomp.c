@@ -14,6 +14,7 @@
  */
 #include "seccomp.h"
 
+#include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -61,9 +62,8 @@ static const struct {
         { SCMP_SYS(preadv), C | D, "disks" },
         { SCMP_SYS(pwritev), C | D, "disks" },
         { SCMP_SYS(fdatasync), C | D, "guest flushes" },
-        { SCMP_SYS(fallocate), C | D, "discard, write zeroes; guest memory in a memfd" },
+        { SCMP_SYS(fallocate), C | D, "discard, write zeroes" },
         { SCMP_SYS(close), C | D, "descriptors of rejected messages; console peers that left" },
-        { SCMP_SYS(lseek), C, "size of kernel and initrd" },
         { SCMP_SYS(fstat), C, "what kind of file a descriptor is" },
         { SCMP_SYS(newfstatat), C, "fstat of the C library" },
         { SCMP_SYS(statx), C, "O_DIRECT alignment" },
@@ -84,7 +84,7 @@ static const struct {
 
         { SCMP_SYS(brk), C | V | D, "malloc" },
         { SCMP_SYS(munmap), C | V | D, "free; stacks of ended threads" },
-        { SCMP_SYS(mremap), C | D, "realloc" },
+        { SCMP_SYS(mremap), C, "realloc of libseccomp, for filters of further threads" },
         { SCMP_SYS(madvise), C | V | D, "huge pages for guest memory; stacks of ending threads" },
         { SCMP_SYS(mlock), C, "locked guest memory" },
 
@@ -95,13 +95,10 @@ static const struct {
         { SCMP_SYS(restart_syscall), C | V | D, "the kernel's own, after a signal" },
         { SCMP_SYS(set_robust_list), C, "thread start" },
         { SCMP_SYS(rseq), C | V | D, "thread start and end" },
-        { SCMP_SYS(sched_yield), C | V | D, "locks" },
-        { SCMP_SYS(sched_getaffinity), C | V | D, "malloc: how many arenas" },
         { SCMP_SYS(getpid), C | V | D, "raising a signal" },
         { SCMP_SYS(gettid), C | V | D, "thread ids for the daemon" },
         { SCMP_SYS(getrandom), C, "malloc's seed" },
         { SCMP_SYS(clock_gettime), C | V | D, "clocks, where the vDSO has none" },
-        { SCMP_SYS(clock_nanosleep), C | V | D, "short waits" },
         { SCMP_SYS(exit), C | V | D, "end of a thread" },
         { SCMP_SYS(exit_group), C | V | D, "end of the process" },
 };
@@ -127,7 +124,7 @@ static const struct {
         { SCMP_SYS(ioctl), V, 1, UINT64_MAX, KVM_RUN, "running the guest" },
         { SCMP_SYS(ioctl), V | D, 1, UINT64_MAX, KVM_IRQ_LINE, "interrupts of serial port, clock, ACPI" },
         { SCMP_SYS(ioctl), V, 1, UINT64_MAX, KVM_IRQFD, "the driver (un)masks an MSI-X vector" },
-        { SCMP_SYS(ioctl), V, 1, UINT64_MAX, KVM_IOEVENTFD, "the driver moves a BAR or enables a queue" },
+        { SCMP_SYS(ioctl), V, 1, UINT64_MAX, KVM_IOEVENTFD, "the driver moves a BAR" },
         { SCMP_SYS(ioctl), V, 1, UINT64_MAX, KVM_SET_GSI_ROUTING, "the driver programs an MSI-X vector" },
         { SCMP_SYS(ioctl), C | D, 1, TYPE_MASK, VHOST_TYPE, "vhost-net" },
         { SCMP_SYS(ioctl), C | D, 1, UINT64_MAX, TUNSETOFFLOAD, "offloads that the driver has taken" },
@@ -141,6 +138,8 @@ static const struct {
         { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TIOCGPTPEER, "hold a pty's other end open" },
         { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TCGETS, "raw mode of a pty" },
         { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TCSETS, "raw mode of a pty" },
+        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TCGETS2, "the same, by a C library that knows any speed (glibc 2.42)" },
+        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TCSETS2, "the same" },
 };
 
 static void release_p(scmp_filter_ctx *ctx) {
