@@ -13,7 +13,7 @@
  *  6. no_new_privs, not dumpable: other processes of the same user cannot look inside.
  *
  * Started as an ordinary user, step 2 begins with a user namespace that maps just that
- * user, in which steps 3 and 5 are possible.
+ * user, in which steps 3 and 5 are possible. Where there are none, both are left out.
  *
  * What stays possible: receiving descriptors, KVM, memory, threads. seccomp_enter() takes
  * the rest.
@@ -33,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -83,15 +84,14 @@ static int write_proc(const char *path, const char *text) {
 }
 
 /* A user namespace in which the user is itself, with all capabilities over the new namespaces. */
-static int enter_user_namespace(struct sandbox *s) {
+static int enter_user_namespace(void) {
         uid_t uid = geteuid();
         gid_t gid = getegid();
         char map[64];
         int r;
 
         if (unshare(CLONE_NEWUSER | NAMESPACES) < 0)
-                return 0; /* the host forbids it: not confined */
-        s->is_confined = true;
+                return -errno;
         r = write_proc("/proc/self/setgroups", "deny");
         (void) snprintf(map, sizeof(map), "%u %u 1", uid, uid);
         if (r == 0)
@@ -100,13 +100,29 @@ static int enter_user_namespace(struct sandbox *s) {
         return r < 0 ? r : write_proc("/proc/self/gid_map", map);
 }
 
+/*
+ * Whether this user can have such a namespace and do something in it. There are hosts that let anybody make one and
+ * refuse what comes next (AppArmor's restriction in Ubuntu), and then there is no way back: a child tries.
+ */
+static bool has_user_namespace(void) {
+        pid_t pid = fork();
+        int status = -1;
+
+        if (pid == 0)
+                _exit(enter_user_namespace() < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0);
+        while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        return status == 0;
+}
+
 static int enter_namespaces(struct sandbox *s) {
-        if (!s->is_root)
-                return enter_user_namespace(s);
-        if (unshare(NAMESPACES) < 0)
-                return -errno;
-        s->is_confined = true;
-        return 0;
+        int r;
+
+        if (!s->is_root && !has_user_namespace())
+                return 0;
+        r = s->is_root ? (unshare(NAMESPACES) < 0 ? -errno : 0) : enter_user_namespace();
+        s->is_confined = r == 0;
+        return r;
 }
 
 static int hide_host_name(struct sandbox *s) {

@@ -8,8 +8,10 @@
 #include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -249,6 +251,29 @@ static void test_ordinary_user(void) {
         CHECK_EQ(status, 0);
 }
 
+/* An ordinary user of a host that lets it make a user namespace, and refuses to map anything in it. */
+static void test_maps_are_refused(void) {
+        struct sandbox_config config = { .uid = TEST_UID, .gid = TEST_UID };
+        const char *step = "";
+        bool confined = true;
+        pid_t pid = fork();
+        int status;
+
+        CHECK(pid >= 0);
+        if (pid == 0) {
+                CHECK(unshare(CLONE_NEWNS) == 0);
+                CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+                CHECK(mount("none", "/proc", "tmpfs", MS_RDONLY, NULL) == 0); /* no uid_map there */
+                CHECK(setresuid(TEST_UID, TEST_UID, TEST_UID) == 0);
+                CHECK_EQ(sandbox_enter(&config, &confined, &step), 0);
+                CHECK(!confined);
+                CHECK_EQ(geteuid(), TEST_UID); /* and not nobody of a namespace without maps */
+                exit(0);
+        }
+        CHECK(waitpid(pid, &status, 0) == pid);
+        CHECK_EQ(status, 0);
+}
+
 static void test_uid_0_is_refused(void) {
         struct sandbox_config config = {};
         const char *step = NULL;
@@ -268,6 +293,7 @@ int main(void) {
         if (geteuid() != 0)
                 TEST_SKIP("the rest needs root");
         RUN(test_root);
+        RUN(test_maps_are_refused);
         RUN(test_uid_0_is_refused);
         return 0;
 }
