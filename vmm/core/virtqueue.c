@@ -92,9 +92,12 @@ static int vq_break(struct virtqueue *vq) {
         return -EBADMSG;
 }
 
+/* §2.7.5.3 demands no alignment of an indirect table. */
+typedef uint64_t any_uint64 __attribute__((aligned(1), may_alias));
+
 /* A descriptor table: the queue's own, or an indirect one. */
 struct table {
-        const uint64_t *base;
+        const volatile any_uint64 *base; /* each word is read once */
         unsigned entries;
         bool indirect;
 };
@@ -106,9 +109,9 @@ struct desc {
 };
 
 static struct desc desc_load(const struct table *table, unsigned index) {
-        const uint64_t *p = table->base + (size_t) index * (DESC_SIZE / sizeof(uint64_t));
-        uint64_t low = le64toh(__atomic_load_n(&p[0], __ATOMIC_RELAXED));
-        uint64_t high = le64toh(__atomic_load_n(&p[1], __ATOMIC_RELAXED));
+        const volatile any_uint64 *p = table->base + (size_t) index * (DESC_SIZE / sizeof(uint64_t));
+        uint64_t low = le64toh(p[0]);
+        uint64_t high = le64toh(p[1]);
 
         return (struct desc) {
                 .addr = low,
@@ -128,7 +131,7 @@ static int table_enter(const struct virtqueue *vq, const struct desc *d, struct 
         /* §2.7.5.3.2 leaves VIRTQ_DESC_F_WRITE of this descriptor without a meaning. */
         if (d->len == 0 || d->len % DESC_SIZE != 0)
                 return -EBADMSG;
-        if (d->addr % sizeof(uint64_t) != 0 || guest_mem_span(vq->mem, d->addr, d->len, &base) < 0)
+        if (guest_mem_span(vq->mem, d->addr, d->len, &base) < 0)
                 return -EBADMSG;
         *table = (struct table) { .base = base, .entries = d->len / DESC_SIZE, .indirect = true };
         return 0;
