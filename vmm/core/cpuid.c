@@ -5,7 +5,7 @@
  *
  *  1           APIC id, number of logical processors, x2APIC, TSC deadline, hypervisor
  *  4           who shares a cache; cores per package        (Intel)
- *  0xa         no performance monitoring: no PMU is virtualised
+ *  0xa, 0x80000001, 0x80000022   no performance monitoring: no PMU is virtualised   (Intel, AMD)
  *  0xb, 0x1f   the topology, one sub-leaf per level        (Intel, AMD Zen 2 and later)
  *  0x80000008  cores per package                           (AMD)
  *  0x8000001d  who shares a cache                          (AMD)
@@ -31,6 +31,10 @@
 #define LEAF1_ECX_TSC_DEADLINE BIT(24)
 #define LEAF1_ECX_HYPERVISOR   BIT(31)
 #define LEAF1_EDX_HTT          BIT(28)
+
+#define LEAF80000001_ECX_PERFCTR_CORE BIT(23)
+#define LEAF80000001_ECX_PERFCTR_NB   BIT(24)
+#define LEAF80000001_ECX_PERFCTR_LLC  BIT(28)
 
 #define LEVEL_TYPE_SMT  1u
 #define LEVEL_TYPE_CORE 2u
@@ -162,7 +166,11 @@ static void adapt_entry(struct kvm_cpuid_entry2 *e, const struct topology *t, un
         case 0x8000001d:
                 adapt_cache(e, t);
                 break;
+        case 0x80000001:
+                e->ecx &= ~(LEAF80000001_ECX_PERFCTR_CORE | LEAF80000001_ECX_PERFCTR_NB | LEAF80000001_ECX_PERFCTR_LLC);
+                break;
         case 0xa:
+        case 0x80000022:
                 e->eax = e->ebx = e->ecx = e->edx = 0;
                 break;
         case 0x80000008:

@@ -66,6 +66,18 @@ static int check_topology(const struct topology *t, const char **ret_text) {
         return 0;
 }
 
+/*
+ * CPUID says that there is no PMU, which is all that Intel's needs. AMD's first four counters have no bit there: KVM
+ * has to take them away. Before there are vCPUs; where KVM cannot (before Linux 5.18), they stay.
+ */
+static void disable_pmu(struct machine *m) {
+        struct kvm_enable_cap cap = { .cap = KVM_CAP_PMU_CAPABILITY, .args = { KVM_PMU_CAP_DISABLE } };
+        int has = ioctl(m->kvm_fd, KVM_CHECK_EXTENSION, (unsigned long) KVM_CAP_PMU_CAPABILITY);
+
+        if (has > 0 && (has & KVM_PMU_CAP_DISABLE))
+                (void) ioctl(m->vm_fd, KVM_ENABLE_CAP, &cap);
+}
+
 static int create_vm(struct machine *m, const char **ret_text) {
         uint64_t identity = LAYOUT_KVM_IDENTITY;
 
@@ -78,6 +90,7 @@ static int create_vm(struct machine *m, const char **ret_text) {
         if (ioctl(m->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0 ||
             ioctl(m->vm_fd, KVM_SET_TSS_ADDR, (unsigned long) LAYOUT_KVM_TSS) < 0)
                 return -errno;
+        disable_pmu(m);
         *ret_text = "KVM has no in-kernel interrupt controller";
         if (ioctl(m->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
                 return -errno;
