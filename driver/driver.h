@@ -28,7 +28,7 @@ void driver_free(Driver *driver); /* running domains keep running */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Driver, driver_free)
 
 void driver_autostart(Driver *driver); /* once in a boot; failures go to the journal */
-unsigned driver_count_active(Driver *driver);
+unsigned driver_count_active(Driver *driver); /* waits for nobody: the main loop asks at each event */
 
 /* --- Finding domains; the caller unrefs ------------------------------------- */
 

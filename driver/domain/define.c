@@ -161,7 +161,7 @@ gboolean domain_undefine(Domain *d, guint flags, GError **err) {
         if (!d->persistent)
                 error_set(err, VIR_ERR_OPERATION_INVALID, "cannot undefine transient domain");
         else
-                ok = config_delete(d, err);
+                ok = config_delete(d, d->name, err);
         if (ok) {
                 event_lifecycle(d, VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
                 d->persistent = d->autostart = FALSE;
@@ -232,7 +232,7 @@ gboolean domain_rename(Domain *d, const char *name, GError **err) {
         d->def->name = g_strdup(name);
         ok = config_save(d, d->def, err);
         if (ok && d->autostart)
-                ok = autostart_link(d, TRUE, err);
+                ok = autostart_link(d, d->name, TRUE, err);
         if (ok) {
                 (void) file_remove(old_path, NULL);
                 g_autofree char *old_link = g_strdup_printf("%s/autostart/%s.xml", d->driver->config->config_dir,
@@ -257,7 +257,7 @@ gboolean domain_set_autostart(Domain *d, gboolean autostart, GError **err) {
         gboolean ok = d->persistent;
         if (!ok)
                 error_set(err, VIR_ERR_OPERATION_INVALID, "cannot set autostart for transient domain");
-        else if ((ok = autostart_link(d, autostart, err)))
+        else if ((ok = autostart_link(d, d->name, autostart, err)))
                 d->autostart = autostart;
         domain_job_end(d);
         return ok;

@@ -235,8 +235,7 @@ GPtrArray *driver_list(Driver *driver, guint flags, GError **err) {
 }
 
 unsigned driver_count_active(Driver *driver) {
-        g_autoptr(GPtrArray) active = driver_list(driver, VIR_CONNECT_LIST_DOMAINS_ACTIVE, NULL);
-        return active->len;
+        return (unsigned) g_atomic_int_get(&driver->n_active);
 }
 
 static void autostart_one(Domain *d, gpointer data) {

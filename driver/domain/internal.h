@@ -33,6 +33,7 @@ struct Driver {
         GHashTable *by_name; /* char* -> Domain* (owns a reference) */
         GHashTable *by_uuid; /* 16 bytes -> Domain* */
         int last_id;
+        gint n_active; /* domains with an id; atomic */
         int lock_fd; /* of the state directory */
 };
 
@@ -107,9 +108,10 @@ void event_tunable(Domain *d, virTypedParameterPtr params, int n); /* takes para
 /* persist.c: files; lock held */
 char *config_path(const Driver *driver, const char *name);
 char *state_path(const Driver *driver, const char *name, const char *suffix);
+/* These three with the job held too; they drop the lock while they write. */
 gboolean config_save(Domain *d, const DomainDef *def, GError **err);
-gboolean config_delete(Domain *d, GError **err);
-gboolean autostart_link(Domain *d, gboolean on, GError **err);
+gboolean config_delete(Domain *d, const char *name, GError **err);
+gboolean autostart_link(Domain *d, const char *name, gboolean on, GError **err);
 void config_load_all(Driver *driver);
 gboolean status_save(Domain *d, GError **err);
 /* Writes the status of what is about to run; strings of `run` may be NULL. No lock needed. */

@@ -32,6 +32,7 @@ char *state_path(const Driver *driver, const char *name, const char *suffix) {
         return g_build_filename(driver->config->state_dir, file, NULL);
 }
 
+/* Disks take their time: whoever looks at a domain, the main loop included, does not wait for them. */
 gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
         g_autofree char *path = config_path(d->driver, def->name);
         g_autofree char *xml = domain_def_format(def,
@@ -40,18 +41,29 @@ gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
                                                 "  This file belongs to virtmicrod, which may rewrite it at any time.\n"
                                                 "  To change the domain:  virsh -c micro:///system edit DOMAIN\n"
                                                 "-->\n%s", xml);
-        return file_write_atomic(path, text, err);
+        domain_unlock(d);
+        gboolean ok = file_write_atomic(path, text, err);
+        domain_lock(d);
+        return ok;
 }
 
-gboolean autostart_link(Domain *d, gboolean on, GError **err) {
-        g_autofree char *link = autostart_path(d->driver, d->name);
-        g_autofree char *target = config_path(d->driver, d->name);
-        return on ? file_link_atomic(link, target, err) : file_remove(link, err);
+gboolean autostart_link(Domain *d, const char *name, gboolean on, GError **err) {
+        g_autofree char *link = autostart_path(d->driver, name);
+        g_autofree char *target = config_path(d->driver, name);
+        domain_unlock(d);
+        gboolean ok = on ? file_link_atomic(link, target, err) : file_remove(link, err);
+        domain_lock(d);
+        return ok;
 }
 
-gboolean config_delete(Domain *d, GError **err) {
-        g_autofree char *path = config_path(d->driver, d->name);
-        return autostart_link(d, FALSE, err) && file_remove(path, err);
+gboolean config_delete(Domain *d, const char *name, GError **err) {
+        g_autofree char *path = config_path(d->driver, name);
+        if (!autostart_link(d, name, FALSE, err))
+                return FALSE;
+        domain_unlock(d);
+        gboolean ok = file_remove(path, err);
+        domain_lock(d);
+        return ok;
 }
 
 /* The name of a domain whose definition is in `file`, or NULL for files of another kind. */

@@ -207,6 +207,7 @@ static void launch_publish(Launch *l, Domain *d, gboolean paused) {
         l->vmm = NULL;
         l->unit = l->machine = l->cgroup = NULL;
         d->state = first_state(paused, &d->reason);
+        g_atomic_int_inc(&d->driver->n_active);
 }
 
 /* The order in which libvirt's QEMU driver tells of a start. */

@@ -61,6 +61,7 @@ void domain_stop(Domain *d, int reason, int detail) {
         domain_cleanup_runtime(d);
         d->state = VIR_DOMAIN_SHUTOFF;
         d->reason = reason;
+        g_atomic_int_add(&d->driver->n_active, -1); /* before the event, whose listeners ask for it */
         event_lifecycle(d, VIR_DOMAIN_EVENT_STOPPED, detail);
         domain_log(d, G_LOG_LEVEL_MESSAGE, "stopped: %s", stop_text(detail));
         forget_runtime(d);
