@@ -26,22 +26,55 @@ static void log_notes(const Domain *d, const DomainDef *def) {
                 domain_log(d, G_LOG_LEVEL_MESSAGE, "%s", (const char *) def->notes->pdata[i]);
 }
 
-/* Fails unless `d`, which shares name or UUID with `def`, shares both. */
-static gboolean check_same(Domain *d, const DomainDef *def, GError **err) {
+/* Fails unless `d`, which shares name or UUID with `def`, shares both. Lock held. */
+static gboolean check_same(const Domain *d, const DomainDef *def, GError **err) {
         char uuid[37];
-        g_auto(DomainHandle) handle = { 0 };
-        domain_get_handle(d, &handle);
-        domain_uuid_format(handle.uuid, uuid);
-        if (memcmp(handle.uuid, def->uuid, 16) != 0) {
+        domain_uuid_format(d->uuid, uuid);
+        if (memcmp(d->uuid, def->uuid, 16) != 0) {
                 error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' already exists with uuid %s", def->name, uuid);
                 return FALSE;
         }
-        if (strcmp(handle.name, def->name) != 0) {
-                error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' is already defined with uuid %s", handle.name,
-                          uuid);
+        if (strcmp(d->name, def->name) != 0) {
+                error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' is already defined with uuid %s", d->name, uuid);
                 return FALSE;
         }
         return TRUE;
+}
+
+/*
+ * Begins the job of `d`, which `def` redefines. FALSE without an error: it was removed or renamed while this waited,
+ * so that another one may be meant.
+ */
+static gboolean claim_existing(Domain *d, const DomainDef *def, GError **err) {
+        g_autoptr(GError) busy = NULL;
+        domain_lock(d);
+        gboolean same = check_same(d, def, err);
+        domain_unlock(d);
+        if (!same)
+                return FALSE;
+        if (!domain_job_begin(d, &busy)) {
+                if (error_code(busy) != VIR_ERR_NO_DOMAIN)
+                        g_propagate_error(err, g_steal_pointer(&busy));
+                return FALSE;
+        }
+        if (check_same(d, def, NULL))
+                return TRUE;
+        domain_job_end(d);
+        return FALSE;
+}
+
+/* Adds a domain with *def (taken), its job held. NULL: name or UUID was taken meanwhile. */
+static Domain *claim_new(Driver *driver, DomainDef **def) {
+        Domain *d = domain_new(driver, *def);
+        (void) domain_job_begin(d, NULL);
+        if (driver_insert(driver, d)) {
+                *def = NULL;
+                return d;
+        }
+        d->def = NULL;
+        domain_job_end(d);
+        domain_unref(d);
+        return NULL;
 }
 
 /*
@@ -50,31 +83,24 @@ static gboolean check_same(Domain *d, const DomainDef *def, GError **err) {
  */
 static Domain *claim(Driver *driver, DomainDef **def, gboolean *ret_new, GError **err) {
         for (;;) {
+                g_autoptr(GError) failed = NULL;
                 Domain *d = driver_lookup_by_uuid(driver, (*def)->uuid, NULL);
                 if (!d)
                         d = driver_lookup_by_name(driver, (*def)->name, NULL);
-                if (d) {
-                        g_autoptr(GError) gone = NULL;
-                        *ret_new = FALSE;
-                        if (check_same(d, *def, err) && domain_job_begin(d, &gone))
+                *ret_new = d == NULL;
+                if (!d) {
+                        d = claim_new(driver, def);
+                        if (d)
                                 return d;
-                        domain_unref(d);
-                        if (gone && error_code(gone) == VIR_ERR_NO_DOMAIN)
-                                continue;
-                        if (gone)
-                                g_propagate_error(err, g_steal_pointer(&gone));
+                        continue;
+                }
+                if (claim_existing(d, *def, &failed))
+                        return d;
+                domain_unref(d);
+                if (failed) {
+                        g_propagate_error(err, g_steal_pointer(&failed));
                         return NULL;
                 }
-                d = domain_new(driver, *def);
-                (void) domain_job_begin(d, NULL);
-                if (driver_insert(driver, d)) {
-                        *def = NULL;
-                        *ret_new = TRUE;
-                        return d;
-                }
-                d->def = NULL;
-                domain_job_end(d);
-                domain_unref(d);
         }
 }
 
@@ -187,21 +213,6 @@ char *domain_get_xml(Domain *d, guint flags, GError **err) {
         return xml;
 }
 
-/* The tables are keyed by name: both keys and the object change under the driver's lock. */
-static gboolean driver_rekey(Domain *d, const char *name) {
-        Driver *driver = d->driver;
-        g_mutex_lock(&driver->lock);
-        gboolean ok = !g_hash_table_contains(driver->by_name, name);
-        if (ok) {
-                g_hash_table_insert(driver->by_name, g_strdup(name), domain_ref(d));
-                g_hash_table_remove(driver->by_name, d->name);
-                g_free(d->name);
-                d->name = g_strdup(name);
-        }
-        g_mutex_unlock(&driver->lock);
-        return ok;
-}
-
 static gboolean check_renamable(const Domain *d, const char *name, GError **err) {
         if (domain_active(d))
                 error_set(err, VIR_ERR_OPERATION_INVALID, "cannot rename active domain");
@@ -214,39 +225,43 @@ static gboolean check_renamable(const Domain *d, const char *name, GError **err)
         return FALSE;
 }
 
+/* The link first: when the file cannot be made after it, both are removed as those of any domain. */
+static gboolean save_as(Domain *d, const char *name, GError **err) {
+        g_autoptr(DomainDef) copy = domain_def_copy(d->def);
+        g_free(copy->name);
+        copy->name = g_strdup(name);
+        return (!d->autostart || autostart_link(d, name, TRUE, err)) && config_save(d, copy, err);
+}
+
+/* While its files have either name both belong to the domain, so that nobody else's file is mistaken for them. */
+static gboolean rename_to(Domain *d, const char *name, GError **err) {
+        g_autoptr(GError) left = NULL;
+        g_autofree char *old_name = g_strdup(d->name);
+        if (!driver_take_name(d, name)) {
+                error_set(err, VIR_ERR_OPERATION_INVALID, "domain with name '%s' already exists", name);
+                return FALSE;
+        }
+        if (!save_as(d, name, err)) {
+                (void) config_delete(d, name, NULL);
+                driver_drop_name(d->driver, name);
+                return FALSE;
+        }
+        driver_set_name(d, name);
+        g_free(d->def->name);
+        d->def->name = g_strdup(name);
+        event_undefined_as(d, old_name);
+        event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
+        if (!config_delete(d, old_name, &left))
+                domain_log(d, G_LOG_LEVEL_WARNING, "its file of the name '%s' stays behind: %s", old_name,
+                           left->message);
+        driver_drop_name(d->driver, old_name);
+        return TRUE;
+}
+
 gboolean domain_rename(Domain *d, const char *name, GError **err) {
         if (!domain_job_begin(d, err))
                 return FALSE;
-        g_autofree char *old_path = config_path(d->driver, d->name);
-        g_autofree char *old_name = g_strdup(d->name);
-        gboolean ok = check_renamable(d, name, err);
-        if (ok && !driver_rekey(d, name)) {
-                error_set(err, VIR_ERR_OPERATION_INVALID, "domain with name '%s' already exists", name);
-                ok = FALSE;
-        }
-        if (!ok) {
-                domain_job_end(d);
-                return FALSE;
-        }
-        g_free(d->def->name);
-        d->def->name = g_strdup(name);
-        ok = config_save(d, d->def, err);
-        if (ok && d->autostart)
-                ok = autostart_link(d, d->name, TRUE, err);
-        if (ok) {
-                (void) file_remove(old_path, NULL);
-                g_autofree char *old_link = g_strdup_printf("%s/autostart/%s.xml", d->driver->config->config_dir,
-                                                            old_name);
-                (void) file_remove(old_link, NULL);
-                event_undefined_as(d, old_name);
-                event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
-        } else {
-                g_autofree char *new_path = config_path(d->driver, name);
-                (void) file_remove(new_path, NULL);
-                (void) driver_rekey(d, old_name);
-                g_free(d->def->name);
-                d->def->name = g_strdup(old_name);
-        }
+        gboolean ok = check_renamable(d, name, err) && rename_to(d, name, err);
         domain_job_end(d);
         return ok;
 }

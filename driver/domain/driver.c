@@ -2,7 +2,8 @@
 /*
  * The driver object: the tables of domains by name and UUID, the background threads that
  * finish what events begin, and the start-up order (directories, a lock, persistent domains,
- * running ones, autostart). A Domain is in both tables or in none.
+ * running ones, autostart). A Domain is in both tables or in none; one that is being
+ * renamed has two names.
  */
 #include <stdio.h>
 #include <string.h>
@@ -142,13 +143,40 @@ void driver_remove(Domain *d) {
         g_mutex_unlock(&driver->lock);
 }
 
+gboolean driver_take_name(Domain *d, const char *name) {
+        Driver *driver = d->driver;
+        g_mutex_lock(&driver->lock);
+        gboolean ok = !g_hash_table_contains(driver->by_name, name);
+        if (ok)
+                g_hash_table_insert(driver->by_name, g_strdup(name), domain_ref(d));
+        g_mutex_unlock(&driver->lock);
+        return ok;
+}
+
+void driver_drop_name(Driver *driver, const char *name) {
+        g_mutex_lock(&driver->lock);
+        g_hash_table_remove(driver->by_name, name);
+        g_mutex_unlock(&driver->lock);
+}
+
+void driver_set_name(Domain *d, const char *name) {
+        g_mutex_lock(&d->driver->lock);
+        g_free(d->name);
+        d->name = g_strdup(name);
+        g_mutex_unlock(&d->driver->lock);
+}
+
+static int compare_names(gconstpointer a, gconstpointer b) {
+        return strcmp(((const Domain *) a)->name, ((const Domain *) b)->name);
+}
+
 /* All domains, each with a reference, in the order of their names. */
 static GPtrArray *driver_snapshot(Driver *driver) {
         GPtrArray *all = g_ptr_array_new_with_free_func((GDestroyNotify) domain_unref);
         g_mutex_lock(&driver->lock);
-        g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(driver->by_name), (GCompareFunc) strcmp);
-        for (GList *l = names; l; l = l->next)
-                g_ptr_array_add(all, domain_ref(g_hash_table_lookup(driver->by_name, l->data)));
+        g_autoptr(GList) domains = g_list_sort(g_hash_table_get_values(driver->by_uuid), compare_names);
+        for (GList *l = domains; l; l = l->next)
+                g_ptr_array_add(all, domain_ref(l->data));
         g_mutex_unlock(&driver->lock);
         return all;
 }

@@ -142,6 +142,10 @@ void domain_on_exited(Vmm *vmm, gpointer data);
 void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* in the background */
 void driver_remove(Domain *d); /* lock held; drops it from the tables */
 gboolean driver_insert(Driver *driver, Domain *d); /* FALSE: name or UUID is taken */
+/* A second name for a domain (FALSE: it is taken), which of both it goes by, the end of either. Lock and job held. */
+gboolean driver_take_name(Domain *d, const char *name);
+void driver_set_name(Domain *d, const char *name);
+void driver_drop_name(Driver *driver, const char *name);
 int driver_next_id(Driver *driver);
 
 /* An entry of the journal about a domain, with the fields that say which. Lock held, or the caller has the job. */

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Domains that do not run, with their files in a temporary directory: several clients at once, and disks that fail. What
+ * needs a monitor is the integration tests'.
+ */
+#include <glib/gstdio.h>
+#include <string.h>
+
+#include "domain/internal.h"
+#include "util/error.h"
+
+#define UUID_A "5f2e1d1c-0a3b-4c5d-8e7f-112233445566"
+#define UUID_B "6a2e1d1c-0a3b-4c5d-8e7f-112233445566"
+#define ROUNDS 60 /* of races, which either side may win */
+
+typedef struct Fixture {
+        char *dir;
+        DriverConfig *config;
+        Driver *driver;
+} Fixture;
+
+static void fixture_up(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        f->dir = g_dir_make_tmp("domain-XXXXXX", NULL);
+        g_autofree char *file = g_build_filename(f->dir, "conf", NULL);
+        g_autofree char *text = g_strdup_printf("config_dir = \"%s/etc\"\nstate_dir = \"%s/state\"\n", f->dir, f->dir);
+        g_assert_true(g_file_set_contents(file, text, -1, NULL));
+        f->config = driver_config_load(file, &err);
+        g_assert_no_error(err);
+        f->driver = driver_new(f->config, &err);
+        g_assert_no_error(err);
+}
+
+static void remove_tree(const char *path) {
+        if (!g_file_test(path, G_FILE_TEST_IS_SYMLINK) && g_file_test(path, G_FILE_TEST_IS_DIR)) {
+                g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+                const char *name;
+                while ((name = g_dir_read_name(dir))) {
+                        g_autofree char *child = g_build_filename(path, name, NULL);
+                        remove_tree(child);
+                }
+        }
+        (void) g_remove(path);
+}
+
+static void fixture_down(Fixture *f, gconstpointer unused) {
+        driver_free(f->driver);
+        driver_config_free(f->config);
+        remove_tree(f->dir);
+        g_free(f->dir);
+}
+
+static Domain *define(Driver *driver, const char *name, const char *uuid, GError **err) {
+        g_autofree char *xml = g_strdup_printf(
+                "<domain type='kvm'><name>%s</name><uuid>%s</uuid><memory unit='MiB'>64</memory><vcpu>1</vcpu><os>"
+                "<type arch='x86_64'>hvm</type><kernel>/vmlinuz</kernel></os></domain>",
+                name, uuid);
+        return driver_define_xml(driver, xml, 0, err);
+}
+
+static Domain *must_define(Fixture *f, const char *name, const char *uuid) {
+        g_autoptr(GError) err = NULL;
+        Domain *d = define(f->driver, name, uuid, &err);
+        g_assert_no_error(err);
+        return d;
+}
+
+/* A file of the configuration directory, or NULL. */
+static char *stored(Fixture *f, const char *file) {
+        g_autofree char *path = g_build_filename(f->config->config_dir, file, NULL);
+        char *text = NULL;
+        (void) g_file_get_contents(path, &text, NULL, NULL);
+        return text;
+}
+
+static gboolean holds(Fixture *f, const char *file, const char *uuid) {
+        g_autofree char *text = stored(f, file);
+        return text && strstr(text, uuid);
+}
+
+/* Tables and files say the same, also to the next daemon. */
+static void assert_known(Fixture *f, const char *name, const char *uuid) {
+        g_autoptr(Domain) d = driver_lookup_by_name(f->driver, name, NULL);
+        g_autofree char *file = g_strconcat(name, ".xml", NULL);
+        g_auto(DomainHandle) handle = { 0 };
+        char text[37];
+        g_assert_nonnull(d);
+        domain_get_handle(d, &handle);
+        domain_uuid_format(handle.uuid, text);
+        g_assert_cmpstr(handle.name, ==, name);
+        g_assert_cmpstr(text, ==, uuid);
+        g_assert_true(holds(f, file, uuid));
+}
+
+static void assert_unknown(Fixture *f, const char *name) {
+        g_autoptr(Domain) d = driver_lookup_by_name(f->driver, name, NULL);
+        g_autofree char *file = g_strconcat(name, ".xml", NULL);
+        g_autofree char *text = stored(f, file);
+        g_assert_null(d);
+        g_assert_null(text);
+}
+
+static unsigned count_domains(Fixture *f) {
+        g_autoptr(GPtrArray) all = driver_list(f->driver, 0, NULL);
+        return all->len;
+}
+
+/* Removes and forgets. */
+static void drop(Domain *d) {
+        g_autoptr(GError) err = NULL;
+        g_assert_true(domain_undefine(d, 0, &err));
+        domain_unref(d);
+}
+
+/* --- Locks ----------------------------------------------------------------------- */
+
+/* With a domain's lock held by somebody: the main loop counts at each event. */
+static void test_count_takes_no_lock(Fixture *f, gconstpointer unused) {
+        g_autoptr(Domain) d = must_define(f, "a", UUID_A);
+        domain_lock(d);
+        g_assert_cmpuint(driver_count_active(f->driver), ==, 0);
+        domain_unlock(d);
+}
+
+static gint marking_over;
+
+static gpointer keep_marking(gpointer data) {
+        for (gboolean on = TRUE; !g_atomic_int_get(&marking_over); on = !on)
+                g_assert_true(domain_set_autostart(data, on, NULL));
+        return NULL;
+}
+
+/* A job is at work and the lock is free: whoever asks for the state does not wait for the disk. */
+static void test_lock_is_free_while_files_are_written(Fixture *f, gconstpointer unused) {
+        g_autoptr(Domain) d = must_define(f, "a", UUID_A);
+        gint64 deadline = g_get_monotonic_time() + 30 * G_TIME_SPAN_SECOND;
+        gboolean seen = FALSE;
+        g_atomic_int_set(&marking_over, 0);
+        GThread *thread = g_thread_new("marks", keep_marking, d);
+        while (!seen && g_get_monotonic_time() < deadline) {
+                domain_lock(d);
+                seen = d->job;
+                domain_unlock(d);
+        }
+        g_atomic_int_set(&marking_over, 1);
+        (void) g_thread_join(thread);
+        g_assert_true(seen);
+}
+
+/* --- Names ------------------------------------------------------------------------ */
+
+typedef struct Racer {
+        Fixture *f;
+        Domain *domain;         /* to rename to "b", or */
+        const char *uuid;       /* to define as "a" */
+        gboolean ok;
+        GError *err;
+} Racer;
+
+static gpointer rename_it(gpointer data) {
+        Racer *racer = data;
+        racer->ok = domain_rename(racer->domain, "b", &racer->err);
+        return NULL;
+}
+
+static gpointer define_it(gpointer data) {
+        Racer *racer = data;
+        Domain *d = define(racer->f->driver, "a", racer->uuid, &racer->err);
+        racer->ok = d != NULL;
+        domain_unref(d);
+        return NULL;
+}
+
+static void race(Racer *renamer, Racer *definer) {
+        GThread *threads[2];
+        g_assert_true(domain_job_begin(renamer->domain, NULL));
+        domain_unlock(renamer->domain);
+        threads[0] = g_thread_new("rename", rename_it, renamer);
+        threads[1] = g_thread_new("define", define_it, definer);
+        g_usleep(5000); /* both wait for the job by now */
+        domain_lock(renamer->domain);
+        domain_job_end(renamer->domain);
+        for (gsize i = 0; i < G_N_ELEMENTS(threads); i++)
+                (void) g_thread_join(threads[i]);
+        g_assert_no_error(renamer->err);
+        g_assert_true(renamer->ok);
+}
+
+/* Whoever comes first: the name that was given up has no file, unless another domain has taken it. */
+static void test_rename_against_redefinition(Fixture *f, gconstpointer unused) {
+        for (unsigned i = 0; i < ROUNDS; i++) {
+                Domain *d = must_define(f, "a", UUID_A);
+                Racer renamer = { .f = f, .domain = d }, definer = { .f = f, .uuid = UUID_A };
+                race(&renamer, &definer);
+                if (definer.err)
+                        g_assert_cmpstr(definer.err->message, ==,
+                                        "operation failed: domain 'b' is already defined with uuid " UUID_A);
+                g_clear_error(&definer.err);
+                assert_known(f, "b", UUID_A);
+                assert_unknown(f, "a");
+                g_assert_cmpuint(count_domains(f), ==, 1);
+                drop(d);
+        }
+}
+
+/* One is turned away or gets the name with nothing of it lost. */
+static gpointer define_until_it_is(gpointer data) {
+        Racer *racer = data;
+        do {
+                g_clear_error(&racer->err);
+                (void) define_it(racer);
+        } while (!racer->ok && error_code(racer->err) == VIR_ERR_OPERATION_FAILED);
+        return NULL;
+}
+
+static void test_old_name_is_free_after_the_old_file(Fixture *f, gconstpointer unused) {
+        for (unsigned i = 0; i < ROUNDS; i++) {
+                Domain *d = must_define(f, "a", UUID_A);
+                g_assert_true(domain_set_autostart(d, TRUE, NULL));
+                Racer renamer = { .f = f, .domain = d }, definer = { .f = f, .uuid = UUID_B };
+                GThread *thread = g_thread_new("define", define_until_it_is, &definer);
+                (void) rename_it(&renamer);
+                (void) g_thread_join(thread);
+                g_assert_no_error(renamer.err);
+                g_assert_no_error(definer.err);
+                assert_known(f, "b", UUID_A);
+                assert_known(f, "a", UUID_B);
+                g_assert_true(holds(f, "autostart/b.xml", UUID_A));
+                g_assert_false(holds(f, "autostart/a.xml", UUID_A));
+                drop(d);
+                drop(driver_lookup_by_name(f->driver, "a", NULL));
+        }
+}
+
+/* With something in the way of a file of the new name all is as before, and the new name is anybody's. */
+static void rename_against(Fixture *f, const char *file) {
+        g_autofree char *obstacle = g_build_filename(f->config->config_dir, file, NULL);
+        g_autoptr(GError) err = NULL;
+        Domain *d = must_define(f, "a", UUID_A);
+        g_assert_true(domain_set_autostart(d, TRUE, NULL));
+        g_assert_cmpint(g_mkdir(obstacle, 0700), ==, 0);
+        g_assert_false(domain_rename(d, "b", &err));
+        g_assert_nonnull(err);
+        assert_known(f, "a", UUID_A);
+        g_assert_true(holds(f, "autostart/a.xml", UUID_A));
+        assert_unknown(f, "b");
+        g_assert_cmpint(g_rmdir(obstacle), ==, 0);
+        g_assert_false(holds(f, "autostart/b.xml", UUID_A));
+        Domain *other = must_define(f, "b", UUID_B);
+        assert_known(f, "b", UUID_B);
+        g_assert_cmpuint(count_domains(f), ==, 2);
+        drop(other);
+        drop(d);
+}
+
+static void test_rename_that_fails(Fixture *f, gconstpointer unused) {
+        rename_against(f, "b.xml");
+        rename_against(f, "autostart/b.xml");
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* there may be no system bus to warn about */
+#define ADD(name) g_test_add("/domain/" #name, Fixture, NULL, fixture_up, test_##name, fixture_down)
+        ADD(count_takes_no_lock);
+        ADD(lock_is_free_while_files_are_written);
+        ADD(rename_against_redefinition);
+        ADD(old_name_is_free_after_the_old_file);
+        ADD(rename_that_fails);
+        return g_test_run();
+}
