@@ -148,12 +148,18 @@ static void refresh_state(Domain *d, const struct ctl_query_reply *reply) {
 
 /*
  * Background, with the job that adopt_one() began: greet the monitor, learn the state and threads. One that does not
- * answer, because it is stopped or the host swaps, is left running.
+ * answer, because it is stopped or the host swaps, is left running; and so are those that a daemon which ends already
+ * has not come to.
  */
 static void finish_adopted(Domain *d, gpointer data) {
         struct ctl_header message = { 0 };
         struct ctl_query_reply reply;
         g_autoptr(GError) err = NULL;
+        if (driver_stopping(d->driver)) {
+                domain_lock(d);
+                domain_job_end(d);
+                return;
+        }
         gboolean ok = vmm_hello(d->run.vmm, &err) &&
                       vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), &err);
         domain_lock(d);

@@ -2,8 +2,9 @@
 /*
  * The driver object: the tables of domains by name and UUID, the background threads that
  * finish what events begin, and the start-up order (directories, a lock, persistent domains,
- * running ones, autostart). A Domain is in both tables or in none; one that is being
- * renamed has two names.
+ * running ones, autostart). Starts have threads of their own: they may wait for libvirt's
+ * daemons, and the ends of guests do not wait for that. A Domain is in both tables or in
+ * none; one that is being renamed has two names.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "util/file.h"
 
 #define BACKGROUND_THREADS 4
+#define AUTOSTART_THREADS  4
 
 typedef struct BackgroundCall {
         void (*fn)(Domain *d, gpointer data);
@@ -39,10 +41,18 @@ static void background_main(gpointer data, gpointer user_data) {
         domain_unref(call->domain);
 }
 
-void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data) {
+static void run_in(GThreadPool *pool, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data) {
         BackgroundCall *call = g_new0(BackgroundCall, 1);
         *call = (BackgroundCall){ .fn = fn, .domain = domain_ref(d), .data = data };
-        g_thread_pool_push(driver->background, call, NULL);
+        g_thread_pool_push(pool, call, NULL);
+}
+
+void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data) {
+        run_in(driver->background, fn, d, data);
+}
+
+gboolean driver_stopping(Driver *driver) {
+        return g_atomic_int_get(&driver->stopping);
 }
 
 static gboolean driver_make_dirs(const DriverConfig *config, GError **err) {
@@ -81,6 +91,7 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
         driver->events = event_queue_new();
         vmm_init();
         driver->background = g_thread_pool_new(background_main, driver, BACKGROUND_THREADS, FALSE, NULL);
+        driver->starts = g_thread_pool_new(background_main, driver, AUTOSTART_THREADS, FALSE, NULL);
         driver->bus = g_bus_get_sync(G_BUS_TYPE_SYSTEM, NULL, &bus_error);
         if (driver->bus)
                 g_dbus_connection_set_exit_on_close(driver->bus, FALSE);
@@ -102,6 +113,9 @@ static void domain_detach(gpointer key, gpointer value, gpointer data) {
 void driver_free(Driver *driver) {
         if (!driver)
                 return;
+        /* What is queued runs, so that nothing holds a domain any more; it sees that it comes too late. */
+        g_atomic_int_set(&driver->stopping, TRUE);
+        g_thread_pool_free(driver->starts, FALSE, TRUE);
         g_thread_pool_free(driver->background, FALSE, TRUE);
         g_hash_table_foreach(driver->by_name, domain_detach, NULL);
         g_hash_table_unref(driver->by_uuid);
@@ -268,6 +282,8 @@ unsigned driver_count_active(Driver *driver) {
 
 static void autostart_one(Domain *d, gpointer data) {
         g_autoptr(GError) err = NULL;
+        if (driver_stopping(d->driver))
+                return;
         if (!domain_create(d, 0, &err) && !domain_is_active(d))
                 domain_log(d, G_LOG_LEVEL_WARNING, "cannot autostart: %s", err->message);
 }
@@ -292,7 +308,7 @@ void driver_autostart(Driver *driver) {
         g_autoptr(GPtrArray) marked = driver_list(
                 driver, VIR_CONNECT_LIST_DOMAINS_AUTOSTART | VIR_CONNECT_LIST_DOMAINS_INACTIVE, NULL);
         for (guint i = 0; i < marked->len; i++)
-                driver_run(driver, autostart_one, marked->pdata[i], NULL);
+                run_in(driver->starts, autostart_one, marked->pdata[i], NULL);
 }
 
 guint driver_add_listener(Driver *driver, DomainEventFunc func, gpointer data) {

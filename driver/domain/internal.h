@@ -27,7 +27,9 @@ typedef struct EventQueue EventQueue;
 struct Driver {
         const DriverConfig *config;
         GDBusConnection *bus; /* the system bus; NULL: no scopes can be made */
-        GThreadPool *background;
+        GThreadPool *background; /* what events begin */
+        GThreadPool *starts;     /* of domains that start with the host */
+        gint stopping;           /* atomic: driver_free() has begun */
         EventQueue *events;
         GMutex lock;
         GHashTable *by_name; /* char* -> Domain* (owns a reference) */
@@ -140,6 +142,7 @@ void domain_on_exited(Vmm *vmm, gpointer data);
 
 /* driver.c */
 void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* in the background */
+gboolean driver_stopping(Driver *driver); /* nothing is to be begun any more */
 void driver_remove(Domain *d); /* lock held; drops it from the tables */
 gboolean driver_insert(Driver *driver, Domain *d); /* FALSE: name or UUID is taken */
 /* A second name for a domain (FALSE: it is taken), which of both it goes by, the end of either. Lock and job held. */
