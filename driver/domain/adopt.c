@@ -111,6 +111,7 @@ static Domain *attach(Driver *driver, DomainDef *def, const Status *status) {
                 .reboot_pending = status->reboot_pending != 0,
         };
         driver->last_id = MAX(driver->last_id, id);
+        driver_note_uid(driver, status->uid);
         g_atomic_int_inc(&driver->n_active);
         return d;
 }

@@ -17,6 +17,7 @@
 
 #define BACKGROUND_THREADS 4
 #define AUTOSTART_THREADS  4
+#define UIDS               0x10000u /* from uid_base on */
 
 typedef struct BackgroundCall {
         void (*fn)(Domain *d, gpointer data);
@@ -88,6 +89,7 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
         g_mutex_init(&driver->lock);
         driver->by_name = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify) domain_unref);
         driver->by_uuid = g_hash_table_new(uuid_hash, uuid_equal);
+        driver->uids = g_array_new(FALSE, FALSE, sizeof(guint32));
         driver->events = event_queue_new();
         vmm_init();
         driver->background = g_thread_pool_new(background_main, driver, BACKGROUND_THREADS, FALSE, NULL);
@@ -120,11 +122,51 @@ void driver_free(Driver *driver) {
         g_hash_table_foreach(driver->by_name, domain_detach, NULL);
         g_hash_table_unref(driver->by_uuid);
         g_hash_table_unref(driver->by_name);
+        g_array_unref(driver->uids);
         event_queue_free(driver->events);
         g_clear_object(&driver->bus);
         g_mutex_clear(&driver->lock);
         (void) close(driver->lock_fd);
         g_free(driver);
+}
+
+/* Those of old daemons may have been given twice, so each is noted as often as it is held. Driver lock held. */
+static gboolean uid_find(const Driver *driver, guint32 uid, guint *ret_index) {
+        for (guint i = 0; i < driver->uids->len; i++) {
+                *ret_index = i;
+                if (g_array_index(driver->uids, guint32, i) == uid)
+                        return TRUE;
+        }
+        return FALSE;
+}
+
+guint32 driver_take_uid(Driver *driver, int id) {
+        guint32 base = driver->config->uid_base, uid = 0;
+        guint unused;
+        g_mutex_lock(&driver->lock);
+        for (guint32 i = 0; i < UIDS && uid == 0; i++) {
+                uid = base + ((guint32) id + i) % UIDS;
+                if (uid_find(driver, uid, &unused))
+                        uid = 0;
+        }
+        if (uid != 0)
+                g_array_append_val(driver->uids, uid);
+        g_mutex_unlock(&driver->lock);
+        return uid;
+}
+
+void driver_note_uid(Driver *driver, guint32 uid) {
+        g_mutex_lock(&driver->lock);
+        g_array_append_val(driver->uids, uid);
+        g_mutex_unlock(&driver->lock);
+}
+
+void driver_drop_uid(Driver *driver, guint32 uid) {
+        guint index;
+        g_mutex_lock(&driver->lock);
+        if (uid_find(driver, uid, &index))
+                g_array_remove_index_fast(driver->uids, index);
+        g_mutex_unlock(&driver->lock);
 }
 
 int driver_next_id(Driver *driver) {

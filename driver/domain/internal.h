@@ -35,6 +35,7 @@ struct Driver {
         GHashTable *by_name; /* char* -> Domain* (owns a reference) */
         GHashTable *by_uuid; /* 16 bytes -> Domain* */
         int last_id;
+        GArray *uids; /* guint32: of monitors that run or are being started */
         gint n_active; /* domains with an id; atomic */
         int lock_fd; /* of the state directory */
 };
@@ -150,6 +151,10 @@ gboolean driver_take_name(Domain *d, const char *name);
 void driver_set_name(Domain *d, const char *name);
 void driver_drop_name(Driver *driver, const char *name);
 int driver_next_id(Driver *driver);
+/* A uid that no other monitor has, by preference uid_base + id; 0: there is none. driver_drop_uid() gives it back. */
+guint32 driver_take_uid(Driver *driver, int id);
+void driver_note_uid(Driver *driver, guint32 uid); /* of a monitor that runs already */
+void driver_drop_uid(Driver *driver, guint32 uid);
 
 /* An entry of the journal about a domain, with the fields that say which. Lock held, or the caller has the job. */
 #define domain_log(d, level, ...) journal_log((level), (d)->name, (d)->uuid, (d)->run.machine, __VA_ARGS__)

@@ -14,7 +14,7 @@ typedef struct Launch {
         DomainDef *def; /* the copy that becomes the live definition */
         VmmConfig config; /* points into def */
         Vmm *vmm;
-        guint32 uid;
+        guint32 uid; /* held by this until the domain runs; 0: there was none */
         char *unit, *slice, *machine, *cgroup;
         gboolean scope_started, registered;
         int kvm_fd, kernel_fd, initrd_fd, serial_fd, exit_fd, rng_fd;

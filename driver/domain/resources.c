@@ -30,7 +30,7 @@ Launch *launch_new(Domain *d, DomainDef *def, int id) {
         l->domain = d;
         l->def = def;
         def->id = id;
-        l->uid = d->driver->config->uid_base + ((guint32) id & 0xffff);
+        l->uid = driver_take_uid(d->driver, id);
         l->kvm_fd = l->kernel_fd = l->initrd_fd = l->serial_fd = l->exit_fd = l->rng_fd = -1;
         for (unsigned i = 0; i < DOMAIN_DISKS_MAX; i++)
                 l->disk_fd[i] = -1;
@@ -62,6 +62,8 @@ void launch_close(Launch *l) {
 
 void launch_free(Launch *l) {
         launch_close(l);
+        if (l->uid != 0)
+                driver_drop_uid(l->domain->driver, l->uid);
         domain_def_free(l->def);
         g_clear_pointer(&l->vmm, vmm_unref);
         g_free(l->unit);

@@ -189,6 +189,10 @@ static gboolean launch_note(Launch *l, gboolean paused, GError **err) {
 }
 
 static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
+        if (l->uid == 0) {
+                error_set(err, VIR_ERR_OPERATION_FAILED, "as many domains run as there are uids for their monitors");
+                return FALSE;
+        }
         l->machine = scope_machine_name(l->def->id, l->def->name);
         l->unit = scope_unit_name(l->machine);
         l->slice = scope_slice_name(l->def->partition, err);
@@ -205,6 +209,7 @@ static void launch_publish(Launch *l, Domain *d, gboolean paused) {
         d->def = g_steal_pointer(&l->def);
         d->run = launch_runtime(l);
         l->vmm = NULL;
+        l->uid = 0;
         l->unit = l->machine = l->cgroup = NULL;
         d->state = first_state(paused, &d->reason);
         g_atomic_int_inc(&d->driver->n_active);

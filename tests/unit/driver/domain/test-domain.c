@@ -258,6 +258,24 @@ static void test_rename_that_fails(Fixture *f, gconstpointer unused) {
         rename_against(f, "autostart/b.xml");
 }
 
+/* --- Uids ------------------------------------------------------------------------- */
+
+static void test_uids_are_not_shared(Fixture *f, gconstpointer unused) {
+        const guint32 base = f->config->uid_base, last = base + 0xffff;
+        g_assert_cmpuint(driver_take_uid(f->driver, 7), ==, base + 7);
+        g_assert_cmpuint(driver_take_uid(f->driver, 0x10007), ==, base + 8); /* 65536 starts later */
+        driver_note_uid(f->driver, base + 9);
+        driver_note_uid(f->driver, base + 9); /* an older daemon gave it twice */
+        driver_drop_uid(f->driver, base + 9);
+        g_assert_cmpuint(driver_take_uid(f->driver, 9), ==, base + 10);
+        driver_drop_uid(f->driver, base + 9);
+        g_assert_cmpuint(driver_take_uid(f->driver, 9), ==, base + 9);
+        g_assert_cmpuint(driver_take_uid(f->driver, 0xffff), ==, last);
+        g_assert_cmpuint(driver_take_uid(f->driver, 0xffff), ==, base);
+        driver_drop_uid(f->driver, last);
+        g_assert_cmpuint(driver_take_uid(f->driver, 0xffff), ==, last);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* there may be no system bus to warn about */
@@ -267,5 +285,6 @@ int main(int argc, char **argv) {
         ADD(rename_against_redefinition);
         ADD(old_name_is_free_after_the_old_file);
         ADD(rename_that_fails);
+        ADD(uids_are_not_shared);
         return g_test_run();
 }
