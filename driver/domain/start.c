@@ -165,7 +165,7 @@ static void launch_undo(Launch *l) {
 }
 
 static int first_state(gboolean paused, int *ret_reason) {
-        *ret_reason = paused ? (int) VIR_DOMAIN_PAUSED_STARTING_UP : (int) VIR_DOMAIN_RUNNING_BOOTED;
+        *ret_reason = paused ? (int) VIR_DOMAIN_PAUSED_USER : (int) VIR_DOMAIN_RUNNING_BOOTED;
         return paused ? VIR_DOMAIN_PAUSED : VIR_DOMAIN_RUNNING;
 }
 

@@ -47,7 +47,7 @@ def test_start_with_options_of_saved_states(make_domain):
     domain = make_domain()
     for option in "--force-boot", "--bypass-cache", "--reset-nvram":
         domain.start("--paused", option)
-        assert domain.virsh("domstate", "--reason").strip() == "paused (starting up)"
+        assert domain.virsh("domstate", "--reason").strip() == "paused (user)"
         domain.virsh("destroy", "--remove-logs")
 
 

@@ -45,7 +45,7 @@ def test_start_and_destroy(idle):
 
 def test_start_paused(idle):
     idle.start("--paused")
-    assert (idle.state(), reason(idle)) == ("paused", "paused (starting up)")
+    assert (idle.state(), reason(idle)) == ("paused", "paused (user)")
     assert output.pairs(idle.virsh("dominfo"))["State"] == "paused"
     before = cpu_time(idle)
     assert output.told("resume", idle.name) == f"Domain '{idle.name}' resumed\n\n"
@@ -139,7 +139,7 @@ def test_create(make_domain, no_leaks):
 def test_create_paused(make_domain):
     domain = make_domain(define=False)
     helpers.virsh("create", domain.path, "--paused")
-    assert reason(domain) == "paused (starting up)"
+    assert reason(domain) == "paused (user)"
 
 
 def test_create_autodestroy(make_domain, no_leaks):
