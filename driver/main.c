@@ -5,8 +5,10 @@
  *
  *   settings -> driver (finds domains again) -> D-Bus -> RPC sockets -> READY=1 -> autostart
  *
- * SIGTERM and SIGINT end the loop; everything else happens in the parts.
+ * SIGTERM and SIGINT end the loop, and so does the end of the system bus; everything else
+ * happens in the parts.
  */
+#include <gio/gio.h>
 #include <glib-unix.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,12 +27,29 @@ typedef struct Daemon {
         Driver *driver;
         RpcServer *server;
         DbusService *dbus;
+        GDBusConnection *bus; /* NULL: there was none at the start */
+        gulong closed_handler;
+        gboolean failed;
 } Daemon;
 
 static gboolean on_signal(gpointer data) {
         Daemon *daemon = data;
         g_main_loop_quit(daemon->loop);
         return G_SOURCE_CONTINUE;
+}
+
+/* A connection that was closed stays so, and no scope can be made without one: systemd starts another daemon. */
+static void on_bus_closed(GDBusConnection *bus, gboolean remote_vanished, GError *err, gpointer data) {
+        Daemon *daemon = data;
+        g_critical("the system bus is gone: ending, to find the next one when started again");
+        daemon->failed = TRUE;
+        g_main_loop_quit(daemon->loop);
+}
+
+static void watch_bus(Daemon *daemon) {
+        daemon->bus = g_bus_get_sync(G_BUS_TYPE_SYSTEM, NULL, NULL); /* the driver's */
+        if (daemon->bus)
+                daemon->closed_handler = g_signal_connect(daemon->bus, "closed", G_CALLBACK(on_bus_closed), daemon);
 }
 
 /* Shown by `systemctl status virtmicrod`. */
@@ -56,6 +75,7 @@ static gboolean daemon_start(Daemon *daemon, const DriverConfig *config, GError 
         daemon->driver = driver_new(config, err);
         if (!daemon->driver)
                 return FALSE;
+        watch_bus(daemon);
         start_dbus(daemon);
         daemon->server = rpc_server_new(daemon->driver, config, err);
         if (!daemon->server)
@@ -67,6 +87,9 @@ static gboolean daemon_start(Daemon *daemon, const DriverConfig *config, GError 
 
 static void daemon_stop(Daemon *daemon) {
         (void) sd_notify(0, "STOPPING=1");
+        if (daemon->bus)
+                g_signal_handler_disconnect(daemon->bus, daemon->closed_handler);
+        g_clear_object(&daemon->bus);
         if (daemon->server)
                 rpc_server_stop(daemon->server);
         g_clear_pointer(&daemon->server, rpc_server_free);
@@ -90,7 +113,7 @@ static int run(const DriverConfig *config) {
                 g_critical("cannot start: %s", err->message);
         }
         daemon_stop(&daemon);
-        return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+        return ok && !daemon.failed ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv) {

@@ -23,7 +23,6 @@ struct DbusService {
         GHashTable *domains; /* path -> DomainObject, which owns the path */
         BusManager *manager;
         Calls *calls;
-        gulong closed_handler;
         guint listener;
         guint name_id;
 };
@@ -197,11 +196,9 @@ static void connect_manager(DbusService *service) {
 
 /* --- Life ----------------------------------------------------------------------- */
 
-static void on_closed(GDBusConnection *bus, gboolean remote_vanished, GError *err, gpointer data) {
-        g_warning("the system bus is gone: %s is not served until the daemon restarts", BUS_NAME);
-}
-
 static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) {
+        if (!bus || g_dbus_connection_is_closed(bus))
+                return; /* the whole bus is gone */
         g_warning("cannot own %s on the system bus: is its policy installed, and no other daemon running?", name);
 }
 
@@ -228,9 +225,7 @@ DbusService *dbus_service_new(Driver *driver, GError **err) {
         service->calls = calls_new(on_call_finished, service);
         connect_manager(service);
         set_version(service->manager);
-        /* Guests and libvirt clients do not depend on the bus, so neither does the daemon. */
-        g_dbus_connection_set_exit_on_close(service->bus, FALSE);
-        service->closed_handler = g_signal_connect(service->bus, "closed", G_CALLBACK(on_closed), NULL);
+        g_dbus_connection_set_exit_on_close(service->bus, FALSE); /* main.c ends the daemon in order */
         return service;
 }
 
@@ -266,7 +261,6 @@ void dbus_service_free(DbusService *service) {
         if (service->listener)
                 driver_remove_listener(service->driver, service->listener);
         calls_free(service->calls);
-        g_signal_handler_disconnect(service->bus, service->closed_handler);
         g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(service->manager));
         g_signal_handlers_disconnect_by_data(service->manager, service);
         g_object_unref(service->objects);

@@ -173,3 +173,37 @@ def test_upgrade_under_a_guest(no_leaks, make_domain, make_disk):
     assert output.told("shutdown", domain.name, "--mode", "acpi") == f"Domain '{domain.name}' is being shutdown\n\n"
     domain.wait_state("shut off", helpers.BOOT)
     assert domain.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
+
+
+# What happens around it
+
+
+@contextlib.contextmanager
+def private_bus():
+    """A bus that may be ended without the host taking harm: its process and its address."""
+    process = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address"],
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_without_its_bus_it_ends_to_be_started_again(no_leaks, make_domain, no_units, monkeypatch):
+    """No domain could start any more. The guest stays, and systemd's next daemon finds it."""
+    helpers.run("systemctl", "start", *UNITS[:2])
+    domain = make_domain()
+    domain.start("--paused")
+    number, monitor = domain.id(), helpers.monitor_of(domain)
+    helpers.run("systemctl", "stop", *UNITS)
+    with private_bus() as (bus, address):
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+        with pytest.raises(AssertionError), by_hand() as daemon:
+            assert helpers.virsh("domstate", domain.name).strip() == "paused"
+            bus.kill()
+            assert daemon.wait(helpers.CALL) == 1
+    assert helpers.unit_property(UNITS[2], "Restart") == "on-failure"
+    helpers.run("systemctl", "start", *UNITS[:2])
+    assert (domain.state(), domain.id(), helpers.monitor_of(domain)) == ("paused", number, monitor)
