@@ -38,6 +38,12 @@ static gboolean on_signal(gpointer data) {
         return G_SOURCE_CONTINUE;
 }
 
+/* What a reload would be for other daemons, or the end of the terminal that this was started from. */
+static gboolean on_hangup(gpointer data) {
+        g_message("SIGHUP ignored: settings are read when the daemon starts, and a restart leaves domains alone");
+        return G_SOURCE_CONTINUE;
+}
+
 /* A connection that was closed stays so, and no scope can be made without one: systemd starts another daemon. */
 static void on_bus_closed(GDBusConnection *bus, gboolean remote_vanished, GError *err, gpointer data) {
         Daemon *daemon = data;
@@ -103,6 +109,7 @@ static int run(const DriverConfig *config) {
         Daemon daemon = { .loop = g_main_loop_new(NULL, FALSE) };
         g_unix_signal_add(SIGTERM, on_signal, &daemon);
         g_unix_signal_add(SIGINT, on_signal, &daemon);
+        g_unix_signal_add(SIGHUP, on_hangup, NULL);
         gboolean ok = daemon_start(&daemon, config, &err);
         if (ok) {
                 show_status(&daemon);

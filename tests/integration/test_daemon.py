@@ -207,3 +207,13 @@ def test_without_its_bus_it_ends_to_be_started_again(no_leaks, make_domain, no_u
     assert helpers.unit_property(UNITS[2], "Restart") == "on-failure"
     helpers.run("systemctl", "start", *UNITS[:2])
     assert (domain.state(), domain.id(), helpers.monitor_of(domain)) == ("paused", number, monitor)
+
+
+def test_hangup_changes_nothing(journal_start):
+    helpers.virsh("list")
+    pid = helpers.daemon_pid()
+    helpers.run("systemctl", "kill", "-s", "HUP", "--kill-whom=main", UNITS[2])
+    helpers.wait_for(lambda: any("SIGHUP ignored: settings are read when the daemon starts" in str(entry["MESSAGE"])
+                                 for entry in helpers.journal(journal_start, UNITS[2])), what="it says why")
+    helpers.virsh("list")
+    assert helpers.daemon_pid() == pid
