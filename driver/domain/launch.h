@@ -36,6 +36,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Launch, launch_free)
 
 /* Opens kernel, initrd, disks, consoles, channels and the devices; errors name the file. No lock held. */
 gboolean launch_open(Launch *l, GError **err);
+/* Chooses the ids of the network ports that launch_plug() makes, so that they can be noted before. */
+void launch_choose_ports(Launch *l);
 /* Makes the TAPs, and network ports where the NIC is in a libvirt network. */
 gboolean launch_plug(Launch *l, GError **err);
 /* Deletes what launch_open() and launch_plug() left outside of this process. */

@@ -331,6 +331,14 @@ gboolean launch_open(Launch *l, GError **err) {
                open_kvm(l, err) && open_rng(l, err) && open_exit_record(l, err) && open_chars(l, err);
 }
 
+void launch_choose_ports(Launch *l) {
+        for (guint i = 0; i < l->def->nics->len; i++) {
+                DomainNic *nic = l->def->nics->pdata[i];
+                g_free(nic->portid);
+                nic->portid = nic->type == DOMAIN_NIC_NETWORK ? g_uuid_string_random() : NULL;
+        }
+}
+
 static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
         DomainNic *nic = l->def->nics->pdata[i];
         struct ctl_nic *message = &l->config.nic[i];
@@ -363,9 +371,13 @@ static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
 }
 
 gboolean launch_plug(Launch *l, GError **err) {
-        for (unsigned i = 0; i < l->config.n_nics; i++)
-                if (!plug_nic(l, i, err))
-                        return FALSE;
+        for (unsigned i = 0; i < l->config.n_nics; i++) {
+                if (plug_nic(l, i, err))
+                        continue;
+                while (++i < l->config.n_nics) /* nobody was asked for these */
+                        g_clear_pointer(&((DomainNic *) l->def->nics->pdata[i])->portid, g_free);
+                return FALSE;
+        }
         return TRUE;
 }
 

@@ -5,7 +5,9 @@
  *   open what the definition names     cheap refusals come before any process exists
  *   spawn the monitor                  it waits, holding nothing
  *   scope                              the monitor enters it before it maps guest memory
+ *   status                             from here on another daemon finds it and what it takes, should this one die
  *   TAPs, network ports, machined
+ *   status again                       with the names of what was made
  *   hand everything over, START
  *
  * All of it works on a copy of the definition and a Launch, with the domain's job held
@@ -181,11 +183,17 @@ static DomainRuntime launch_runtime(const Launch *l) {
         };
 }
 
-/* From here on another daemon would find the guest, should this one end before the start has. */
+/* A daemon that finds this ends a monitor which has not started, and releases all that is named here, made or not. */
 static gboolean launch_note(Launch *l, gboolean paused, GError **err) {
         DomainRuntime run = launch_runtime(l);
         int reason, state = first_state(paused, &reason);
         return status_write(l->domain->driver, l->def, &run, state, reason, err);
+}
+
+static gboolean launch_connect(Launch *l, gboolean paused, GError **err) {
+        launch_choose_ports(l);
+        return launch_note(l, paused, err) && launch_plug(l, err) && launch_register(l, err) &&
+               launch_note(l, paused, err);
 }
 
 static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
@@ -196,8 +204,8 @@ static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
         l->machine = scope_machine_name(l->def->id, l->def->name);
         l->unit = scope_unit_name(l->machine);
         l->slice = scope_slice_name(l->def->partition, err);
-        return l->slice && launch_open(l, err) && launch_spawn(l, err) && launch_scope(l, err) && launch_plug(l, err) &&
-               launch_register(l, err) && launch_note(l, paused, err) && launch_hand_over(l, paused, err);
+        return l->slice && launch_open(l, err) && launch_spawn(l, err) && launch_scope(l, err) &&
+               launch_connect(l, paused, err) && launch_hand_over(l, paused, err);
 }
 
 /* The domain becomes what the Launch has built. Lock held. */

@@ -119,23 +119,22 @@ static gboolean apply_port(NetworkPort *port, DomainNic *nic, GError **err) {
 gboolean network_port_create(const DomainDef *def, DomainNic *nic, GError **err) {
         g_autoptr(Connection) connection = client_open(NETWORK_URI, err);
         g_autoptr(Network) network = connection ? network_find(connection, nic->source, err) : NULL;
-        g_autofree char *uuid = g_uuid_string_random(), *xml = NULL;
+        g_autofree char *xml = NULL;
 
-        if (!network || !check_active(network, nic->source, err))
+        if (!network || !check_active(network, nic->source, err)) {
+                g_clear_pointer(&nic->portid, g_free);
                 return FALSE;
-        xml = port_xml_format(def, nic, uuid);
+        }
+        xml = port_xml_format(def, nic, nic->portid);
         g_autoptr(NetworkPort) port = virNetworkPortCreateXML(network, xml, 0);
         if (!port) {
                 set_client_error(err, "virNetworkPortCreateXML");
                 return FALSE;
         }
-        if (!apply_port(port, nic, err)) {
-                (void) virNetworkPortDelete(port, 0);
-                return FALSE;
-        }
-        g_free(nic->portid);
-        nic->portid = g_steal_pointer(&uuid);
-        return TRUE;
+        if (apply_port(port, nic, err))
+                return TRUE;
+        (void) virNetworkPortDelete(port, 0);
+        return FALSE;
 }
 
 static gboolean port_delete(const char *name, const char *portid, GError **err) {

@@ -10,7 +10,8 @@
 #include "../conf/domain_def.h"
 
 /*
- * Creates a port for `nic` of the domain and fills in nic->portid and nic->actual_bridge.
+ * Creates the port nic->portid for `nic` of the domain and fills in nic->actual_bridge. When it fails before libvirt
+ * was asked for the port, so that there is none, nic->portid is NULL.
  * An inactive network is VIR_ERR_OPERATION_INVALID, an unknown one VIR_ERR_NO_NETWORK.
  * The port's bandwidth and VLAN, where the network dictates them, replace nic's.
  */

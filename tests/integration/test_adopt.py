@@ -76,6 +76,27 @@ def test_daemon_killed_in_a_start(no_leaks, make_domain, bridge):
         domain.virsh("destroy")
 
 
+def test_port_of_a_start_that_the_daemon_did_not_survive(no_leaks, make_domain, network):
+    """Killed when libvirt has made the port and machined, which is stopped, holds up what follows."""
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    helpers.run("systemctl", "start", "systemd-machined.service")
+    machined = int(helpers.unit_property("systemd-machined.service", "MainPID"))
+    before = helpers.ports_of(network)
+    os.kill(machined, signal.SIGSTOP)
+    try:
+        starting = subprocess.Popen(["virsh", "-q", "-c", helpers.URI, "start", domain.name, "--paused"],
+                                    stderr=subprocess.DEVNULL)
+        helpers.wait_for(lambda: helpers.ports_of(network) != before, what="there is a port")
+        kill_daemon()
+        starting.wait(helpers.CALL)
+    finally:
+        os.kill(machined, signal.SIGCONT)
+    domain.wait_state("shut off")
+    helpers.wait_for(lambda: helpers.ports_of(network) == before, what="the port is given back")
+    domain.start("--paused")
+    domain.virsh("destroy")
+
+
 def test_events_come_after_a_restart(no_leaks, make_domain):
     domain = make_domain()
     domain.start()
