@@ -5,8 +5,10 @@
  * Locks. Domain.lock guards everything in a Domain but `uuid` and `driver`. What changes
  * a domain, or speaks to its monitor, holds the domain's job; it may drop the lock
  * while it blocks (domain_unlock / domain_lock) and keep the job, so that getters go
- * on meanwhile. Only the job's holder changes a Domain. Driver.lock guards the tables
- * and the counters; it is innermost and held briefly: Domain.lock -> Driver.lock ->
+ * on meanwhile. Only the job's holder changes a Domain. But a destroy kills the monitor
+ * before it has the job, so that nobody who has it waits for that monitor any more, and
+ * notes it (`destroyed`) for whoever cleans up. Driver.lock guards the tables and the
+ * counters; it is innermost and held briefly: Domain.lock -> Driver.lock ->
  * EventQueue.lock. No lock is held while a listener or another process is called.
  */
 #pragma once
@@ -49,10 +51,18 @@ typedef struct DomainRuntime {
         pid_t vcpu_tid[DOMAIN_VCPUS_MAX]; /* in the host's PID namespace; 0: unknown */
         gboolean reboot_pending;          /* the power button was pressed for a reboot */
         gboolean restoring;               /* restore_actions() is on its way */
+        gboolean destroyed;               /* a destroy has killed the monitor */
         gboolean ended;                   /* the monitor told why it ends: state, detail below */
         int end_reason;                   /* virDomainShutoffReason */
         int end_detail;                   /* virDomainEventStoppedDetailType */
 } DomainRuntime;
+
+/* A start that is at work, for a destroy to interrupt. */
+typedef struct DomainStarting {
+        gboolean active;
+        gboolean destroyed; /* it will fail */
+        Vmm *vmm;           /* as soon as there is one */
+} DomainStarting;
 
 struct Domain {
         gatomicrefcount refs;
@@ -67,6 +77,7 @@ struct Domain {
         DomainDef *newdef;   /* persistent definition of an active persistent domain */
         gboolean persistent, autostart;
         int state, reason;   /* virDomainState and its reason */
+        DomainStarting starting;
         DomainRuntime run;
         GHashTable *sessions; /* path of a char device -> Session* (console.c) */
         guint64 last_session;

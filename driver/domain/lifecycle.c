@@ -76,16 +76,60 @@ static gboolean end_monitor(Domain *d, gboolean graceful, GError **err) {
         return FALSE;
 }
 
-gboolean domain_destroy(Domain *d, guint flags, GError **err) {
-        if (!error_check_flags(flags, VIR_DOMAIN_DESTROY_GRACEFUL | VIR_DOMAIN_DESTROY_REMOVE_LOGS,
-                               "virDomainDestroyFlags", err) ||
-            !domain_job_begin_active(d, err))
+/*
+ * Kills the monitor of a domain that runs or is being started, while another operation, which may wait for just this
+ * monitor, still has the job. TRUE: the domain ends by that, whoever cleans up. *ret_vmm may be NULL even so: a start
+ * that has no monitor yet fails as soon as it looks.
+ */
+static gboolean kill_first(Domain *d, Vmm **ret_vmm) {
+        domain_lock(d);
+        gboolean starting = d->starting.active;
+        Vmm *vmm = starting ? d->starting.vmm : d->run.vmm;
+        if (starting)
+                d->starting.destroyed = TRUE;
+        else if (vmm)
+                d->run.destroyed = TRUE;
+        if (vmm)
+                vmm_kill(vmm, SIGKILL);
+        *ret_vmm = vmm ? vmm_ref(vmm) : NULL;
+        domain_unlock(d);
+        return starting || vmm;
+}
+
+static gboolean destroy_killed(Domain *d, const Vmm *killed, GError **err) {
+        g_autoptr(GError) failed = NULL;
+        gboolean ok = TRUE;
+        if (!domain_job_begin(d, &failed)) {
+                if (error_code(failed) == VIR_ERR_NO_DOMAIN) /* a transient one, that was cleaned up */
+                        return TRUE;
+                g_propagate_error(err, g_steal_pointer(&failed));
                 return FALSE;
-        gboolean ok = end_monitor(d, (flags & VIR_DOMAIN_DESTROY_GRACEFUL) != 0, err);
+        }
+        if (killed && d->run.vmm == killed && (ok = end_monitor(d, FALSE, err)))
+                domain_stop(d, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
+        domain_job_end(d);
+        return ok;
+}
+
+static gboolean destroy_in_turn(Domain *d, gboolean graceful, GError **err) {
+        if (!domain_job_begin_active(d, err))
+                return FALSE;
+        gboolean ok = end_monitor(d, graceful, err);
         if (ok)
                 domain_stop(d, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
         domain_job_end(d);
         return ok;
+}
+
+gboolean domain_destroy(Domain *d, guint flags, GError **err) {
+        gboolean graceful = (flags & VIR_DOMAIN_DESTROY_GRACEFUL) != 0;
+        g_autoptr(Vmm) killed = NULL;
+        if (!error_check_flags(flags, VIR_DOMAIN_DESTROY_GRACEFUL | VIR_DOMAIN_DESTROY_REMOVE_LOGS,
+                               "virDomainDestroyFlags", err))
+                return FALSE;
+        if (!graceful && kill_first(d, &killed))
+                return destroy_killed(d, killed, err);
+        return destroy_in_turn(d, graceful, err);
 }
 
 /* A guest whose vCPUs stand still cannot react to its power button. */

@@ -12,7 +12,8 @@
  *
  * All of it works on a copy of the definition and a Launch, with the domain's job held
  * but its lock dropped. Nothing of the domain changes before the guest runs, so undoing
- * a failed start is launch_undo() alone.
+ * a failed start is launch_undo() alone. A destroy meanwhile kills the monitor, if there
+ * is one, and leaves a note in d->starting, with which the start fails wherever it is.
  */
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,16 @@ static void assign_aliases(DomainDef *def) {
                 assign_alias(&def->rng->alias, "rng", 0);
 }
 
+/* From here on a destroy finds the monitor. */
+static void show_monitor(Vmm *vmm, gpointer data) {
+        Domain *d = data;
+        domain_lock(d);
+        d->starting.vmm = vmm_ref(vmm);
+        if (d->starting.destroyed)
+                vmm_kill(vmm, SIGKILL);
+        domain_unlock(d);
+}
+
 static gboolean launch_spawn(Launch *l, GError **err) {
         const DriverConfig *config = l->domain->driver->config;
         char uuid[37];
@@ -63,6 +74,8 @@ static gboolean launch_spawn(Launch *l, GError **err) {
                 .log_fd = -1,
                 .journal_fd = journal_connect(),
                 .memlock = l->def->memory.locked ? l->def->memory.maximum_kib * 1024 + MEMLOCK_OVERHEAD : 0,
+                .made = show_monitor,
+                .made_data = l->domain,
         };
         callbacks.data = domain_ref(l->domain);
         l->vmm = vmm_spawn(&spawn, &callbacks, err);
@@ -246,17 +259,36 @@ static void finish_start(Domain *d) {
         domain_log(d, G_LOG_LEVEL_MESSAGE, "started as process %d in %s", (int) vmm_pid(d->run.vmm), d->run.unit);
 }
 
+/* The last moment at which a destroy could interrupt it: FALSE when one has. Lock held. */
+static gboolean end_starting(Domain *d) {
+        gboolean destroyed = d->starting.destroyed;
+        g_clear_pointer(&d->starting.vmm, vmm_unref);
+        d->starting = (DomainStarting){ 0 };
+        return !destroyed;
+}
+
 gboolean domain_start(Domain *d, guint flags, GError **err) {
         gboolean paused = (flags & VIR_DOMAIN_START_PAUSED) != 0;
         g_autoptr(Launch) l = launch_new(d, domain_def_copy(d->def), driver_next_id(d->driver));
+        g_autoptr(GError) failed = NULL;
         assign_aliases(l->def);
+        d->starting.active = TRUE;
         domain_unlock(d);
-        gboolean ok = launch_run(l, paused, err);
-        if (!ok)
-                launch_undo(l);
+        gboolean ok = launch_run(l, paused, &failed);
         domain_lock(d);
-        if (!ok)
+        if (!end_starting(d)) {
+                ok = FALSE;
+                error_set(err, VIR_ERR_OPERATION_ABORTED, "domain '%s' was destroyed while it was being started",
+                          d->name);
+        } else if (!ok) {
+                g_propagate_error(err, g_steal_pointer(&failed));
+        }
+        if (!ok) {
+                domain_unlock(d);
+                launch_undo(l);
+                domain_lock(d);
                 return FALSE;
+        }
         launch_publish(l, d, paused);
         emit_started(d, paused);
         finish_start(d);

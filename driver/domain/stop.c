@@ -214,7 +214,9 @@ static void stop_untold(Domain *d, Vmm *vmm) {
 static void finish_exited(Domain *d, gpointer data) {
         g_autoptr(Vmm) vmm = data;
         domain_job_wait(d);
-        if (d->run.vmm == vmm && d->run.ended)
+        if (d->run.vmm == vmm && d->run.destroyed)
+                domain_stop(d, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED);
+        else if (d->run.vmm == vmm && d->run.ended)
                 domain_stop(d, d->run.end_reason, d->run.end_detail);
         else if (d->run.vmm == vmm)
                 stop_untold(d, vmm);

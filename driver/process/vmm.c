@@ -313,6 +313,8 @@ Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **er
                 (void) unlink(spawn->socket_path);
                 return NULL;
         }
+        if (spawn->made)
+                spawn->made(vmm, spawn->made_data);
         if (vmm_hello(vmm, err)) {
                 vmm_io_unmute(vmm);
                 return vmm;

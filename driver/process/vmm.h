@@ -30,6 +30,8 @@ typedef struct VmmSpawn {
         int log_fd;                /* standard error: a journal stream, or -1 for the daemon's own */
         int journal_fd;            /* journal_connect(): where it logs once it is up; 0 or less: standard error */
         guint64 memlock;           /* bytes that it may lock (RLIMIT_MEMLOCK); 0: the daemon's own limit */
+        void (*made)(Vmm *vmm, gpointer data); /* before it is waited for: whoever kills it now ends the wait */
+        gpointer made_data;
 } VmmSpawn;
 
 /* Starts the thread that listens to all monitors. Without this call the first monitor starts it. */

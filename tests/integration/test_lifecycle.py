@@ -1,4 +1,9 @@
 """A domain's states and what moves it between them. Most domains here start paused: their guests cost nothing."""
+import os
+import signal
+import subprocess
+import time
+
 import pytest
 
 import helpers
@@ -73,6 +78,54 @@ def test_buttons_of_a_paused_domain_say_why_they_do_nothing(paused):
 def test_destroy_graceful(running):
     running.virsh("destroy", "--graceful")
     assert reason(running) == "shut off (destroyed)"
+
+
+def in_background(*args):
+    return subprocess.Popen(["virsh", "-q", "-c", helpers.URI, *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            text=True)
+
+
+def destroy_at_once(domain):
+    """Without waiting for what else is at work on the domain, which fails at once too."""
+    before = time.monotonic()
+    domain.virsh("destroy")
+    assert time.monotonic() - before < 15  # a call to a monitor may last 30
+    assert domain.state() == "shut off"
+
+
+def test_destroy_of_a_stopped_monitor_that_is_waited_for(no_leaks, paused):
+    paused.virsh("resume")
+    os.kill(helpers.monitor_of(paused), signal.SIGSTOP)
+    suspending = in_background("suspend", paused.name)
+    time.sleep(1)  # nothing tells that it waits
+    assert suspending.poll() is None
+    destroy_at_once(paused)
+    _, text = suspending.communicate(timeout=15)
+    assert suspending.returncode == 1 and "the monitor has" in text
+    assert reason(paused) == "shut off (destroyed)"
+
+
+def test_destroy_of_a_domain_that_is_being_started(no_leaks, make_domain, bridge):
+    """Its monitor is stopped before it can answer, wherever the start is by then; a persistent and a transient one."""
+    devices = helpers.interface_xml(bridge=bridge)
+    persistent, transient = make_domain(devices=devices), make_domain(devices=devices, define=False)
+    for domain, command in (persistent, ("start", persistent.name)), (transient, ("create", str(transient.path))):
+        before = helpers.monitors()
+        starting = in_background(*command, "--paused")
+        (monitor,) = helpers.wait_for(lambda: helpers.monitors() - before, interval=0.005)
+        os.kill(monitor, signal.SIGSTOP)
+        time.sleep(1)  # the start comes to where it waits for the monitor
+        assert starting.poll() is None
+        begun = time.monotonic()
+        domain.virsh("destroy")
+        _, text = starting.communicate(timeout=helpers.CALL)
+        assert time.monotonic() - begun < 15
+        assert starting.returncode == 1
+        assert f"domain '{domain.name}' was destroyed while it was being started" in text
+    assert not transient.exists()
+    assert persistent.state() == "shut off"
+    persistent.start("--paused")
+    assert persistent.state() == "paused"
 
 
 @pytest.mark.parametrize("command", ["suspend", "resume", "shutdown", "reboot", "reset", "destroy", "dommemstat",

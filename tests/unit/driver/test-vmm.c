@@ -201,6 +201,28 @@ static void test_start_failures(Fixture *f, gconstpointer unused) {
         g_assert_cmpint(errno, ==, ECHILD);
 }
 
+static void kill_at_once(Vmm *vmm, gpointer data) {
+        *(pid_t *) data = vmm_pid(vmm);
+        vmm_kill(vmm, SIGKILL);
+}
+
+/* Who knows of it as soon as it is made can end the wait for its greeting. */
+static void test_killed_before_it_greets(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        pid_t pid = 0;
+        VmmSpawn spawn = {
+                .binary = monitor_path(), .name = "good", .uuid = "u", .uid = getuid(), .socket_path = f->path,
+                .log_fd = -1, .made = kill_at_once, .made_data = &pid,
+        };
+        gint64 before = g_get_monotonic_time();
+
+        g_assert_null(vmm_spawn(&spawn, NULL, &err));
+        g_assert_cmpint(pid, >, 0);
+        g_assert_nonnull(strstr(err->message, "(it was killed by signal 9"));
+        g_assert_cmpint(g_get_monotonic_time() - before, <, 5 * G_TIME_SPAN_SECOND);
+        g_assert_false(g_file_test(f->path, G_FILE_TEST_EXISTS));
+}
+
 /* A domain's name may be longer than the address of a socket. */
 static void test_long_path(Fixture *f, gconstpointer unused) {
         g_free(f->path);
@@ -341,6 +363,7 @@ int main(int argc, char **argv) {
         ADD("hostile", test_hostile);
         ADD("answers-twice", test_answers_twice);
         ADD("start-failures", test_start_failures);
+        ADD("killed-before-it-greets", test_killed_before_it_greets);
         ADD("long-path", test_long_path);
         ADD("no-directory", test_no_directory);
         ADD("journal-fd", test_journal_fd);
