@@ -136,7 +136,8 @@ void domain_format_bandwidth(XmlWriter *w, const DomainNic *nic) {
 }
 
 static void format_nic_target(XmlWriter *w, const DomainNic *nic, gboolean live) {
-        gboolean shown = nic->target != NULL && (live || !g_str_has_prefix(nic->target, GENERATED_PREFIX));
+        gboolean shown = nic->target != NULL &&
+                         (live || !nic->target_managed || !g_str_has_prefix(nic->target, GENERATED_PREFIX));
         xml_begin(w, "target");
         xml_put(w, "dev", shown ? nic->target : NULL);
         if (nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed)

@@ -3,7 +3,7 @@
  * Theory of operation: a NIC is a TAP in a bridge, in a libvirt network (which resolves
  * to a bridge when the domain starts), or a TAP alone. TAP names that were given out at
  * a start ("vnet…") are not part of a definition and are dropped unless a running
- * domain's state is read back.
+ * domain's state is read back, or the TAP is the operator's (managed='no').
  */
 #include "conf/domain_parse.h"
 
@@ -95,11 +95,12 @@ static gboolean parse_nic_target(const xmlNode *node, DomainNic *nic, guint flag
         const xmlNode *target = xml_first(node, "target");
         nic->target = xml_attr(target, "dev");
         nic->target_managed = TRUE;
-        if (nic->target != NULL && (flags & DOMAIN_PARSE_STATUS) == 0 &&
-            (*nic->target == '\0' || g_str_has_prefix(nic->target, GENERATED_PREFIX)))
-                g_clear_pointer(&nic->target, g_free);
         if (nic->type == DOMAIN_NIC_ETHERNET && !xml_attr_bool(target, "managed", &nic->target_managed, err))
                 return FALSE;
+        gboolean generated = nic->target != NULL && nic->target_managed &&
+                             g_str_has_prefix(nic->target, GENERATED_PREFIX);
+        if (nic->target != NULL && (flags & DOMAIN_PARSE_STATUS) == 0 && (*nic->target == '\0' || generated))
+                g_clear_pointer(&nic->target, g_free);
         if (!nic->target_managed && nic->target == NULL) {
                 error_set(err, VIR_ERR_XML_ERROR, "an unmanaged <target> requires a 'dev' attribute");
                 return FALSE;

@@ -206,6 +206,20 @@ static void test_live_only(void) {
         }
 }
 
+/* Names like those that are given out at a start are the operator's when the TAP is. */
+static void test_unmanaged_target(void) {
+        g_autoptr(DomainDef) def = parse(HEAD OS "<devices><interface type='ethernet'>"
+                                                 "<target dev='vnet-dmz' managed='no'/></interface>"
+                                                 "<interface type='ethernet'><target dev='vnet-dmz2'/></interface>"
+                                                 "<interface type='bridge'><source bridge='b'/>"
+                                                 "<target dev='vnet-dmz3' managed='no'/></interface></devices></domain>");
+        g_autofree char *xml = domain_def_format(def, DOMAIN_FORMAT_INACTIVE);
+        g_assert_cmpstr(((DomainNic *) g_ptr_array_index(def->nics, 0))->target, ==, "vnet-dmz");
+        g_assert_null(((DomainNic *) g_ptr_array_index(def->nics, 1))->target);
+        g_assert_null(((DomainNic *) g_ptr_array_index(def->nics, 2))->target);
+        g_assert_nonnull(strstr(xml, "<target dev='vnet-dmz' managed='no'/>"));
+}
+
 /* Whatever calls have set, the daemon reads its own files again. */
 static void test_own_files(void) {
         g_autoptr(DomainDef) def = parse(HEAD OS "<cpu><topology sockets='1' cores='1' threads='1'/></cpu><devices>"
@@ -407,6 +421,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/def/names", test_names);
         g_test_add_func("/def/escaping", test_escaping);
         g_test_add_func("/def/live-only", test_live_only);
+        g_test_add_func("/def/unmanaged-target", test_unmanaged_target);
         g_test_add_func("/def/own-files", test_own_files);
         g_test_add_func("/metadata/texts", test_metadata_texts);
         g_test_add_func("/metadata/elements", test_metadata_elements);
