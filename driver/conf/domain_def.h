@@ -135,12 +135,6 @@ typedef enum DomainDiskCache {
         DOMAIN_CACHE_DIRECTSYNC, DOMAIN_CACHE_UNSAFE,
 } DomainDiskCache;
 
-/* The PCI address of a device, as <address type='pci'> has it. */
-typedef struct DomainPciAddress {
-        gboolean present;
-        unsigned domain, bus, slot, function;
-} DomainPciAddress;
-
 typedef struct DomainIoTune { /* 0: not set */
         guint64 total_bytes_sec, read_bytes_sec, write_bytes_sec;
         guint64 total_iops_sec, read_iops_sec, write_iops_sec;
@@ -162,7 +156,6 @@ typedef struct DomainDisk {
         guint boot_order;
         DomainIoTune iotune;
         char *alias;           /* live only: "virtio-disk0", or the user's ua-... */
-        DomainPciAddress address;
 } DomainDisk;
 
 typedef enum DomainNicType { DOMAIN_NIC_BRIDGE, DOMAIN_NIC_NETWORK, DOMAIN_NIC_ETHERNET } DomainNicType;
@@ -194,7 +187,6 @@ typedef struct DomainNic {
         guint boot_order;
         char *script;
         char *alias;
-        DomainPciAddress address;
 } DomainNic;
 
 typedef enum DomainCharDevice { DOMAIN_CHAR_SERIAL, DOMAIN_CHAR_CONSOLE, DOMAIN_CHAR_CHANNEL } DomainCharDevice;
@@ -224,7 +216,6 @@ typedef struct DomainRng {
         guint rate_bytes;     /* 0: unlimited */
         guint rate_period_ms;
         char *alias;
-        DomainPciAddress address;
 } DomainRng;
 
 /* One thing that the XML asked for and the machine does differently ("disk 'hda': bus ide became virtio"). */

@@ -16,18 +16,6 @@ static void format_alias(XmlWriter *w, const char *alias, gboolean live) {
                 xml_leaf_attr(w, "alias", "name", alias);
 }
 
-static void format_address(XmlWriter *w, const DomainPciAddress *address) {
-        if (!address->present)
-                return;
-        xml_begin(w, "address");
-        xml_put(w, "type", "pci");
-        xml_putf(w, "domain", "0x%04x", address->domain);
-        xml_putf(w, "bus", "0x%02x", address->bus);
-        xml_putf(w, "slot", "0x%02x", address->slot);
-        xml_putf(w, "function", "0x%x", address->function);
-        xml_end(w);
-}
-
 static void format_boot_order(XmlWriter *w, guint order) {
         if (order == 0)
                 return;
@@ -90,7 +78,6 @@ static void format_disk(XmlWriter *w, const DomainDisk *disk, gboolean live, gbo
         xml_element(w, "wwn", disk->wwn);
         format_boot_order(w, disk->boot_order);
         format_alias(w, disk->alias, live);
-        format_address(w, &disk->address);
         xml_end(w);
 }
 
@@ -181,7 +168,6 @@ static void format_nic(XmlWriter *w, const DomainNic *nic, gboolean live) {
         format_mtu(w, nic->mtu);
         format_boot_order(w, nic->boot_order);
         format_alias(w, nic->alias, live);
-        format_address(w, &nic->address);
         xml_end(w);
 }
 
@@ -236,7 +222,6 @@ static void format_rng(XmlWriter *w, const DomainRng *rng, gboolean live) {
         xml_put(w, "model", "random");
         xml_end_text(w, rng->backend_path);
         format_alias(w, rng->alias, live);
-        format_address(w, &rng->address);
         xml_end(w);
 }
 

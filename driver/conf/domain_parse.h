@@ -24,7 +24,6 @@ gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GErr
 
 /* <alias>: the client's own ("ua-…") always, others only of a running domain. */
 char *domain_parse_alias(const xmlNode *device, guint flags);
-gboolean domain_parse_address(const xmlNode *device, DomainPciAddress *ret, GError **err);
 gboolean domain_parse_boot_order(const xmlNode *device, guint *ret, GError **err);
 gboolean domain_parse_cpuset(const char *text, const char *what, CpuMap *ret, GError **err);
 

@@ -4,6 +4,9 @@
  * to the list of hardware that is left out, or refused when leaving it out would change
  * what the guest can do, or ignored when nobody knows it. Here are the list of names,
  * what all devices have in common, and the random number generator.
+ *
+ * The monitor hands out PCI addresses in the order of the devices, so those in the XML,
+ * which came from another hypervisor, are left out: no XML shows one that is not so.
  */
 #include "conf/domain_parse.h"
 
@@ -59,33 +62,6 @@ char *domain_parse_alias(const xmlNode *device, guint flags) {
         return alias;
 }
 
-static gboolean parse_address_part(const xmlNode *node, const char *name, unsigned max, unsigned *ret, GError **err) {
-        guint value = 0;
-        if (!xml_attr_uint(node, name, G_MAXUINT, &value, err))
-                return FALSE;
-        if (value > max) {
-                error_set(err, VIR_ERR_XML_ERROR, "Invalid PCI address %s='0x%x', must be <= 0x%X", name, value, max);
-                return FALSE;
-        }
-        *ret = value;
-        return TRUE;
-}
-
-/* Addresses on other buses (drive, usb, virtio-serial) mean nothing here. */
-gboolean domain_parse_address(const xmlNode *device, DomainPciAddress *ret, GError **err) {
-        const xmlNode *node = xml_first(device, "address");
-        g_autofree char *type = xml_attr(node, "type");
-        if (g_strcmp0(type, "pci") != 0)
-                return TRUE;
-        if (!parse_address_part(node, "domain", 0xffff, &ret->domain, err) ||
-            !parse_address_part(node, "bus", 0xff, &ret->bus, err) ||
-            !parse_address_part(node, "slot", 0x1f, &ret->slot, err) ||
-            !parse_address_part(node, "function", 7, &ret->function, err))
-                return FALSE;
-        ret->present = (ret->domain | ret->bus | ret->slot | ret->function) != 0;
-        return TRUE;
-}
-
 gboolean domain_parse_boot_order(const xmlNode *device, guint *ret, GError **err) {
         return xml_attr_positive(xml_first(device, "boot"), "order", G_MAXUINT, ret, err);
 }
@@ -128,7 +104,7 @@ gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GErr
         rng->model = g_strdup("virtio");
         if (!parse_rng_model(node, err) || !xml_attr_positive(rate, "bytes", G_MAXUINT, &rng->rate_bytes, err) ||
             !xml_attr_uint(rate, "period", G_MAXUINT, &rng->rate_period_ms, err) ||
-            !parse_rng_backend(node, rng, err) || !domain_parse_address(node, &rng->address, err))
+            !parse_rng_backend(node, rng, err))
                 return FALSE;
         if (def->rng != NULL) {
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only one RNG device is supported");

@@ -12,7 +12,7 @@
 
 #include "util/error.h"
 
-#define LIVE_ROOM (64u * 1024u) /* aliases, paths and addresses of at most 49 devices */
+#define LIVE_ROOM (64u * 1024u) /* aliases and paths of at most 49 devices */
 
 typedef struct SchemaError {
         char *text; /* the first complaint: later ones follow from it */

@@ -211,7 +211,6 @@ static void convert_disk(DomainDef *def, DomainDisk *disk) {
         replace_string(&disk->device, "disk");
         replace_string(&disk->bus, "virtio");
         replace_string(&disk->target, target);
-        disk->address.present = FALSE;
 }
 
 static gboolean reject_disk(const DomainDisk *disk, GError **err) {

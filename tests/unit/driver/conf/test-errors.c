@@ -164,8 +164,6 @@ static const BadXml disks[] = {
         { D(DISK("dev='vda'", "<iotune><total_bytes_sec>4</total_bytes_sec><read_bytes_sec>1</read_bytes_sec></iotune>")),
           VIR_ERR_XML_ERROR, "XML error: total and read/write bytes_sec cannot be set at the same time", 0 },
         { D(DISK("dev='vda'", "<wwn>xyz</wwn>")), VIR_ERR_INTERNAL_ERROR, "internal error: Malformed wwn: xyz", 0 },
-        { D(DISK("dev='vda'", "<address type='pci' slot='44'/>")), VIR_ERR_XML_ERROR,
-          "XML error: Invalid PCI address slot='0x2c', must be <= 0x1F", 0 },
         { D(DISK("dev='vda'", "<encryption format='luks'/>")), VIR_ERR_CONFIG_UNSUPPORTED, "unsupported configuration: disk element <encryption>", 0 },
         { D(DISK("dev='vda'", "<transient/>")), VIR_ERR_CONFIG_UNSUPPORTED, "unsupported configuration: disk element <transient>", 0 },
         { D(DISK("dev='vda'", "<alias name='ua-a'/>") DISK("dev='vdb'", "<alias name='ua-a'/>")), VIR_ERR_XML_ERROR,
