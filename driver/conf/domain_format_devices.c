@@ -31,6 +31,7 @@ static void format_disk_driver(XmlWriter *w, const DomainDisk *disk) {
         if (disk->cache != DOMAIN_CACHE_DEFAULT)
                 xml_put(w, "cache", domain_disk_cache_names[disk->cache]);
         xml_put(w, "error_policy", disk->error_policy);
+        xml_put(w, "rerror_policy", disk->rerror_policy);
         xml_put(w, "io", disk->io);
         xml_put(w, "discard", disk->discard);
         xml_end_used(w);

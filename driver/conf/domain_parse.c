@@ -291,13 +291,37 @@ static void parse_notes(const xmlNode *notes, DomainDef *def) {
         }
 }
 
+/* A guest without these is another one than was asked for, so neither mode of legacy_devices drops them. */
+static gboolean check_refused(const xmlNode *root, GError **err) {
+        static const char *const schedulers[] = { "vcpusched", "emulatorsched", "iothreadsched", "cachetune",
+                                                  "memorytune" };
+        const xmlNode *cputune = xml_first(root, "cputune");
+        if (xml_first(root, "launchSecurity") != NULL) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "<launchSecurity> is not supported: the guest's memory would not be protected from the host");
+                return FALSE;
+        }
+        if (xml_first(xml_first(root, "cpu"), "numa") != NULL) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "NUMA cells of a guest (<cpu><numa>) are not supported");
+                return FALSE;
+        }
+        for (gsize i = 0; i < G_N_ELEMENTS(schedulers); i++) {
+                if (xml_first(cputune, schedulers[i]) == NULL)
+                        continue;
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "<cputune> element <%s> is not supported", schedulers[i]);
+                return FALSE;
+        }
+        return TRUE;
+}
+
 static gboolean parse_domain(const xmlNode *root, DomainDef *def, guint flags, GError **err) {
         if (!xml_is(root, "domain")) {
                 error_set(err, VIR_ERR_XML_ERROR, "expecting root element of 'domain', not '%s'",
                           (const char *) root->name);
                 return FALSE;
         }
-        if (!parse_identity(root, def, flags, err) || !parse_memory(root, &def->memory, err) ||
+        if (!parse_identity(root, def, flags, err) || !check_refused(root, err) ||
+            !parse_memory(root, &def->memory, err) ||
             !parse_vcpu(xml_first(root, "vcpu"), def, err) || !domain_parse_tuning(root, def, flags, err) ||
             !parse_os(xml_first(root, "os"), def, flags, err) ||
             !domain_parse_cpu(xml_first(root, "cpu"), def, flags, err) ||

@@ -3,7 +3,7 @@
  * Theory of operation: disks are read as they are written, with whatever bus; legacy.c
  * turns them into virtio ones afterwards, when all target names are known. What would
  * let the guest see other bytes than libvirt shows it (encryption, slices, throw-away
- * writes) is refused rather than ignored.
+ * writes), or in blocks of another size, is refused rather than ignored.
  */
 #include "conf/domain_parse.h"
 
@@ -41,7 +41,7 @@ static gboolean parse_disk_device(const xmlNode *node, DomainDisk *disk, GError 
 }
 
 static gboolean check_refused(const xmlNode *node, const xmlNode *source, GError **err) {
-        static const char *const refused[] = { "encryption", "transient", NULL };
+        static const char *const refused[] = { "encryption", "transient", "blockio", NULL };
         for (unsigned i = 0; refused[i] != NULL; i++) {
                 if (xml_first(node, refused[i]) != NULL || xml_first(source, refused[i]) != NULL) {
                         error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk element <%s> is not supported", refused[i]);
@@ -119,7 +119,8 @@ static gboolean parse_disk_driver(const xmlNode *driver, DomainDisk *disk, GErro
         if (!xml_attr_enum(driver, "cache", domain_disk_cache_names, &cache, err) ||
             !xml_attr_word(driver, "discard", discards, &disk->discard, err) ||
             !xml_attr_word(driver, "io", ios, &disk->io, err) ||
-            !xml_attr_word(driver, "error_policy", policies, &disk->error_policy, err))
+            !xml_attr_word(driver, "error_policy", policies, &disk->error_policy, err) ||
+            !xml_attr_word(driver, "rerror_policy", policies, &disk->rerror_policy, err))
                 return FALSE;
         disk->cache = (DomainDiskCache) cache;
         return TRUE;

@@ -273,6 +273,10 @@ static gboolean has_iotune(const DomainIoTune *t) {
                t->write_iops_sec;
 }
 
+static gboolean reports_errors(const char *policy) {
+        return policy == NULL || strcmp(policy, "report") == 0;
+}
+
 /* What the XML asks for and nobody would do: better no start than a guest without its limits or filters. */
 static gboolean check_disk(const DomainDisk *disk, GError **err) {
         if (disk->driver_type != NULL && strcmp(disk->driver_type, "raw") != 0)
@@ -282,6 +286,10 @@ static gboolean check_disk(const DomainDisk *disk, GError **err) {
         else if (has_iotune(&disk->iotune))
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "disk '%s': <iotune> is not supported: limit the host's device by <blkiotune> instead",
+                          disk->target);
+        else if (!reports_errors(disk->error_policy) || !reports_errors(disk->rerror_policy))
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "disk '%s': errors are reported to the guest: write error_policy='report', or leave it out",
                           disk->target);
         else
                 return TRUE;

@@ -255,6 +255,32 @@ static void test_own_files(void) {
         g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
 }
 
+/* --- What a start refuses --------------------------------------------------------------------- */
+
+#define DISK(driver) "<devices><disk><driver " driver "/><source file='/a'/><target dev='vda'/></disk></devices>"
+
+static void test_startable(void) {
+        static const struct {
+                const char *xml, *text; /* text NULL: it starts */
+        } cases[] = {
+                { DISK("error_policy='report'"), NULL },
+                { DISK("error_policy='stop'"), "disk 'vda': errors are reported to the guest" },
+                { DISK("error_policy='enospace'"), "disk 'vda': errors are reported to the guest" },
+                { DISK("error_policy='ignore'"), "disk 'vda': errors are reported to the guest" },
+                { DISK("error_policy='report' rerror_policy='stop'"), "disk 'vda': errors are reported to the guest" },
+        };
+        for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autofree char *xml = g_strdup_printf(HEAD OS "%s</domain>", cases[i].xml);
+                g_autoptr(DomainDef) def = parse(xml);
+                g_autoptr(GError) err = NULL;
+                g_assert_cmpint(domain_def_check_startable(def, &err), ==, cases[i].text == NULL);
+                if (cases[i].text == NULL)
+                        continue;
+                g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+                g_assert_nonnull(strstr(err->message, cases[i].text));
+        }
+}
+
 /* --- Metadata -------------------------------------------------------------------------------- */
 
 static void test_metadata_texts(void) {
@@ -423,6 +449,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/def/live-only", test_live_only);
         g_test_add_func("/def/unmanaged-target", test_unmanaged_target);
         g_test_add_func("/def/own-files", test_own_files);
+        g_test_add_func("/def/startable", test_startable);
         g_test_add_func("/metadata/texts", test_metadata_texts);
         g_test_add_func("/metadata/elements", test_metadata_elements);
         g_test_add_func("/metadata/errors", test_metadata_errors);
