@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "conf/domain_def_internal.h"
+#include "conf/domain_names.h"
 #include "util/error.h"
 
 #define MEMORY_MIN_BYTES   (64ull << 20) /* the smallest that the monitor takes */
@@ -323,6 +324,11 @@ static gboolean check_machine(const DomainDef *def, GError **err) {
                           def->memory.maximum_kib, MEMORY_MIN_BYTES / 1024);
         else if (cpu->has_topology && cpu->sockets * cpu->dies * cpu->cores * cpu->threads != def->vcpus_max)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
+        else if (def->numatune.present && (def->numatune.mode == DOMAIN_NUMA_PREFERRED ||
+                                           def->numatune.mode == DOMAIN_NUMA_INTERLEAVE))
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "NUMA memory mode '%s' is not supported: write <numatune><memory mode='strict'>",
+                          domain_numa_mode_names[def->numatune.mode]);
         else
                 return TRUE;
         return FALSE;

@@ -11,7 +11,8 @@
  *   quota (of each vCPU)    CPUQuota = vCPUs * quota / period, plus the emulator's own
  *                           quota if there is one; used when there is no global quota
  *   cpuset, pins            AllowedCPUs = union of what any thread may use
- *   numatune strict         AllowedMemoryNodes
+ *   numatune                AllowedMemoryNodes: strict and restrictive are the same here, others are
+ *                           refused before (conf/vmm_config.c)
  *   hard, soft, swap limit  MemoryMax, MemoryHigh, MemorySwapMax
  *   min_guarantee           MemoryMin
  *   blkiotune               IOWeight, IODeviceWeight, IO{Read,Write}{Bandwidth,IOPS}Max
@@ -102,10 +103,11 @@ static void add_map(GVariantBuilder *properties, const char *name, const CpuMap 
 
 static void add_numa(GVariantBuilder *properties, const DomainDef *def, gboolean reset) {
         const DomainNumaTune *numa = &def->numatune;
-        gboolean strict = numa->present && numa->mode == DOMAIN_NUMA_STRICT && !cpumap_is_empty(&numa->nodeset);
+        gboolean bound = numa->present && !cpumap_is_empty(&numa->nodeset) &&
+                         (numa->mode == DOMAIN_NUMA_STRICT || numa->mode == DOMAIN_NUMA_RESTRICTIVE);
 
-        if (strict || reset)
-                add_map(properties, "AllowedMemoryNodes", strict ? &numa->nodeset : NULL);
+        if (bound || reset)
+                add_map(properties, "AllowedMemoryNodes", bound ? &numa->nodeset : NULL);
 }
 
 void limits_add_cputune(GVariantBuilder *properties, const DomainDef *def, gboolean reset) {

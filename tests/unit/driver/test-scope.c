@@ -116,6 +116,8 @@ static void test_numa(void) {
         DomainDef def = { .vcpus = 1, .numatune = { .present = TRUE, .mode = DOMAIN_NUMA_STRICT } };
         g_assert_true(cpumap_parse("0-1", &def.numatune.nodeset, NULL));
         assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>), ('AllowedMemoryNodes', <[byte 0x03]>)]");
+        def.numatune.mode = DOMAIN_NUMA_RESTRICTIVE;
+        assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>), ('AllowedMemoryNodes', <[byte 0x03]>)]");
         def.numatune.mode = DOMAIN_NUMA_PREFERRED;
         assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>)]");
 }

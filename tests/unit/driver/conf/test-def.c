@@ -258,6 +258,7 @@ static void test_own_files(void) {
 /* --- What a start refuses --------------------------------------------------------------------- */
 
 #define DISK(driver) "<devices><disk><driver " driver "/><source file='/a'/><target dev='vda'/></disk></devices>"
+#define NUMA(mode)   "<numatune><memory mode='" mode "' nodeset='0'/></numatune>"
 
 static void test_startable(void) {
         static const struct {
@@ -268,6 +269,10 @@ static void test_startable(void) {
                 { DISK("error_policy='enospace'"), "disk 'vda': errors are reported to the guest" },
                 { DISK("error_policy='ignore'"), "disk 'vda': errors are reported to the guest" },
                 { DISK("error_policy='report' rerror_policy='stop'"), "disk 'vda': errors are reported to the guest" },
+                { NUMA("strict"), NULL },
+                { NUMA("restrictive"), NULL },
+                { NUMA("preferred"), "NUMA memory mode 'preferred' is not supported" },
+                { NUMA("interleave"), "NUMA memory mode 'interleave' is not supported" },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autofree char *xml = g_strdup_printf(HEAD OS "%s</domain>", cases[i].xml);
