@@ -22,8 +22,7 @@
 #include "process/spawn.h"
 #include "process/vmm_internal.h"
 #include "util/error.h"
-
-#define START_TIME_FIELD 22 /* proc(5), /proc/PID/stat */
+#include "util/process.h"
 
 /* --- The object ------------------------------------------------------------------------- */
 
@@ -102,26 +101,6 @@ char *vmm_describe_end(Vmm *vmm) {
 }
 
 /* --- /proc ------------------------------------------------------------------------------- */
-
-/* The second field is the program's name in parentheses and may hold anything, so count from the last one. */
-static gboolean read_start_time(pid_t pid, guint64 *ret, GError **err) {
-        g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int) pid);
-        g_autofree char *text = NULL;
-
-        if (!g_file_get_contents(path, &text, NULL, NULL)) {
-                error_set(err, VIR_ERR_OPERATION_FAILED, "process %d does not exist", (int) pid);
-                return FALSE;
-        }
-        const char *rest = strrchr(text, ')');
-        g_auto(GStrv) fields = rest ? g_strsplit(rest + 1, " ", 0) : NULL;
-        /* fields[0] is empty, fields[1] is field 3 */
-        if (!fields || g_strv_length(fields) <= START_TIME_FIELD - 2) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot read the start time in %s", path);
-                return FALSE;
-        }
-        *ret = g_ascii_strtoull(fields[START_TIME_FIELD - 2], NULL, 10);
-        return TRUE;
-}
 
 /* The last number of NSpid is the id in the innermost namespace. -1 when the thread has gone. */
 static int read_inner_tid(pid_t pid, const char *tid) {
@@ -295,7 +274,7 @@ static Vmm *spawn_listening(const VmmSpawn *spawn, int listen_fd, const VmmCallb
                 return NULL;
         }
         /* It is a zombie at worst: its entry in /proc is there until it is reaped. */
-        (void) read_start_time(pid, &start_time, NULL);
+        (void) process_start_time(pid, &start_time, NULL);
         Vmm *vmm = vmm_new(pid, pidfd, start_time, fd, callbacks);
         vmm->muted = TRUE; /* nobody knows of it before it has greeted */
         vmm_io_start(vmm);
@@ -333,7 +312,7 @@ static int open_process(pid_t pid, guint64 start_time, GError **err) {
                 error_set_errno(err, errno, "cannot open process %d", (int) pid);
                 return -1;
         }
-        if (read_start_time(pid, &actual, err)) {
+        if (process_start_time(pid, &actual, err)) {
                 if (actual == start_time)
                         return pidfd;
                 error_set(err, VIR_ERR_OPERATION_FAILED, "process %d is not the monitor any more", (int) pid);

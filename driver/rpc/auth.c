@@ -19,6 +19,7 @@
 #include "rpc/handlers.h"
 #include "rpc/server_internal.h"
 #include "util/error.h"
+#include "util/process.h"
 
 #define POLKIT_BUS_NAME  "org.freedesktop.PolicyKit1"
 #define POLKIT_PATH      "/org/freedesktop/PolicyKit1/Authority"
@@ -30,19 +31,6 @@ static const struct PolkitAction {
 } monitor_action = { "org.libvirt.unix.monitor", "org.virtmicro.unix.monitor" },
   manage_action = { "org.libvirt.unix.manage", "org.virtmicro.unix.manage" };
 
-/* Field 22 of /proc/PID/stat; the name in field 2 may hold anything, so count from its last bracket. */
-static guint64 process_start_time(pid_t pid) {
-        g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int) pid);
-        g_autofree char *text = NULL;
-        if (!g_file_get_contents(path, &text, NULL, NULL))
-                return 0;
-        const char *rest = strrchr(text, ')');
-        if (!rest)
-                return 0;
-        g_auto(GStrv) fields = g_strsplit(rest + 1, " ", 22);
-        return g_strv_length(fields) > 20 ? g_ascii_strtoull(fields[20], NULL, 10) : 0;
-}
-
 gboolean rpc_peer_read(int fd, RpcPeer *ret, GError **err) {
         struct ucred cred;
         socklen_t size = sizeof(cred);
@@ -50,7 +38,8 @@ gboolean rpc_peer_read(int fd, RpcPeer *ret, GError **err) {
                 error_set_errno(err, errno, "cannot get the client's identity");
                 return FALSE;
         }
-        *ret = (RpcPeer) { cred.pid, cred.uid, cred.gid, process_start_time(cred.pid) };
+        *ret = (RpcPeer) { .pid = cred.pid, .uid = cred.uid, .gid = cred.gid };
+        (void) process_start_time(cred.pid, &ret->start_time, NULL); /* it may have ended */
         return TRUE;
 }
 
