@@ -17,6 +17,7 @@
 #define DOMAIN_DISKS_MAX  24u
 #define DOMAIN_NICS_MAX   8u
 #define DOMAIN_CHARS_MAX  16u
+#define DOMAIN_BLKIO_MAX  64u /* devices in <blkiotune> */
 
 typedef enum DomainAction { /* on_poweroff, on_reboot, on_crash */
         DOMAIN_ACTION_DESTROY,
@@ -48,9 +49,19 @@ typedef struct DomainVcpuPin {
         CpuMap cpus;
 } DomainVcpuPin;
 
+/* What XML and calls may set; the ends of libvirt's ranges. */
+#define DOMAIN_SHARES_MIN 2u
+#define DOMAIN_SHARES_MAX 262144u
+#define DOMAIN_PERIOD_MIN 1000u
+#define DOMAIN_PERIOD_MAX 1000000u
+#define DOMAIN_QUOTA_MIN  1000u
+#define DOMAIN_QUOTA_MAX  17592186044415ull /* 2^44 - 1: the kernel counts in ns in 54 bits */
+#define DOMAIN_WEIGHT_MIN 10u
+#define DOMAIN_WEIGHT_MAX 1000u
+
 typedef struct DomainCpuTune {
-        guint64 shares;          /* 0: not set; 2..262144 */
-        guint64 period_us;       /* 0: not set; 1000..1000000: each vCPU */
+        guint64 shares;          /* 0: not set */
+        guint64 period_us;       /* 0: not set; each vCPU */
         gint64 quota_us;         /* 0: not set; negative: unlimited */
         guint64 global_period_us;
         gint64 global_quota_us;
@@ -74,7 +85,7 @@ typedef struct DomainBlkioDevice {
 } DomainBlkioDevice;
 
 typedef struct DomainBlkioTune {
-        guint weight;       /* 0: not set; 100..1000 as libvirt has it */
+        guint weight;       /* 0: not set */
         GPtrArray *devices; /* DomainBlkioDevice* */
 } DomainBlkioTune;
 
@@ -218,7 +229,6 @@ typedef struct DomainRng {
         char *alias;
 } DomainRng;
 
-/* One thing that the XML asked for and the machine does differently ("disk 'hda': bus ide became virtio"). */
 typedef struct DomainDef {
         int id; /* -1: not running */
         char *name;
@@ -246,7 +256,8 @@ typedef struct DomainDef {
         GPtrArray *nics;  /* DomainNic*, as given */
         GPtrArray *chars; /* DomainChar*: serials, consoles, channels in that order */
         DomainRng *rng;   /* NULL: none */
-        GPtrArray *notes; /* char*: what legacy_devices=convert has converted; for dominfo's Messages and the journal */
+        GPtrArray *notes; /* char*: what legacy_devices=convert has converted, for dominfo's Messages and the journal,
+                           * each one thing that the machine does differently ("machine type 'q35' became microvm") */
 } DomainDef;
 
 typedef enum DomainParseFlags {

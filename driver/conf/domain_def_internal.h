@@ -7,7 +7,6 @@
 #define DOMAIN_DEVICES_MAX     256u /* elements below <devices>, also those that are left out */
 #define DOMAIN_TIMERS_MAX      16u
 #define DOMAIN_BOOT_MAX        8u
-#define DOMAIN_BLKIO_MAX       64u
 #define DOMAIN_NOTES_MAX       (2u * DOMAIN_DEVICES_MAX + 16u)
 
 void domain_blkio_device_free(DomainBlkioDevice *device);

@@ -11,15 +11,6 @@
 #include "conf/domain_names.h"
 #include "util/error.h"
 
-#define SHARES_MIN 2
-#define SHARES_MAX 262144
-#define PERIOD_MIN 1000
-#define PERIOD_MAX 1000000
-#define QUOTA_MIN  1000
-#define QUOTA_MAX  17592186044415 /* 2^44 - 1: the kernel counts in ns in 54 bits */
-#define WEIGHT_MIN 10
-#define WEIGHT_MAX 1000
-
 typedef struct CputuneNumber {
         const char *name;
         gsize offset;
@@ -28,13 +19,13 @@ typedef struct CputuneNumber {
 } CputuneNumber;
 
 static const CputuneNumber cputune_numbers[] = {
-        { "shares", offsetof(DomainCpuTune, shares), SHARES_MIN, SHARES_MAX, FALSE },
-        { "period", offsetof(DomainCpuTune, period_us), PERIOD_MIN, PERIOD_MAX, FALSE },
-        { "quota", offsetof(DomainCpuTune, quota_us), QUOTA_MIN, QUOTA_MAX, TRUE },
-        { "global_period", offsetof(DomainCpuTune, global_period_us), PERIOD_MIN, PERIOD_MAX, FALSE },
-        { "global_quota", offsetof(DomainCpuTune, global_quota_us), QUOTA_MIN, QUOTA_MAX, TRUE },
-        { "emulator_period", offsetof(DomainCpuTune, emulator_period_us), PERIOD_MIN, PERIOD_MAX, FALSE },
-        { "emulator_quota", offsetof(DomainCpuTune, emulator_quota_us), QUOTA_MIN, QUOTA_MAX, TRUE },
+        { "shares", offsetof(DomainCpuTune, shares), DOMAIN_SHARES_MIN, DOMAIN_SHARES_MAX, FALSE },
+        { "period", offsetof(DomainCpuTune, period_us), DOMAIN_PERIOD_MIN, DOMAIN_PERIOD_MAX, FALSE },
+        { "quota", offsetof(DomainCpuTune, quota_us), DOMAIN_QUOTA_MIN, DOMAIN_QUOTA_MAX, TRUE },
+        { "global_period", offsetof(DomainCpuTune, global_period_us), DOMAIN_PERIOD_MIN, DOMAIN_PERIOD_MAX, FALSE },
+        { "global_quota", offsetof(DomainCpuTune, global_quota_us), DOMAIN_QUOTA_MIN, DOMAIN_QUOTA_MAX, TRUE },
+        { "emulator_period", offsetof(DomainCpuTune, emulator_period_us), DOMAIN_PERIOD_MIN, DOMAIN_PERIOD_MAX, FALSE },
+        { "emulator_quota", offsetof(DomainCpuTune, emulator_quota_us), DOMAIN_QUOTA_MIN, DOMAIN_QUOTA_MAX, TRUE },
 };
 
 static gboolean is_in_range(const CputuneNumber *number, gint64 value) {
@@ -149,9 +140,9 @@ static gboolean parse_weight(const xmlNode *parent, guint flags, guint *ret, GEr
         guint64 weight = 0;
         if (!xml_child_u64(parent, "weight", &weight, err))
                 return FALSE;
-        if (weight != 0 && (weight < WEIGHT_MIN || weight > WEIGHT_MAX) && !domain_parse_is_own(flags)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Value of blkiotune 'weight' must be in range [%d, %d]",
-                          WEIGHT_MIN, WEIGHT_MAX);
+        if (weight != 0 && (weight < DOMAIN_WEIGHT_MIN || weight > DOMAIN_WEIGHT_MAX) && !domain_parse_is_own(flags)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Value of blkiotune 'weight' must be in range [%u, %u]",
+                          DOMAIN_WEIGHT_MIN, DOMAIN_WEIGHT_MAX);
                 return FALSE;
         }
         *ret = (guint) MIN(weight, G_MAXUINT);

@@ -18,8 +18,8 @@
 /* A parameter that is one number of a definition. */
 typedef struct Field {
         const char *name;
-        int type; /* VIR_TYPED_PARAM_ULLONG, LLONG or UINT */
-        gsize offset; /* in DomainDef; of a guint64, gint64 or guint */
+        int type; /* VIR_TYPED_PARAM_ULLONG or LLONG */
+        gsize offset; /* in DomainDef; of a guint64 or gint64 */
         guint64 min, max;
         guint64 unset; /* what a getter shows for a field that is 0 */
 } Field;
@@ -27,16 +27,17 @@ typedef struct Field {
 #define FIELD(n, t, member, lo, hi, none)                                                                              \
         { .name = (n), .type = VIR_TYPED_PARAM_##t, .offset = G_STRUCT_OFFSET(DomainDef, member), .min = (lo),         \
           .max = (hi), .unset = (none) }
+#define PERIOD(n, member) FIELD(n, ULLONG, member, DOMAIN_PERIOD_MIN, DOMAIN_PERIOD_MAX, 100000)
+#define QUOTA(n, member)  FIELD(n, LLONG, member, DOMAIN_QUOTA_MIN, DOMAIN_QUOTA_MAX, (guint64) -1)
 
 static const Field scheduler_fields[] = {
-        FIELD(VIR_DOMAIN_SCHEDULER_CPU_SHARES, ULLONG, cputune.shares, 2, 262144, 100),
-        FIELD(VIR_DOMAIN_SCHEDULER_VCPU_PERIOD, ULLONG, cputune.period_us, 1000, 1000000, 100000),
-        FIELD(VIR_DOMAIN_SCHEDULER_VCPU_QUOTA, LLONG, cputune.quota_us, 1000, 18446744073709551, (guint64) -1),
-        FIELD(VIR_DOMAIN_SCHEDULER_EMULATOR_PERIOD, ULLONG, cputune.emulator_period_us, 1000, 1000000, 100000),
-        FIELD(VIR_DOMAIN_SCHEDULER_EMULATOR_QUOTA, LLONG, cputune.emulator_quota_us, 1000, 18446744073709551,
-              (guint64) -1),
-        FIELD(VIR_DOMAIN_SCHEDULER_GLOBAL_PERIOD, ULLONG, cputune.global_period_us, 1000, 1000000, 100000),
-        FIELD(VIR_DOMAIN_SCHEDULER_GLOBAL_QUOTA, LLONG, cputune.global_quota_us, 1000, 18446744073709551, (guint64) -1),
+        FIELD(VIR_DOMAIN_SCHEDULER_CPU_SHARES, ULLONG, cputune.shares, DOMAIN_SHARES_MIN, DOMAIN_SHARES_MAX, 100),
+        PERIOD(VIR_DOMAIN_SCHEDULER_VCPU_PERIOD, cputune.period_us),
+        QUOTA(VIR_DOMAIN_SCHEDULER_VCPU_QUOTA, cputune.quota_us),
+        PERIOD(VIR_DOMAIN_SCHEDULER_EMULATOR_PERIOD, cputune.emulator_period_us),
+        QUOTA(VIR_DOMAIN_SCHEDULER_EMULATOR_QUOTA, cputune.emulator_quota_us),
+        PERIOD(VIR_DOMAIN_SCHEDULER_GLOBAL_PERIOD, cputune.global_period_us),
+        QUOTA(VIR_DOMAIN_SCHEDULER_GLOBAL_QUOTA, cputune.global_quota_us),
 };
 
 static const Field memory_fields[] = {
@@ -250,19 +251,18 @@ typedef struct BlkioField {
         const char *name;
         gsize offset; /* in DomainBlkioDevice */
         gboolean wide; /* guint64, else guint */
-        guint64 min, max;
+        guint64 min, max; /* 0 passes too: it takes the value away */
 } BlkioField;
 
 static const BlkioField blkio_fields[] = {
-        { VIR_DOMAIN_BLKIO_DEVICE_WEIGHT, G_STRUCT_OFFSET(DomainBlkioDevice, weight), FALSE, 0, 1000 },
-        { VIR_DOMAIN_BLKIO_DEVICE_READ_IOPS, G_STRUCT_OFFSET(DomainBlkioDevice, read_iops_sec), FALSE, 0, G_MAXUINT },
-        { VIR_DOMAIN_BLKIO_DEVICE_WRITE_IOPS, G_STRUCT_OFFSET(DomainBlkioDevice, write_iops_sec), FALSE, 0, G_MAXUINT },
-        { VIR_DOMAIN_BLKIO_DEVICE_READ_BPS, G_STRUCT_OFFSET(DomainBlkioDevice, read_bytes_sec), TRUE, 0, G_MAXUINT64 },
-        { VIR_DOMAIN_BLKIO_DEVICE_WRITE_BPS, G_STRUCT_OFFSET(DomainBlkioDevice, write_bytes_sec), TRUE, 0,
+        { VIR_DOMAIN_BLKIO_DEVICE_WEIGHT, G_STRUCT_OFFSET(DomainBlkioDevice, weight), FALSE, DOMAIN_WEIGHT_MIN,
+          DOMAIN_WEIGHT_MAX },
+        { VIR_DOMAIN_BLKIO_DEVICE_READ_IOPS, G_STRUCT_OFFSET(DomainBlkioDevice, read_iops_sec), FALSE, 1, G_MAXUINT },
+        { VIR_DOMAIN_BLKIO_DEVICE_WRITE_IOPS, G_STRUCT_OFFSET(DomainBlkioDevice, write_iops_sec), FALSE, 1, G_MAXUINT },
+        { VIR_DOMAIN_BLKIO_DEVICE_READ_BPS, G_STRUCT_OFFSET(DomainBlkioDevice, read_bytes_sec), TRUE, 1, G_MAXUINT64 },
+        { VIR_DOMAIN_BLKIO_DEVICE_WRITE_BPS, G_STRUCT_OFFSET(DomainBlkioDevice, write_bytes_sec), TRUE, 1,
           G_MAXUINT64 },
 };
-
-#define BLKIO_DEVICES_MAX 64u
 
 static guint64 blkio_get(const DomainBlkioDevice *dev, const BlkioField *f) {
         gconstpointer p = G_STRUCT_MEMBER_P(dev, f->offset);
@@ -306,7 +306,7 @@ static DomainBlkioDevice *blkio_device(DomainDef *def, const char *path) {
                 if (g_str_equal(dev->path, path))
                         return dev;
         }
-        if (def->blkiotune.devices->len >= BLKIO_DEVICES_MAX)
+        if (def->blkiotune.devices->len >= DOMAIN_BLKIO_MAX)
                 return NULL;
         DomainBlkioDevice *dev = g_new0(DomainBlkioDevice, 1);
         dev->path = g_strdup(path);
@@ -321,7 +321,8 @@ static gboolean blkio_parse(DomainDef *def, const BlkioField *f, const char *tex
                 guint64 value = 0;
                 DomainBlkioDevice *dev = blkio_device(def, items[i]);
                 if (items[i][0] != '/' || !dev ||
-                    !g_ascii_string_to_unsigned(items[i + 1], 10, f->min, f->max, &value, NULL))
+                    !g_ascii_string_to_unsigned(items[i + 1], 10, 0, f->max, &value, NULL) ||
+                    (value != 0 && value < f->min))
                         break;
                 blkio_put(dev, f, value);
                 if (i + 2 == count)
@@ -348,8 +349,9 @@ static gboolean blkio_change_one(DomainDef *def, const virTypedParameter *p, GEr
                 error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported, or of the wrong type", p->field);
                 return FALSE;
         }
-        if (p->value.ui != 0 && (p->value.ui < 10 || p->value.ui > 1000)) {
-                error_set(err, VIR_ERR_INVALID_ARG, "out of blkio weight range [10, 1000]");
+        if (p->value.ui != 0 && (p->value.ui < DOMAIN_WEIGHT_MIN || p->value.ui > DOMAIN_WEIGHT_MAX)) {
+                error_set(err, VIR_ERR_INVALID_ARG, "out of blkio weight range [%u, %u]", DOMAIN_WEIGHT_MIN,
+                          DOMAIN_WEIGHT_MAX);
                 return FALSE;
         }
         def->blkiotune.weight = p->value.ui;
