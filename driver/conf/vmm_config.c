@@ -304,6 +304,9 @@ static gboolean check_nic(const DomainNic *nic, GError **err) {
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "interface %s: network filters are not supported: remove <filterref filter='%s'>", mac,
                           nic->filter);
+        else if (nic->inbound.floor != 0 && nic->type != DOMAIN_NIC_NETWORK)
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "interface %s: only a network can keep a floor: write <interface type='network'>", mac);
         else if (nic->script != NULL && *nic->script != '\0')
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "interface %s: scripts are not run: remove <script path='%s'>", mac, nic->script);

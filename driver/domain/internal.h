@@ -122,8 +122,10 @@ void event_tunable(Domain *d, virTypedParameterPtr params, int n); /* takes para
 /* persist.c: files; lock held */
 char *config_path(const Driver *driver, const char *name);
 char *state_path(const Driver *driver, const char *name, const char *suffix);
-/* These three with the job held too; they drop the lock while they write. */
+/* These four with the job held too; they drop the lock while they write. */
 gboolean config_save(Domain *d, const DomainDef *def, GError **err);
+/* Makes `def` (taken, in any case) the persistent definition, once it is on disk. */
+gboolean config_replace(Domain *d, DomainDef *def, GError **err);
 gboolean config_delete(Domain *d, const char *name, GError **err);
 gboolean autostart_link(Domain *d, const char *name, gboolean on, GError **err);
 void config_load_all(Driver *driver);

@@ -47,6 +47,17 @@ gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
         return ok;
 }
 
+gboolean config_replace(Domain *d, DomainDef *def, GError **err) {
+        if (!config_save(d, def, err)) {
+                domain_def_free(def);
+                return FALSE;
+        }
+        DomainDef **slot = domain_active(d) ? &d->newdef : &d->def;
+        domain_def_free(*slot);
+        *slot = def;
+        return TRUE;
+}
+
 gboolean autostart_link(Domain *d, const char *name, gboolean on, GError **err) {
         g_autofree char *link = autostart_path(d->driver, name);
         g_autofree char *target = config_path(d->driver, name);

@@ -152,22 +152,13 @@ static gboolean change_vcpus(DomainDef *def, guint vcpus, gboolean maximum, GErr
                           vcpus, limit);
                 return FALSE;
         }
+        if (maximum && def->cpu.has_topology && vcpus != def->vcpus_max) {
+                error_set(err, VIR_ERR_INVALID_ARG, "CPU topology doesn't match the desired vcpu count");
+                return FALSE;
+        }
         if (maximum)
                 def->vcpus_max = vcpus;
         def->vcpus = maximum ? MIN(def->vcpus, vcpus) : vcpus;
-        return TRUE;
-}
-
-/* Changes the persistent definition through a copy. Lock and job held. */
-static gboolean replace_config(Domain *d, DomainDef *copy, GError **err) {
-        DomainDef **slot = domain_active(d) ? &d->newdef : &d->def;
-        if (!config_save(d, copy, err)) {
-                domain_def_free(copy);
-                return FALSE;
-        }
-        domain_def_free(*slot);
-        *slot = copy;
-        copy->id = -1;
         return TRUE;
 }
 
@@ -183,7 +174,7 @@ gboolean domain_set_vcpus(Domain *d, guint vcpus, guint flags, GError **err) {
                 DomainDef *copy = domain_def_copy(config);
                 ok = change_vcpus(copy, vcpus, flags & VIR_DOMAIN_VCPU_MAXIMUM, err);
                 if (ok)
-                        ok = replace_config(d, copy, err);
+                        ok = config_replace(d, copy, err);
                 else
                         domain_def_free(copy);
         }
@@ -212,7 +203,7 @@ gboolean domain_set_memory(Domain *d, guint64 kib, guint flags, GError **err) {
                 if (maximum)
                         copy->memory.maximum_kib = kib;
                 copy->memory.current_kib = maximum ? MIN(copy->memory.current_kib, kib) : kib;
-                ok = replace_config(d, copy, err);
+                ok = config_replace(d, copy, err);
         }
         domain_job_end(d);
         return ok;
@@ -287,7 +278,6 @@ static void put_emulator_pin(DomainDef *def, const CpuMap *cpus) {
 /* A live pin: the scope's bound first, so that the thread may move, then the thread. Lock and job held. */
 static gboolean pin_live(Domain *d, guint vcpu, const CpuMap *cpus, GError **err) {
         DomainDef *copy = domain_def_copy(d->def);
-        copy->id = d->def->id;
         if (vcpu == EMULATOR)
                 put_emulator_pin(copy, cpus);
         else
@@ -311,7 +301,7 @@ static gboolean pin_config(Domain *d, guint vcpu, const CpuMap *cpus, GError **e
                 put_emulator_pin(copy, cpus);
         else
                 put_pin(copy, vcpu, cpus);
-        return replace_config(d, copy, err);
+        return config_replace(d, copy, err);
 }
 
 static gboolean check_vcpu(const DomainDef *def, guint vcpu, GError **err) {

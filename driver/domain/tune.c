@@ -124,32 +124,21 @@ static gboolean apply_to_scope(Domain *d, const DomainDef *def, ApplyFunc apply,
         return ok;
 }
 
-/* Changes a copy, applies it, and only then lets it replace the live definition. Lock and job held. */
-static gboolean change_live(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n,
-                            GError **err) {
-        g_autoptr(DomainDef) copy = domain_def_copy(d->def);
-        copy->id = d->def->id;
-        if (!change(copy, params, n, err) || !apply_to_scope(d, copy, apply, err))
-                return FALSE;
-        DomainDef *old = d->def;
-        d->def = g_steal_pointer(&copy);
-        domain_def_free(old);
+/* A copy of a definition with the change made to it; NULL with *err set when it cannot be made. */
+static DomainDef *changed_copy(const DomainDef *def, ChangeFunc change, virTypedParameterPtr params, int n,
+                               GError **err) {
+        g_autoptr(DomainDef) copy = domain_def_copy(def);
+        return change(copy, params, n, err) ? g_steal_pointer(&copy) : NULL;
+}
+
+/* What the host has accepted becomes the live definition. Takes `def`. Lock and job held. */
+static gboolean live_replace(Domain *d, DomainDef *def, GError **err) {
+        domain_def_free(d->def);
+        d->def = def;
         return status_save(d, err);
 }
 
-static gboolean change_config(Domain *d, ChangeFunc change, virTypedParameterPtr params, int n, GError **err) {
-        DomainDef *def = domain_persistent_def(d);
-        g_autoptr(DomainDef) copy = domain_def_copy(def);
-        if (!change(copy, params, n, err) || !config_save(d, copy, err))
-                return FALSE;
-        DomainDef **slot = domain_active(d) ? &d->newdef : &d->def;
-        *slot = g_steal_pointer(&copy);
-        (*slot)->id = -1;
-        domain_def_free(def);
-        return TRUE;
-}
-
-/* Live changes of the scheduler are told as "cputune.NAME"; libvirt has no names for the other groups. */
+/* Live changes of the scheduler are told as "cputune.NAME", those of pins by pin.c; memory and blkio have no names. */
 static void emit_cputune(Domain *d, virTypedParameterPtr params, int n) {
         virTypedParameterPtr copy = NULL;
         int count = 0, capacity = 0;
@@ -164,17 +153,29 @@ static void emit_cputune(Domain *d, virTypedParameterPtr params, int n) {
         event_tunable(d, copy, count);
 }
 
+static gboolean apply_live(Domain *d, DomainDef **def, ApplyFunc apply, virTypedParameterPtr params, int n,
+                           GError **err) {
+        if (!apply_to_scope(d, *def, apply, err))
+                return FALSE;
+        gboolean ok = live_replace(d, g_steal_pointer(def), err);
+        if (apply == scope_apply_cputune)
+                emit_cputune(d, params, n);
+        return ok;
+}
+
+/* Both definitions are checked before either changes, and the live one, which the host may refuse, goes first. */
 static gboolean set_params(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n,
-                           guint flags,
-                           const char *function, GError **err) {
-        DomainDef *live = NULL, *config = NULL;
+                           guint flags, const char *function, GError **err) {
+        DomainDef *old_live = NULL, *old_config = NULL;
+        g_autoptr(DomainDef) live = NULL;
+        g_autoptr(DomainDef) config = NULL;
         if (!error_check_flags(flags, GETTER_FLAGS, function, err) || !domain_job_begin(d, err))
                 return FALSE;
-        gboolean ok = domain_affect(d, flags, &live, &config, err) &&
-                      (!config || change_config(d, change, params, n, err)) &&
-                      (!live || change_live(d, change, apply, params, n, err));
-        if (ok && live && apply == scope_apply_cputune)
-                emit_cputune(d, params, n);
+        gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) &&
+                      (!old_live || (live = changed_copy(old_live, change, params, n, err))) &&
+                      (!old_config || (config = changed_copy(old_config, change, params, n, err))) &&
+                      (!live || apply_live(d, &live, apply, params, n, err)) &&
+                      (!config || config_replace(d, g_steal_pointer(&config), err));
         domain_job_end(d);
         return ok;
 }
@@ -434,65 +435,81 @@ gboolean domain_get_interface_params(Domain *d, const char *device, guint flags,
         return nic != NULL;
 }
 
+static const BandwidthField *bandwidth_find(const virTypedParameter *p) {
+        for (gsize i = 0; i < G_N_ELEMENTS(bandwidth_fields); i++)
+                if (p->type == VIR_TYPED_PARAM_UINT && g_str_equal(bandwidth_fields[i].name, p->field))
+                        return &bandwidth_fields[i];
+        return NULL;
+}
+
+static gboolean replace_limit(DomainBandwidth *limit, const DomainBandwidth *with, const char *name, GError **err) {
+        if (with->average == 0 && (with->peak > 0 || with->burst > 0)) {
+                error_set(err, VIR_ERR_INVALID_ARG, "%s.peak and %s.burst need an %s.average", name, name, name);
+                return FALSE;
+        }
+        *limit = *with;
+        limit->present = limit->average > 0 || limit->floor > 0;
+        return TRUE;
+}
+
+/* A direction that is mentioned gets new limits as a whole; the other one keeps what it has. */
 static gboolean change_bandwidth(DomainNic *nic, virTypedParameterPtr params, int n, GError **err) {
+        DomainNic given = { 0 };
+        gboolean inbound = FALSE, outbound = FALSE;
         for (int i = 0; i < n; i++) {
-                gsize k = 0;
-                while (k < G_N_ELEMENTS(bandwidth_fields) && !g_str_equal(bandwidth_fields[k].name, params[i].field))
-                        k++;
-                if (k == G_N_ELEMENTS(bandwidth_fields) || params[i].type != VIR_TYPED_PARAM_UINT) {
+                const BandwidthField *f = bandwidth_find(&params[i]);
+                if (!f) {
                         error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported, or of the wrong type",
                                   params[i].field);
                         return FALSE;
                 }
-                *(guint64 *) G_STRUCT_MEMBER_P(nic, bandwidth_fields[k].offset) = params[i].value.ui;
+                *(guint64 *) G_STRUCT_MEMBER_P(&given, f->offset) = params[i].value.ui;
+                inbound |= g_str_has_prefix(f->name, "inbound.");
+                outbound |= g_str_has_prefix(f->name, "outbound.");
         }
-        nic->inbound.present = nic->inbound.average > 0 || nic->inbound.floor > 0;
-        nic->outbound.present = nic->outbound.average > 0;
-        return TRUE;
+        return (!inbound || replace_limit(&nic->inbound, &given.inbound, "inbound", err)) &&
+               (!outbound || replace_limit(&nic->outbound, &given.outbound, "outbound", err));
 }
 
 /* Changes the bandwidth in a copy of a definition; NULL with *err set when it cannot. */
 static DomainDef *with_bandwidth(const DomainDef *def, const char *device, virTypedParameterPtr params, int n,
                                  DomainNic **ret_nic, GError **err) {
         g_autoptr(DomainDef) copy = domain_def_copy(def);
-        copy->id = def->id;
         *ret_nic = find_nic(copy, device, err);
         if (!*ret_nic || !change_bandwidth(*ret_nic, params, n, err))
                 return NULL;
         return g_steal_pointer(&copy);
 }
 
-static gboolean set_bandwidth_live(Domain *d, const char *device, virTypedParameterPtr params, int n, GError **err) {
-        DomainNic *nic = NULL;
-        g_autoptr(DomainDef) copy = with_bandwidth(d->def, device, params, n, &nic, err);
-        if (!copy || !tap_set_bandwidth(nic->target, nic->inbound.present ? &nic->inbound : NULL,
-                                        nic->outbound.present ? &nic->outbound : NULL, err))
-                return FALSE;
-        domain_def_free(d->def);
-        d->def = g_steal_pointer(&copy);
-        return status_save(d, err);
+/* A floor is a share of the network's own bandwidth, which the network has promised when the NIC was plugged in. */
+static gboolean check_floor(const DomainDef *def, const char *device, const DomainNic *nic, GError **err) {
+        if (nic->inbound.floor == domain_def_find_nic(def, device)->inbound.floor)
+                return TRUE;
+        error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                  "inbound.floor cannot change while the domain runs: use --config and restart it");
+        return FALSE;
 }
 
-static gboolean set_bandwidth_config(Domain *d, const char *device, virTypedParameterPtr params, int n, GError **err) {
-        DomainNic *nic = NULL;
-        DomainDef **slot = domain_active(d) ? &d->newdef : &d->def;
-        g_autoptr(DomainDef) copy = with_bandwidth(*slot, device, params, n, &nic, err);
-        if (!copy || !config_save(d, copy, err))
-                return FALSE;
-        domain_def_free(*slot);
-        *slot = g_steal_pointer(&copy);
-        return TRUE;
+static gboolean apply_bandwidth(const DomainNic *nic, GError **err) {
+        return tap_set_bandwidth(nic->target, nic->inbound.present ? &nic->inbound : NULL,
+                                 nic->outbound.present ? &nic->outbound : NULL, err);
 }
 
 gboolean domain_set_interface_params(Domain *d, const char *device, virTypedParameterPtr params, int n, guint flags,
                                      GError **err) {
-        DomainDef *live = NULL, *config = NULL;
+        DomainDef *old_live = NULL, *old_config = NULL;
+        g_autoptr(DomainDef) live = NULL;
+        g_autoptr(DomainDef) config = NULL;
+        DomainNic *nic = NULL, *config_nic = NULL;
         if (!error_check_flags(flags, GETTER_FLAGS, "virDomainSetInterfaceParameters", err) ||
             !domain_job_begin(d, err))
                 return FALSE;
-        gboolean ok = domain_affect(d, flags, &live, &config, err) &&
-                      (!config || set_bandwidth_config(d, device, params, n, err)) &&
-                      (!live || set_bandwidth_live(d, device, params, n, err));
+        gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) &&
+                      (!old_live || (live = with_bandwidth(old_live, device, params, n, &nic, err))) &&
+                      (!old_config || (config = with_bandwidth(old_config, device, params, n, &config_nic, err))) &&
+                      (!live || (check_floor(old_live, device, nic, err) && apply_bandwidth(nic, err) &&
+                                 live_replace(d, g_steal_pointer(&live), err))) &&
+                      (!config || config_replace(d, g_steal_pointer(&config), err));
         domain_job_end(d);
         return ok;
 }

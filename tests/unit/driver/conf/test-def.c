@@ -258,6 +258,9 @@ static void test_own_files(void) {
 /* --- What a start refuses --------------------------------------------------------------------- */
 
 #define DISK(driver) "<devices><disk><driver " driver "/><source file='/a'/><target dev='vda'/></disk></devices>"
+#define NIC(type, source) \
+        "<devices><interface " type "><source " source "/><bandwidth><inbound average='9' floor='4'/></bandwidth>" \
+        "</interface></devices>"
 #define NUMA(mode)   "<numatune><memory mode='" mode "' nodeset='0'/></numatune>"
 
 static void test_startable(void) {
@@ -269,6 +272,8 @@ static void test_startable(void) {
                 { DISK("error_policy='enospace'"), "disk 'vda': errors are reported to the guest" },
                 { DISK("error_policy='ignore'"), "disk 'vda': errors are reported to the guest" },
                 { DISK("error_policy='report' rerror_policy='stop'"), "disk 'vda': errors are reported to the guest" },
+                { NIC("type='network'", "network='n'"), NULL },
+                { NIC("type='bridge'", "bridge='b'"), "only a network can keep a floor" },
                 { NUMA("strict"), NULL },
                 { NUMA("restrictive"), NULL },
                 { NUMA("preferred"), "NUMA memory mode 'preferred' is not supported" },

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Changes of definitions by calls: the real driver on files in a temporary directory, without a system bus. So no
+ * domain can be started; one that counts as running has no scope and no TAP, and every live change fails at the host.
+ */
+#include <glib/gstdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "domain/internal.h"
+#include "util/error.h"
+#include "util/process.h"
+
+#define MAC  "52:54:00:00:00:09"
+#define BOTH ((guint) VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG)
+#define TAP  "vnet-no-tap" /* of a NIC of a domain that counts as running */
+
+typedef struct Fixture {
+        char *dir;
+        DriverConfig config;
+        Driver *driver;
+        Domain *domain;
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer data) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *xml = g_strdup_printf(
+                "<domain type='kvm'><name>web1</name><memory unit='MiB'>128</memory><vcpu>2</vcpu>"
+                "<os><type>hvm</type><kernel>/nonexistent/vmlinuz</kernel></os>%s<devices>"
+                "<interface type='bridge'><mac address='" MAC "'/><source bridge='br0'/></interface>"
+                "</devices></domain>",
+                data ? (const char *) data : "");
+        *f = (Fixture) { .dir = g_dir_make_tmp("test-domain-XXXXXX", NULL) };
+        f->config = (DriverConfig) {
+                .config_dir = g_build_filename(f->dir, "etc", NULL),
+                .state_dir = g_build_filename(f->dir, "run", NULL),
+                .vmm_path = g_strdup("/nonexistent/virtmicro-vmm"),
+                .uid_base = 100000,
+        };
+        f->driver = driver_new(&f->config, &err);
+        g_assert_no_error(err);
+        f->domain = driver_define_xml(f->driver, xml, 0, &err);
+        g_assert_no_error(err);
+}
+
+static void tear_down(Fixture *f, gconstpointer data) {
+        g_autofree char *remove = g_strdup_printf("rm -rf '%s'", f->dir);
+        domain_unref(f->domain);
+        driver_free(f->driver);
+        g_assert_true(g_spawn_command_line_sync(remove, NULL, NULL, NULL, NULL));
+        g_free(f->config.config_dir);
+        g_free(f->config.state_dir);
+        g_free(f->config.vmm_path);
+        g_free(f->dir);
+}
+
+/* What domain_start() leaves in a Domain; the monitor is this process, which does not answer. */
+static void count_as_running(Domain *d) {
+        const VmmCallbacks callbacks = { .data = domain_ref(d) };
+        guint64 start_time = 0;
+        g_assert_true(process_start_time(getpid(), &start_time, NULL));
+        domain_lock(d);
+        d->run.vmm = vmm_adopt("/nonexistent", getpid(), start_time, &callbacks, NULL);
+        g_assert_nonnull(d->run.vmm);
+        d->newdef = d->def;
+        d->def = domain_def_copy(d->newdef);
+        d->def->id = 7;
+        ((DomainNic *) g_ptr_array_index(d->def->nics, 0))->target = g_strdup(TAP);
+        d->run.unit = g_strdup("machine-test.scope");
+        domain_unlock(d);
+}
+
+static char *read_config(Fixture *f) {
+        g_autofree char *path = g_build_filename(f->config.config_dir, "web1.xml", NULL);
+        char *text = NULL;
+        g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        return text;
+}
+
+static void assert_definable(Domain *d) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *xml = domain_get_xml(d, VIR_DOMAIN_XML_INACTIVE, &err);
+        g_autoptr(DomainDef) def = domain_def_parse(xml, 0, NULL, &err);
+        g_assert_no_error(err);
+}
+
+/* --- Parameters ------------------------------------------------------------------------- */
+
+typedef gboolean (*SetParams)(Domain *d, virTypedParameterPtr params, int n, guint flags, GError **err);
+
+static gboolean set_llong(Domain *d, const char *name, long long value, guint flags, GError **err) {
+        virTypedParameter p = { .type = VIR_TYPED_PARAM_LLONG, .value.l = value };
+        g_strlcpy(p.field, name, sizeof(p.field));
+        return domain_set_scheduler(d, &p, 1, flags, err);
+}
+
+static gboolean set_ullong(Domain *d, SetParams set, const char *name, guint64 value, guint flags, GError **err) {
+        virTypedParameter p = { .type = VIR_TYPED_PARAM_ULLONG, .value.ul = value };
+        g_strlcpy(p.field, name, sizeof(p.field));
+        return set(d, &p, 1, flags, err);
+}
+
+static gboolean set_string(Domain *d, const char *name, const char *value, guint flags, GError **err) {
+        g_autofree char *text = g_strdup(value);
+        virTypedParameter p = { .type = VIR_TYPED_PARAM_STRING, .value.s = text };
+        g_strlcpy(p.field, name, sizeof(p.field));
+        return domain_set_blkio_params(d, &p, 1, flags, err);
+}
+
+/* "inbound.average=1000 inbound.peak=…" */
+static gboolean set_bandwidth(Domain *d, const char *device, const char *text, guint flags, GError **err) {
+        g_auto(GStrv) words = g_strsplit(text, " ", -1);
+        virTypedParameterPtr params = NULL;
+        int n = 0, capacity = 0;
+        for (char **word = words; *word; word++) {
+                g_auto(GStrv) parts = g_strsplit(*word, "=", 2);
+                (void) virTypedParamsAddUInt(&params, &n, &capacity, parts[0], (unsigned) atoi(parts[1]));
+        }
+        gboolean ok = domain_set_interface_params(d, device, params, n, flags, err);
+        virTypedParamsFree(params, n);
+        return ok;
+}
+
+static void assert_error(gboolean ok, GError **err, int code, const char *text) {
+        g_assert_false(ok);
+        g_assert_error(*err, VIRTMICRO_ERROR, code);
+        g_assert_nonnull(strstr((*err)->message, text));
+        g_clear_error(err);
+}
+
+/* --- Both definitions at once ----------------------------------------------------------------- */
+
+/* A change that the host refuses is in neither definition. */
+static void test_live_goes_first(Fixture *f, gconstpointer data) {
+        Domain *d = f->domain;
+        CpuMap cpus = { 0 };
+        GError *err = NULL;
+        cpumap_set(&cpus, 0);
+        count_as_running(d);
+        g_autofree char *before = read_config(f), *live = domain_get_xml(d, 0, NULL);
+        assert_error(set_ullong(d, domain_set_scheduler, "cpu_shares", 300, BOTH, &err), &err, VIR_ERR_NO_CONNECT,
+                     "bus");
+        assert_error(set_ullong(d, domain_set_memory_params, "hard_limit", 300000, BOTH, &err), &err,
+                     VIR_ERR_NO_CONNECT, "bus");
+        assert_error(set_string(d, "device_weight", "/dev/vda,300", BOTH, &err), &err, VIR_ERR_NO_CONNECT, "bus");
+        assert_error(set_bandwidth(d, MAC, "inbound.average=100", BOTH, &err), &err, VIR_ERR_OPERATION_INVALID, TAP);
+        assert_error(domain_pin_vcpu(d, 0, &cpus, BOTH, &err), &err, VIR_ERR_NO_CONNECT, "bus");
+        g_autofree char *after = read_config(f), *still = domain_get_xml(d, 0, NULL);
+        g_assert_cmpstr(after, ==, before);
+        g_assert_cmpstr(still, ==, live);
+        g_assert_false(domain_is_updated(d));
+}
+
+/* What the persistent definition cannot take is refused before the host is asked. */
+static void test_both_are_checked(Fixture *f, gconstpointer data) {
+        GError *err = NULL;
+        count_as_running(f->domain);
+        assert_error(set_bandwidth(f->domain, TAP, "inbound.average=100", BOTH, &err), &err, VIR_ERR_INVALID_ARG,
+                     "is not a known interface");
+}
+
+/* --- Bandwidth --------------------------------------------------------------------------------- */
+
+static void assert_bandwidth(Fixture *f, const char *inbound, const char *outbound) {
+        g_autofree char *xml = read_config(f);
+        if (inbound)
+                g_assert_nonnull(strstr(xml, inbound));
+        else
+                g_assert_null(strstr(xml, "<inbound"));
+        if (outbound)
+                g_assert_nonnull(strstr(xml, outbound));
+        else
+                g_assert_null(strstr(xml, "<outbound"));
+}
+
+static void test_bandwidth(Fixture *f, gconstpointer data) {
+        const guint config = VIR_DOMAIN_AFFECT_CONFIG;
+        GError *err = NULL;
+        g_assert_true(set_bandwidth(f->domain, MAC, "inbound.average=100 inbound.peak=300 inbound.burst=50 "
+                                                    "outbound.average=7 outbound.peak=9", config, &err));
+        assert_bandwidth(f, "<inbound average='100' peak='300' burst='50'/>", "<outbound average='7' peak='9'/>");
+        g_assert_true(set_bandwidth(f->domain, MAC, "inbound.average=200", config, &err));
+        assert_bandwidth(f, "<inbound average='200'/>", "<outbound average='7' peak='9'/>");
+        assert_error(set_bandwidth(f->domain, MAC, "outbound.peak=10", config, &err), &err, VIR_ERR_INVALID_ARG,
+                     "outbound.peak and outbound.burst need an outbound.average");
+        assert_bandwidth(f, "<inbound average='200'/>", "<outbound average='7' peak='9'/>");
+        g_assert_true(set_bandwidth(f->domain, MAC, "outbound.average=0", config, &err));
+        assert_bandwidth(f, "<inbound average='200'/>", NULL);
+        g_assert_true(set_bandwidth(f->domain, MAC, "inbound.floor=20", config, &err));
+        assert_bandwidth(f, "<inbound floor='20'/>", NULL);
+        assert_definable(f->domain);
+}
+
+static void test_floor_is_not_live(Fixture *f, gconstpointer data) {
+        GError *err = NULL;
+        count_as_running(f->domain);
+        assert_error(set_bandwidth(f->domain, MAC, "inbound.average=100 inbound.floor=20", BOTH, &err), &err,
+                     VIR_ERR_OPERATION_UNSUPPORTED, "inbound.floor cannot change while the domain runs");
+        assert_bandwidth(f, NULL, NULL);
+}
+
+/* --- Ranges: what a call has set can be defined again ------------------------------------------------- */
+
+static void test_scheduler_range(Fixture *f, gconstpointer data) {
+        static const char *const quotas[] = { "vcpu_quota", "emulator_quota", "global_quota" };
+        static const char *const periods[] = { "vcpu_period", "emulator_period", "global_period" };
+        const guint config = VIR_DOMAIN_AFFECT_CONFIG;
+        GError *err = NULL;
+        for (gsize i = 0; i < G_N_ELEMENTS(quotas); i++) {
+                g_assert_true(set_llong(f->domain, quotas[i], DOMAIN_QUOTA_MAX, config, &err));
+                assert_definable(f->domain);
+                assert_error(set_llong(f->domain, quotas[i], DOMAIN_QUOTA_MAX + 1, config, &err), &err,
+                             VIR_ERR_INVALID_ARG, "is out of range [1000, 17592186044415]");
+                g_assert_true(set_llong(f->domain, quotas[i], -1, config, &err));
+                g_assert_true(set_ullong(f->domain, domain_set_scheduler, periods[i], DOMAIN_PERIOD_MAX, config, &err));
+                assert_definable(f->domain);
+        }
+        g_assert_true(set_ullong(f->domain, domain_set_scheduler, "cpu_shares", DOMAIN_SHARES_MAX, config, &err));
+        assert_definable(f->domain);
+}
+
+static void test_blkio_range(Fixture *f, gconstpointer data) {
+        static const char *const bad[] = { "/dev/vda,9", "/dev/vda,1001", "/dev/vda,-1", "/dev/vda", "vda,100" };
+        static const char *const good[] = { "/dev/vda,10", "/dev/vda,1000", "/dev/vda,0" };
+        const guint config = VIR_DOMAIN_AFFECT_CONFIG;
+        GError *err = NULL;
+        for (gsize i = 0; i < G_N_ELEMENTS(bad); i++)
+                assert_error(set_string(f->domain, "device_weight", bad[i], config, &err), &err, VIR_ERR_INVALID_ARG,
+                             "unable to parse");
+        for (gsize i = 0; i < G_N_ELEMENTS(good); i++) {
+                g_assert_true(set_string(f->domain, "device_weight", good[i], config, &err));
+                g_assert_true(set_string(f->domain, "device_read_iops_sec", "/dev/vda,1", config, &err));
+                assert_definable(f->domain);
+        }
+}
+
+static void test_vcpus_of_a_topology(Fixture *f, gconstpointer data) {
+        const guint config = VIR_DOMAIN_AFFECT_CONFIG;
+        GError *err = NULL;
+        assert_error(domain_set_vcpus(f->domain, 4, config | VIR_DOMAIN_VCPU_MAXIMUM, &err), &err, VIR_ERR_INVALID_ARG,
+                     "CPU topology doesn't match the desired vcpu count");
+        g_assert_true(domain_set_vcpus(f->domain, 1, config, &err));
+        assert_definable(f->domain);
+}
+
+#define TEST(path, data, func) g_test_add("/domain/" path, Fixture, data, set_up, func, tear_down)
+
+int main(int argc, char **argv) {
+        g_assert_true(g_setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent", TRUE));
+        g_assert_cmpint(virInitialize(), ==, 0); /* typed parameters need it */
+        g_test_init(&argc, &argv, NULL);
+        g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* that there is no bus is a warning */
+        TEST("live-goes-first", NULL, test_live_goes_first);
+        TEST("both-are-checked", NULL, test_both_are_checked);
+        TEST("bandwidth", NULL, test_bandwidth);
+        TEST("floor-is-not-live", NULL, test_floor_is_not_live);
+        TEST("scheduler-range", NULL, test_scheduler_range);
+        TEST("blkio-range", NULL, test_blkio_range);
+        TEST("vcpus-of-a-topology", "<cpu><topology sockets='2' cores='1' threads='1'/></cpu>",
+             test_vcpus_of_a_topology);
+        return g_test_run();
+}
