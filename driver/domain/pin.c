@@ -275,6 +275,20 @@ static void put_emulator_pin(DomainDef *def, const CpuMap *cpus) {
 
 #define EMULATOR G_MAXUINT /* in place of a vCPU's number */
 
+/* As libvirt's drivers tell it: the field is named after the thread, the value is the list of CPUs. */
+static void emit_pin(Domain *d, guint vcpu, const CpuMap *cpus) {
+        char name[VIR_TYPED_PARAM_FIELD_LENGTH];
+        g_autofree char *text = cpumap_format(cpus);
+        virTypedParameterPtr params = NULL;
+        int n = 0, capacity = 0;
+        if (vcpu == EMULATOR)
+                (void) g_strlcpy(name, VIR_DOMAIN_TUNABLE_CPU_EMULATORPIN, sizeof(name));
+        else
+                (void) g_snprintf(name, sizeof(name), VIR_DOMAIN_TUNABLE_CPU_VCPUPIN, vcpu);
+        (void) virTypedParamsAddString(&params, &n, &capacity, name, text);
+        event_tunable(d, params, n);
+}
+
 /* A live pin: the scope's bound first, so that the thread may move, then the thread. Lock and job held. */
 static gboolean pin_live(Domain *d, guint vcpu, const CpuMap *cpus, GError **err) {
         DomainDef *copy = domain_def_copy(d->def);
@@ -292,6 +306,7 @@ static gboolean pin_live(Domain *d, guint vcpu, const CpuMap *cpus, GError **err
         }
         domain_def_free(d->def);
         d->def = copy;
+        emit_pin(d, vcpu, cpus);
         return status_save(d, err);
 }
 

@@ -82,6 +82,10 @@ def test_changes_of_metadata_and_tunables(probe, make_domain):
         assert "title" in kinds[0] and "description" in kinds[1] and "http://example.org/e" in kinds[2]
         domain.virsh("schedinfo", "--live", "--set", "cpu_shares=222")
         helpers.wait_for(lambda: "cputune.cpu_shares: 222" in watcher.read(), what=watcher.read())
+        domain.virsh("vcpupin", "0", "0", "--live")
+        helpers.wait_for(lambda: "cputune.vcpupin0: 0" in watcher.read(), what=watcher.read())
+        domain.virsh("emulatorpin", "0", "--live")
+        helpers.wait_for(lambda: "cputune.emulatorpin: 0" in watcher.read(), what=watcher.read())
 
 
 def test_events_of_one_domain(probe, make_domain):
