@@ -199,6 +199,31 @@ DomainChar *domain_def_find_console(const DomainDef *def, const char *alias) {
         return NULL;
 }
 
+char *domain_channel_path(const char *state_dir, int id, const DomainChar *channel) {
+        return g_strdup_printf("%s/%d.%s.sock", state_dir, id,
+                               channel->target_name != NULL ? channel->target_name : channel->alias);
+}
+
+/* Whether a path is one of domain_channel_path(), with whatever number; without a name it was the alias. */
+static gboolean is_channel_path(const char *path, const char *state_dir, const char *name) {
+        g_autofree char *dir = g_path_get_dirname(path), *file = g_path_get_basename(path);
+        gsize digits = strspn(file, G_CSET_DIGITS);
+        g_autofree char *end = g_strdup_printf(".%s.sock", name != NULL ? name : "");
+        if (strcmp(dir, state_dir) != 0 || digits == 0)
+                return FALSE;
+        return name != NULL ? strcmp(file + digits, end) == 0
+                            : file[digits] == '.' && g_str_has_suffix(file, ".sock");
+}
+
+void domain_def_drop_channel_paths(DomainDef *def, const char *state_dir) {
+        for (guint i = 0; i < def->chars->len; i++) {
+                DomainChar *chr = g_ptr_array_index(def->chars, i);
+                if (chr->device == DOMAIN_CHAR_CHANNEL && chr->backend == DOMAIN_CHAR_UNIX && chr->listen &&
+                    chr->path != NULL && is_channel_path(chr->path, state_dir, chr->target_name))
+                        g_clear_pointer(&chr->path, g_free);
+        }
+}
+
 void domain_uuid_format(const guint8 uuid[16], char ret[37]) {
         char *p = ret;
         for (unsigned i = 0; i < 16; i++) {

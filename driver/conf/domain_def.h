@@ -212,6 +212,7 @@ typedef struct DomainChar {
         DomainCharDevice device;
         DomainCharBackend backend;
         char *path;         /* live pty: /dev/pts/N; unix: socket path; file: file path */
+        gboolean generated; /* unix channel, live only: the start has chosen the path */
         gboolean listen;    /* unix: mode='bind' */
         gboolean append;    /* file */
         char *target_type;  /* serial: "isa-serial"; console: "serial" or "virtio"; channel: "virtio" */
@@ -296,6 +297,11 @@ DomainDisk *domain_def_find_disk(const DomainDef *def, const char *target_or_sou
 DomainNic *domain_def_find_nic(const DomainDef *def, const char *target_or_mac);
 /* The char device an OPEN_CONSOLE names: by alias, or the first console/serial pty when NULL. */
 DomainChar *domain_def_find_console(const DomainDef *def, const char *alias);
+
+/* The socket of a channel that names no path of its own: by number, so that it fits into an address and is unique. */
+char *domain_channel_path(const char *state_dir, int id, const DomainChar *channel);
+/* Drops the paths that starts have given to channels, of this domain or of one whose live XML was copied. */
+void domain_def_drop_channel_paths(DomainDef *def, const char *state_dir);
 
 void domain_uuid_format(const guint8 uuid[16], char ret[37]);
 gboolean domain_uuid_parse(const char *text, guint8 ret[16]); /* dashes optional as libvirt has it */

@@ -172,11 +172,11 @@ static void format_nic(XmlWriter *w, const DomainNic *nic, gboolean live) {
         xml_end(w);
 }
 
-/* The path of a pty is its own only as long as the domain runs. */
-static void format_char_source(XmlWriter *w, const DomainChar *chr, gboolean live) {
+/* The path of a pty is its own only as long as the domain runs, and so is a socket's that the start has chosen. */
+static void format_char_source(XmlWriter *w, const DomainChar *chr, gboolean live, gboolean status) {
         if (chr->path == NULL && !(chr->backend == DOMAIN_CHAR_UNIX && chr->device != DOMAIN_CHAR_CHANNEL))
                 return;
-        if (chr->backend == DOMAIN_CHAR_NULL || (chr->backend == DOMAIN_CHAR_PTY && !live))
+        if (chr->backend == DOMAIN_CHAR_NULL || ((chr->backend == DOMAIN_CHAR_PTY || chr->generated) && !live))
                 return;
         xml_begin(w, "source");
         if (chr->backend == DOMAIN_CHAR_UNIX)
@@ -184,6 +184,8 @@ static void format_char_source(XmlWriter *w, const DomainChar *chr, gboolean liv
         xml_put(w, "path", chr->path);
         if (chr->append)
                 xml_put(w, "append", "on");
+        if (chr->generated && status)
+                xml_put(w, "generated", "yes");
         xml_end(w);
 }
 
@@ -200,12 +202,12 @@ static void format_char_target(XmlWriter *w, const DomainChar *chr, gboolean liv
 }
 
 /* `shown` is where the guest's end is: the serial port, for the console that stands for it. */
-static void format_char(XmlWriter *w, const DomainChar *chr, const DomainChar *shown, gboolean live) {
+static void format_char(XmlWriter *w, const DomainChar *chr, const DomainChar *shown, gboolean live, gboolean status) {
         xml_begin(w, domain_char_device_names[chr->device]);
         xml_put(w, "type", domain_char_backend_names[shown->backend]);
         if (live && chr->device == DOMAIN_CHAR_CONSOLE && shown->backend == DOMAIN_CHAR_PTY)
                 xml_put(w, "tty", shown->path);
-        format_char_source(w, shown, live);
+        format_char_source(w, shown, live, status);
         format_char_target(w, chr, live);
         format_alias(w, shown->alias, live);
         xml_end(w);
@@ -236,7 +238,8 @@ void domain_format_devices(XmlWriter *w, const DomainDef *def, gboolean live, gb
                 format_nic(w, g_ptr_array_index(def->nics, i), live);
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = g_ptr_array_index(def->chars, i);
-                format_char(w, chr, domain_char_is_serial_console(chr) && serial != NULL ? serial : chr, live);
+                gboolean other_face = domain_char_is_serial_console(chr) && serial != NULL;
+                format_char(w, chr, other_face ? serial : chr, live, status);
         }
         if (def->rng != NULL)
                 format_rng(w, def->rng, live);

@@ -36,7 +36,10 @@ static gboolean parse_backend(const xmlNode *node, DomainChar *chr, GError **err
         return word >= 0;
 }
 
-/* The path of a pty is known only while the domain runs; that of a channel's socket may be left to the start. */
+/*
+ * The path of a pty is known only while the domain runs; that of a channel's socket may be left to the start, and is
+ * then marked in the running domain's state.
+ */
 static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, GError **err) {
         static const char *const modes[] = { "connect", "bind", NULL };
         const xmlNode *source = xml_first(node, "source");
@@ -48,6 +51,8 @@ static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, 
         if (chr->backend != DOMAIN_CHAR_NULL &&
             (chr->backend != DOMAIN_CHAR_PTY || (flags & DOMAIN_PARSE_STATUS) != 0))
                 chr->path = xml_attr(source, "path");
+        if ((flags & DOMAIN_PARSE_STATUS) != 0 && !xml_attr_bool(source, "generated", &chr->generated, err))
+                return FALSE;
         if (chr->path != NULL && *chr->path == '\0')
                 g_clear_pointer(&chr->path, g_free);
         chr->listen = chr->backend == DOMAIN_CHAR_UNIX && (mode == 1 || chr->path == NULL);

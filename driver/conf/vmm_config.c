@@ -337,6 +337,17 @@ static gboolean check_machine(const DomainDef *def, GError **err) {
         return FALSE;
 }
 
+/* The name of a channel without a path becomes part of one. */
+static gboolean check_char(const DomainChar *chr, GError **err) {
+        const char *name = chr->target_name != NULL ? chr->target_name : chr->alias;
+        if (chr->device != DOMAIN_CHAR_CHANNEL || chr->backend != DOMAIN_CHAR_UNIX || chr->path != NULL ||
+            name == NULL || strchr(name, '/') == NULL)
+                return TRUE;
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel '%s' has a '/' in its name: write <source mode='bind' "
+                  "path='/...'/>", name);
+        return FALSE;
+}
+
 gboolean domain_def_check_startable(const DomainDef *def, GError **err) {
         if (!check_machine(def, err))
                 return FALSE;
@@ -345,6 +356,9 @@ gboolean domain_def_check_startable(const DomainDef *def, GError **err) {
                         return FALSE;
         for (guint i = 0; i < def->nics->len; i++)
                 if (!check_nic(g_ptr_array_index(def->nics, i), err))
+                        return FALSE;
+        for (guint i = 0; i < def->chars->len; i++)
+                if (!check_char(g_ptr_array_index(def->chars, i), err))
                         return FALSE;
         return TRUE;
 }

@@ -18,7 +18,10 @@
 static DomainDef *parse(Driver *driver, const char *xml, gboolean validate, GError **err) {
         guint flags = (validate ? DOMAIN_PARSE_VALIDATE : 0) |
                       (driver->config->reject_legacy_devices ? DOMAIN_PARSE_REJECT_LEGACY : 0);
-        return domain_def_parse(xml, flags, driver->config->schema_dir, err);
+        DomainDef *def = domain_def_parse(xml, flags, driver->config->schema_dir, err);
+        if (def)
+                domain_def_drop_channel_paths(def, driver->config->state_dir);
+        return def;
 }
 
 static void log_notes(const Domain *d, const DomainDef *def) {

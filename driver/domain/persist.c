@@ -6,6 +6,7 @@
  *   CONFIG_DIR/autostart/NAME.xml   a link to it: start with the host
  *   STATE_DIR/NAME.xml              <domstatus>: a running domain, for re-adoption
  *   STATE_DIR/NAME.ctl              its monitor's control socket (process/spawn.c)
+ *   STATE_DIR/ID.CHANNEL.sock       a channel's socket (conf/domain_def.h)
  *   STATE_DIR/NAME.exit             where the monitor says why it ended (vmm/ctl/ctl.h)
  *   STATE_DIR/lock, autostarted     of the daemon itself (driver.c)
  *
@@ -99,6 +100,7 @@ static void config_load_one(Driver *driver, const char *name) {
                 domain_def_free(def);
                 return;
         }
+        domain_def_drop_channel_paths(def, driver->config->state_dir); /* earlier versions have kept them */
         g_autoptr(Domain) d = domain_new(driver, def);
         d->persistent = TRUE;
         d->autostart = g_file_test(autostart, G_FILE_TEST_IS_SYMLINK);

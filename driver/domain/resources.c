@@ -245,9 +245,8 @@ static void choose_channel_paths(Launch *l) {
                 DomainChar *chr = l->def->chars->pdata[i];
                 if (chr->device != DOMAIN_CHAR_CHANNEL || chr->backend != DOMAIN_CHAR_UNIX || chr->path)
                         continue;
-                g_autofree char *suffix = g_strdup_printf(".%s.sock", chr->target_name ? chr->target_name : chr->alias);
-                chr->path = state_path(l->domain->driver, l->def->name, suffix);
-                chr->listen = TRUE;
+                chr->path = domain_channel_path(l->domain->driver->config->state_dir, l->def->id, chr);
+                chr->generated = chr->listen = TRUE;
         }
 }
 

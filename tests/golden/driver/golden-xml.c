@@ -16,6 +16,8 @@
 #include "conf/vmm_config.h"
 #include "util/error.h"
 
+#define STATE_DIR "/run/libvirt/micro"
+
 /* Gives every device what a start would give it. */
 static void make_live(DomainDef *def) {
         guint serials = 0, others = 0;
@@ -45,8 +47,10 @@ static void make_live(DomainDef *def) {
                                                      others++);
                 if (chr->backend == DOMAIN_CHAR_PTY)
                         chr->path = g_strdup_printf("/dev/pts/%u", i);
-                else if (chr->backend == DOMAIN_CHAR_UNIX && chr->path == NULL)
-                        chr->path = g_strdup_printf("/run/libvirt/micro/channel-%u", i);
+                else if (chr->backend == DOMAIN_CHAR_UNIX && chr->path == NULL) {
+                        chr->path = domain_channel_path(STATE_DIR, def->id, chr);
+                        chr->generated = TRUE;
+                }
                 if (chr->device == DOMAIN_CHAR_CHANNEL)
                         chr->target_state = g_strdup("disconnected");
         }
@@ -135,6 +139,7 @@ static void test_fixture(gconstpointer data) {
         check_stable(def, DOMAIN_FORMAT_STATUS, DOMAIN_PARSE_STATUS);
         check_copy(def);
         g_autoptr(DomainDef) from_live = parse(live, DOMAIN_PARSE_VALIDATE); /* virsh dumpxml | virsh define */
+        domain_def_drop_channel_paths(from_live, STATE_DIR);
         g_autofree char *redefined = domain_def_format(from_live, DOMAIN_FORMAT_INACTIVE);
         g_autofree char *stopped = domain_def_format(def, DOMAIN_FORMAT_INACTIVE);
         g_assert_cmpstr(redefined, ==, stopped);

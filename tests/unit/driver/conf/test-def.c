@@ -3,6 +3,7 @@
 #include <glib.h>
 #include <libvirt/libvirt.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "conf/domain_def_internal.h"
 #include "conf/vmm_config.h"
@@ -206,6 +207,49 @@ static void test_live_only(void) {
         }
 }
 
+static char *path_after_drop(const char *channel) {
+        g_autofree char *xml = g_strdup_printf(HEAD OS "<devices>%s</devices></domain>", channel);
+        g_autoptr(DomainDef) def = parse(xml);
+        domain_def_drop_channel_paths(def, "/state");
+        return g_strdup(((DomainChar *) g_ptr_array_index(def->chars, 0))->path);
+}
+
+#define CHANNEL(mode, path, target) \
+        "<channel type='unix'><source mode='" mode "' path='" path "'/><target type='virtio' " target "/></channel>"
+
+/* What a start has chosen is no part of a definition, whichever domain it was chosen for; what a user wrote is. */
+static void test_channel_paths(void) {
+        static const struct {
+                const char *channel;
+                gboolean dropped;
+        } cases[] = {
+                { CHANNEL("bind", "/state/7.org.x.0.sock", "name='org.x.0'"), TRUE },
+                { CHANNEL("bind", "/state/123.org.x.0.sock", "name='org.x.0'"), TRUE },
+                { CHANNEL("bind", "/state/7.channel0.sock", ""), TRUE },
+                { CHANNEL("bind", "/state/7.org.x.1.sock", "name='org.x.0'"), FALSE },
+                { CHANNEL("bind", "/state/web1.org.x.0.sock", "name='org.x.0'"), FALSE },
+                { CHANNEL("bind", "/state/sub/7.org.x.0.sock", "name='org.x.0'"), FALSE },
+                { CHANNEL("bind", "/other/7.org.x.0.sock", "name='org.x.0'"), FALSE },
+                { CHANNEL("connect", "/state/7.org.x.0.sock", "name='org.x.0'"), FALSE },
+                { "<serial type='unix'><source mode='bind' path='/state/7.channel0.sock'/></serial>", FALSE },
+        };
+        for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autofree char *path = path_after_drop(cases[i].channel);
+                g_assert_cmpint(path == NULL, ==, cases[i].dropped);
+        }
+}
+
+/* Whatever the domain is called, and with any number, there is room for a name of 72 bytes in an address. */
+static void test_channel_path_length(void) {
+        char name[73];
+        const DomainChar channel = { .target_name = name };
+        memset(name, 'x', sizeof(name) - 1);
+        name[sizeof(name) - 1] = '\0';
+        g_autofree char *path = domain_channel_path("/run/libvirt/micro", G_MAXINT, &channel);
+        g_assert_cmpuint(strlen(path), <, sizeof(((struct sockaddr_un *) NULL)->sun_path));
+        g_assert_true(g_str_has_prefix(path, "/run/libvirt/micro/2147483647.xxx"));
+}
+
 /* Names like those that are given out at a start are the operator's when the TAP is. */
 static void test_unmanaged_target(void) {
         g_autoptr(DomainDef) def = parse(HEAD OS "<devices><interface type='ethernet'>"
@@ -274,6 +318,10 @@ static void test_startable(void) {
                 { DISK("error_policy='report' rerror_policy='stop'"), "disk 'vda': errors are reported to the guest" },
                 { NIC("type='network'", "network='n'"), NULL },
                 { NIC("type='bridge'", "bridge='b'"), "only a network can keep a floor" },
+                { "<devices><channel type='unix'><target type='virtio' name='a/b'/></channel></devices>",
+                  "channel 'a/b' has a '/' in its name" },
+                { "<devices><channel type='unix'><source mode='bind' path='/p'/><target type='virtio' name='a/b'/>"
+                  "</channel></devices>", NULL },
                 { NUMA("strict"), NULL },
                 { NUMA("restrictive"), NULL },
                 { NUMA("preferred"), "NUMA memory mode 'preferred' is not supported" },
@@ -457,6 +505,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/def/names", test_names);
         g_test_add_func("/def/escaping", test_escaping);
         g_test_add_func("/def/live-only", test_live_only);
+        g_test_add_func("/def/channel-paths", test_channel_paths);
+        g_test_add_func("/def/channel-path-length", test_channel_path_length);
         g_test_add_func("/def/unmanaged-target", test_unmanaged_target);
         g_test_add_func("/def/own-files", test_own_files);
         g_test_add_func("/def/startable", test_startable);

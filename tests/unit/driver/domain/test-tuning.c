@@ -28,7 +28,7 @@ static void set_up(Fixture *f, gconstpointer data) {
                 "<domain type='kvm'><name>web1</name><memory unit='MiB'>128</memory><vcpu>2</vcpu>"
                 "<os><type>hvm</type><kernel>/nonexistent/vmlinuz</kernel></os>%s<devices>"
                 "<interface type='bridge'><mac address='" MAC "'/><source bridge='br0'/></interface>"
-                "</devices></domain>",
+                "<channel type='unix'><target type='virtio' name='org.x.0'/></channel></devices></domain>",
                 data ? (const char *) data : "");
         *f = (Fixture) { .dir = g_dir_make_tmp("test-domain-XXXXXX", NULL) };
         f->config = (DriverConfig) {
@@ -56,6 +56,7 @@ static void tear_down(Fixture *f, gconstpointer data) {
 
 /* What domain_start() leaves in a Domain; the monitor is this process, which does not answer. */
 static void count_as_running(Domain *d) {
+        DomainChar *channel;
         const VmmCallbacks callbacks = { .data = domain_ref(d) };
         guint64 start_time = 0;
         g_assert_true(process_start_time(getpid(), &start_time, NULL));
@@ -66,6 +67,9 @@ static void count_as_running(Domain *d) {
         d->def = domain_def_copy(d->newdef);
         d->def->id = 7;
         ((DomainNic *) g_ptr_array_index(d->def->nics, 0))->target = g_strdup(TAP);
+        channel = g_ptr_array_index(d->def->chars, 0);
+        channel->path = domain_channel_path(d->driver->config->state_dir, d->def->id, channel);
+        channel->generated = TRUE;
         d->run.unit = g_strdup("machine-test.scope");
         domain_unlock(d);
 }
@@ -82,6 +86,26 @@ static void assert_definable(Domain *d) {
         g_autofree char *xml = domain_get_xml(d, VIR_DOMAIN_XML_INACTIVE, &err);
         g_autoptr(DomainDef) def = domain_def_parse(xml, 0, NULL, &err);
         g_assert_no_error(err);
+}
+
+/* --- Definitions -------------------------------------------------------------------------- */
+
+/* A channel's socket belongs to one run of one domain, also when the live XML is defined as another domain. */
+static void test_channel_of_a_clone(Fixture *f, gconstpointer data) {
+        g_autoptr(GError) err = NULL;
+        count_as_running(f->domain);
+        g_assert_false(domain_is_updated(f->domain));
+        g_autofree char *live = domain_get_xml(f->domain, 0, &err);
+        g_autofree char *inactive = domain_get_xml(f->domain, VIR_DOMAIN_XML_INACTIVE, &err);
+        g_assert_nonnull(strstr(live, "/run/7.org.x.0.sock"));
+        g_assert_null(strstr(inactive, ".sock"));
+        g_autoptr(GRegex) identity = g_regex_new("<name>web1</name>\\s*<uuid>.*</uuid>", 0, 0, NULL);
+        g_autofree char *other = g_regex_replace_literal(identity, live, -1, 0, "<name>web2</name>", 0, NULL);
+        g_autoptr(Domain) clone = driver_define_xml(f->driver, other, 0, &err);
+        g_assert_no_error(err);
+        g_autofree char *xml = domain_get_xml(clone, 0, &err);
+        g_assert_nonnull(strstr(xml, "<channel type='unix'>"));
+        g_assert_null(strstr(xml, ".sock"));
 }
 
 /* --- Parameters ------------------------------------------------------------------------- */
@@ -250,6 +274,7 @@ int main(int argc, char **argv) {
         g_assert_cmpint(virInitialize(), ==, 0); /* typed parameters need it */
         g_test_init(&argc, &argv, NULL);
         g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* that there is no bus is a warning */
+        TEST("channel-of-a-clone", NULL, test_channel_of_a_clone);
         TEST("live-goes-first", NULL, test_live_goes_first);
         TEST("both-are-checked", NULL, test_both_are_checked);
         TEST("bandwidth", NULL, test_bandwidth);
