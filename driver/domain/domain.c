@@ -85,8 +85,10 @@ gboolean domain_is_updated(Domain *d) {
         domain_lock(d);
         gboolean updated = FALSE;
         if (domain_active(d) && d->newdef) {
+                g_autoptr(DomainDef) started = domain_def_copy(d->newdef);
+                started->memory.current_kib = started->memory.maximum_kib; /* as launch_new() does */
                 g_autofree char *live = domain_def_format(d->def, DOMAIN_FORMAT_INACTIVE);
-                g_autofree char *next = domain_def_format(d->newdef, DOMAIN_FORMAT_INACTIVE);
+                g_autofree char *next = domain_def_format(started, DOMAIN_FORMAT_INACTIVE);
                 updated = strcmp(live, next) != 0;
         }
         domain_unlock(d);

@@ -30,6 +30,7 @@ Launch *launch_new(Domain *d, DomainDef *def, int id) {
         l->domain = d;
         l->def = def;
         def->id = id;
+        def->memory.current_kib = def->memory.maximum_kib; /* there is no balloon to take the rest away */
         l->uid = driver_take_uid(d->driver, id);
         l->kvm_fd = l->kernel_fd = l->initrd_fd = l->serial_fd = l->exit_fd = l->rng_fd = -1;
         for (unsigned i = 0; i < DOMAIN_DISKS_MAX; i++)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "domain/internal.h"
+#include "domain/launch.h"
 #include "util/error.h"
 #include "util/process.h"
 
@@ -64,8 +64,8 @@ static void count_as_running(Domain *d) {
         d->run.vmm = vmm_adopt("/nonexistent", getpid(), start_time, &callbacks, NULL);
         g_assert_nonnull(d->run.vmm);
         d->newdef = d->def;
-        d->def = domain_def_copy(d->newdef);
-        d->def->id = 7;
+        g_autoptr(Launch) launch = launch_new(d, domain_def_copy(d->newdef), 7);
+        d->def = g_steal_pointer(&launch->def);
         ((DomainNic *) g_ptr_array_index(d->def->nics, 0))->target = g_strdup(TAP);
         channel = g_ptr_array_index(d->def->chars, 0);
         channel->path = domain_channel_path(d->driver->config->state_dir, d->def->id, channel);
@@ -106,6 +106,31 @@ static void test_channel_of_a_clone(Fixture *f, gconstpointer data) {
         g_autofree char *xml = domain_get_xml(clone, 0, &err);
         g_assert_nonnull(strstr(xml, "<channel type='unix'>"));
         g_assert_null(strstr(xml, ".sock"));
+}
+
+/* Without a balloon a guest has the maximum, whatever the definition says of the current amount. */
+static void test_memory_of_a_guest(Fixture *f, gconstpointer data) {
+        virDomainInfo info;
+        virDomainMemoryStatStruct stats[VIR_DOMAIN_MEMORY_STAT_NR];
+        g_autoptr(GError) err = NULL;
+        g_assert_true(domain_set_memory(f->domain, 65536, VIR_DOMAIN_AFFECT_CONFIG, &err));
+        domain_get_info(f->domain, &info);
+        g_assert_cmpuint(info.memory, ==, 65536);
+        count_as_running(f->domain);
+        domain_get_info(f->domain, &info);
+        g_assert_cmpuint(info.memory, ==, 131072);
+        g_assert_cmpint(domain_get_memory_stats(f->domain, stats, VIR_DOMAIN_MEMORY_STAT_NR, &err), ==, 2);
+        g_assert_cmpint(stats[0].tag, ==, VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON);
+        g_assert_cmpuint(stats[0].val, ==, 131072);
+        g_autofree char *live = domain_get_xml(f->domain, 0, &err);
+        g_autofree char *inactive = domain_get_xml(f->domain, VIR_DOMAIN_XML_INACTIVE, &err);
+        g_assert_nonnull(strstr(live, "<currentMemory unit='KiB'>131072<"));
+        g_assert_nonnull(strstr(inactive, "<currentMemory unit='KiB'>65536<"));
+        g_assert_false(domain_is_updated(f->domain));
+        g_assert_true(domain_set_memory(f->domain, 98304, VIR_DOMAIN_AFFECT_CONFIG, &err));
+        g_assert_false(domain_is_updated(f->domain));
+        g_assert_true(domain_set_vcpus(f->domain, 1, VIR_DOMAIN_AFFECT_CONFIG, &err));
+        g_assert_true(domain_is_updated(f->domain));
 }
 
 /* --- Parameters ------------------------------------------------------------------------- */
@@ -275,6 +300,7 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* that there is no bus is a warning */
         TEST("channel-of-a-clone", NULL, test_channel_of_a_clone);
+        TEST("memory-of-a-guest", NULL, test_memory_of_a_guest);
         TEST("live-goes-first", NULL, test_live_goes_first);
         TEST("both-are-checked", NULL, test_both_are_checked);
         TEST("bandwidth", NULL, test_bandwidth);
