@@ -339,6 +339,16 @@ void launch_choose_ports(Launch *l) {
         }
 }
 
+/* Without it the monitor moves the frames itself, unless <driver name='vhost'/> asks for it. *ret_fd is -1 then. */
+static gboolean open_vhost(const DomainNic *nic, int *ret_fd, GError **err) {
+        if (g_strcmp0(nic->driver_name, "qemu") != 0)
+                *ret_fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+        if (*ret_fd >= 0 || g_strcmp0(nic->driver_name, "vhost") != 0)
+                return TRUE;
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "vhost-net was requested for an interface, but is unavailable");
+        return FALSE;
+}
+
 static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
         DomainNic *nic = l->def->nics->pdata[i];
         struct ctl_nic *message = &l->config.nic[i];
@@ -365,9 +375,7 @@ static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
         nic->target = g_strdup(l->tap[i].name);
         g_strlcpy(message->name, nic->target, sizeof(message->name));
         message->mtu = (guint16) l->tap[i].mtu;
-        if (g_strcmp0(nic->driver_name, "qemu") != 0)
-                l->vhost_fd[i] = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
-        return TRUE;
+        return open_vhost(nic, &l->vhost_fd[i], err);
 }
 
 gboolean launch_plug(Launch *l, GError **err) {

@@ -1,5 +1,6 @@
 """NICs on the host's side: TAPs, bridges, VLANs, limits, libvirt's networks, addresses."""
 import json
+import os
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -45,6 +46,17 @@ def test_tap(no_leaks, make_domain, bridge):
 def test_tap_has_the_name_that_was_asked_for(no_leaks, make_domain, bridge):
     domain = start(make_domain, helpers.interface_xml(bridge, target="web-eth0"))
     assert tap_of(domain) == "web-eth0"
+
+
+def test_vhost_that_is_asked_for(no_leaks, make_domain, bridge):
+    domain = make_domain(devices=helpers.interface_xml(bridge, extra="<driver name='vhost'/>"))
+    os.rename("/dev/vhost-net", "/dev/vhost-net.away")
+    try:
+        text = domain.virsh("start", check=False)
+    finally:
+        os.rename("/dev/vhost-net.away", "/dev/vhost-net")
+    assert "unsupported configuration: vhost-net was requested for an interface, but is unavailable" in text
+    domain.start("--paused")
 
 
 def test_mtu(make_domain, bridge):
