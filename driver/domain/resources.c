@@ -138,11 +138,10 @@ static int open_disk(const DomainDisk *disk, gboolean direct, GError **err) {
 static gboolean resolve_volumes(DomainDef *def, GError **err) {
         for (guint i = 0; i < def->disks->len; i++) {
                 DomainDisk *disk = def->disks->pdata[i];
-                gboolean block = FALSE;
                 if (disk->type != DOMAIN_DISK_VOLUME)
                         continue;
                 g_free(disk->source);
-                disk->source = storage_volume_path(disk->pool, disk->volume, &block, err);
+                disk->source = storage_volume_path(disk->pool, disk->volume, err);
                 if (!disk->source)
                         return FALSE;
         }

@@ -14,6 +14,7 @@
 
 #include "conf/vmm_config.h"
 #include "domain/internal.h"
+#include "net/network.h"
 #include "net/tap.h"
 #include "systemd/scope.h"
 #include "util/error.h"
@@ -192,6 +193,10 @@ gboolean domain_get_block_info(Domain *d, const char *path, virDomainBlockInfoPt
         const DomainDisk *disk = domain_def_find_disk(s.def, path);
         if (disk && disk->source)
                 return read_block_info(disk->source, ret, err);
+        if (disk && disk->type == DOMAIN_DISK_VOLUME) { /* of an inactive domain: its path is found at the start */
+                g_autofree char *source = storage_volume_path(disk->pool, disk->volume, err);
+                return source && read_block_info(source, ret, err);
+        }
         if (disk)
                 error_set(err, VIR_ERR_INVALID_ARG, "disk '%s' does not currently have a source assigned", path);
         else

@@ -209,22 +209,19 @@ GPtrArray *network_get_leases(const char *name, const guint8 mac[6], GError **er
 
 /* --- Volumes ----------------------------------------------------------------------------------- */
 
-char *storage_volume_path(const char *pool_name, const char *volume_name, gboolean *ret_block, GError **err) {
+char *storage_volume_path(const char *pool_name, const char *volume_name, GError **err) {
         g_autoptr(Connection) connection = client_open(STORAGE_URI, err);
         g_autoptr(StoragePool) pool = connection ? virStoragePoolLookupByName(connection, pool_name) : NULL;
         g_autoptr(StorageVolume) volume = pool ? virStorageVolLookupByName(pool, volume_name) : NULL;
-        virStorageVolInfo info;
         char *path = volume ? virStorageVolGetPath(volume) : NULL;
         char *copy;
 
         if (!connection)
                 return NULL;
-        if (!path || virStorageVolGetInfo(volume, &info) < 0) {
+        if (!path) {
                 set_client_error(err, "virStorageVolGetPath");
-                free(path);
                 return NULL;
         }
-        *ret_block = info.type == VIR_STORAGE_VOL_BLOCK;
         copy = g_strdup(path);
         free(path);
         return copy;

@@ -21,5 +21,5 @@ void network_port_delete(const char *network, const char *portid); /* unknown is
 /* The DHCP leases of a MAC: an array of DomainIpAddress* (driver.h). */
 GPtrArray *network_get_leases(const char *network, const guint8 mac[6], GError **err);
 
-/* The path of a storage volume for <disk type='volume'> (storage:///system), and whether it is a block device. */
-char *storage_volume_path(const char *pool, const char *volume, gboolean *ret_block, GError **err);
+/* The path of a storage volume for <disk type='volume'> (storage:///system). */
+char *storage_volume_path(const char *pool, const char *volume, GError **err);

@@ -112,6 +112,19 @@ def test_domblkinfo_all(guest):
     assert [row[:2] for row in rows] == [["vda", str(16 << 20)], ["vdb", str(8 << 20)]]
 
 
+def test_domblkinfo_of_a_volume(make_domain, tmp_path):
+    """Before a start has asked libvirt for its path."""
+    helpers.virsh("pool-create-as", "info-pool", "dir", "--target", tmp_path)
+    try:
+        helpers.virsh("vol-create-as", "info-pool", "v.raw", "1M", "--format", "raw")
+        domain = make_domain(devices="<disk type='volume'><source pool='info-pool' volume='v.raw'/><target dev='vda'/></disk>")
+        assert output.pairs(domain.virsh("domblkinfo", "vda"))["Capacity"] == str(1 << 20)
+        helpers.virsh("vol-delete", "v.raw", "--pool", "info-pool")
+        assert "Storage volume not found" in domain.virsh("domblkinfo", "vda", check=False)
+    finally:
+        helpers.virsh("pool-destroy", "info-pool")
+
+
 def test_domblkinfo_of_an_unknown_disk(guest):
     assert "invalid argument: invalid path 'vdz' not assigned to domain" in guest.virsh("domblkinfo", "vdz", check=False)
 
