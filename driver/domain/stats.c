@@ -23,6 +23,7 @@
 typedef struct Snapshot {
         DomainDef *def;
         Vmm *vmm; /* NULL when inactive */
+        gboolean busy; /* somebody has its job, and may be waiting for the monitor */
         char *cgroup;
         int state, reason;
 } Snapshot;
@@ -39,6 +40,7 @@ static void snapshot_take(Domain *d, Snapshot *ret) {
         domain_lock(d);
         ret->def = domain_def_copy(d->def);
         ret->vmm = domain_active(d) && d->run.vmm ? vmm_ref(d->run.vmm) : NULL;
+        ret->busy = d->job;
         ret->cgroup = g_strdup(d->run.cgroup);
         ret->state = d->state;
         ret->reason = d->reason;
@@ -365,9 +367,15 @@ static void collect_disk_io(Collector *c, const Snapshot *s, const struct ctl_st
                 add_ullong(c, disk_field(&reply->disk[k], &disk_fields[i]), "block.%u.%s", index, disk_fields[i].stat);
 }
 
-static void collect_block(Collector *c, const Snapshot *s) {
+/* What the monitor answers at once, unless it is likely to be busy. */
+static gboolean fetch_available_stats(const Snapshot *s, struct ctl_stats_reply *ret) {
+        struct ctl_header message = { 0 };
+        return !s->busy && vmm_call_briefly(s->vmm, CTL_STATS, &message, sizeof(message), ret, sizeof(*ret), NULL);
+}
+
+static void collect_block(Collector *c, const Snapshot *s, gboolean wait) {
         struct ctl_stats_reply reply;
-        gboolean live = s->vmm && fetch_monitor_stats(s, &reply, NULL);
+        gboolean live = s->vmm && (wait ? fetch_monitor_stats(s, &reply, NULL) : fetch_available_stats(s, &reply));
         add_uint(c, s->def->disks->len, "block.count");
         for (guint i = 0; i < s->def->disks->len; i++) {
                 const DomainDisk *disk = s->def->disks->pdata[i];
@@ -423,6 +431,6 @@ gboolean domain_get_all_stats(Domain *d, guint stats, guint flags, virTypedParam
         if (stats & VIR_DOMAIN_STATS_INTERFACE)
                 collect_interface(&c, &s);
         if (stats & VIR_DOMAIN_STATS_BLOCK)
-                collect_block(&c, &s);
+                collect_block(&c, &s, (flags & VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT) == 0);
         return TRUE;
 }

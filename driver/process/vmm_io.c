@@ -36,10 +36,12 @@
 #define DELIVERY_PAUSE_MS  20u
 #define CALL_SECONDS    30   /* the monitor answers from its loop, at once; this is for hosts that swap */
 #define START_SECONDS   180  /* START may fault in and lock all guest memory */
+#define BRIEF_SECONDS   1
 
 typedef struct Call {
         guint32 serial;
         guint16 type;
+        guint seconds; /* that the reply may take */
         gboolean done;
         gpointer reply; /* room for `size` bytes, zeroed */
         gsize size;
@@ -311,8 +313,7 @@ static int send_until(Vmm *vmm, const void *message, const int *fds, unsigned n_
 
 /* Lock held. */
 static int call_exchange(Vmm *vmm, Call *call, const void *message, const int *fds, unsigned n_fds) {
-        gint64 deadline =
-                g_get_monotonic_time() + (call->type == CTL_START ? START_SECONDS : CALL_SECONDS) * G_TIME_SPAN_SECOND;
+        gint64 deadline = g_get_monotonic_time() + call->seconds * G_TIME_SPAN_SECOND;
         int r = send_until(vmm, message, fds, n_fds, deadline);
 
         while (r == 0 && !call->done) {
@@ -358,10 +359,10 @@ static gboolean check_reply(const Call *call, GError **err) {
         return FALSE;
 }
 
-gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
-                  gpointer ret_reply, gsize reply_size, GError **err) {
+static gboolean call_run(Vmm *vmm, enum ctl_type type, guint seconds, gpointer message, gsize size, const int *fds,
+                         unsigned n_fds, gpointer ret_reply, gsize reply_size, GError **err) {
         guint64 reply[(CTL_MESSAGE_MAX + 7) / 8] = {};
-        Call call = { .type = (guint16) type, .reply = reply, .size = sizeof(reply) };
+        Call call = { .type = (guint16) type, .seconds = seconds, .reply = reply, .size = sizeof(reply) };
 
         g_mutex_lock(&vmm->lock);
         call.serial = ++vmm->last_serial;
@@ -378,4 +379,15 @@ gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, co
         if (ret_reply)
                 memcpy(ret_reply, reply, MIN(reply_size, sizeof(reply)));
         return check_reply(&call, err);
+}
+
+gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
+                  gpointer ret_reply, gsize reply_size, GError **err) {
+        return call_run(vmm, type, type == CTL_START ? START_SECONDS : CALL_SECONDS, message, size, fds, n_fds,
+                        ret_reply, reply_size, err);
+}
+
+gboolean vmm_call_briefly(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, gpointer ret_reply,
+                          gsize reply_size, GError **err) {
+        return call_run(vmm, type, BRIEF_SECONDS, message, size, NULL, 0, ret_reply, reply_size, err);
 }

@@ -5,6 +5,8 @@
  */
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "domain/launch.h"
@@ -20,6 +22,7 @@ typedef struct Fixture {
         DriverConfig config;
         Driver *driver;
         Domain *domain;
+        int monitor_fd;
 } Fixture;
 
 static void set_up(Fixture *f, gconstpointer data) {
@@ -30,7 +33,7 @@ static void set_up(Fixture *f, gconstpointer data) {
                 "<interface type='bridge'><mac address='" MAC "'/><source bridge='br0'/></interface>"
                 "<channel type='unix'><target type='virtio' name='org.x.0'/></channel></devices></domain>",
                 data ? (const char *) data : "");
-        *f = (Fixture) { .dir = g_dir_make_tmp("test-domain-XXXXXX", NULL) };
+        *f = (Fixture) { .dir = g_dir_make_tmp("test-domain-XXXXXX", NULL), .monitor_fd = -1 };
         f->config = (DriverConfig) {
                 .config_dir = g_build_filename(f->dir, "etc", NULL),
                 .state_dir = g_build_filename(f->dir, "run", NULL),
@@ -47,6 +50,8 @@ static void tear_down(Fixture *f, gconstpointer data) {
         g_autofree char *remove = g_strdup_printf("rm -rf '%s'", f->dir);
         domain_unref(f->domain);
         driver_free(f->driver);
+        if (f->monitor_fd >= 0)
+                g_assert_cmpint(close(f->monitor_fd), ==, 0);
         g_assert_true(g_spawn_command_line_sync(remove, NULL, NULL, NULL, NULL));
         g_free(f->config.config_dir);
         g_free(f->config.state_dir);
@@ -54,14 +59,20 @@ static void tear_down(Fixture *f, gconstpointer data) {
         g_free(f->dir);
 }
 
-/* What domain_start() leaves in a Domain; the monitor is this process, which does not answer. */
-static void count_as_running(Domain *d) {
+/* What domain_start() leaves in a Domain; the monitor is this process, which listens and does not answer. */
+static void count_as_running(Fixture *f) {
+        Domain *d = f->domain;
         DomainChar *channel;
         const VmmCallbacks callbacks = { .data = domain_ref(d) };
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
         guint64 start_time = 0;
+        g_snprintf(address.sun_path, sizeof(address.sun_path), "%s/ctl", f->dir);
+        f->monitor_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        g_assert_cmpint(bind(f->monitor_fd, (struct sockaddr *) &address, sizeof(address)), ==, 0);
+        g_assert_cmpint(listen(f->monitor_fd, 1), ==, 0);
         g_assert_true(process_start_time(getpid(), &start_time, NULL));
         domain_lock(d);
-        d->run.vmm = vmm_adopt("/nonexistent", getpid(), start_time, &callbacks, NULL);
+        d->run.vmm = vmm_adopt(address.sun_path, getpid(), start_time, &callbacks, NULL);
         g_assert_nonnull(d->run.vmm);
         d->newdef = d->def;
         g_autoptr(Launch) launch = launch_new(d, domain_def_copy(d->newdef), 7);
@@ -93,7 +104,7 @@ static void assert_definable(Domain *d) {
 /* A channel's socket belongs to one run of one domain, also when the live XML is defined as another domain. */
 static void test_channel_of_a_clone(Fixture *f, gconstpointer data) {
         g_autoptr(GError) err = NULL;
-        count_as_running(f->domain);
+        count_as_running(f);
         g_assert_false(domain_is_updated(f->domain));
         g_autofree char *live = domain_get_xml(f->domain, 0, &err);
         g_autofree char *inactive = domain_get_xml(f->domain, VIR_DOMAIN_XML_INACTIVE, &err);
@@ -116,7 +127,7 @@ static void test_memory_of_a_guest(Fixture *f, gconstpointer data) {
         g_assert_true(domain_set_memory(f->domain, 65536, VIR_DOMAIN_AFFECT_CONFIG, &err));
         domain_get_info(f->domain, &info);
         g_assert_cmpuint(info.memory, ==, 65536);
-        count_as_running(f->domain);
+        count_as_running(f);
         domain_get_info(f->domain, &info);
         g_assert_cmpuint(info.memory, ==, 131072);
         g_assert_cmpint(domain_get_memory_stats(f->domain, stats, VIR_DOMAIN_MEMORY_STAT_NR, &err), ==, 2);
@@ -131,6 +142,34 @@ static void test_memory_of_a_guest(Fixture *f, gconstpointer data) {
         g_assert_false(domain_is_updated(f->domain));
         g_assert_true(domain_set_vcpus(f->domain, 1, VIR_DOMAIN_AFFECT_CONFIG, &err));
         g_assert_true(domain_is_updated(f->domain));
+}
+
+/* --- Statistics ----------------------------------------------------------------------------- */
+
+/* Seconds that domstats of everything takes. */
+static gdouble time_stats(Domain *d, guint flags) {
+        virTypedParameterPtr params = NULL;
+        int n = 0;
+        gint64 start = g_get_monotonic_time();
+        g_assert_true(domain_get_all_stats(d, 0, flags, &params, &n, NULL));
+        g_assert_nonnull(virTypedParamsGet(params, n, "state.state"));
+        g_assert_nonnull(virTypedParamsGet(params, n, "block.count"));
+        virTypedParamsFree(params, n);
+        return (gdouble) (g_get_monotonic_time() - start) / G_USEC_PER_SEC;
+}
+
+/* A monitor that does not answer costs a second, and one that somebody waits for already costs none. */
+static void test_stats_without_waiting(Fixture *f, gconstpointer data) {
+        const guint nowait = VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+        count_as_running(f);
+        gdouble asked = time_stats(f->domain, nowait);
+        g_assert_cmpfloat(asked, >, 0.9);
+        g_assert_cmpfloat(asked, <, 10); /* others wait for 30 */
+        g_assert_true(domain_job_begin(f->domain, NULL));
+        domain_unlock(f->domain);
+        g_assert_cmpfloat(time_stats(f->domain, nowait), <, 0.9);
+        domain_lock(f->domain);
+        domain_job_end(f->domain);
 }
 
 /* --- Parameters ------------------------------------------------------------------------- */
@@ -185,7 +224,7 @@ static void test_live_goes_first(Fixture *f, gconstpointer data) {
         CpuMap cpus = { 0 };
         GError *err = NULL;
         cpumap_set(&cpus, 0);
-        count_as_running(d);
+        count_as_running(f);
         g_autofree char *before = read_config(f), *live = domain_get_xml(d, 0, NULL);
         assert_error(set_ullong(d, domain_set_scheduler, "cpu_shares", 300, BOTH, &err), &err, VIR_ERR_NO_CONNECT,
                      "bus");
@@ -203,7 +242,7 @@ static void test_live_goes_first(Fixture *f, gconstpointer data) {
 /* What the persistent definition cannot take is refused before the host is asked. */
 static void test_both_are_checked(Fixture *f, gconstpointer data) {
         GError *err = NULL;
-        count_as_running(f->domain);
+        count_as_running(f);
         assert_error(set_bandwidth(f->domain, TAP, "inbound.average=100", BOTH, &err), &err, VIR_ERR_INVALID_ARG,
                      "is not a known interface");
 }
@@ -242,7 +281,7 @@ static void test_bandwidth(Fixture *f, gconstpointer data) {
 
 static void test_floor_is_not_live(Fixture *f, gconstpointer data) {
         GError *err = NULL;
-        count_as_running(f->domain);
+        count_as_running(f);
         assert_error(set_bandwidth(f->domain, MAC, "inbound.average=100 inbound.floor=20", BOTH, &err), &err,
                      VIR_ERR_OPERATION_UNSUPPORTED, "inbound.floor cannot change while the domain runs");
         assert_bandwidth(f, NULL, NULL);
@@ -301,6 +340,7 @@ int main(int argc, char **argv) {
         g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* that there is no bus is a warning */
         TEST("channel-of-a-clone", NULL, test_channel_of_a_clone);
         TEST("memory-of-a-guest", NULL, test_memory_of_a_guest);
+        TEST("stats-without-waiting", NULL, test_stats_without_waiting);
         TEST("live-goes-first", NULL, test_live_goes_first);
         TEST("both-are-checked", NULL, test_both_are_checked);
         TEST("bandwidth", NULL, test_bandwidth);
