@@ -18,7 +18,7 @@
 
 #define RPC_PROGRAM_REMOTE    0x20008086u
 #define RPC_PROGRAM_QEMU      0x20008087u /* what only one of libvirt's drivers can do */
-#define RPC_PROGRAM_LXC       0x20008088u
+#define RPC_PROGRAM_LXC       0x00068000u
 #define RPC_PROGRAM_KEEPALIVE 0x6b656570u
 #define RPC_VERSION           1u
 

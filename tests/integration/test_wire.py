@@ -199,6 +199,8 @@ def test_unknown_programs_and_versions():
         assert client.call(1, program=0x12345678).error() == (RPC, f"Cannot find program {0x12345678} version 1")
         assert client.call(9, program=wire.QEMU).error()[0] == RPC
         assert client.call(1, program=wire.QEMU).error()[0] == NO_SUPPORT
+        assert client.call(2, program=wire.LXC).error()[0] == RPC
+        assert client.call(1, program=wire.LXC).error()[0] == NO_SUPPORT
         assert client.call(wire.GET_TYPE, version=2).error() == (RPC, f"Cannot find program {wire.REMOTE} version 2")
 
 

@@ -6,6 +6,7 @@ SOCKET = "/run/libvirt/virtmicrod-sock"
 SOCKET_READONLY = "/run/libvirt/virtmicrod-sock-ro"
 REMOTE = 0x20008086
 QEMU = 0x20008087
+LXC = 0x00068000
 KEEPALIVE = 0x6B656570
 CALL, REPLY, MESSAGE, STREAM = 0, 1, 2, 3
 OK, ERROR, CONTINUE = 0, 1, 2

@@ -48,6 +48,12 @@ static void test_headers(void) {
                       "this function is not supported by the connection driver: virDomainQemuAgentCommand");
         header.proc = 0;
         check_refused(&wire, header, VIR_ERR_RPC, "Cannot find program 536903815 version 1");
+        header.prog = 425984; /* libvirt's lxc_protocol.x */
+        header.proc = 1;
+        check_refused(&wire, header, VIR_ERR_NO_SUPPORT,
+                      "this function is not supported by the connection driver: virDomainLxcOpenNamespace");
+        header.proc = 2;
+        check_refused(&wire, header, VIR_ERR_RPC, "Cannot find program 425984 version 1");
         header.prog = RPC_PROGRAM_REMOTE;
         header.vers = 2;
         check_refused(&wire, header, VIR_ERR_RPC, "Cannot find program 536903814 version 2");
