@@ -89,12 +89,14 @@ gboolean rpc_domain_get_cpu_stats(RpcCall *call, GError **err) {
 
 /* --- virConnectGetAllDomainStats --- */
 
+/* A domain that is named more than once is asked once: a list may have thousands of names. */
 static GPtrArray *find_named(RpcCall *call, const rpc_domain *doms, u_int n) {
+        g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
         GPtrArray *found = g_ptr_array_new_with_free_func((GDestroyNotify) domain_unref);
         for (u_int i = 0; i < n; i++) {
-                Domain *domain = rpc_domain_find(call, &doms[i], NULL);
-                if (domain) /* one that is gone has no statistics */
-                        g_ptr_array_add(found, domain);
+                g_autoptr(Domain) domain = rpc_domain_find(call, &doms[i], NULL);
+                if (domain && g_hash_table_add(seen, domain)) /* one that is gone has no statistics */
+                        g_ptr_array_add(found, g_steal_pointer(&domain));
         }
         return found;
 }
@@ -135,10 +137,17 @@ gboolean rpc_connect_get_all_domain_stats(RpcCall *call, GError **err) {
         if (!domains)
                 return FALSE;
         ret->records.records_val = g_new0(rpc_stats_record, MAX(domains->len, 1));
-        for (guint i = 0; i < domains->len; i++)
-                if (!put_stats(call, g_ptr_array_index(domains, i),
-                               &ret->records.records_val[ret->records.records_len++], err))
+        gsize size = 0;
+        for (guint i = 0; i < domains->len; i++) {
+                rpc_stats_record *record = &ret->records.records_val[ret->records.records_len++];
+                if (!put_stats(call, g_ptr_array_index(domains, i), record, err))
                         return FALSE;
+                size += xdr_sizeof((xdrproc_t) xdr_rpc_stats_record, record);
+                if (size > RPC_PAYLOAD_MAX) { /* nobody else is asked for what could not be sent */
+                        error_set(err, VIR_ERR_RPC, "statistics of %u domains are more than a reply can hold", i + 1);
+                        return FALSE;
+                }
+        }
         return TRUE;
 }
 

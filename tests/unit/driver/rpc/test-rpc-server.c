@@ -277,6 +277,64 @@ static void test_events_legacy(void) {
         wire_close(&wire);
 }
 
+static guint count_stats(Wire *wire, rpc_domain *doms, guint n, int *ret_code) {
+        rpc_all_stats_args args = { .doms = { n, doms }, .stats = VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_BLOCK };
+        rpc_all_stats_ret ret = { 0 };
+        *ret_code = wire_call(wire, 344, (xdrproc_t) xdr_rpc_all_stats_args, &args, (xdrproc_t) xdr_rpc_all_stats_ret,
+                              &ret);
+        guint count = ret.records.records_len;
+        xdr_free((xdrproc_t) xdr_rpc_all_stats_ret, &ret);
+        return count;
+}
+
+/* However often a list names a domain, its monitor is asked once. */
+static void test_stats_of_a_long_list(void) {
+        Wire wire;
+        rpc_domain doms[RPC_LIST_MAX], one = { 0 }, other = { 0 };
+        int code = 0;
+        wire_connect(&wire, &harness, FALSE, RPC_AUTH_NONE, 0);
+        g_assert_cmpint(wire_open(&wire, NULL, 0), ==, 0);
+        wire_define(&wire, "one", &one);
+        wire_define(&wire, "other", &other);
+        for (guint i = 0; i < RPC_LIST_MAX; i++)
+                doms[i] = i % 1000 == 7 ? other : one;
+        g_assert_cmpuint(count_stats(&wire, doms, RPC_LIST_MAX, &code), ==, 2);
+        g_assert_cmpint(code, ==, 0);
+        memset(doms[0].uuid, 0xee, sizeof(doms[0].uuid));
+        g_assert_cmpuint(count_stats(&wire, doms, 2, &code), ==, 1);
+        undefine(&wire, &one);
+        undefine(&wire, &other);
+        wire_close(&wire);
+}
+
+/* A domain whose disks have paths as long as XML may be; more of them than a reply can hold. */
+static void test_stats_that_are_too_large(void) {
+        enum { DOMAINS = 40 };
+        Wire wire;
+        rpc_domain all[DOMAINS] = { 0 };
+        int code = 0;
+        g_autofree char *path = g_strnfill(900 * 1024, 'p');
+        wire_connect(&wire, &harness, FALSE, RPC_AUTH_NONE, 0);
+        g_assert_cmpint(wire_open(&wire, NULL, 0), ==, 0);
+        for (guint i = 0; i < DOMAINS; i++) {
+                g_autofree char *name = g_strdup_printf("large%u", i);
+                g_autofree char *xml = g_strdup_printf(
+                        "<domain type='kvm'><name>%s</name><memory>65536</memory><os><type>hvm</type></os><devices>"
+                        "<disk><source file='/%s'/><target dev='vda'/></disk></devices></domain>", name, path);
+                g_autoptr(Domain) domain = driver_define_xml(harness.driver, xml, 0, NULL);
+                g_assert_nonnull(domain);
+                rpc_domain_put(domain, &all[i]);
+        }
+        g_assert_cmpuint(count_stats(&wire, all, 3, &code), ==, 3);
+        g_assert_cmpint(code, ==, 0);
+        g_assert_cmpuint(count_stats(&wire, all, DOMAINS, &code), ==, 0);
+        g_assert_cmpint(code, ==, VIR_ERR_RPC);
+        g_assert_cmpint(wire_call_simple(&wire, GET_TYPE), ==, 0);
+        for (guint i = 0; i < DOMAINS; i++)
+                undefine(&wire, &all[i]);
+        wire_close(&wire);
+}
+
 /* The list of callbacks is bounded. */
 static void test_events_many(void) {
         Wire wire;
@@ -421,6 +479,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/rpc/server/identity", test_identity);
         g_test_add_func("/rpc/server/events", test_events);
         g_test_add_func("/rpc/server/events-legacy", test_events_legacy);
+        g_test_add_func("/rpc/server/stats-of-a-long-list", test_stats_of_a_long_list);
+        g_test_add_func("/rpc/server/stats-that-are-too-large", test_stats_that_are_too_large);
         g_test_add_func("/rpc/server/events-many", test_events_many);
         g_test_add_func("/rpc/server/ping", test_ping);
         g_test_add_func("/rpc/server/keepalive-expires", test_keepalive_expires);
