@@ -305,6 +305,8 @@ void domain_def_drop_channel_paths(DomainDef *def, const char *state_dir);
 
 void domain_uuid_format(const guint8 uuid[16], char ret[37]);
 gboolean domain_uuid_parse(const char *text, guint8 ret[16]); /* dashes optional as libvirt has it */
+void domain_mac_format(const guint8 mac[6], char ret[18]);
+gboolean domain_mac_parse(const char *text, guint8 ret[6]);
 
 /*
  * <metadata>, <title>, <description> as virDomainSetMetadata / GetMetadata treat them; type is virDomainMetadataType.

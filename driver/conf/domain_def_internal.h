@@ -27,6 +27,3 @@ DomainChar *domain_char_copy(const DomainChar *chr);
 DomainChar *domain_def_first_serial(const DomainDef *def); /* NULL: none */
 /* A console that is only another name for the first serial port. */
 gboolean domain_char_is_serial_console(const DomainChar *chr);
-
-void domain_mac_format(const guint8 mac[6], char ret[18]);
-gboolean domain_mac_parse(const char *text, guint8 ret[6]);

@@ -56,8 +56,9 @@ static void dump_disk(GString *out, const VmmConfig *config, unsigned i) {
 }
 
 static void dump_nic(GString *out, const struct ctl_nic *nic) {
-        g_string_append_printf(out, "ADD_NIC name=%s mac=%02x:%02x:%02x:%02x:%02x:%02x", nic->name, nic->mac[0],
-                               nic->mac[1], nic->mac[2], nic->mac[3], nic->mac[4], nic->mac[5]);
+        char mac[18];
+        domain_mac_format(nic->mac, mac);
+        g_string_append_printf(out, "ADD_NIC name=%s mac=%s", nic->name, mac);
         if (nic->mtu != 0)
                 g_string_append_printf(out, " mtu=%u", nic->mtu);
         add_flag(out, nic->flags, CTL_NIC_LINK_DOWN, "down");

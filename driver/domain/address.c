@@ -50,9 +50,10 @@ static GPtrArray *addresses_of(const DomainNic *nic, guint source, GError **err)
 
 static DomainAddress *address_new(const DomainNic *nic, GPtrArray *addrs) {
         DomainAddress *a = g_new0(DomainAddress, 1);
+        char mac[18];
+        domain_mac_format(nic->mac, mac);
         a->device = g_strdup(nic->target);
-        a->hwaddr = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", nic->mac[0], nic->mac[1], nic->mac[2], nic->mac[3],
-                                    nic->mac[4], nic->mac[5]);
+        a->hwaddr = g_strdup(mac);
         a->addrs = addrs;
         return a;
 }

@@ -188,13 +188,13 @@ static void take_lease(GPtrArray *addresses, virNetworkDHCPLeasePtr lease) {
 GPtrArray *network_get_leases(const char *name, const guint8 mac[6], GError **err) {
         g_autoptr(Connection) connection = client_open(NETWORK_URI, err);
         g_autoptr(Network) network = connection ? network_find(connection, name, err) : NULL;
-        g_autofree char *text =
-                g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
         virNetworkDHCPLeasePtr *leases = NULL;
+        char text[18];
         int n;
 
         if (!network)
                 return NULL;
+        domain_mac_format(mac, text);
         n = virNetworkGetDHCPLeases(network, text, &leases, 0);
         if (n < 0) {
                 set_client_error(err, "virNetworkGetDHCPLeases");

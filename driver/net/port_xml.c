@@ -13,11 +13,11 @@
 #include "util/error.h"
 
 char *port_xml_format(const DomainDef *def, const DomainNic *nic, const char *uuid) {
-        const guint8 *mac = nic->mac;
-        char owner[37];
+        char owner[37], mac[18];
         XmlWriter w;
 
         domain_uuid_format(def->uuid, owner);
+        domain_mac_format(nic->mac, mac);
         xml_writer_init(&w);
         xml_begin(&w, "networkport");
         xml_element(&w, "uuid", uuid);
@@ -26,9 +26,7 @@ char *port_xml_format(const DomainDef *def, const DomainNic *nic, const char *uu
         xml_element(&w, "uuid", owner);
         xml_end(&w);
         xml_element(&w, "group", nic->portgroup);
-        xml_begin(&w, "mac");
-        xml_putf(&w, "address", "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-        xml_end(&w);
+        xml_leaf_attr(&w, "mac", "address", mac);
         domain_format_bandwidth(&w, nic);
         if (nic->isolated)
                 xml_leaf_attr(&w, "port", "isolated", "yes");
