@@ -19,7 +19,6 @@ RpcClient *rpc_server_admit(RpcServer *server, int fd, gboolean readonly, RpcAut
         RpcClient *client = rpc_client_new(server, fd, readonly, auth, peer);
         g_ptr_array_add(server->clients, client);
         server->anonymous++;
-        server->idle_since = 0;
         if (auth == RPC_AUTH_NONE || peer->uid == 0)
                 rpc_client_authenticated(client);
         rpc_client_update_reading(client);
@@ -72,8 +71,6 @@ void rpc_server_client_closed(RpcServer *server, RpcClient *client) {
                 server->anonymous--;
         if (g_ptr_array_remove_fast(server->clients, client))
                 rpc_client_unref(client);
-        if (server->clients->len == 0)
-                server->idle_since = g_get_monotonic_time();
         server_update_accepting(server);
 }
 
@@ -95,7 +92,6 @@ RpcServer *rpc_server_new(Driver *driver, const DriverConfig *config, GError **e
         server->driver = driver;
         server->config = config;
         server->clients = g_ptr_array_new();
-        server->idle_since = g_get_monotonic_time();
         server->workers = rpc_workers_new(config->max_workers, config->prio_workers, err);
         if (!server->workers)
                 return NULL;
@@ -149,8 +145,4 @@ void rpc_server_free(RpcServer *server) {
 
 unsigned rpc_server_client_count(RpcServer *server) {
         return server->clients->len;
-}
-
-gint64 rpc_server_idle_time(RpcServer *server) {
-        return server->idle_since == 0 ? 0 : g_get_monotonic_time() - server->idle_since;
 }

@@ -26,5 +26,3 @@ void rpc_server_start(RpcServer *server); /* clients are accepted from here on *
 void rpc_server_stop(RpcServer *server);
 
 unsigned rpc_server_client_count(RpcServer *server);
-/* Microseconds (monotonic) since the last client left, 0 while there are clients. */
-gint64 rpc_server_idle_time(RpcServer *server);

@@ -15,7 +15,6 @@ struct RpcServer {
         guint deferred;      /* calls that wait for polkit */
         guint listener;      /* of domain events */
         gboolean accepting, stopped;
-        gint64 idle_since;   /* monotonic; 0 while there are clients */
 };
 
 typedef struct RpcSocket {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a scope's control group has counted (cgroup v2, Documentation/admin-guide/
- * cgroup-v2.rst). A file that is missing belongs to a controller that is not enabled
- * there and counts as zero or as no limit; a group that is missing is an error.
+ * cgroup-v2.rst): the CPU time, whose file is in every group. A group that is missing
+ * is an error.
  */
 #include <string.h>
 
@@ -30,14 +30,6 @@ static char *read_file(const char *group, const char *name) {
         return text;
 }
 
-static guint64 read_number(const char *group, const char *name, guint64 missing) {
-        g_autofree char *text = read_file(group, name);
-
-        if (!text)
-                return missing;
-        return g_str_has_prefix(text, "max") ? SCOPE_UNLIMITED : g_ascii_strtoull(text, NULL, 10);
-}
-
 /* The number behind a key of a flat keyed file; 0 when it is not there. */
 static guint64 find_key(char **lines, const char *key) {
         for (; *lines; lines++) {
@@ -60,9 +52,6 @@ gboolean cgroup_read_stats(const char *cgroup_path, CgroupStats *ret, GError **e
                 .cpu_usage_ns = find_key(lines, "usage_usec") * 1000,
                 .cpu_user_ns = find_key(lines, "user_usec") * 1000,
                 .cpu_system_ns = find_key(lines, "system_usec") * 1000,
-                .memory_current = read_number(cgroup_path, "memory.current", 0),
-                .memory_max = read_number(cgroup_path, "memory.max", SCOPE_UNLIMITED),
-                .memory_swap = read_number(cgroup_path, "memory.swap.current", 0),
         };
         return TRUE;
 }

@@ -116,24 +116,6 @@ gboolean scope_exists(GDBusConnection *bus, const char *unit) {
         return !g_str_equal(text, "inactive") && !g_str_equal(text, "failed");
 }
 
-char *scope_of_pid(GDBusConnection *bus, pid_t pid, GError **err) {
-        g_autoptr(GVariant) object = bus_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "GetUnitByPID",
-                                              g_variant_new("(u)", (guint32) pid), NULL, err);
-        g_autoptr(GVariant) reply = NULL;
-        g_autoptr(GVariant) id = NULL;
-        const char *path;
-
-        if (!object)
-                return NULL;
-        g_variant_get(object, "(&o)", &path);
-        reply = bus_call(bus, SYSTEMD_NAME, path, "org.freedesktop.DBus.Properties", "Get",
-                         g_variant_new("(ss)", SYSTEMD_NAME ".Unit", "Id"), NULL, err);
-        if (!reply)
-                return NULL;
-        g_variant_get(reply, "(v)", &id);
-        return g_variant_dup_string(id, NULL);
-}
-
 static gboolean set_properties(GDBusConnection *bus, const char *unit, GVariantBuilder *properties, GError **err) {
         g_autoptr(GVariant) reply =
                 bus_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "SetUnitProperties",

@@ -11,8 +11,6 @@
 
 #include "../conf/domain_def.h"
 
-#define SCOPE_UNLIMITED G_MAXUINT64
-
 /* "micro-1-web1": the name that machinectl lists. */
 char *scope_machine_name(int id, const char *domain_name);
 /* "machine-micro\x2d1\x2dweb1.scope" */
@@ -29,8 +27,6 @@ gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *uni
 /* Kills what is left in the scope and waits until the unit is gone; no error when it already is. */
 gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err);
 gboolean scope_exists(GDBusConnection *bus, const char *unit);
-/* The unit that a process is in; NULL with *err set when it is in none. */
-char *scope_of_pid(GDBusConnection *bus, pid_t pid, GError **err);
 
 /* Live changes (Runtime=true). Values as in DomainDef; only the group named is sent. */
 gboolean scope_apply_cputune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err);
@@ -44,7 +40,6 @@ void machined_terminate(GDBusConnection *bus, const char *machine); /* unregiste
 
 typedef struct CgroupStats {
         guint64 cpu_usage_ns, cpu_user_ns, cpu_system_ns;
-        guint64 memory_current, memory_max, memory_swap; /* bytes; SCOPE_UNLIMITED: no limit */
 } CgroupStats;
 /* Absolute path of a unit's cgroup below /sys/fs/cgroup. */
 char *scope_cgroup_path(GDBusConnection *bus, const char *unit, GError **err);
