@@ -25,14 +25,14 @@ def test_rounds(make_domain, make_disk, bridge):
         domain.start()
         domain.virsh("destroy")
     with helpers.nothing_left():
-        memory, threads = daemon_memory(), daemon_threads()
+        daemon, memory, threads = helpers.daemon_pid(), daemon_memory(), daemon_threads()
         for number in range(ROUNDS):
             domain.start(*(["--paused"] if number % 2 else []))
             assert domain.state() == ("paused" if number % 2 else "running")
             domain.virsh("destroy")
     assert daemon_memory() - memory < GROWTH_MAX
     assert daemon_threads() <= threads + 2
-    assert helpers.unit_property("virtmicrod.service", "NRestarts") == "0"
+    assert helpers.daemon_pid() == daemon
 
 
 def end_by_shutdown(domain):
