@@ -5,7 +5,8 @@
  * end is copied to and from standard input and output here, on the control thread's loop.
  *
  * Input that the guest does not take waits in a buffer, and standard input is not
- * watched meanwhile, not even for a hang-up, which a pipe reports while there is still something in it. On a terminal Ctrl-A is the escape: Ctrl-A X quits, Ctrl-A Ctrl-A is
+ * watched meanwhile, not even for a hang-up, which a pipe reports while there is still
+ * something in it. On a terminal Ctrl-A is the escape: Ctrl-A X quits, Ctrl-A Ctrl-A is
  * one Ctrl-A. Standard input that cannot be polled (a regular file, /dev/null) is no input.
  */
 #include "terminal.h"

@@ -119,9 +119,11 @@ static void note_revival(Domain *d, gboolean running) {
 }
 
 static void on_state(Domain *d, const struct ctl_event_state *event) {
-        gboolean had_ended = d->state == VIR_DOMAIN_CRASHED || d->state == VIR_DOMAIN_SHUTDOWN;
-        if (had_ended && (event->state == CTL_STATE_RUNNING || event->state == CTL_STATE_PAUSED))
+        gboolean lives = event->state == CTL_STATE_RUNNING || event->state == CTL_STATE_PAUSED;
+        if (lives && (d->state == VIR_DOMAIN_CRASHED || d->state == VIR_DOMAIN_SHUTDOWN))
                 note_revival(d, event->state == CTL_STATE_RUNNING);
+        else if (lives)
+                d->run.ended = FALSE;
         else if (!d->run.ended)
                 domain_note_state(d, event->state, event->reason);
 }

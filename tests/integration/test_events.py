@@ -219,3 +219,17 @@ def test_a_guest_that_crashes_at_once(probe, make_domain, crashing_kernel):
             told = watcher.of(domain)
             assert told[:2] == ["lifecycle Resumed Unpaused", "lifecycle Started Booted"], told
             assert told[-1] == "lifecycle Stopped Crashed", told
+
+
+def test_a_guest_that_crashes_at_once_and_restarts(no_leaks, probe, make_domain, crashing_kernel):
+    """It does so about ten times a second, so that neither events nor restarts keep the domain from being managed."""
+    domain = make_domain(kernel=crashing_kernel, extra="<on_crash>restart</on_crash>")
+    with watching(probe, "--all") as watcher:
+        domain.start()
+        start = time.monotonic()
+        helpers.wait_for(lambda: watcher.of(domain).count("lifecycle Crashed Panicked") >= 4, what=watcher.read())
+        domain.virsh("suspend")
+        assert domain.state() == "paused"
+        assert watcher.of(domain).count("reboot") <= 10 * (time.monotonic() - start) + 4
+        domain.virsh("resume")
+        domain.virsh("destroy")

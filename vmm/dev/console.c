@@ -50,7 +50,7 @@
 #define CONSOLE_IDS_MAX     (CTL_PORTS_MAX + 1)         /* with a reserved 0 */
 #define CONSOLE_QUEUES_MAX  (2 * (CONSOLE_IDS_MAX + 1)) /* and the control pair */
 #define CONSOLE_BUDGET      64u                         /* chains per port and turn of the loop */
-#define CONSOLE_BYTES       (256u << 10)                /* and bytes: a chain may hold as much as the guest has memory */
+#define CONSOLE_BYTES       (256u << 10)                /* and bytes: a chain may hold all that a guest has */
 #define CONSOLE_PATIENCE_MS 10
 #define QUEUE_CONTROL_RX    2u
 #define QUEUE_CONTROL_TX    3u
