@@ -198,6 +198,8 @@ static int parse_net_item(const struct parser *p, const char *item, struct optio
                 net->has_mac = true;
         } else if ((value = value_of(item, "mtu"))) {
                 r = parse_number(p, value, UINT16_MAX, &number);
+                if (r >= 0 && number != 0 && number < CTL_MTU_MIN)
+                        r = complain(p, "too small:", value);
                 if (r >= 0)
                         net->mtu = (uint16_t) number;
         } else if ((value = value_of(item, "vhost")) && (strcmp(value, "on") == 0 || strcmp(value, "off") == 0))

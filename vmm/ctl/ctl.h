@@ -33,6 +33,7 @@
 #define CTL_VCPUS_MAX   32u
 #define CTL_DISKS_MAX   24u
 #define CTL_NICS_MAX    8u
+#define CTL_MTU_MIN     68u   /* what an interface advertises, if anything (virtio 1.2 §5.1.4.1) */
 #define CTL_PORTS_MAX   16u   /* virtio-console ports */
 #define CTL_DEVICES_MAX 30u   /* PCI slots for disks, interfaces, the entropy device, and one for all ports */
 #define CTL_SERIAL_MAX  21u   /* disk serial number, with NUL (virtio 1.2 §5.2.6.1: 20 bytes) */
@@ -176,7 +177,7 @@ enum ctl_nic_flags {
 struct ctl_nic {
         struct ctl_header header;
         uint32_t flags;  /* enum ctl_nic_flags */
-        uint16_t mtu;    /* bytes; 0: do not advertise */
+        uint16_t mtu;    /* bytes, CTL_MTU_MIN at least; 0: do not advertise */
         uint8_t mac[6];
         char name[CTL_NAME_MAX]; /* TAP's name; for messages */
 };

@@ -27,7 +27,8 @@ enum field_kind {
         FIELD_FLAGS32, /* no bits outside `limit` */
         FIELD_ENUM32,  /* below `limit` */
         FIELD_ENUM8,
-        FIELD_ZERO, /* padding */
+        FIELD_LEAST16, /* 0, or `limit` at least */
+        FIELD_ZERO,    /* padding */
 };
 
 struct field {
@@ -52,6 +53,7 @@ struct rule {
 #define FLAGS(s, m, mask) FIELD(s, m, FIELD_FLAGS32, mask)
 #define ENUM(s, m, max)   FIELD(s, m, FIELD_ENUM32, max)
 #define ENUM8(s, m, max)  FIELD(s, m, FIELD_ENUM8, max)
+#define LEAST(s, m, min)  FIELD(s, m, FIELD_LEAST16, min)
 #define ZERO(s, m)        FIELD(s, m, FIELD_ZERO, 0)
 
 #define PLAIN sizeof(struct ctl_header)
@@ -78,7 +80,8 @@ static const struct rule rules[] = {
           { FLAGS(struct ctl_disk, flags, DISK_FLAGS), ENUM(struct ctl_disk, cache, CTL_CACHE_MAX),
             STRING(struct ctl_disk, serial), ZERO(struct ctl_disk, pad), STRING(struct ctl_disk, name) } },
         { "ADD_NIC", CTL_ADD_NIC, 1, 2, sizeof(struct ctl_nic), REPLY,
-          { FLAGS(struct ctl_nic, flags, CTL_NIC_LINK_DOWN), STRING(struct ctl_nic, name) } },
+          { FLAGS(struct ctl_nic, flags, CTL_NIC_LINK_DOWN), LEAST(struct ctl_nic, mtu, CTL_MTU_MIN),
+            STRING(struct ctl_nic, name) } },
         { "ADD_PORT", CTL_ADD_PORT, 1, 1, sizeof(struct ctl_port), REPLY,
           { FLAGS(struct ctl_port, flags, PORT_FLAGS), ZERO(struct ctl_port, pad), STRING(struct ctl_port, name) } },
         { "ADD_RNG", CTL_ADD_RNG, 1, 1, sizeof(struct ctl_rng), REPLY, {} },
@@ -233,6 +236,7 @@ static int field_error(const struct rule *rule, const struct field *field, const
 static int check_field(const struct ctl_message *m, const struct rule *rule, const struct field *field, char *text) {
         const uint8_t *at = m->data + field->offset;
         uint32_t value = 0;
+        uint16_t value16;
 
         switch (field->kind) {
         case FIELD_STRING:
@@ -248,6 +252,11 @@ static int check_field(const struct ctl_message *m, const struct rule *rule, con
                 memcpy(&value, at, sizeof(value));
                 if (value & ~field->limit)
                         return field_error(rule, field, "has unknown bits", text);
+                return 0;
+        case FIELD_LEAST16:
+                memcpy(&value16, at, sizeof(value16));
+                if (value16 != 0 && value16 < field->limit)
+                        return field_error(rule, field, "is too small", text);
                 return 0;
         case FIELD_ENUM32:
                 memcpy(&value, at, sizeof(value));

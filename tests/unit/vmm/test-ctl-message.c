@@ -126,6 +126,22 @@ static int check_bent(uint16_t type, size_t length, unsigned n_fds, size_t at, s
 #define BENT(t, s, fds, member, value)                                                                                 \
         check_bent(t, sizeof(s), fds, offsetof(s, member), sizeof(((s *) NULL)->member), value)
 
+/* virtio 1.2 §5.1.4.1 */
+static void test_mtu(void) {
+        static const struct {
+                uint16_t mtu;
+                int result;
+        } cases[] = { { 0, 0 }, { 1, -EINVAL }, { 67, -EINVAL }, { 68, 0 }, { 1500, 0 }, { 65535, 0 } };
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct ctl_message m;
+
+                message_init(&m, CTL_ADD_NIC, sizeof(struct ctl_nic), 1);
+                ((struct ctl_nic *) m.data)->mtu = cases[i].mtu;
+                CHECK_EQ(check(&m), cases[i].result);
+        }
+}
+
 static void test_strings(void) {
         CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, name, 'x'), -EINVAL);
         CHECK_EQ(BENT(CTL_SET_KERNEL, struct ctl_file, 1, name, 'x'), -EINVAL);
@@ -297,6 +313,7 @@ int main(void) {
         RUN(test_descriptors);
         RUN(test_types);
         RUN(test_versions);
+        RUN(test_mtu);
         RUN(test_strings);
         RUN(test_values);
         RUN(test_monitor_side);

@@ -56,8 +56,8 @@ static void test_bad(void) {
                 "--kernel k --cpus 33", "--kernel k --cpus 1x", "--kernel k --disk d,cache=x", "--kernel k --disk d,x",
                 "--kernel k --disk d,serial=123456789012345678901", "--kernel k --net mac=52:54:00:00:00:00",
                 "--kernel k --net tap=t,mac=53:54:00:00:00:00", "--kernel k --net tap=t,mac=52:54:00:00:00",
-                "--kernel k --net tap=t,mtu=70000", "--kernel k --net tap=t,vhost=maybe", "--kernel k --console vga",
-                "--kernel k --uid 0", "--kernel k --uid 4294967295", "--kernel k --rng=yes",
+                "--kernel k --net tap=t,mtu=70000", "--kernel k --net tap=t,mtu=67",
+                "--kernel k --net tap=t,vhost=maybe", "--kernel k --console vga", "--kernel k --uid 0", "--kernel k --uid 4294967295", "--kernel k --rng=yes",
         };
         struct options o;
 
