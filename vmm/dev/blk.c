@@ -405,6 +405,9 @@ int blk_new(const struct blk_config *config, struct virtio_device **ret) {
                 blk_free(&b->dev);
                 return r;
         }
+        if (b->disk.direct_lost)
+                log_warningx("%s: its file system takes no direct I/O of 512 bytes, or does not say so (Linux 6.1): "
+                             "the host's page cache is used in spite of cache=none", b->name);
         blk_config_fill(b);
         *ret = &b->dev;
         return 0;

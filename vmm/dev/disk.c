@@ -71,6 +71,7 @@ static int init_direct(struct disk *disk, int flags) {
         if (disk->offset_align <= SECTOR_SIZE && disk->memory_align <= BOUNCE_ALIGN)
                 return 0;
         disk->memory_align = disk->offset_align = 1;
+        disk->direct_lost = true;
         return fcntl(disk->fd, F_SETFL, flags & ~O_DIRECT) < 0 ? -errno : 0;
 }
 

@@ -13,6 +13,7 @@
 struct disk {
         int fd; /* owned from disk_init() on */
         bool is_block;
+        bool direct_lost;      /* opened with O_DIRECT, which the guest's sectors are too small for */
         uint64_t size;         /* bytes, multiple of logical_size */
         uint32_t logical_size; /* bytes: 512, or a block device's own sector */
         uint32_t physical_size;

@@ -32,6 +32,20 @@ int __real_fdatasync(int fd);
 static unsigned flush_calls;
 static int flush_error;
 
+int __wrap_statx(int dir, const char *path, int flags, unsigned mask, struct statx *ret);
+int __real_statx(int dir, const char *path, int flags, unsigned mask, struct statx *ret);
+
+static bool hide_alignment;
+
+/* With hide_alignment the kernel is one that does not tell what O_DIRECT wants. */
+int __wrap_statx(int dir, const char *path, int flags, unsigned mask, struct statx *ret) {
+        int r = __real_statx(dir, path, flags, mask, ret);
+
+        if (hide_alignment)
+                ret->stx_mask &= STATX_BASIC_STATS;
+        return r;
+}
+
 int __wrap_fdatasync(int fd) {
         flush_calls++;
         errno = flush_error;
@@ -453,23 +467,28 @@ static void test_config(void) {
         fixture_done(&f);
 }
 
-/* Guest buffers that O_DIRECT would refuse; skipped where the file system has no O_DIRECT. */
-static void test_direct(void) {
+/* An image on a file system that has O_DIRECT: its descriptor for the device. */
+static int open_direct(struct fixture *f) {
         char path[] = "/var/tmp/virtmicro-test-XXXXXX";
+        int fd;
+
+        f->image = mkostemp(path, O_CLOEXEC);
+        CHECK(f->image >= 0 && ftruncate(f->image, IMAGE_SIZE) == 0);
+        fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+        (void) unlink(path);
+        if (fd < 0)
+                TEST_SKIP("the file system of /var/tmp has no O_DIRECT; all other tests have passed");
+        return fd;
+}
+
+/* Guest buffers that O_DIRECT would refuse. */
+static void test_direct(void) {
         struct blk_config config = {};
         uint8_t pattern[8192];
         struct fixture f = {};
         uint8_t *data;
 
-        f.image = mkostemp(path, O_CLOEXEC);
-        CHECK(f.image >= 0 && ftruncate(f.image, IMAGE_SIZE) == 0);
-        config.fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-        (void) unlink(path);
-        if (config.fd < 0) {
-                fprintf(stderr, "no O_DIRECT here\n");
-                close_fd(&f.image);
-                return;
-        }
+        config.fd = open_direct(&f);
         fixture_fd(&f, &config, ~0ull);
         for (unsigned i = 0; i < sizeof(pattern); i++)
                 pattern[i] = i * 7;
@@ -489,6 +508,25 @@ static void test_direct(void) {
         (void) ring_wait(&f.ring);
         CHECK_EQ(*status_of(&f), VIRTIO_BLK_S_OK);
         CHECK(memcmp(data + 5, pattern, sizeof(pattern)) == 0 && data[4] == 0);
+        fixture_done(&f);
+}
+
+/* Where O_DIRECT cannot be used the operator, who has asked for it, is told. */
+static void test_direct_lost(void) {
+        AUTOCLOSE int log = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+        struct fixture f = {};
+        struct blk_config config = {};
+        char text[1024] = "";
+
+        config.fd = open_direct(&f);
+        hide_alignment = true;
+        CHECK(dup2(log, STDERR_FILENO) == STDERR_FILENO);
+        fixture_fd(&f, &config, ~0ull);
+        CHECK(dup2(saved, STDERR_FILENO) == STDERR_FILENO);
+        hide_alignment = false;
+        CHECK(!(fcntl(config.fd, F_GETFL) & O_DIRECT));
+        CHECK(pread(log, text, sizeof(text) - 1, 0) > 0 && strstr(text, "vda: ") && strstr(text, "page cache"));
+        CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 1, 512, false), VIRTIO_BLK_S_OK);
         fixture_done(&f);
 }
 
@@ -559,8 +597,9 @@ int main(void) {
         RUN(test_failed_flush);
         RUN(test_host_error);
         RUN(test_config);
-        RUN(test_direct);
         RUN(test_wrong_files);
         RUN(test_budget);
+        RUN(test_direct);
+        RUN(test_direct_lost);
         return 0;
 }
