@@ -361,9 +361,9 @@ int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot
 
 void pci_device_reset(struct pci_device *dev) {
         (void) pthread_mutex_lock(&dev->lock);
-        store16(dev->config + PCI_COMMAND, 0);
+        for (unsigned i = 0; i < PCI_CONFIG_BYTES; i++)
+                dev->config[i] &= (uint8_t) ~dev->writable[i];
         dev->muted = false;
-        dev->config[PCI_INTERRUPT_LINE] = 0;
         if (dev->bar_size > 0) {
                 store32(dev->config + PCI_BASE_ADDRESS_0, (uint32_t) dev->bar_home | PCI_BASE_ADDRESS_MEM_TYPE_64);
                 store32(dev->config + PCI_BASE_ADDRESS_1, (uint32_t) (dev->bar_home >> 32));

@@ -526,6 +526,30 @@ static void test_bus_mastering_taken_away(void) {
         board_done(&b);
 }
 
+static void read_config(struct board *b, uint32_t config[static 64]) {
+        for (unsigned i = 0; i < 64; i++)
+                bus_read(&b->mmio, LAYOUT_ECAM + 0x8000 + 4 * i, &config[i], 4);
+}
+
+/* Whatever the guest has written into configuration space, a machine reset puts it back. */
+static void test_reset_of_configuration_space(void) {
+        const uint32_t ones = UINT32_MAX;
+        uint32_t before[64], after[64];
+        struct board b;
+
+        board_init(&b);
+        put16(&b, PCI_COMMAND, 0);
+        read_config(&b, before);
+        for (unsigned i = 0; i < 64; i++)
+                bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + 4 * i, &ones, 4);
+        read_config(&b, after);
+        CHECK(memcmp(before, after, sizeof(before)) != 0);
+        virtio_pci_reset(&b.d.dev);
+        read_config(&b, after);
+        CHECK(memcmp(before, after, sizeof(before)) == 0);
+        board_done(&b);
+}
+
 static void test_activate_fails(void) {
         struct board b;
 
@@ -556,6 +580,7 @@ int main(void) {
         RUN(test_interrupts);
         RUN(test_4_1_4_5_isr);
         RUN(test_bus_mastering_taken_away);
+        RUN(test_reset_of_configuration_space);
         RUN(test_activate_fails);
         return 0;
 }
