@@ -87,13 +87,14 @@ static int map_private(struct guest_mem *mem) {
 
 /* Huge pages are reserved when they are mapped: one that is missing later would be a SIGBUS. */
 static int map_shared(struct guest_mem *mem, unsigned flags, uint64_t hugepage_size) {
+        AUTOCLOSE int fd = -EBADF;
         int r, reserve = flags & GUEST_MEM_HUGETLB ? 0 : MAP_NORESERVE;
         void *p;
 
-        r = memfd_open(mem->size, flags, hugepage_size, &mem->fd);
+        r = memfd_open(mem->size, flags, hugepage_size, &fd);
         if (r < 0)
                 return r;
-        p = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED | reserve, mem->fd, 0);
+        p = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED | reserve, fd, 0);
         if (p == MAP_FAILED)
                 return -ENOMEM;
         mem->host = p;
@@ -125,7 +126,6 @@ int guest_mem_new(uint64_t size, unsigned flags, uint64_t hugepage_size, struct 
         mem = calloc(1, sizeof(*mem));
         if (!mem)
                 return -ENOMEM;
-        mem->fd = -EBADF;
         mem->size = size;
 
         if (flags & (GUEST_MEM_SHARED | GUEST_MEM_HUGETLB))
@@ -147,7 +147,6 @@ struct guest_mem *guest_mem_free(struct guest_mem *mem) {
                 return NULL;
         if (mem->host)
                 (void) munmap(mem->host, mem->size);
-        close_fd(&mem->fd);
         free(mem);
         return NULL;
 }
@@ -177,16 +176,5 @@ int guest_mem_write(const struct guest_mem *mem, uint64_t gpa, const void *data,
         if (r < 0)
                 return r;
         memcpy(p, data, len);
-        return 0;
-}
-
-int guest_mem_read(const struct guest_mem *mem, uint64_t gpa, void *data, uint64_t len) {
-        void *p;
-        int r;
-
-        r = guest_mem_span(mem, gpa, len, &p);
-        if (r < 0)
-                return r;
-        memcpy(data, p, len);
         return 0;
 }

@@ -28,7 +28,6 @@ struct guest_mem {
         struct guest_mem_range range[2];
         uint8_t *host; /* start of the one mapping */
         uint64_t size;
-        int fd; /* memfd or -EBADF */
 };
 
 /*
@@ -42,4 +41,3 @@ struct guest_mem *guest_mem_free(struct guest_mem *mem); /* NULL is fine; return
 int guest_mem_span(const struct guest_mem *mem, uint64_t gpa, uint64_t len, void **ret);
 
 int guest_mem_write(const struct guest_mem *mem, uint64_t gpa, const void *data, uint64_t len);
-int guest_mem_read(const struct guest_mem *mem, uint64_t gpa, void *data, uint64_t len);
