@@ -57,7 +57,8 @@ static int check_topology(const struct topology *t, const char **ret_text) {
         if (t->vcpus == 0 || t->vcpus > CTL_VCPUS_MAX || t->sockets == 0 || t->dies == 0 || t->cores == 0 ||
             t->threads == 0)
                 return -EINVAL;
-        if (t->sockets > 256 || t->dies > 256 || t->cores > 256 || t->threads > 256 ||
+        if (t->sockets > TOPOLOGY_PART_MAX || t->dies > TOPOLOGY_PART_MAX || t->cores > TOPOLOGY_PART_MAX ||
+            t->threads > TOPOLOGY_PART_MAX ||
             (uint64_t) t->sockets * t->dies * t->cores * t->threads < t->vcpus)
                 return -EINVAL;
         for (unsigned i = 0; i < t->vcpus; i++)

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#define TOPOLOGY_PART_MAX 256u /* an APIC id has 8 bits for all parts together */
+
 struct topology {
         unsigned vcpus, sockets, dies, cores, threads; /* each at least 1; per parent */
 };

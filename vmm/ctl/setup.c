@@ -16,6 +16,7 @@
 
 #include "../base/cleanup.h"
 #include "../core/memory.h"
+#include "../core/topology.h"
 #include "../core/virtio.h"
 #include "../dev/blk.h"
 #include "../dev/net.h"
@@ -65,9 +66,9 @@ static int check_topology(const struct ctl_machine *m, char *text) {
         if (m->vcpus < 1 || m->vcpus > CTL_VCPUS_MAX)
                 return fail(text, -EINVAL, "%u vCPUs: 1 to %u are possible", m->vcpus, CTL_VCPUS_MAX);
         for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
-                if (parts[i] < 1 || parts[i] > 1024)
-                        return fail(text, -EINVAL, "CPU topology %u.%u.%u.%u has a part outside 1 to 1024", m->sockets,
-                                    m->dies, m->cores, m->threads);
+                if (parts[i] < 1 || parts[i] > TOPOLOGY_PART_MAX)
+                        return fail(text, -EINVAL, "CPU topology %u.%u.%u.%u has a part outside 1 to %u", m->sockets,
+                                    m->dies, m->cores, m->threads, TOPOLOGY_PART_MAX);
                 cpus *= parts[i];
         }
         if (cpus < m->vcpus)

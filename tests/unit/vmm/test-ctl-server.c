@@ -455,6 +455,7 @@ static void test_bad_machines(void) {
                 { offsetof(struct ctl_machine, vcpus), 3, 4 },
                 { offsetof(struct ctl_machine, sockets), 0, 4 },
                 { offsetof(struct ctl_machine, cores), 0xffffffff, 4 },
+                { offsetof(struct ctl_machine, cores), 257, 4 },
         };
         struct fixture f;
 
