@@ -386,7 +386,6 @@ static void fill_config(struct run *run) {
         config->memory = o->memory;
         config->vcpus = config->cores = o->cpus;
         config->on_reboot = o->no_reboot ? CTL_ACTION_DESTROY : CTL_ACTION_RESTART;
-        (void) snprintf(config->name, sizeof(config->name), "%s", o->name ?: "microvm");
         (void) snprintf(config->cmdline, sizeof(config->cmdline), "%s",
                         o->cmdline           ?: o->virtio_console ? "console=hvc0" : "console=ttyS0");
 }

@@ -19,8 +19,6 @@ struct vm;
 struct virtio_device;
 
 struct vm_config {
-        char name[CTL_NAME_MAX];
-        uint8_t uuid[16];
         uint64_t memory; /* bytes */
         unsigned memory_flags; /* enum guest_mem_flags */
         uint64_t hugepage_size;

@@ -109,8 +109,6 @@ static int set_machine(struct setup *setup, struct ctl_message *message, char *t
                 r = check_memory(m, text);
         if (r < 0)
                 return r;
-        memcpy(c->name, m->name, sizeof(c->name));
-        memcpy(c->uuid, m->uuid, sizeof(c->uuid));
         c->memory = m->memory_bytes;
         c->memory_flags = memory_flags(m->flags);
         c->hugepage_size = m->hugepage_size;
