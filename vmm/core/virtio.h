@@ -40,7 +40,7 @@ struct virtio_device_ops {
 };
 
 struct virtio_transport_ops {
-        /* Raises the interrupt of a queue if the driver wants one; any thread. */
+        /* Raises the interrupt of a queue. Whether the driver wants one is known already; any thread. */
         void (*queue_interrupt)(struct virtio_device *dev, unsigned index);
         /* Configuration changed: bumps the generation and interrupts; device's loop. */
         void (*config_changed)(struct virtio_device *dev);
