@@ -100,7 +100,7 @@ int domain_open_console(Domain *d, const char *alias, guint flags, void (*kicked
         const DomainChar *chr = domain_check_active(d, err) ? domain_def_find_console(d->def, alias) : NULL;
         if (chr)
                 fd = open_char(d, chr, flags & VIR_DOMAIN_CONSOLE_FORCE, kicked, arg, ret_session, err);
-        else if (domain_active(d))
+        else if (domain_check_active(d, NULL))
                 error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot find character device %s", alias ? alias : "(null)");
         domain_unlock(d);
         return fd;
@@ -125,7 +125,7 @@ int domain_open_channel(Domain *d, const char *name, guint flags, void (*kicked)
         const DomainChar *chr = domain_check_active(d, err) ? find_channel(d->def, name) : NULL;
         if (chr)
                 fd = open_char(d, chr, flags & VIR_DOMAIN_CHANNEL_FORCE, kicked, arg, ret_session, err);
-        else if (domain_active(d))
+        else if (domain_check_active(d, NULL))
                 error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot find channel %s", name ? name : "(null)");
         domain_unlock(d);
         return fd;

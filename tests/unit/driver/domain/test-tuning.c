@@ -99,6 +99,13 @@ static void assert_definable(Domain *d) {
         g_assert_no_error(err);
 }
 
+static void assert_error(gboolean ok, GError **err, int code, const char *text) {
+        g_assert_false(ok);
+        g_assert_error(*err, VIRTMICRO_ERROR, code);
+        g_assert_nonnull(strstr((*err)->message, text));
+        g_clear_error(err);
+}
+
 /* --- Definitions -------------------------------------------------------------------------- */
 
 /* A channel's socket belongs to one run of one domain, also when the live XML is defined as another domain. */
@@ -172,6 +179,20 @@ static void test_stats_without_waiting(Fixture *f, gconstpointer data) {
         domain_job_end(f->domain);
 }
 
+/* A domain that counts as running and whose monitor has gone is not running, and that is said once. */
+static void test_console_without_monitor(Fixture *f, gconstpointer data) {
+        GLogLevelFlags fatal = g_log_set_always_fatal(G_LOG_FATAL_MASK | G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_WARNING);
+        guint64 session = 0;
+        GError *err = NULL;
+        f->domain->def->id = 7;
+        assert_error(domain_open_console(f->domain, NULL, 0, NULL, NULL, &session, &err) >= 0, &err,
+                     VIR_ERR_OPERATION_INVALID, "domain is not running");
+        assert_error(domain_open_channel(f->domain, NULL, 0, NULL, NULL, &session, &err) >= 0, &err,
+                     VIR_ERR_OPERATION_INVALID, "domain is not running");
+        f->domain->def->id = -1;
+        (void) g_log_set_always_fatal(fatal);
+}
+
 /* --- Parameters ------------------------------------------------------------------------- */
 
 typedef gboolean (*SetParams)(Domain *d, virTypedParameterPtr params, int n, guint flags, GError **err);
@@ -207,13 +228,6 @@ static gboolean set_bandwidth(Domain *d, const char *device, const char *text, g
         gboolean ok = domain_set_interface_params(d, device, params, n, flags, err);
         virTypedParamsFree(params, n);
         return ok;
-}
-
-static void assert_error(gboolean ok, GError **err, int code, const char *text) {
-        g_assert_false(ok);
-        g_assert_error(*err, VIRTMICRO_ERROR, code);
-        g_assert_nonnull(strstr((*err)->message, text));
-        g_clear_error(err);
 }
 
 /* --- Both definitions at once ----------------------------------------------------------------- */
@@ -341,6 +355,7 @@ int main(int argc, char **argv) {
         TEST("channel-of-a-clone", NULL, test_channel_of_a_clone);
         TEST("memory-of-a-guest", NULL, test_memory_of_a_guest);
         TEST("stats-without-waiting", NULL, test_stats_without_waiting);
+        TEST("console-without-monitor", NULL, test_console_without_monitor);
         TEST("live-goes-first", NULL, test_live_goes_first);
         TEST("both-are-checked", NULL, test_both_are_checked);
         TEST("bandwidth", NULL, test_bandwidth);
