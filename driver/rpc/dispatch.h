@@ -45,7 +45,7 @@ typedef enum RpcUpstream { /* the drivers that calls are relayed to */
 
 enum {
         RPC_WRITE = 1 << 0,  /* refused to read-only clients */
-        RPC_HIGH = 1 << 1,   /* known not to block: priority workers may run it */
+        RPC_HIGH = 1 << 1,   /* asks no guest: priority workers may run it */
         RPC_NOAUTH = 1 << 2, /* served before authentication */
         RPC_NOOPEN = 1 << 3, /* served before CONNECT_OPEN */
 };

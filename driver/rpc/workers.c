@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Two thread pools. Any job may run in a normal worker; when those are all busy, jobs that
- * are known not to block go to the priority workers, so that `list` or `destroy` still
- * answers while every normal worker waits for a guest.
+ * do not wait for a guest go to the priority workers, so that `list` or `destroy` still
+ * answers while every normal worker does. Those that change a domain (destroy, define,
+ * undefine) may have to wait for its job, JOB_WAIT_SECONDS at most.
  *
  * A job has two halves: `func` in the worker and `done` on the main thread. Results come
  * back at the priority of domain events and in the order in which jobs ended, so a client
