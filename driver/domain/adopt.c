@@ -72,7 +72,7 @@ static gboolean status_parse(const char *text, Status *ret, GError **err) {
                         .domain_xml = dump_node(doc, domain),
                 };
         } else {
-                error_set(err, VIR_ERR_XML_ERROR, "this is no <domstatus> with a domain in it");
+                error_set(err, VIR_ERR_XML_ERROR, "not a <domstatus> that holds a domain");
         }
         xmlFreeDoc(doc);
         return ok;

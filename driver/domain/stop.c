@@ -32,12 +32,12 @@ void domain_cleanup_runtime(Domain *d) {
         if (d->run.vmm) {
                 vmm_kill(d->run.vmm, SIGKILL);
                 if (!vmm_wait(d->run.vmm, KILL_WAIT_MS))
-                        domain_log(d, G_LOG_LEVEL_WARNING, "monitor %d does not end", (int) vmm_pid(d->run.vmm));
+                        domain_log(d, G_LOG_LEVEL_WARNING, "monitor %d did not terminate", (int) vmm_pid(d->run.vmm));
         }
         if (bus && d->run.registered)
                 machined_terminate(bus, d->run.machine);
         if (bus && !scope_stop(bus, d->run.unit, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "scope '%s' stays behind: %s", d->run.unit, err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "scope '%s' could not be removed: %s", d->run.unit, err->message);
         def_release_limits(d->def, d->def->nics->len);
         def_release_files(d->def);
         def_release_ports(d->def);

@@ -163,7 +163,7 @@ void network_port_delete(const char *name, const char *portid) {
         case VIR_ERR_OPERATION_INVALID:
                 return;
         default:
-                g_warning("port %s of network '%s' is not given back: %s", portid, name, error->message);
+                g_warning("port %s of network '%s' could not be released: %s", portid, name, error->message);
         }
 }
 

@@ -206,7 +206,7 @@ static gboolean receive_one(Vmm *vmm) {
                 return FALSE;
         }
         if (r < 0) {
-                connection_break(vmm, r == -EBADMSG ? "it sent something that is no message" : g_strerror(-r));
+                connection_break(vmm, r == -EBADMSG ? "it sent an invalid message" : g_strerror(-r));
                 return FALSE;
         }
         if (ctl_check(&message, CTL_SENDER_MONITOR, text) < 0)

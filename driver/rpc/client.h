@@ -72,7 +72,7 @@ void rpc_client_autodestroy(RpcServer *server, const RpcGuest *guest);
 void rpc_client_send(RpcClient *client, RpcPacket *packet);
 /* Queues the last packet of a call and counts the call as done. Takes the packet. */
 void rpc_client_reply(RpcClient *client, RpcPacket *packet);
-/* Has every limit of the client been looked at again: it may read on, or has to stop. */
+/* Looks at every limit of the client again: it may read on, or has to stop. */
 void rpc_client_update_reading(RpcClient *client);
 /* Is there so much unsent output that sources of data should hold back? */
 gboolean rpc_client_is_congested(const RpcClient *client);

@@ -88,7 +88,7 @@ static void server_domain_event(const DomainEvent *event, gpointer data) {
 RpcServer *rpc_server_new(Driver *driver, const DriverConfig *config, GError **err) {
         g_autoptr(RpcServer) server = g_new0(RpcServer, 1);
         if (virInitialize() < 0) /* typed parameters need it */
-                g_warning("cannot initialise libvirt's client library");
+                g_warning("cannot initialize libvirt's client library");
         server->driver = driver;
         server->config = config;
         server->clients = g_ptr_array_new();

@@ -57,6 +57,8 @@ static const char *code_prefix(virErrorNumber code) {
                 return "access denied: ";
         case VIR_ERR_XML_INVALID_SCHEMA:
                 return "XML document failed to validate against schema: ";
+        case VIR_ERR_RESOURCE_BUSY:
+                return "resource busy: ";
         case VIR_ERR_DEVICE_MISSING:
                 return "device not found: ";
         default:
