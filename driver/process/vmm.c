@@ -79,7 +79,7 @@ void vmm_kill(Vmm *vmm, int signal) {
 
 gboolean vmm_wait(Vmm *vmm, guint timeout_ms) {
         gint64 deadline = g_get_monotonic_time() + timeout_ms * G_TIME_SPAN_MILLISECOND;
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
         while (!vmm->exited)
                 if (!g_cond_wait_until(&vmm->cond, &vmm->lock, deadline))
@@ -88,7 +88,7 @@ gboolean vmm_wait(Vmm *vmm, guint timeout_ms) {
 }
 
 char *vmm_describe_end(Vmm *vmm) {
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
         if (!vmm->exited)
                 return NULL;

@@ -77,7 +77,7 @@ void vmm_init(void) {
 
 /* The next thing to hand over. FALSE when there is nothing; an event, or NULL for the end. */
 static gboolean delivery_next(Vmm *vmm, GBytes **ret_event) {
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
         *ret_event = vmm->muted ? NULL : g_queue_pop_head(&vmm->events);
         if (*ret_event)
@@ -117,7 +117,7 @@ static gboolean delivery_run(gpointer data) {
                 g_clear_pointer(&event, g_bytes_unref);
         }
 
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
         if (!vmm->delivery) /* stopped meanwhile */
                 return G_SOURCE_REMOVE;
         g_source_unref(vmm->delivery);
@@ -132,7 +132,7 @@ static void delivery_schedule(Vmm *vmm) {
 }
 
 void vmm_io_unmute(Vmm *vmm) {
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
         vmm->muted = FALSE;
         if (vmm->exited)
@@ -221,7 +221,7 @@ static gboolean receive_one(Vmm *vmm) {
 
 static gboolean socket_readable(gint fd, GIOCondition condition, gpointer data) {
         Vmm *vmm = data;
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
         for (unsigned i = 0; i < PACKETS_PER_RUN && !vmm->closed; i++)
                 if (!receive_one(vmm))
@@ -245,7 +245,7 @@ static void reap(Vmm *vmm) {
 
 static gboolean process_ended(gint fd, GIOCondition condition, gpointer data) {
         Vmm *vmm = data;
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
         reap(vmm);
         while (!vmm->closed && receive_one(vmm)) /* bounded: nobody writes any more */
@@ -265,7 +265,7 @@ static GSource *watch_fd(Vmm *vmm, int fd, GUnixFDSourceFunc func) {
 }
 
 void vmm_io_start(Vmm *vmm) {
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&vmm->lock);
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
         vmm->socket_source = watch_fd(vmm, vmm->fd, socket_readable);
         vmm->exit_source = watch_fd(vmm, vmm->pidfd, process_ended);
 }

@@ -92,7 +92,7 @@ gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *uni
 gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err) {
         g_autoptr(GError) error = NULL;
         gboolean missing = FALSE;
-        g_autoptr(GVariant) killed =
+        g_autoptr(GVariant) killed G_GNUC_UNUSED =
                 bus_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "KillUnit",
                          g_variant_new("(ssi)", unit, "all", SIGKILL), &missing, NULL);
 

@@ -352,7 +352,7 @@ static void assert_not_found(Fixture *f, const char *method, GVariant *parameter
 }
 
 static void test_lookups(Fixture *f) {
-        g_autoptr(Domain) domain = define_shown(f);
+        g_autoptr(Domain) domain G_GNUC_UNUSED = define_shown(f);
         g_autoptr(GError) err = NULL;
         g_autoptr(GVariant) list = call_on(f->user, BUS_ROOT, MANAGER, "ListDomains", g_variant_new("(u)", 0), &err);
 
@@ -381,7 +381,7 @@ static void test_changes_show(Fixture *f) {
 }
 
 static void test_operations_need_manage(Fixture *f) {
-        g_autoptr(Domain) domain = define_shown(f);
+        g_autoptr(Domain) domain G_GNUC_UNUSED = define_shown(f);
 
         f->verdict = VERDICT_NO;
         assert_fails(f, "Start", g_variant_new("(u)", 0), "org.freedesktop.DBus.Error.AccessDenied");
@@ -402,7 +402,7 @@ static void test_operations_need_manage(Fixture *f) {
 static void test_superuser_is_not_asked_about(Fixture *f) {
         if (geteuid() != 0)
                 return;
-        g_autoptr(Domain) domain = define_shown(f);
+        g_autoptr(Domain) domain G_GNUC_UNUSED = define_shown(f);
         g_autoptr(GError) err = NULL;
         f->verdict = VERDICT_NO;
         g_autoptr(GVariant) reply = call_on(f->root, PATH, DOMAIN, "Suspend", NULL, &err);
@@ -413,7 +413,7 @@ static void test_superuser_is_not_asked_about(Fixture *f) {
 }
 
 static void test_xml(Fixture *f) {
-        g_autoptr(Domain) domain = define_shown(f);
+        g_autoptr(Domain) domain G_GNUC_UNUSED = define_shown(f);
         g_autoptr(GError) err = NULL;
         g_autoptr(GVariant) reply = call_on(f->user, PATH, DOMAIN, "GetXML", g_variant_new("(u)", 0), &err);
         const char *xml;
@@ -430,14 +430,14 @@ static void test_xml(Fixture *f) {
 static void count_limit(GObject *source, GAsyncResult *result, gpointer data) {
         guint *counts = data; /* answers, refusals for the limit */
         g_autoptr(GError) err = NULL;
-        g_autoptr(GVariant) reply = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &err);
+        g_autoptr(GVariant) reply G_GNUC_UNUSED = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &err);
 
         counts[0]++;
         counts[1] += g_error_matches(err, G_DBUS_ERROR, G_DBUS_ERROR_LIMITS_EXCEEDED) ? 1 : 0;
 }
 
 static void test_prompts_are_bounded(Fixture *f) {
-        g_autoptr(Domain) domain = define_shown(f);
+        g_autoptr(Domain) domain G_GNUC_UNUSED = define_shown(f);
         guint counts[2] = { 0, 0 };
 
         f->verdict = VERDICT_LATER;
@@ -457,13 +457,13 @@ static void test_prompts_are_bounded(Fixture *f) {
 }
 
 static void ignore_result(GObject *source, GAsyncResult *result, gpointer data) {
-        g_autoptr(GVariant) reply = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, NULL);
+        g_autoptr(GVariant) reply G_GNUC_UNUSED = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, NULL);
         *(gboolean *) data = TRUE;
 }
 
 /* The service ends with a question open and the answer comes too late. */
 static void test_ends_with_calls_in_flight(Fixture *f) {
-        g_autoptr(Domain) domain = define_shown(f);
+        g_autoptr(Domain) domain G_GNUC_UNUSED = define_shown(f);
         gboolean done = FALSE;
 
         f->verdict = VERDICT_LATER;

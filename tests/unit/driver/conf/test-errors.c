@@ -299,7 +299,7 @@ static void test_lenient(void) {
         }
         for (gsize i = 0; i < G_N_ELEMENTS(schema); i++) {
                 g_autoptr(GError) err = NULL;
-                g_autoptr(DomainDef) def = domain_def_parse(schema[i].xml, 0, NULL, &err);
+                g_autoptr(DomainDef) def G_GNUC_UNUSED = domain_def_parse(schema[i].xml, 0, NULL, &err);
                 g_assert_no_error(err);
         }
 }
@@ -332,7 +332,7 @@ static void test_device_limits(void) {
         };
         for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autoptr(GError) err = NULL;
-                g_autoptr(DomainDef) most = parse_many(cases[i].format, cases[i].max, &err);
+                g_autoptr(DomainDef) most G_GNUC_UNUSED = parse_many(cases[i].format, cases[i].max, &err);
                 g_assert_no_error(err);
                 g_assert_null(parse_many(cases[i].format, cases[i].max + 1, &err));
                 g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
@@ -344,7 +344,7 @@ static void test_name_length(void) {
                 g_autoptr(GError) err = NULL;
                 g_autofree char *name = g_strnfill(DOMAIN_NAME_MAX + extra, 'n');
                 g_autofree char *xml = g_strdup_printf("<domain type='kvm'><name>%s</name><memory>1</memory>" OS "</domain>", name);
-                g_autoptr(DomainDef) def = domain_def_parse(xml, 0, NULL, &err);
+                g_autoptr(DomainDef) def G_GNUC_UNUSED = domain_def_parse(xml, 0, NULL, &err);
                 if (extra == 0)
                         g_assert_no_error(err);
                 else
