@@ -40,7 +40,7 @@ static gboolean to_cpumap(char *text, CpuMap *ret) {
         return ok;
 }
 
-/* The number behind "name:" in files such as meminfo and cpuinfo. */
+/* The number behind "name:" in cpuinfo. */
 static guint64 field_number(const char *text, const char *name) {
         const char *p = text != NULL ? strstr(text, name) : NULL;
         p = p != NULL ? strchr(p, ':') : NULL;
@@ -48,6 +48,31 @@ static guint64 field_number(const char *text, const char *name) {
                 return 0;
         p += 1 + strspn(p + 1, " \t");
         return g_ascii_strtoull(p, NULL, g_str_has_prefix(p, "0x") ? 16 : 10);
+}
+
+/* The number after "NAME:" at the start of a line, or after "Node N NAME:". */
+static guint64 meminfo_number(const char *text, const char *name) {
+        for (const char *found = strstr(text, name); found != NULL; found = strstr(found + 1, name)) {
+                const char *end = found + strlen(name);
+                if (*end == ':' && (found == text || found[-1] == '\n' || found[-1] == ' '))
+                        return g_ascii_strtoull(end + 1, NULL, 10);
+        }
+        return 0;
+}
+
+/* A cell's page cache has another name than the host's. */
+gboolean host_memory_read(const char *root, int cell, HostMemory *ret) {
+        g_autofree char *text = cell < 0 ? read_text(root, "proc/meminfo")
+                                         : read_text(root, "sys/devices/system/node/node%d/meminfo", cell);
+        if (text == NULL)
+                return FALSE;
+        *ret = (HostMemory) {
+                .total = meminfo_number(text, "MemTotal"),
+                .free = meminfo_number(text, "MemFree"),
+                .buffers = meminfo_number(text, "Buffers"),
+                .cached = meminfo_number(text, cell < 0 ? "Cached" : "FilePages"),
+        };
+        return TRUE;
 }
 
 static gboolean uuid_is_usable(const guint8 uuid[16]) {
@@ -135,8 +160,9 @@ static void cell_free(gpointer data) {
 
 static void read_cell(HostInfo *info, const char *root, unsigned id) {
         HostCell *cell = cell_new(id);
-        g_autofree char *meminfo = read_text(root, "sys/devices/system/node/node%u/meminfo", id);
-        cell->memory_kib = field_number(meminfo, "MemTotal");
+        HostMemory memory = { 0 };
+        (void) host_memory_read(root, (int) id, &memory);
+        cell->memory_kib = memory.total;
         (void) to_cpumap(read_text(root, "sys/devices/system/node/node%u/cpulist", id), &cell->cpus);
         read_pages(cell, root);
         read_distances(cell, root);
@@ -145,8 +171,9 @@ static void read_cell(HostInfo *info, const char *root, unsigned id) {
 
 static void make_only_cell(HostInfo *info, const char *root) {
         HostCell *cell = cell_new(0);
-        g_autofree char *meminfo = read_text(root, "proc/meminfo");
-        cell->memory_kib = field_number(meminfo, "MemTotal");
+        HostMemory memory = { 0 };
+        (void) host_memory_read(root, -1, &memory);
+        cell->memory_kib = memory.total;
         for (guint i = 0; i < info->cpus->len; i++)
                 cpumap_set(&cell->cpus, g_array_index(info->cpus, HostCpu, i).id);
         cell->pages[0] = cell->memory_kib / host_page_kib[0];

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Readers of /proc and /sys. They look at every call: CPUs and memory come and go. A host
- * without NUMA in its kernel counts as one cell, 0.
+ * without NUMA in its kernel counts as one cell, 0. The topology is conf/host_info.c's, so
+ * that `virsh nodeinfo` and <capabilities> say the same.
  */
 #include "rpc/node.h"
 
+#include <errno.h>
 #include <libvirt/libvirt.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -58,53 +60,26 @@ static int read_mhz(void) {
         return line ? (int) g_ascii_strtod(line + 1, NULL) : 0;
 }
 
-/* Value of a topology file of a CPU, as a string that is the same for CPUs that share the thing. */
-static char *read_topology(unsigned cpu, const char *name) {
-        return read_text(NULL, CPU_DIR "/cpu%u/topology/%s", cpu, name);
-}
-
-/* How many sockets there are, and how many cores the largest of them has; both at least 1. */
-static void count_topology(const CpuMap *online, guint *ret_sockets, guint *ret_cores) {
-        g_autoptr(GHashTable) sockets = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-        g_autoptr(GHashTable) cores = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-        guint most = 1;
-        for (int cpu = 0; cpu <= cpumap_last(online); cpu++) {
-                if (!cpumap_get(online, (unsigned) cpu))
-                        continue;
-                g_autofree char *socket = read_topology((unsigned) cpu, "physical_package_id");
-                g_autofree char *core = read_topology((unsigned) cpu, "core_id");
-                g_autofree char *key = g_strdup_printf("%s:%s", socket ? socket : "0", core ? core : "0");
-                if (!g_hash_table_add(cores, g_steal_pointer(&key)))
-                        continue;
-                char *name = g_strdup(socket ? socket : "0");
-                guint n = GPOINTER_TO_UINT(g_hash_table_lookup(sockets, name)) + 1;
-                (void) g_hash_table_replace(sockets, name, GUINT_TO_POINTER(n));
-                most = MAX(most, n);
-        }
-        *ret_sockets = MAX(g_hash_table_size(sockets), 1);
-        *ret_cores = most;
-}
-
 /* Clients multiply nodes, sockets, cores and threads; what does not come out even is told as one socket of CPUs. */
 gboolean node_get_info(rpc_node_info_ret *ret, GError **err) {
-        CpuMap present, online, cells;
-        NodeMemory memory;
+        g_autoptr(HostInfo) info = host_info_read("/");
+        HostMemory memory;
         struct utsname host;
-        guint sockets, cores;
-        if (!node_get_cpus(&present, &online, err) || !node_get_cells(&cells, err) ||
-            !node_get_memory(-1, &memory, err) || uname(&host) < 0)
+        if (!node_get_memory(-1, &memory, err))
                 return FALSE;
-        count_topology(&online, &sockets, &cores);
-        guint cpus = cpumap_count(&online), nodes = MAX(cpumap_count(&cells), 1);
-        guint threads = MAX(cpus / (sockets * cores), 1);
-        guint per_node = sockets % nodes == 0 ? sockets / nodes : 0;
-        if (per_node == 0 || nodes * per_node * cores * threads != cpus) {
-                nodes = per_node = threads = 1;
+        if (uname(&host) < 0) {
+                error_set_errno(err, errno, "cannot ask the kernel for its name");
+                return FALSE;
+        }
+        guint cpus = info->cpus->len, nodes = info->cells->len, sockets = info->sockets, threads = info->threads;
+        guint cores = info->dies * info->cores; /* of a socket */
+        if (nodes * sockets * cores * threads != cpus) {
+                nodes = sockets = threads = 1;
                 cores = cpus;
         }
         *ret = (rpc_node_info_ret) {
                 .memory = memory.total, .cpus = (int) cpus, .mhz = read_mhz(), .nodes = (int) nodes,
-                .sockets = (int) per_node, .cores = (int) cores, .threads = (int) threads,
+                .sockets = (int) sockets, .cores = (int) cores, .threads = (int) threads,
         };
         g_strlcpy(ret->model, host.machine, sizeof(ret->model));
         return TRUE;
@@ -132,16 +107,6 @@ gboolean node_get_cpu_times(int cpu, NodeCpuTimes *ret, GError **err) {
 
 /* --- Memory --- */
 
-/* The number after "NAME:" at the start of a line, or after "Node N NAME:". */
-static guint64 meminfo_get(const char *text, const char *name) {
-        for (const char *found = strstr(text, name); found; found = strstr(found + 1, name)) {
-                const char *end = found + strlen(name);
-                if (*end == ':' && (found == text || found[-1] == '\n' || found[-1] == ' '))
-                        return g_ascii_strtoull(end + 1, NULL, 10);
-        }
-        return 0;
-}
-
 static gboolean check_cell(int cell, GError **err) {
         CpuMap cells;
         if (!node_get_cells(&cells, err))
@@ -152,25 +117,17 @@ static gboolean check_cell(int cell, GError **err) {
         return FALSE;
 }
 
-gboolean node_get_memory(int cell, NodeMemory *ret, GError **err) {
+gboolean node_get_memory(int cell, HostMemory *ret, GError **err) {
         if (cell != -1 && !check_cell(cell, err))
                 return FALSE;
-        g_autofree char *text = NULL;
-        if (cell >= 0)
-                text = read_text(NULL, NODE_DIR "/node%d/meminfo", cell);
-        if (!text)
-                text = read_text(err, "/proc/meminfo");
-        if (!text)
-                return FALSE;
-        ret->total = meminfo_get(text, "MemTotal");
-        ret->free = meminfo_get(text, "MemFree");
-        ret->buffers = meminfo_get(text, "Buffers");
-        ret->cached = meminfo_get(text, cell >= 0 ? "FilePages" : "Cached");
-        return TRUE;
+        if (host_memory_read("/", cell, ret) || host_memory_read("/", -1, ret))
+                return TRUE;
+        error_set(err, VIR_ERR_SYSTEM_ERROR, "cannot read /proc/meminfo");
+        return FALSE;
 }
 
 gboolean node_get_free_pages(int cell, guint kib, guint64 *ret, GError **err) {
-        NodeMemory memory;
+        HostMemory memory;
         if (!node_get_memory(cell, &memory, err))
                 return FALSE;
         guint page = (guint) (sysconf(_SC_PAGESIZE) / 1024);

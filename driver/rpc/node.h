@@ -2,6 +2,7 @@
 /* What /proc and /sys say about the host: CPUs, memory, NUMA nodes ("cells"). */
 #pragma once
 
+#include "conf/host_info.h"
 #include "rpc/remote_protocol.h"
 #include "util/cpumap.h"
 
@@ -14,11 +15,8 @@ typedef struct NodeCpuTimes {
 } NodeCpuTimes;
 gboolean node_get_cpu_times(int cpu, NodeCpuTimes *ret, GError **err);
 
-/* KiB; `cell` -1: the whole host. VIR_ERR_INVALID_ARG for one that does not exist. */
-typedef struct NodeMemory {
-        guint64 total, free, buffers, cached;
-} NodeMemory;
-gboolean node_get_memory(int cell, NodeMemory *ret, GError **err);
+/* `cell` -1: the whole host. VIR_ERR_INVALID_ARG for one that does not exist. */
+gboolean node_get_memory(int cell, HostMemory *ret, GError **err);
 
 gboolean node_get_cells(CpuMap *ret, GError **err);
 /* Free pages of `kib` each in a cell. VIR_ERR_INVALID_ARG for a size that the host does not have. */

@@ -59,7 +59,7 @@ gboolean rpc_node_get_cpu_stats(RpcCall *call, GError **err) {
 
 gboolean rpc_node_get_memory_stats(RpcCall *call, GError **err) {
         const rpc_int_int_flags_args *args = call->args;
-        NodeMemory memory;
+        HostMemory memory;
         if (!error_check_flags(args->flags, 0, "virNodeGetMemoryStats", err) ||
             !node_get_memory(args->second, &memory, err))
                 return FALSE;
@@ -73,7 +73,7 @@ gboolean rpc_node_get_memory_stats(RpcCall *call, GError **err) {
 }
 
 gboolean rpc_node_get_free_memory(RpcCall *call, GError **err) {
-        NodeMemory memory;
+        HostMemory memory;
         if (!node_get_memory(-1, &memory, err))
                 return FALSE;
         ((rpc_hyper_ret *) call->ret)->value = memory.free * 1024;
@@ -94,7 +94,7 @@ gboolean rpc_node_get_cells_free_memory(RpcCall *call, GError **err) {
         }
         ret->values.values_val = g_new0(u_quad_t, args->second);
         for (int cell = args->first; cell <= last && cell - args->first < args->second; cell++) {
-                NodeMemory memory = { 0 };
+                HostMemory memory = { 0 };
                 (void) node_get_memory(cell, &memory, NULL);
                 ret->values.values_val[ret->values.values_len++] = memory.free * 1024;
         }

@@ -28,7 +28,7 @@ LAW = {
     "driver/process": ["driver/util/", "driver/systemd/", "driver/process/", "vmm/ctl/ctl.h", "vmm/ctl/message.h"],
     "driver/domain": ["driver/util/", "driver/conf/", "driver/net/", "driver/systemd/", "driver/process/",
                       "driver/domain/", "driver/driver.h", "vmm/ctl/ctl.h"],
-    "driver/rpc": ["driver/util/", "driver/conf/driver_config.h", "driver/rpc/", "driver/driver.h"],
+    "driver/rpc": ["driver/util/", "driver/conf/driver_config.h", "driver/conf/host_info.h", "driver/rpc/", "driver/driver.h"],
     "driver/dbus": ["driver/util/", "driver/dbus/", "driver/driver.h"],
     "driver/driver.h": ["driver/conf/domain_def.h"],
     "driver/main.c": ["driver/"],

@@ -18,6 +18,20 @@ static void test_info(void) {
         g_assert_cmpuint(info.memory, >, 0);
 }
 
+/* `virsh nodeinfo` and `virsh capabilities` speak of the same host. */
+static void test_info_and_capabilities(void) {
+        rpc_node_info_ret info;
+        g_autoptr(HostInfo) host = host_info_read("/");
+        g_assert_true(node_get_info(&info, NULL));
+        g_assert_cmpint(info.cpus, ==, host->cpus->len);
+        if (host->cpus->len != host->cells->len * host->sockets * host->dies * host->cores * host->threads)
+                return; /* told as one socket */
+        g_assert_cmpint(info.nodes, ==, host->cells->len);
+        g_assert_cmpint(info.sockets, ==, host->sockets);
+        g_assert_cmpint(info.cores, ==, host->dies * host->cores);
+        g_assert_cmpint(info.threads, ==, host->threads);
+}
+
 static void test_cpus(void) {
         CpuMap present, online;
         g_assert_true(node_get_cpus(&present, &online, NULL));
@@ -38,7 +52,7 @@ static void test_cpu_times(void) {
 }
 
 static void test_memory(void) {
-        NodeMemory all, cell;
+        HostMemory all, cell;
         CpuMap cells;
         g_autoptr(GError) err = NULL;
         g_assert_true(node_get_memory(-1, &all, NULL));
@@ -64,6 +78,7 @@ static void test_pages(void) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/rpc/node/info", test_info);
+        g_test_add_func("/rpc/node/info-and-capabilities", test_info_and_capabilities);
         g_test_add_func("/rpc/node/cpus", test_cpus);
         g_test_add_func("/rpc/node/cpu-times", test_cpu_times);
         g_test_add_func("/rpc/node/memory", test_memory);
