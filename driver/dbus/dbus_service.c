@@ -199,7 +199,7 @@ static void connect_manager(DbusService *service) {
 static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) {
         if (!bus || g_dbus_connection_is_closed(bus))
                 return; /* the whole bus is gone */
-        g_warning("cannot own %s on the system bus: is its policy installed, and no other daemon running?", name);
+        g_warning("cannot own %s on the system bus: is its policy installed? is another daemon running?", name);
 }
 
 static void set_version(BusManager *manager) {
