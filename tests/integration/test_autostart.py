@@ -1,5 +1,8 @@
 """Autostart: once in a boot of the host, and never against what an operator has done since."""
+import contextlib
+import os
 import shutil
+import signal
 
 import pytest
 
@@ -89,3 +92,40 @@ def test_link_that_was_made_by_hand(host_stopped, make_domain):
     domain.wait_state("running")
     assert "enable" in domain.virsh("dominfo").split("Autostart:")[1].split("\n")[0]
     assert unmarked.state() == "shut off"
+
+
+@contextlib.contextmanager
+def stopped(units):
+    """Daemons that take connections and answer nothing."""
+    pids = [int(helpers.unit_property(unit, "MainPID")) for unit in units]
+    pids = [pid for pid in pids if pid]
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_starts_that_hang_hold_up_nobody(host_stopped, make_domain, network):
+    """Four wait for libvirt's network daemon. Another guest's end is noticed; a daemon that ends begins no fifth."""
+    marked = [make_domain(devices=helpers.interface_xml(network=network)) for _ in range(5)]
+    other = make_domain()
+    for domain in marked:
+        domain.virsh("autostart")
+    stop_host()
+    helpers.run("virsh", "net-list")  # it runs
+    with stopped(["virtnetworkd.service", "libvirtd.service"]):
+        start_host()
+        helpers.wait_for(lambda: len(helpers.monitors()) == 4, what="four are being started")
+        other.start("--paused")
+        os.kill(helpers.monitor_of(other), signal.SIGKILL)
+        other.wait_state("shut off", 15)
+        helpers.run("systemctl", "stop", "--no-block", *UNITS)
+        helpers.time.sleep(2)  # nothing tells that it waits for the four
+    helpers.wait_for(lambda: helpers.unit_property(UNITS[2], "ActiveState") == "inactive", what="the daemon has ended")
+    assert len(helpers.monitors()) == 4
+    helpers.run("systemctl", "start", *UNITS)
+    assert sorted(domain.state() for domain in marked) == ["running"] * 4 + ["shut off"]
