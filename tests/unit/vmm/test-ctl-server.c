@@ -28,13 +28,14 @@
 /* The pretended machine. */
 struct vm {
         struct vm_callbacks callbacks;
-        struct loop *control;
         struct virtio_device *devices[64];
         unsigned n_devices;
         enum ctl_state state;
         enum ctl_reason reason;
         enum ctl_action action;
         _Atomic unsigned buttons, reboot_buttons, resets;
+        int event_fd;
+        void (*order)(void); /* what the guest does when event_fd is written */
 };
 
 static struct vm fake;
@@ -53,6 +54,13 @@ void vm_config_done(struct vm_config *config) {
         close_fd(&config->serial_fd);
 }
 
+static void on_order(void *arg, uint32_t events) {
+        eventfd_t count;
+
+        CHECK_EQ(eventfd_read(fake.event_fd, &count), 0);
+        fake.order();
+}
+
 int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struct loop *control, struct vm **ret,
            const char **ret_text) {
         if (fake_new_error) {
@@ -60,7 +68,8 @@ int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struc
                 return fake_new_error;
         }
         fake.callbacks = *callbacks;
-        fake.control = control;
+        fake.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        CHECK_EQ(loop_add_fd(control, fake.event_fd, EPOLLIN, on_order, NULL, NULL), 0);
         vm_config_done(config);
         *ret = &fake;
         return 0;
@@ -69,6 +78,8 @@ int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struc
 struct vm *vm_free(struct vm *vm) {
         for (unsigned i = 0; vm && i < vm->n_devices; i++)
                 vm->devices[i]->ops->free(vm->devices[i]);
+        if (vm)
+                close_fd(&vm->event_fd);
         return NULL;
 }
 
@@ -190,15 +201,24 @@ static void fixture_start(struct fixture *f) {
         f->client = client_connect(f);
 }
 
-static int fixture_end(struct fixture *f) {
+/* Waits until the server has ended. */
+static void fixture_join(struct fixture *f) {
         struct timespec until;
 
         CHECK(clock_gettime(CLOCK_REALTIME, &until) == 0);
         until.tv_sec += 30;
         CHECK_EQ(pthread_timedjoin_np(f->thread, NULL, &until), 0);
+}
+
+static int fixture_close(struct fixture *f) {
         close_fd(&f->client);
         close_fd(&f->exit_fd);
         return f->result;
+}
+
+static int fixture_end(struct fixture *f) {
+        fixture_join(f);
+        return fixture_close(f);
 }
 
 static void check_exit_record(const struct fixture *f, enum ctl_state state, enum ctl_reason reason, int error) {
@@ -315,11 +335,13 @@ static int start(struct fixture *f, unsigned flags) {
         return call(f, CTL_START, &request, sizeof(request));
 }
 
-static void on_control(void (*fn)(void *)) {
-        loop_call(fake.control, fn, NULL);
+/* On the control thread. Not by loop_call(), whose caller would come back to a loop that has ended and is gone. */
+static void on_control(void (*order)(void)) {
+        fake.order = order;
+        CHECK_EQ(eventfd_write(fake.event_fd, 1), 0);
 }
 
-static void power_off(void *arg) {
+static void power_off(void) {
         fake_state(CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
 }
 
@@ -353,8 +375,9 @@ static void test_life(void) {
 
         on_control(power_off);
         expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+        fixture_join(&f);
         check_exit_record(&f, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST, 0);
-        CHECK_EQ(fixture_end(&f), 0);
+        CHECK_EQ(fixture_close(&f), 0);
 }
 
 static void test_preserve_and_quit(void) {
@@ -673,42 +696,32 @@ static void test_sigterm_paused(void) {
         CHECK_EQ(start(&f, CTL_START_PAUSED), 0);
         CHECK_EQ(kill(getpid(), SIGTERM), 0);
         expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL);
-        CHECK(pthread_join(f.thread, NULL) == 0);
+        fixture_join(&f);
         check_exit_record(&f, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL, 0);
         CHECK_EQ(fake.buttons, 0);
-        close_fd(&f.client);
-        close_fd(&f.exit_fd);
-}
-
-static void on_guest_end(void *arg, uint32_t events) {
-        fake_state(CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
+        CHECK_EQ(fixture_close(&f), 0);
 }
 
 /* Both are ready when the loop looks next, in this order. */
-static void end_and_stop(void *arg) {
-        int fd = *(int *) arg;
-
-        CHECK_EQ(loop_add_fd(fake.control, fd, EPOLLIN, on_guest_end, NULL, NULL), 0);
-        CHECK_EQ(eventfd_write(fd, 1), 0);
+static void end_and_stop(void) {
+        on_control(power_off);
         CHECK_EQ(kill(getpid(), SIGTERM), 0);
 }
 
 /* A SIGTERM together with the guest's end adds nothing to it. */
 static void test_sigterm_at_the_end(void) {
-        AUTOCLOSE int fd = eventfd(0, EFD_CLOEXEC);
         struct fixture f;
         struct ctl_message m;
 
         fixture_start(&f);
         set_up(&f);
         CHECK_EQ(start(&f, 0), 0);
-        loop_call(fake.control, end_and_stop, &fd);
+        on_control(end_and_stop);
         expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
-        CHECK(pthread_join(f.thread, NULL) == 0);
+        fixture_join(&f);
         CHECK_EQ(ctl_receive(f.client, &m), 0);
         check_exit_record(&f, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST, 0);
-        close_fd(&f.client);
-        close_fd(&f.exit_fd);
+        CHECK_EQ(fixture_close(&f), 0);
 }
 
 /* What machinectl sends presses buttons and ends nothing, however often it comes. */
