@@ -244,6 +244,36 @@ def test_several_consoles_and_a_channel(no_leaks, make_domain):
             assert serial.command("head -n 1 <&7").strip() == "from-the-host"
 
 
+AGENT = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+
+
+def socket_of(domain):
+    return ElementTree.fromstring(domain.xml()).find("devices/channel/source").get("path")
+
+
+def test_channel_of_a_copied_domain(no_leaks, make_domain, tmp_path):
+    """Defined from the live XML of another domain, it has a socket of its own and leaves the other's alone."""
+    first, second = make_domain(devices=AGENT), make_domain(define=False)
+    first.start("--paused")
+    inode = os.stat(socket_of(first)).st_ino
+    xml = re.sub(r"<uuid>.*</uuid>", "", first.xml().replace(f"<name>{first.name}<", f"<name>{second.name}<"))
+    second.path.write_text(re.sub(r"<mac address=.*/>", "", xml))
+    helpers.virsh("define", second.path)
+    assert ElementTree.fromstring(second.xml()).find("devices/channel/source") is None
+    second.start("--paused")
+    assert socket_of(second) != socket_of(first)
+    assert os.stat(socket_of(first)).st_ino == inode
+    helpers.run("systemctl", "restart", "virtmicrod.service")
+    assert socket_of(second) != socket_of(first)
+    assert ElementTree.fromstring(second.xml("--inactive")).find("devices/channel/source") is None
+
+
+def test_channel_of_a_domain_with_a_long_name(no_leaks, make_domain):
+    domain = make_domain(name="n" * 120, devices=AGENT)
+    domain.start("--paused")
+    assert os.path.exists(socket_of(domain))
+
+
 # Where nobody types
 
 
