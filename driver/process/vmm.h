@@ -74,6 +74,9 @@ gboolean vmm_resolve_threads(const Vmm *vmm, const gint32 *inner, unsigned n, pi
  */
 gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
                   gpointer ret_reply, gsize reply_size, GError **err);
-/* The same without descriptors, for callers that would rather go without the answer than wait: a second at most. */
+/*
+ * The same without descriptors, for callers that would rather go without the answer than wait: a second at most, and
+ * not at all for a monitor that still owes the answer to a call that has timed out.
+ */
 gboolean vmm_call_briefly(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, gpointer ret_reply,
                           gsize reply_size, GError **err);

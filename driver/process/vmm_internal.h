@@ -25,6 +25,7 @@ struct Vmm {
         gboolean exit_told; /* callbacks.exited has been called */
         char *close_reason; /* why `closed`; for the errors of later calls */
 
+        gboolean late;      /* a call has timed out, and nothing was answered since */
         guint32 last_serial;
         GQueue calls;      /* Call*: waiting for their replies */
         GQueue events;     /* GBytes*: for the main context */

@@ -171,6 +171,7 @@ static void take_reply(Vmm *vmm, const struct ctl_message *message) {
                 /* Serials count up: one that was given out belongs to a call that has timed out. */
                 if (message->header.serial - 1 >= vmm->last_serial)
                         connection_break(vmm, "it answered a question that was not asked");
+                vmm->late = FALSE;
                 return;
         }
         if (call->done || message->header.type != (call->type | CTL_REPLY)) {
@@ -322,6 +323,7 @@ static int call_exchange(Vmm *vmm, Call *call, const void *message, const int *f
                 else if (!g_cond_wait_until(&vmm->cond, &vmm->lock, deadline) && !call->done)
                         r = vmm->closed ? -EPIPE : -ETIMEDOUT;
         }
+        vmm->late = r == -ETIMEDOUT;
         return r;
 }
 
@@ -387,7 +389,16 @@ gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, co
                         ret_reply, reply_size, err);
 }
 
+static gboolean is_late(Vmm *vmm) {
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
+        return vmm->late;
+}
+
 gboolean vmm_call_briefly(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, gpointer ret_reply,
                           gsize reply_size, GError **err) {
+        if (is_late(vmm)) {
+                error_set(err, VIR_ERR_OPERATION_TIMEOUT, "the monitor has not answered yet to an earlier call");
+                return FALSE;
+        }
         return call_run(vmm, type, BRIEF_SECONDS, message, size, NULL, 0, ret_reply, reply_size, err);
 }
