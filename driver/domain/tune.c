@@ -3,7 +3,8 @@
  * Tunables as libvirt's typed parameters: scheduler, memory, block I/O, NUMA, and the
  * bandwidth of an interface. Each getter and setter is a table of fields in the
  * definition; a live change goes to the scope's properties (or the TAP's qdisc) first
- * and into the definition when that was accepted, so that both always agree.
+ * and into the definition when that was accepted, so that both agree on what was asked
+ * for last.
  */
 #include <string.h>
 
@@ -153,17 +154,30 @@ static void emit_cputune(Domain *d, virTypedParameterPtr params, int n) {
         event_tunable(d, copy, count);
 }
 
-static gboolean apply_live(Domain *d, DomainDef **def, ApplyFunc apply, virTypedParameterPtr params, int n,
-                           GError **err) {
-        if (!apply_to_scope(d, *def, apply, err))
+/* Makes the host do what `def` says. Lock and job held. */
+typedef gboolean (*HostFunc)(Domain *d, const DomainDef *def, gconstpointer data, GError **err);
+
+/*
+ * Replaces definitions by changed copies (taken; NULL: this one does not change). The host, which may refuse, goes
+ * first, and takes the change back when the persistent one cannot be written. Lock and job held.
+ */
+static gboolean replace_both(Domain *d, DomainDef **live, DomainDef **config, HostFunc host, gconstpointer data,
+                             GError **err) {
+        if (*live && !host(d, *live, data, err))
                 return FALSE;
-        gboolean ok = live_replace(d, g_steal_pointer(def), err);
-        if (apply == scope_apply_cputune)
-                emit_cputune(d, params, n);
-        return ok;
+        if (!*config || config_replace(d, g_steal_pointer(config), err))
+                return !*live || live_replace(d, g_steal_pointer(live), err);
+        if (*live)
+                (void) host(d, d->def, data, NULL);
+        return FALSE;
 }
 
-/* Both definitions are checked before either changes, and the live one, which the host may refuse, goes first. */
+static gboolean scope_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
+        const ApplyFunc *apply = data;
+        return apply_to_scope(d, def, *apply, err);
+}
+
+/* Both definitions are checked before either changes. */
 static gboolean set_params(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n,
                            guint flags, const char *function, GError **err) {
         DomainDef *old_live = NULL, *old_config = NULL;
@@ -174,8 +188,9 @@ static gboolean set_params(Domain *d, ChangeFunc change, ApplyFunc apply, virTyp
         gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) &&
                       (!old_live || (live = changed_copy(old_live, change, params, n, err))) &&
                       (!old_config || (config = changed_copy(old_config, change, params, n, err))) &&
-                      (!live || apply_live(d, &live, apply, params, n, err)) &&
-                      (!config || config_replace(d, g_steal_pointer(&config), err));
+                      replace_both(d, &live, &config, scope_follows, &apply, err);
+        if (ok && old_live && apply == scope_apply_cputune)
+                emit_cputune(d, params, n);
         domain_job_end(d);
         return ok;
 }
@@ -490,7 +505,8 @@ static gboolean check_floor(const DomainDef *def, const char *device, const Doma
         return FALSE;
 }
 
-static gboolean apply_bandwidth(const DomainNic *nic, GError **err) {
+static gboolean tap_follows(Domain *d, const DomainDef *def, gconstpointer device, GError **err) {
+        const DomainNic *nic = domain_def_find_nic(def, device);
         return tap_set_bandwidth(nic->target, nic->inbound.present ? &nic->inbound : NULL,
                                  nic->outbound.present ? &nic->outbound : NULL, err);
 }
@@ -507,9 +523,8 @@ gboolean domain_set_interface_params(Domain *d, const char *device, virTypedPara
         gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) &&
                       (!old_live || (live = with_bandwidth(old_live, device, params, n, &nic, err))) &&
                       (!old_config || (config = with_bandwidth(old_config, device, params, n, &config_nic, err))) &&
-                      (!live || (check_floor(old_live, device, nic, err) && apply_bandwidth(nic, err) &&
-                                 live_replace(d, g_steal_pointer(&live), err))) &&
-                      (!config || config_replace(d, g_steal_pointer(&config), err));
+                      (!live || check_floor(old_live, device, nic, err)) &&
+                      replace_both(d, &live, &config, tap_follows, device, err);
         domain_job_end(d);
         return ok;
 }
