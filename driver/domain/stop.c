@@ -118,12 +118,27 @@ static void note_revival(Domain *d, gboolean running) {
         }
 }
 
+/*
+ * The monitor has done what it was asked for; whoever asked tells the world. Noted here as well, since news of a
+ * crash and a restart from before may have come after its answer.
+ */
+static void note_request(Domain *d, gboolean running) {
+        d->run.ended = FALSE;
+        if (running && d->state == VIR_DOMAIN_PAUSED) {
+                d->state = VIR_DOMAIN_RUNNING;
+                d->reason = VIR_DOMAIN_RUNNING_UNPAUSED;
+        } else if (!running && d->state == VIR_DOMAIN_RUNNING) {
+                d->state = VIR_DOMAIN_PAUSED;
+                d->reason = VIR_DOMAIN_PAUSED_USER;
+        }
+}
+
 static void on_state(Domain *d, const struct ctl_event_state *event) {
-        gboolean lives = event->state == CTL_STATE_RUNNING || event->state == CTL_STATE_PAUSED;
+        gboolean running = event->state == CTL_STATE_RUNNING, lives = running || event->state == CTL_STATE_PAUSED;
         if (lives && (d->state == VIR_DOMAIN_CRASHED || d->state == VIR_DOMAIN_SHUTDOWN))
-                note_revival(d, event->state == CTL_STATE_RUNNING);
+                note_revival(d, running);
         else if (lives)
-                d->run.ended = FALSE;
+                note_request(d, running);
         else if (!d->run.ended)
                 domain_note_state(d, event->state, event->reason);
 }

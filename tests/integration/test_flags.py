@@ -141,7 +141,7 @@ def test_domstats_of_states(request, option, has):
 
 def test_domstats_nowait_and_backing(paused):
     assert output.stats(told_by(paused, "domstats --nowait --state"))[paused.name] == {
-        "state.state": "3", "state.reason": "11"}
+        "state.state": "3", "state.reason": "1"}
     assert output.stats(told_by(paused, "domstats --backing --block"))[paused.name] == {"block.count": "0"}
 
 
