@@ -228,9 +228,9 @@ def test_a_guest_that_crashes_at_once_and_restarts(no_leaks, probe, make_domain,
         domain.start()
         start = time.monotonic()
         helpers.wait_for(lambda: watcher.of(domain).count("lifecycle Crashed Panicked") >= 4, what=watcher.read())
-        # In the moment between a crash and the restart a suspend is refused, as that of any domain that does not run.
+        # In the moment between a crash and the restart both are refused, as those of any domain that has ended.
         helpers.wait_for(lambda: "error:" not in domain.virsh("suspend", check=False))
         helpers.wait_for(lambda: domain.state() == "paused", timeout=5)
         assert watcher.of(domain).count("reboot") <= 10 * (time.monotonic() - start) + 4
-        domain.virsh("resume")
+        helpers.wait_for(lambda: "error:" not in domain.virsh("resume", check=False))
         domain.virsh("destroy")
