@@ -225,8 +225,8 @@ def test_a_guest_that_crashes_at_once_and_restarts(no_leaks, probe, make_domain,
     """It does so about ten times a second, so that neither events nor restarts keep the domain from being managed."""
     domain = make_domain(kernel=crashing_kernel, extra="<on_crash>restart</on_crash>")
     with watching(probe, "--all") as watcher:
-        domain.start()
         start = time.monotonic()
+        domain.start()
         helpers.wait_for(lambda: watcher.of(domain).count("lifecycle Crashed Panicked") >= 4, what=watcher.read())
         # In the moment between a crash and the restart both are refused, as those of any domain that has ended.
         helpers.wait_for(lambda: "error:" not in domain.virsh("suspend", check=False))
