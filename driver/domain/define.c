@@ -282,16 +282,17 @@ gboolean domain_set_autostart(Domain *d, gboolean autostart, GError **err) {
 }
 
 /* Through a copy: what cannot be saved has not changed. Lock and job held. */
-static gboolean put_metadata(Domain *d, DomainDef **slot, int type, const char *metadata, const char *key,
-                             const char *uri, GError **err) {
-        gboolean live = domain_active(d) && slot == &d->def;
-        g_autoptr(DomainDef) copy = domain_def_copy(*slot);
-        copy->id = (*slot)->id;
-        if (!domain_def_set_metadata(copy, type, metadata, key, uri, err) ||
-            !(live ? status_write(d->driver, copy, &d->run, d->state, d->reason, err) : config_save(d, copy, err)))
+static gboolean put_metadata(Domain *d, const DomainDef *old, gboolean live, int type, const char *metadata,
+                             const char *key, const char *uri, GError **err) {
+        g_autoptr(DomainDef) copy = domain_def_copy(old);
+        if (!domain_def_set_metadata(copy, type, metadata, key, uri, err))
                 return FALSE;
-        domain_def_free(*slot);
-        *slot = g_steal_pointer(&copy);
+        if (!live)
+                return config_replace(d, g_steal_pointer(&copy), err);
+        if (!status_write(d->driver, copy, &d->run, d->state, d->reason, err))
+                return FALSE;
+        domain_def_free(d->def);
+        d->def = g_steal_pointer(&copy);
         return TRUE;
 }
 
@@ -303,9 +304,9 @@ gboolean domain_set_metadata(Domain *d, int type, const char *metadata, const ch
                 return FALSE;
         gboolean ok = domain_affect(d, flags, &live, &config, err);
         if (ok && config)
-                ok = put_metadata(d, domain_active(d) ? &d->newdef : &d->def, type, metadata, key, uri, err);
+                ok = put_metadata(d, config, FALSE, type, metadata, key, uri, err);
         if (ok && live)
-                ok = put_metadata(d, &d->def, type, metadata, key, uri, err);
+                ok = put_metadata(d, live, TRUE, type, metadata, key, uri, err);
         if (ok)
                 event_metadata(d, type, uri);
         domain_job_end(d);

@@ -246,23 +246,23 @@ static void handle_requests(struct vm *vm) {
                 end(vm, e.action, e.state, e.reason);
 }
 
+static void drain(int fd) {
+        uint64_t count;
+
+        (void) !read(fd, &count, sizeof(count));
+}
+
 static void on_event(void *arg, uint32_t events) {
         struct vm *vm = arg;
-        uint64_t count;
-        ssize_t n;
 
-        n = read(vm->event_fd, &count, sizeof(count));
-        (void) n;
+        drain(vm->event_fd);
         handle_requests(vm);
 }
 
 static void on_timer(void *arg, uint32_t events) {
         struct vm *vm = arg;
-        uint64_t count;
-        ssize_t n;
 
-        n = read(vm->timer_fd, &count, sizeof(count));
-        (void) n;
+        drain(vm->timer_fd);
         handle_requests(vm);
 }
 
