@@ -5,8 +5,8 @@
  * One thread, "vmm-io", receives for all monitors. It never runs code of the domains:
  * replies wake the worker that waits for them, events and the end of the process are
  * queued and handed over on the main context, in the order in which they came and so
- * many a second at most (DELIVERIES_PER_RUN). So a call may be made from any thread, the main one included, and no
- * monitor waits for another one's worker.
+ * many a second at most (DELIVERIES_PER_RUN). So a call may be made from any thread, the
+ * main one included, and no monitor waits for another one's worker.
  *
  * The monitor is not trusted. Every packet passes ctl_check(); one that fails it, a
  * reply that nobody asked for, or more events than EVENTS_MAX that the daemon has not
