@@ -66,24 +66,26 @@ static const char *code_prefix(virErrorNumber code) {
         }
 }
 
-void error_set(GError **err, virErrorNumber code, const char *format, ...) {
+gboolean error_set(GError **err, virErrorNumber code, const char *format, ...) {
         va_list ap;
         va_start(ap, format);
         g_autofree char *detail = g_strdup_vprintf(format, ap);
         va_end(ap);
         g_set_error(err, VIRTMICRO_ERROR, (gint) code, "%s%s", code_prefix(code), detail);
+        return FALSE;
 }
 
-void error_set_errno(GError **err, int errnum, const char *format, ...) {
+gboolean error_set_errno(GError **err, int errnum, const char *format, ...) {
         va_list ap;
         va_start(ap, format);
         g_autofree char *detail = g_strdup_vprintf(format, ap);
         va_end(ap);
         g_set_error(err, VIRTMICRO_ERROR, VIR_ERR_SYSTEM_ERROR, "%s: %s", detail, g_strerror(ABS(errnum)));
+        return FALSE;
 }
 
-void error_set_no_support(GError **err, const char *api) {
-        error_set(err, VIR_ERR_NO_SUPPORT, "%s", api);
+gboolean error_set_no_support(GError **err, const char *api) {
+        return error_set(err, VIR_ERR_NO_SUPPORT, "%s", api);
 }
 
 virErrorNumber error_code(const GError *err) {

@@ -14,12 +14,19 @@
 #define VIRTMICRO_ERROR (virtmicro_error_quark())
 GQuark virtmicro_error_quark(void);
 
-/* Sets *err (if err is not NULL) to the code's standard sentence and the detail. */
-void error_set(GError **err, virErrorNumber code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/*
+ * Sets *err (if err is not NULL) to the code's standard sentence and the detail. Like all that set an error it returns
+ * FALSE, so that who fails says so in one statement: return error_set(err, VIR_ERR_..., ...).
+ */
+gboolean error_set(GError **err, virErrorNumber code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* VIR_ERR_SYSTEM_ERROR with ": strerror" appended; `errnum` of either sign. */
-void error_set_errno(GError **err, int errnum, const char *format, ...) G_GNUC_PRINTF(3, 4);
+gboolean error_set_errno(GError **err, int errnum, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* VIR_ERR_NO_SUPPORT for a public API name such as "virDomainSave". */
-void error_set_no_support(GError **err, const char *api);
+gboolean error_set_no_support(GError **err, const char *api);
+
+/* The same for functions that return a pointer: NULL. */
+#define error_null(...)       ((void) error_set(__VA_ARGS__), NULL)
+#define error_null_errno(...) ((void) error_set_errno(__VA_ARGS__), NULL)
 
 /* The code of an error of any domain: others (GIO, libxml) count as VIR_ERR_INTERNAL_ERROR. */
 virErrorNumber error_code(const GError *err);
