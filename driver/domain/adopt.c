@@ -19,7 +19,7 @@ typedef struct Status {
         pid_t pid;
         guint64 start_time;
         guint32 uid;
-        char *unit, *machine, *cgroup;
+        char *unit, *machine, *cgroup, *terminals;
         char *domain_xml;
 } Status;
 
@@ -27,6 +27,7 @@ static void status_clear(Status *s) {
         g_free(s->unit);
         g_free(s->machine);
         g_free(s->cgroup);
+        g_free(s->terminals);
         g_free(s->domain_xml);
 }
 
@@ -69,6 +70,7 @@ static gboolean status_parse(const char *text, Status *ret, GError **err) {
                         .unit = get_string(root, "unit"),
                         .machine = get_string(root, "machine"),
                         .cgroup = get_string(root, "cgroup"),
+                        .terminals = get_string(root, "terminals"),
                         .domain_xml = dump_node(doc, domain),
                 };
         } else {
@@ -106,6 +108,7 @@ static Domain *attach(Driver *driver, DomainDef *def, const Status *status) {
                 .unit = g_strdup(status->unit),
                 .machine = g_strdup(status->machine),
                 .cgroup = g_strdup(status->cgroup),
+                .terminals = terminals_restore(def, status->terminals),
                 .registered = status->registered != 0,
                 .uid = status->uid,
                 .reboot_pending = status->reboot_pending != 0,

@@ -2,14 +2,10 @@
 /*
  * Consoles and channels of a running domain, for clients that want their bytes. The
  * monitor holds a pty's master or a channel's listening socket; a session opens the
- * other end. One session per device: a second client is refused, or by force cuts off
- * the first, whose `kicked` then closes its stream.
+ * other end, which terminals.c holds. One session per device: a second client is refused,
+ * or by force cuts off the first, whose `kicked` then closes its stream.
  */
-#include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "domain/internal.h"
 #include "util/error.h"
@@ -33,25 +29,6 @@ void console_kick_all(Domain *d) {
         while (g_hash_table_iter_next(&iter, NULL, &value))
                 ((Session *) value)->kicked(((Session *) value)->arg);
         g_hash_table_remove_all(d->sessions);
-}
-
-static int open_slave(const char *path, GError **err) {
-        int fd = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0)
-                error_set_errno(err, errno, "cannot open console '%s'", path);
-        return fd;
-}
-
-static int connect_channel(const char *path, GError **err) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
-        if (fd >= 0 && connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0)
-                return fd;
-        error_set_errno(err, errno, "cannot connect to channel '%s'", path);
-        if (fd >= 0)
-                (void) close(fd);
-        return -1;
 }
 
 /* Makes room for a session on `path`, or says that it is taken. */
@@ -85,7 +62,7 @@ static int open_char(Domain *d, const DomainChar *chr, gboolean force, void (*ki
         }
         if (!session_claim(d, chr->path, force, err))
                 return -1;
-        int fd = chr->backend == DOMAIN_CHAR_PTY ? open_slave(chr->path, err) : connect_channel(chr->path, err);
+        int fd = terminals_open(d->run.terminals, chr->path, err);
         if (fd >= 0)
                 *ret_session = session_add(d, chr->path, kicked, arg);
         return fd;

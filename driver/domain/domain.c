@@ -37,6 +37,7 @@ void domain_unref(Domain *d) {
         g_free(d->run.unit);
         g_free(d->run.machine);
         g_free(d->run.cgroup);
+        g_clear_pointer(&d->run.terminals, g_hash_table_unref);
         domain_def_free(d->def);
         domain_def_free(d->newdef);
         g_free(d->name);

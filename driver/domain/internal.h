@@ -25,6 +25,7 @@
 #define QUIT_WAIT_MS     15000 /* flushes of disks included */
 
 typedef struct EventQueue EventQueue;
+typedef GHashTable Terminals; /* terminals.c: path -> descriptor */
 
 struct Driver {
         const DriverConfig *config;
@@ -46,6 +47,7 @@ struct Driver {
 typedef struct DomainRuntime {
         Vmm *vmm;
         char *unit, *machine, *cgroup;
+        Terminals *terminals; /* what clients open of its consoles and channels */
         gboolean registered; /* with machined */
         guint32 uid;
         pid_t vcpu_tid[DOMAIN_VCPUS_MAX]; /* in the host's PID namespace; 0: unknown */
@@ -171,6 +173,19 @@ void driver_drop_uid(Driver *driver, guint32 uid);
 
 /* An entry of the journal about a domain, with the fields that say which. Lock held, or the caller has the job. */
 #define domain_log(d, level, ...) journal_log((level), (d)->name, (d)->uuid, (d)->run.machine, __VA_ARGS__)
+
+/*
+ * terminals.c: the ends of consoles and channels that clients open, held by descriptor. Counted by references; all of
+ * it is for the holder of the domain's job or, once the domain runs, of its lock.
+ */
+Terminals *terminals_new(void);
+/* From now on `path` stands for the pty or socket that has this name now. */
+gboolean terminals_hold(Terminals *terminals, const char *path, GError **err);
+/* What tells each device's end from a later one of its name, for the status file; the next daemon holds what fits. */
+char *terminals_format(Terminals *terminals, const DomainDef *def);
+Terminals *terminals_restore(const DomainDef *def, const char *text);
+/* A non-blocking descriptor of its own of a pty, or a connection to a channel. NULL holds nothing. -1 on error. */
+int terminals_open(Terminals *terminals, const char *path, GError **err);
 
 /* console.c */
 void console_sessions_free(Domain *d);

@@ -16,6 +16,7 @@ typedef struct Launch {
         Vmm *vmm;
         guint32 uid; /* held by this until the domain runs; 0: there was none */
         char *unit, *slice, *machine, *cgroup;
+        Terminals *terminals;
         gboolean scope_started, registered;
         int kvm_fd, kernel_fd, initrd_fd, serial_fd, exit_fd, rng_fd;
         int disk_fd[DOMAIN_DISKS_MAX];

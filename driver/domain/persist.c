@@ -122,11 +122,13 @@ gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRu
                       GError **err) {
         g_autofree char *path = state_path(driver, def->name, ".xml");
         g_autofree char *live = domain_def_format(def, DOMAIN_FORMAT_STATUS | DOMAIN_FORMAT_SECURE);
+        g_autofree char *terminals = terminals_format(run->terminals, def);
         g_autofree char *head = g_markup_printf_escaped(
                 "<domstatus state='%d' reason='%d' pid='%d' start-time='%" G_GUINT64_FORMAT "' uid='%u' unit='%s' "
-                "machine='%s' cgroup='%s' registered='%d' reboot-pending='%d'>\n",
+                "machine='%s' cgroup='%s' registered='%d' reboot-pending='%d' terminals='%s'>\n",
                 state, reason, (int) vmm_pid(run->vmm), vmm_start_time(run->vmm), run->uid, run->unit, run->machine,
-                run->cgroup ? run->cgroup : "", run->registered, run->reboot_pending);
+                run->cgroup ? run->cgroup : "", run->registered, run->reboot_pending,
+                terminals);
         g_autofree char *text = g_strconcat(head, live, "</domstatus>\n", NULL);
         return file_write_atomic(path, text, err);
 }

@@ -32,6 +32,7 @@ Launch *launch_new(Domain *d, DomainDef *def, int id) {
         def->id = id;
         def->memory.current_kib = def->memory.maximum_kib; /* there is no balloon to take the rest away */
         l->uid = driver_take_uid(d->driver, id);
+        l->terminals = terminals_new();
         l->kvm_fd = l->kernel_fd = l->initrd_fd = l->serial_fd = l->exit_fd = l->rng_fd = -1;
         for (unsigned i = 0; i < DOMAIN_DISKS_MAX; i++)
                 l->disk_fd[i] = -1;
@@ -67,6 +68,7 @@ void launch_free(Launch *l) {
                 driver_drop_uid(l->domain->driver, l->uid);
         domain_def_free(l->def);
         g_clear_pointer(&l->vmm, vmm_unref);
+        g_clear_pointer(&l->terminals, g_hash_table_unref);
         g_free(l->unit);
         g_free(l->slice);
         g_free(l->machine);
@@ -250,11 +252,14 @@ static void choose_channel_paths(Launch *l) {
         }
 }
 
-/* Opens it and notes the socket that this has made, if any. */
+/* Opens it, notes the socket that this has made, if any, and holds the end that clients open. */
 static int open_own_char(Launch *l, DomainChar *chr, GError **err) {
         int fd = open_char(chr, err);
-        if (fd >= 0 && chr->backend == DOMAIN_CHAR_UNIX && chr->listen && l->n_bound < G_N_ELEMENTS(l->bound))
+        gboolean bound = chr->backend == DOMAIN_CHAR_UNIX && chr->listen;
+        if (fd >= 0 && bound && l->n_bound < G_N_ELEMENTS(l->bound))
                 l->bound[l->n_bound++] = chr->path;
+        if (fd >= 0 && (bound || chr->backend == DOMAIN_CHAR_PTY) && !terminals_hold(l->terminals, chr->path, err))
+                close_fds(&fd, 1);
         return fd;
 }
 

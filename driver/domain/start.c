@@ -191,6 +191,7 @@ static DomainRuntime launch_runtime(const Launch *l) {
                 .unit = l->unit,
                 .machine = l->machine,
                 .cgroup = l->cgroup,
+                .terminals = l->terminals,
                 .registered = l->registered,
                 .uid = l->uid,
         };
@@ -232,6 +233,7 @@ static void launch_publish(Launch *l, Domain *d, gboolean paused) {
         l->vmm = NULL;
         l->uid = 0;
         l->unit = l->machine = l->cgroup = NULL;
+        l->terminals = NULL;
         d->state = first_state(paused, &d->reason);
         g_atomic_int_inc(&d->driver->n_active);
 }

@@ -16,6 +16,7 @@ static void forget_runtime(Domain *d) {
         g_clear_pointer(&d->run.unit, g_free);
         g_clear_pointer(&d->run.machine, g_free);
         g_clear_pointer(&d->run.cgroup, g_free);
+        g_clear_pointer(&d->run.terminals, g_hash_table_unref);
         driver_drop_uid(d->driver, d->run.uid);
         d->run = (DomainRuntime){ 0 };
         if (d->newdef) {
