@@ -228,7 +228,7 @@ static int socket_connect(const char *path, GError **err) {
 }
 
 gboolean vmm_hello(Vmm *vmm, GError **err) {
-        struct ctl_hello hello = { .version_min = 1, .version_max = CTL_VERSION };
+        struct ctl_hello hello = { .version_min = CTL_VERSION_MIN, .version_max = CTL_VERSION };
         struct ctl_hello_reply reply;
 
         if (!vmm_call(vmm, CTL_HELLO, &hello, sizeof(hello), NULL, 0, &reply, sizeof(reply), err))

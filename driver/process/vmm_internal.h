@@ -17,6 +17,7 @@ struct Vmm {
         int pidfd;
 
         int fd;             /* the control socket; open until the last reference goes */
+        guint32 version;    /* of the protocol, agreed on in HELLO; 0: not yet */
         gboolean closed;    /* no more packets will be sent or received */
         gboolean exited;
         gboolean has_status; /* `status` is known: the process was our child */

@@ -8,6 +8,10 @@
  * many a second at most (DELIVERIES_PER_RUN). So a call may be made from any thread, the
  * main one included, and no monitor waits for another one's worker.
  *
+ * A monitor that an earlier version of the daemon has started may speak an older version
+ * of the protocol: HELLO's reply says so, what is sent is fitted to it, and a call that it
+ * has no words for fails with a sentence that says so.
+ *
  * The monitor is not trusted. Every packet passes ctl_check(); one that fails it, a
  * reply that nobody asked for, or more events than EVENTS_MAX that the daemon has not
  * consumed close the connection for good. Calls then fail with the reason; the process
@@ -164,6 +168,16 @@ static Call *call_find(Vmm *vmm, guint32 serial) {
         return NULL;
 }
 
+/* At once, on this thread: the next packet is in this version. vmm_hello() says what is wrong with another one. */
+static void take_version(Vmm *vmm, const struct ctl_hello_reply *reply) {
+        if (reply->reply.error == 0)
+                vmm->version = ctl_version_agree(reply->version, reply->version);
+}
+
+static guint32 version_of(const Vmm *vmm) {
+        return vmm->version ? vmm->version : CTL_VERSION_MIN;
+}
+
 static void take_reply(Vmm *vmm, const struct ctl_message *message) {
         Call *call = call_find(vmm, message->header.serial);
 
@@ -178,6 +192,8 @@ static void take_reply(Vmm *vmm, const struct ctl_message *message) {
                 connection_break(vmm, "it answered another question");
                 return;
         }
+        if (call->type == CTL_HELLO)
+                take_version(vmm, (const struct ctl_hello_reply *) message->data);
         memcpy(call->reply, message->data, MIN(call->size, message->length));
         call->done = TRUE;
         g_cond_broadcast(&vmm->cond);
@@ -210,7 +226,7 @@ static gboolean receive_one(Vmm *vmm) {
                 connection_break(vmm, r == -EBADMSG ? "it sent an invalid message" : g_strerror(-r));
                 return FALSE;
         }
-        if (ctl_check(&message, CTL_SENDER_MONITOR, text) < 0)
+        if (ctl_check(&message, CTL_SENDER_MONITOR, version_of(vmm), text) < 0)
                 connection_break(vmm, text);
         else if (message.header.type & CTL_REPLY)
                 take_reply(vmm, &message);
@@ -361,19 +377,31 @@ static gboolean check_reply(const Call *call, GError **err) {
         return FALSE;
 }
 
+/* Lock held. */
+static int call_queued(Vmm *vmm, Call *call, const void *message, const int *fds, unsigned n_fds, GError **err) {
+        g_queue_push_tail(&vmm->calls, call);
+        int r = call_exchange(vmm, call, message, fds, n_fds);
+        g_queue_remove(&vmm->calls, call);
+        if (r < 0)
+                set_exchange_error(vmm, call, r, err);
+        return r;
+}
+
 static gboolean call_run(Vmm *vmm, enum ctl_type type, guint seconds, gpointer message, gsize size, const int *fds,
                          unsigned n_fds, gpointer ret_reply, gsize reply_size, GError **err) {
         guint64 reply[(CTL_MESSAGE_MAX + 7) / 8] = {};
         Call call = { .type = (guint16) type, .seconds = seconds, .reply = reply, .size = sizeof(reply) };
+        char text[CTL_TEXT_MAX];
 
         g_mutex_lock(&vmm->lock);
         call.serial = ++vmm->last_serial;
         ctl_header_init(message, (guint16) type, call.serial, size);
-        g_queue_push_tail(&vmm->calls, &call);
-        int r = call_exchange(vmm, &call, message, fds, n_fds);
-        g_queue_remove(&vmm->calls, &call);
+        int r = ctl_fit(message, version_of(vmm), n_fds, text);
         if (r < 0)
-                set_exchange_error(vmm, &call, r, err);
+                error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                          "the monitor is of an older version of virtmicro: %s; restart the domain", text);
+        else
+                r = call_queued(vmm, &call, message, fds, n_fds, err);
         g_mutex_unlock(&vmm->lock);
 
         if (r < 0)

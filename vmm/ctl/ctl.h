@@ -15,15 +15,22 @@
  * same serial. Events have serial 0 and are sent only by the monitor.
  *
  * Integers are in host byte order (both ends share a kernel), every struct is laid
- * out without padding, strings are NUL-terminated inside fixed arrays. Fields are
- * only ever added by a new protocol version.
+ * out without padding, strings are NUL-terminated inside fixed arrays.
+ *
+ * Versions: HELLO agrees on one for the connection, the newest that both ends speak. A
+ * new version adds types, values of enums and flags, and fields at the end of a struct,
+ * whose value 0 means what the older version did; nothing is ever removed or moved. The
+ * structs here are the newest ones: message.c knows the lengths and limits of each
+ * version, cuts what is sent to an older peer and fills up with zeroes what comes from
+ * one, so nobody else has to care.
  */
 #pragma once
 
 #include <stdint.h>
 
-#define CTL_MAGIC   0x31434d56u /* "VMC1" */
-#define CTL_VERSION 1u
+#define CTL_MAGIC       0x31434d56u /* "VMC1" */
+#define CTL_VERSION     2u
+#define CTL_VERSION_MIN 1u /* the oldest that both programs still speak */
 
 #define CTL_MESSAGE_MAX 4096u /* bytes in one packet */
 #define CTL_FDS_MAX     16u   /* descriptors in one packet */
@@ -161,6 +168,15 @@ enum ctl_disk_cache {
         CTL_CACHE_MAX,
 };
 
+/* What follows when the host cannot do a disk's work; libvirt's error_policy= and rerror_policy= attributes. */
+enum ctl_error_policy {
+        CTL_ERROR_REPORT = 0, /* the guest sees an I/O error */
+        CTL_ERROR_STOP,       /* the guest is paused, RESUME tries again */
+        CTL_ERROR_IGNORE,     /* the guest sees success */
+        CTL_ERROR_ENOSPC,     /* STOP when the host has no space left, else REPORT */
+        CTL_ERROR_MAX,
+};
+
 struct ctl_disk {
         struct ctl_header header;
         uint32_t flags; /* enum ctl_disk_flags */
@@ -168,6 +184,10 @@ struct ctl_disk {
         char serial[CTL_SERIAL_MAX];
         uint8_t pad[3];
         char name[CTL_NAME_MAX]; /* target name such as "vda"; for messages */
+        /* Since version 2 */
+        uint8_t error_policy;    /* enum ctl_error_policy: of writes, flushes and discards */
+        uint8_t rerror_policy;   /* of reads; not CTL_ERROR_ENOSPC */
+        uint8_t pad2[6];
 };
 
 enum ctl_nic_flags {
@@ -242,6 +262,7 @@ enum ctl_reason {
         CTL_REASON_PANIC,        /* the guest reported a panic (pvpanic) */
         CTL_REASON_VCPU_ERROR,   /* KVM could not go on: triple fault, internal error */
         CTL_REASON_SIGNAL,       /* the monitor got SIGTERM and the guest did not react */
+        CTL_REASON_IO_ERROR,     /* a disk's error policy has paused the guest; since version 2 */
         CTL_REASON_MAX,
 };
 
@@ -284,10 +305,13 @@ struct ctl_event_state {
 
 struct ctl_event_io_error {
         struct ctl_header header;
-        uint32_t disk;  /* index in the order of ADD_DISK */
-        int32_t error;  /* negative errno */
-        uint32_t write; /* 0: read, 1: write, 2: flush or discard */
+        uint32_t disk;   /* index in the order of ADD_DISK */
+        int32_t error;   /* negative errno */
+        uint32_t write;  /* 0: read, 1: write, 2: flush or discard */
         uint32_t pad;
+        /* Since version 2 */
+        uint32_t policy; /* enum ctl_error_policy, what was done: REPORT, STOP or IGNORE */
+        uint32_t pad2;
 };
 
 struct ctl_event_port {

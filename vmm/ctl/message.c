@@ -7,11 +7,16 @@
  * whole, and descriptors that did arrive are closed. All received descriptors are
  * close-on-exec from the start.
  *
- * What a message may look like is one table: a row per type with its length, how many
- * descriptors it carries, and the fields that have rules of their own. ctl_check() is
- * the only reader of that table and the only judge; who handles a message afterwards
- * may use every field as it is. Rules that depend on state (a second kernel, a link
- * that does not exist) are the handler's.
+ * What a message may look like is one table: a row per type with the version that it
+ * came with, its length, how many descriptors it carries, and the fields that have rules
+ * of their own. Where an older version had less, the row or the field says up to which
+ * version and how much. ctl_check() is the only judge of what is received; who handles a
+ * message afterwards may use every field of the newest struct. Rules that depend on state
+ * (a second kernel, a link that does not exist) are the handler's.
+ *
+ * ctl_fit() is the way back: it makes a message of the newest version one of an older. A
+ * request that would lose its meaning is refused. What the monitor tells is cut, and a
+ * value that the older version does not know becomes 0: an older daemon learns less.
  */
 #include "message.h"
 
@@ -36,6 +41,14 @@ struct field {
         enum field_kind kind;
         uint16_t offset, size;
         uint32_t limit;
+        uint32_t older, older_limit; /* `older_limit` instead up to version `older`; 0: never */
+};
+
+/* What a message was up to a version. */
+struct shape {
+        uint32_t version; /* 0: the end of the list */
+        uint8_t fds_max;
+        uint16_t length, reply_length;
 };
 
 struct rule {
@@ -44,7 +57,9 @@ struct rule {
         uint8_t fds_min, fds_max;
         uint16_t length;
         uint16_t reply_length; /* 0: an event */
-        struct field fields[6];
+        struct field fields[9];
+        uint32_t since;        /* the version that it came with; 0: the first */
+        struct shape older[2]; /* the oldest first */
 };
 
 #define SIZE_OF(s, m)     sizeof(((s *) NULL)->m)
@@ -55,6 +70,11 @@ struct rule {
 #define ENUM8(s, m, max)  FIELD(s, m, FIELD_ENUM8, max)
 #define LEAST(s, m, min)  FIELD(s, m, FIELD_LEAST16, min)
 #define ZERO(s, m)        FIELD(s, m, FIELD_ZERO, 0)
+#define UP_TO(s, m)       (offsetof(s, m) + SIZE_OF(s, m))
+
+#define REASON(s, m)                                                                                                   \
+        { .name = #m, .kind = FIELD_ENUM32, .offset = offsetof(s, m), .size = SIZE_OF(s, m), .limit = CTL_REASON_MAX,  \
+          .older = 1, .older_limit = CTL_REASON_IO_ERROR }
 
 #define PLAIN sizeof(struct ctl_header)
 #define REPLY sizeof(struct ctl_reply)
@@ -78,7 +98,10 @@ static const struct rule rules[] = {
         { "SET_EXIT_RECORD", CTL_SET_EXIT_RECORD, 1, 1, PLAIN, REPLY, {} },
         { "ADD_DISK", CTL_ADD_DISK, 1, 1, sizeof(struct ctl_disk), REPLY,
           { FLAGS(struct ctl_disk, flags, DISK_FLAGS), ENUM(struct ctl_disk, cache, CTL_CACHE_MAX),
-            STRING(struct ctl_disk, serial), ZERO(struct ctl_disk, pad), STRING(struct ctl_disk, name) } },
+            STRING(struct ctl_disk, serial), ZERO(struct ctl_disk, pad), STRING(struct ctl_disk, name),
+            ENUM8(struct ctl_disk, error_policy, CTL_ERROR_MAX),
+            ENUM8(struct ctl_disk, rerror_policy, CTL_ERROR_ENOSPC), ZERO(struct ctl_disk, pad2) },
+          .older = { { 1, 1, UP_TO(struct ctl_disk, name), REPLY } } },
         { "ADD_NIC", CTL_ADD_NIC, 1, 2, sizeof(struct ctl_nic), REPLY,
           { FLAGS(struct ctl_nic, flags, CTL_NIC_LINK_DOWN), LEAST(struct ctl_nic, mtu, CTL_MTU_MIN),
             STRING(struct ctl_nic, name) } },
@@ -106,11 +129,13 @@ static const struct rule rules[] = {
 
         { "EVENT_STATE", CTL_EVENT_STATE, 0, 0, sizeof(struct ctl_event_state), 0,
           { ENUM(struct ctl_event_state, state, CTL_STATE_MAX),
-            ENUM(struct ctl_event_state, reason, CTL_REASON_MAX) } },
+            REASON(struct ctl_event_state, reason) } },
         { "EVENT_RESET", CTL_EVENT_RESET, 0, 0, PLAIN, 0, {} },
         { "EVENT_IO_ERROR", CTL_EVENT_IO_ERROR, 0, 0, sizeof(struct ctl_event_io_error), 0,
           { ENUM(struct ctl_event_io_error, disk, CTL_DISKS_MAX), ENUM(struct ctl_event_io_error, write, 3),
-            ZERO(struct ctl_event_io_error, pad) } },
+            ZERO(struct ctl_event_io_error, pad), ENUM(struct ctl_event_io_error, policy, CTL_ERROR_ENOSPC),
+            ZERO(struct ctl_event_io_error, pad2) },
+          .older = { { 1, 0, UP_TO(struct ctl_event_io_error, pad), 0 } } },
         { "EVENT_PORT", CTL_EVENT_PORT, 0, 0, sizeof(struct ctl_event_port), 0,
           { ENUM(struct ctl_event_port, port, CTL_PORTS_MAX), ENUM(struct ctl_event_port, open, 2) } },
 };
@@ -120,7 +145,7 @@ static const struct field reply_fields[] = { ZERO(struct ctl_reply, pad), STRING
 static const struct field hello_reply_fields[] = { ENUM(struct ctl_hello_reply, state, CTL_STATE_MAX) };
 static const struct field query_reply_fields[] = {
         ENUM(struct ctl_query_reply, state, CTL_STATE_MAX),
-        ENUM(struct ctl_query_reply, reason, CTL_REASON_MAX),
+        REASON(struct ctl_query_reply, reason),
         ENUM(struct ctl_query_reply, vcpus, CTL_VCPUS_MAX + 1),
         ZERO(struct ctl_query_reply, pad),
 };
@@ -148,9 +173,26 @@ const char *ctl_type_name(uint16_t type) {
         return rule ? rule->name : "?";
 }
 
+/* What the message is in a version. */
+static struct shape shape_at(const struct rule *rule, uint32_t version) {
+        for (size_t i = 0; i < ARRAY_SIZE(rule->older) && rule->older[i].version; i++)
+                if (version <= rule->older[i].version)
+                        return rule->older[i];
+        return (struct shape) { .fds_max = rule->fds_max, .length = rule->length, .reply_length = rule->reply_length };
+}
+
+static uint32_t field_limit(const struct field *field, uint32_t version) {
+        return version <= field->older ? field->older_limit : field->limit;
+}
+
 size_t ctl_reply_size(uint16_t type) {
         const struct rule *rule = rule_find(type);
         return rule && rule->reply_length ? rule->reply_length : sizeof(struct ctl_reply);
+}
+
+uint32_t ctl_version_agree(uint32_t min, uint32_t max) {
+        uint32_t version = max < CTL_VERSION ? max : CTL_VERSION;
+        return version >= min && version >= CTL_VERSION_MIN ? version : 0;
 }
 
 void ctl_header_init(struct ctl_header *header, uint16_t type, uint32_t serial, size_t length) {
@@ -233,73 +275,80 @@ static int field_error(const struct rule *rule, const struct field *field, const
         return -EINVAL;
 }
 
-static int check_field(const struct ctl_message *m, const struct rule *rule, const struct field *field, char *text) {
-        const uint8_t *at = m->data + field->offset;
+static uint32_t field_value(const struct field *field, const uint8_t *data) {
         uint32_t value = 0;
-        uint16_t value16;
+
+        memcpy(&value, data + field->offset, field->size); /* 1, 2 or 4 bytes, of a little-endian host */
+        return value;
+}
+
+/* NULL, or what is wrong with it. */
+static const char *field_fault(const struct field *field, const uint8_t *data, uint32_t version) {
+        uint32_t limit = field_limit(field, version);
 
         switch (field->kind) {
         case FIELD_STRING:
-                if (!memchr(at, 0, field->size))
-                        return field_error(rule, field, "is not NUL-terminated", text);
-                return 0;
+                return memchr(data + field->offset, 0, field->size) ? NULL : "is not NUL-terminated";
         case FIELD_ZERO:
                 for (size_t i = 0; i < field->size; i++)
-                        if (at[i])
-                                return field_error(rule, field, "is not zero", text);
-                return 0;
+                        if (data[field->offset + i])
+                                return "is not zero";
+                return NULL;
         case FIELD_FLAGS32:
-                memcpy(&value, at, sizeof(value));
-                if (value & ~field->limit)
-                        return field_error(rule, field, "has unknown bits", text);
-                return 0;
+                return field_value(field, data) & ~limit ? "has unknown bits" : NULL;
         case FIELD_LEAST16:
-                memcpy(&value16, at, sizeof(value16));
-                if (value16 != 0 && value16 < field->limit)
-                        return field_error(rule, field, "is too small", text);
-                return 0;
+                return field_value(field, data) != 0 && field_value(field, data) < limit ? "is too small" : NULL;
         case FIELD_ENUM32:
-                memcpy(&value, at, sizeof(value));
-                break;
         case FIELD_ENUM8:
-                value = *at;
-                break;
+                return field_value(field, data) >= limit ? "is out of range" : NULL;
         }
-        if (value >= field->limit)
-                return field_error(rule, field, "is out of range", text);
-        return 0;
+        return NULL;
 }
 
-static int check_fields(const struct ctl_message *m, const struct rule *rule, const struct field *fields, size_t n,
-                        char *text) {
-        for (size_t i = 0; i < n && fields[i].name; i++) {
-                int r = check_field(m, rule, &fields[i], text);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
+struct field_list {
+        const struct field *fields;
+        size_t n;
+};
 
-static int check_reply(const struct ctl_message *m, const struct rule *rule, char *text) {
-        int r = check_fields(m, rule, reply_fields, ARRAY_SIZE(reply_fields), text);
-        if (r < 0)
-                return r;
-
+/* The fields of a request or event, or those that a reply has besides what all have. */
+static struct field_list fields_of(const struct rule *rule, bool is_reply) {
+        if (!is_reply)
+                return (struct field_list) { rule->fields, ARRAY_SIZE(rule->fields) };
         switch (rule->type) {
         case CTL_HELLO:
-                return check_fields(m, rule, hello_reply_fields, ARRAY_SIZE(hello_reply_fields), text);
+                return (struct field_list) { hello_reply_fields, ARRAY_SIZE(hello_reply_fields) };
         case CTL_QUERY:
-                return check_fields(m, rule, query_reply_fields, ARRAY_SIZE(query_reply_fields), text);
+                return (struct field_list) { query_reply_fields, ARRAY_SIZE(query_reply_fields) };
         case CTL_STATS:
-                return check_fields(m, rule, stats_reply_fields, ARRAY_SIZE(stats_reply_fields), text);
+                return (struct field_list) { stats_reply_fields, ARRAY_SIZE(stats_reply_fields) };
         default:
-                return 0;
+                return (struct field_list) {};
         }
 }
 
-static int check_size(const struct ctl_message *m, const struct rule *rule, bool is_reply, char *text) {
-        size_t length = is_reply ? rule->reply_length : rule->length;
-        unsigned fds_min = is_reply ? 0 : rule->fds_min, fds_max = is_reply ? 0 : rule->fds_max;
+static int check_list(const struct ctl_message *m, const struct rule *rule, struct field_list list, uint32_t version,
+                      char *text) {
+        for (size_t i = 0; i < list.n && list.fields[i].name; i++) {
+                const char *fault = field_fault(&list.fields[i], m->data, version);
+                if (fault)
+                        return field_error(rule, &list.fields[i], fault, text);
+        }
+        return 0;
+}
+
+static int check_fields(const struct ctl_message *m, const struct rule *rule, bool is_reply, uint32_t version,
+                        char *text) {
+        int r = 0;
+
+        if (is_reply)
+                r = check_list(m, rule, (struct field_list) { reply_fields, ARRAY_SIZE(reply_fields) }, version, text);
+        return r < 0 ? r : check_list(m, rule, fields_of(rule, is_reply), version, text);
+}
+
+static int check_size(const struct ctl_message *m, const struct rule *rule, struct shape shape, bool is_reply,
+                      char *text) {
+        size_t length = is_reply ? shape.reply_length : shape.length;
+        unsigned fds_min = is_reply ? 0 : rule->fds_min, fds_max = is_reply ? 0 : shape.fds_max;
 
         if (m->length != m->header.length) {
                 (void) snprintf(text, CTL_TEXT_MAX, "%s: packet of %zu bytes says that it has %u", rule->name,
@@ -318,7 +367,19 @@ static int check_size(const struct ctl_message *m, const struct rule *rule, bool
         return 0;
 }
 
-int ctl_check(const struct ctl_message *message, enum ctl_sender sender, char text[static CTL_TEXT_MAX]) {
+/* What the version lacks is 0, which means what the version did. */
+static void message_extend(struct ctl_message *m, size_t length) {
+        memset(m->data + m->length, 0, length - m->length);
+        m->length = m->header.length = length;
+}
+
+static int no_such_type(const struct rule *rule, uint32_t version, char *text) {
+        (void) snprintf(text, CTL_TEXT_MAX, "%s: version %u of the control protocol does not have it", rule->name,
+                        version);
+        return -EOPNOTSUPP;
+}
+
+int ctl_check(struct ctl_message *message, enum ctl_sender sender, uint32_t version, char text[static CTL_TEXT_MAX]) {
         uint16_t type = message->header.type;
         bool is_reply = sender == CTL_SENDER_MONITOR && (type & CTL_REPLY);
         const struct rule *rule = rule_find(is_reply ? type & ~CTL_REPLY : type);
@@ -335,16 +396,79 @@ int ctl_check(const struct ctl_message *message, enum ctl_sender sender, char te
                 return -EOPNOTSUPP;
         }
         /* HELLO finds the version, so both of its directions may come in any. */
-        if (rule->type != CTL_HELLO && message->header.version != CTL_VERSION) {
+        if (rule->type != CTL_HELLO && message->header.version != version) {
                 (void) snprintf(text, CTL_TEXT_MAX, "%s: protocol version %u, have agreed on %u", rule->name,
-                                message->header.version, CTL_VERSION);
+                                message->header.version, version);
                 return -EPROTONOSUPPORT;
         }
-        r = check_size(message, rule, is_reply, text);
+        if (rule->since > version)
+                return no_such_type(rule, version, text);
+        r = check_size(message, rule, shape_at(rule, version), is_reply, text);
         if (r < 0)
                 return r;
-        return is_reply ? check_reply(message, rule, text)
-                        : check_fields(message, rule, rule->fields, ARRAY_SIZE(rule->fields), text);
+        message_extend(message, is_reply ? rule->reply_length : rule->length);
+        return check_fields(message, rule, is_reply, version, text);
+}
+
+/* A value that the version does not know; in what the monitor tells it becomes 0. */
+static int fit_field(const struct rule *rule, const struct field *field, uint8_t *data, uint32_t version, bool is_told,
+                     char *text) {
+        if (version > field->older || !field_fault(field, data, version))
+                return 0;
+        if (is_told) {
+                memset(data + field->offset, 0, field->size);
+                return 0;
+        }
+        (void) snprintf(text, CTL_TEXT_MAX, "%s: version %u of the control protocol does not know this %s", rule->name,
+                        version, field->name);
+        return -EOPNOTSUPP;
+}
+
+/* Cuts the message. Of a request nothing may be lost. */
+static int fit_length(struct ctl_header *header, const struct rule *rule, size_t length, bool is_told, char *text) {
+        const uint8_t *data = (const uint8_t *) header;
+
+        for (size_t i = length; i < header->length && !is_told; i++) {
+                if (!data[i])
+                        continue;
+                (void) snprintf(text, CTL_TEXT_MAX, "%s: version %u of the control protocol cannot do this", rule->name,
+                                header->version);
+                return -EOPNOTSUPP;
+        }
+        if (header->length > length)
+                header->length = length;
+        return 0;
+}
+
+int ctl_fit(struct ctl_header *header, uint32_t version, unsigned n_fds, char text[static CTL_TEXT_MAX]) {
+        bool is_reply = header->type & CTL_REPLY;
+        const struct rule *rule = rule_find(header->type & ~CTL_REPLY);
+        bool is_told = is_reply || (rule && rule_is_event(rule));
+        struct field_list list;
+        struct shape shape;
+        int r = 0;
+
+        text[0] = '\0';
+        header->version = version;
+        if (!rule || version >= CTL_VERSION) /* no rule: the reply to a request that nobody knows */
+                return 0;
+        if (rule->since > version && !is_reply)
+                return no_such_type(rule, version, text);
+        if (rule->since > version) {
+                header->length = REPLY;
+                return 0;
+        }
+        shape = shape_at(rule, version);
+        if (!is_reply && n_fds > shape.fds_max) {
+                (void) snprintf(text, CTL_TEXT_MAX, "%s: version %u of the control protocol takes %u descriptors",
+                                rule->name, version, shape.fds_max);
+                return -EOPNOTSUPP;
+        }
+        list = fields_of(rule, is_reply);
+        for (size_t i = 0; i < list.n && list.fields[i].name && r == 0; i++)
+                r = fit_field(rule, &list.fields[i], (uint8_t *) header, version, is_told, text);
+        return r < 0 ? r
+                     : fit_length(header, rule, is_reply ? shape.reply_length : shape.length, is_told, text);
 }
 
 int ctl_send(int fd, const void *message, const int *fds, unsigned n_fds) {

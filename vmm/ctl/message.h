@@ -37,12 +37,23 @@ int ctl_receive(int fd, struct ctl_message *ret);
 void ctl_message_done(struct ctl_message *message);
 
 /*
- * Checks everything about a message that needs no state: type, version, length, count of
- * descriptors, NUL termination, flags, enums, padding. 0; -EOPNOTSUPP for an unknown
- * type; -EPROTONOSUPPORT for another version; -EBADMSG for a wrong size or count; -EINVAL
- * for a value. On error `text` gets a sentence.
+ * Checks everything about a message of `version` that needs no state: type, version, length,
+ * count of descriptors, NUL termination, flags, enums, padding. 0: every field of the newest
+ * struct may be used, those that `version` lacks are 0. -EOPNOTSUPP for an unknown type;
+ * -EPROTONOSUPPORT for another version; -EBADMSG for a wrong size or count; -EINVAL for a value.
+ * On error `text` gets a sentence, and nothing but the header's type and serial may be used.
  */
-int ctl_check(const struct ctl_message *message, enum ctl_sender sender, char text[static CTL_TEXT_MAX]);
+int ctl_check(struct ctl_message *message, enum ctl_sender sender, uint32_t version, char text[static CTL_TEXT_MAX]);
+
+/* The version that a peer which speaks `min` to `max` and this program agree on; 0: none. */
+uint32_t ctl_version_agree(uint32_t min, uint32_t max);
+
+/*
+ * Makes the message, complete as the newest version has it, one of `version`. -EOPNOTSUPP with a
+ * sentence in `text`: that version has no such message, or cannot say what this one says. A reply
+ * always fits.
+ */
+int ctl_fit(struct ctl_header *header, uint32_t version, unsigned n_fds, char text[static CTL_TEXT_MAX]);
 
 /*
  * Sends one packet; the header's `length` says how long it is. Never blocks on a
@@ -50,10 +61,10 @@ int ctl_check(const struct ctl_message *message, enum ctl_sender sender, char te
  */
 int ctl_send(int fd, const void *message, const int *fds, unsigned n_fds);
 
-/* Fills in a header in the protocol version of this header file. */
+/* Fills in a header in the newest version. */
 void ctl_header_init(struct ctl_header *header, uint16_t type, uint32_t serial, size_t length);
 
-/* The size of the reply to a request of this type; that of struct ctl_reply for unknown types. */
+/* The size of the newest reply to a request of this type; that of struct ctl_reply for unknown types. */
 size_t ctl_reply_size(uint16_t type);
 
 /* "ADD_DISK" for CTL_ADD_DISK; "?" for unknown types. Static. */

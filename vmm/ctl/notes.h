@@ -14,7 +14,7 @@
 
 struct notes;
 
-typedef void (*notes_send_fn)(void *arg, const struct ctl_header *event);
+typedef void (*notes_send_fn)(void *arg, struct ctl_header *event);
 
 struct disk_note {
         struct notes *notes;
@@ -33,7 +33,7 @@ struct notes {
         void *arg;
 };
 
-/* `send` is called on the loop's thread with one complete event at a time. */
+/* `send` is called on the loop's thread with one complete event at a time, which it may change. */
 int notes_init(struct notes *notes, struct loop *loop, notes_send_fn send, void *arg);
 /* After the loop was freed, or before it has run. */
 void notes_done(struct notes *notes);

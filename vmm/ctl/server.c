@@ -43,7 +43,7 @@ struct server {
         struct loop *loop;
         int listen_fd, peer_fd, signal_fd, exit_fd;
         struct loop_source *listen_source, *peer_source, *signal_source;
-        bool greeted;    /* the peer has said HELLO */
+        uint32_t version; /* of the protocol, agreed on in HELLO; 0: the peer has not said it */
         bool started;    /* START has succeeded */
         bool stop_asked; /* SIGTERM has pressed the power button */
         bool is_ending;
@@ -79,7 +79,7 @@ static void server_end(struct server *s, enum ctl_state state, enum ctl_reason r
 static void peer_close(struct server *s) {
         s->peer_source = loop_remove(s->peer_source);
         close_fd(&s->peer_fd);
-        s->greeted = false;
+        s->version = 0;
 }
 
 /* The peer has gone or is sent away, and nobody is in its place: before START nothing is worth keeping. */
@@ -89,24 +89,27 @@ static void peer_lose(struct server *s) {
                 server_end(s, CTL_STATE_SETUP, CTL_REASON_NONE, -ECONNRESET);
 }
 
-/* A peer that does not take its mail, replies or events, loses the connection and can query after a new one. */
-static void peer_send(struct server *s, const void *message) {
+/*
+ * A peer that does not take its mail, replies or events, loses the connection and can query after a new one. What its
+ * version of the protocol cannot say, it is not told.
+ */
+static void peer_send(struct server *s, struct ctl_header *message) {
+        char text[CTL_TEXT_MAX];
         int r;
 
-        if (s->peer_fd < 0)
+        if (s->peer_fd < 0 || ctl_fit(message, s->version ?: CTL_VERSION_MIN, 0, text) < 0)
                 return;
         r = ctl_send(s->peer_fd, message, NULL, 0);
         if (r < 0) {
-                log_warning(r, "control peer dropped: cannot send %s",
-                            ctl_type_name(((const struct ctl_header *) message)->type));
+                log_warning(r, "control peer dropped: cannot send %s", ctl_type_name(message->type));
                 peer_lose(s);
         }
 }
 
-static void send_event(void *arg, const struct ctl_header *event) {
+static void send_event(void *arg, struct ctl_header *event) {
         struct server *s = arg;
 
-        if (s->greeted)
+        if (s->version)
                 peer_send(s, event);
 }
 
@@ -162,15 +165,15 @@ static int handle_hello(struct server *s, const struct ctl_message *message, str
                         char *text) {
         const struct ctl_hello *hello = (const struct ctl_hello *) message->data;
 
-        /* So far there is one version; the highest that both speak is that one or none. */
-        reply->version = CTL_VERSION;
+        reply->version = ctl_version_agree(hello->version_min, hello->version_max);
         reply->state = server_state(s);
-        if (hello->version_min > CTL_VERSION || hello->version_max < CTL_VERSION) {
-                (void) snprintf(text, CTL_TEXT_MAX, "peer speaks protocol versions %u to %u, this monitor %u",
-                                hello->version_min, hello->version_max, CTL_VERSION);
+        if (!reply->version) {
+                reply->version = CTL_VERSION;
+                (void) snprintf(text, CTL_TEXT_MAX, "peer speaks protocol versions %u to %u, this monitor %u to %u",
+                                hello->version_min, hello->version_max, CTL_VERSION_MIN, CTL_VERSION);
                 return -EPROTONOSUPPORT;
         }
-        s->greeted = true;
+        s->version = reply->version;
         notes_tell_ports(&s->notes, s->setup.console.n_ports);
         return 0;
 }
@@ -260,10 +263,7 @@ static int check_state(const struct server *s, uint16_t type, char *text) {
         const char *why = NULL;
         int r = 0;
 
-        if (!s->greeted && type != CTL_HELLO) {
-                why = "HELLO has to come first";
-                r = -EINVAL;
-        } else if (s->started && type > CTL_HELLO && type <= CTL_START && type != CTL_SET_EXIT_RECORD) {
+        if (s->started && type > CTL_HELLO && type <= CTL_START && type != CTL_SET_EXIT_RECORD) {
                 why = "the guest has been started";
                 r = -EBUSY;
         } else if (!s->started && type >= CTL_PAUSE && type < CTL_QUIT) {
@@ -308,6 +308,16 @@ static int dispatch(struct server *s, struct ctl_message *message, union any_rep
         }
 }
 
+/* Before HELLO there is no version in which a message could be understood. */
+static int check_message(const struct server *s, struct ctl_message *message, char *text) {
+        uint16_t type = message->header.type;
+
+        if (s->version || type == CTL_HELLO)
+                return ctl_check(message, CTL_SENDER_DAEMON, s->version ?: CTL_VERSION_MIN, text);
+        (void) snprintf(text, CTL_TEXT_MAX, "%s: HELLO has to come first", ctl_type_name(type));
+        return -EINVAL;
+}
+
 /* Answers one packet that could be received; `r` is an error that it has earned already. */
 static void serve(struct server *s, struct ctl_message *message, int r) {
         uint16_t type = message->header.type;
@@ -319,7 +329,7 @@ static void serve(struct server *s, struct ctl_message *message, int r) {
                 (void) snprintf(text, CTL_TEXT_MAX, "packet of more than %u bytes or %u descriptors", CTL_MESSAGE_MAX,
                                 CTL_FDS_MAX);
         if (r == 0)
-                r = ctl_check(message, CTL_SENDER_DAEMON, text);
+                r = check_message(s, message, text);
         if (r == 0)
                 r = check_state(s, type, text);
         if (r == 0)
@@ -328,7 +338,7 @@ static void serve(struct server *s, struct ctl_message *message, int r) {
                 (void) snprintf(text, CTL_TEXT_MAX, "%s: %s", ctl_type_name(type), strerror(-r));
         reply.reply.error = r;
         ctl_message_done(message);
-        peer_send(s, &reply);
+        peer_send(s, &reply.reply.header);
 
         if (r == 0 && type == CTL_QUIT)
                 server_end(s, CTL_STATE_SHUTDOWN, CTL_REASON_REQUEST, 0);

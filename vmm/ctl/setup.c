@@ -166,6 +166,8 @@ static int add_disk(struct setup *setup, struct ctl_message *message, char *text
         };
         int r;
 
+        if (m->error_policy != CTL_ERROR_REPORT || m->rerror_policy != CTL_ERROR_REPORT)
+                return fail(text, -EOPNOTSUPP, "disk '%s': errors can only be reported to the guest", m->name);
         if (i == CTL_DISKS_MAX)
                 return fail(text, -E2BIG, "disk '%s': there are %u disks already", m->name, i);
         r = check_slots(setup, "disk", m->name, text);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A monitor for tests of the client: it takes the monitor's arguments and serves the
- * control socket, and --name says how it misbehaves.
+ * control socket, and --name says how it misbehaves. As "version-1" it is the monitor of
+ * a recorded session and knows nothing else of the protocol.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,13 @@
 #include <unistd.h>
 
 #include "../../../vmm/ctl/message.h"
+
+#define CHECK(condition)                                                                                               \
+        do {                                                                                                           \
+                if (!(condition))                                                                                      \
+                        _exit(20);                                                                                     \
+        } while (0)
+#include "../ctl-session.h"
 
 static const char *mode = "good";
 static int peer = -1;
@@ -43,7 +51,7 @@ static void send_reply(const struct ctl_message *request, uint32_t serial, int e
         } u = { .reply = { .error = error } };
 
         if (request->header.type == CTL_HELLO)
-                u.hello.version = is("future") ? 99 : CTL_VERSION;
+                u.hello.version = is("future") ? 99 : CTL_VERSION; /* as one of version 3 says, too */
         if (request->header.type == CTL_QUERY) {
                 u.query.vcpus = 1;
                 u.query.vcpu_tid[0] = (int32_t) getpid();
@@ -84,6 +92,41 @@ static void misbehave(const struct ctl_message *request) {
                 send_reply(request, serial, 0, "");
 }
 
+static void send_packet(const struct session_packet *packet, uint32_t serial) {
+        struct session_packet p = *packet;
+
+        p.header.serial = serial;
+        CHECK(write(peer, p.data, p.length) == (ssize_t) p.length);
+}
+
+/*
+ * Says word for word what a monitor of version 1 said. A request that such a monitor would not have understood, or
+ * that says something else than the recorded daemon did, ends it.
+ */
+static void play_version_1(const struct ctl_message *request) {
+        static struct session session;
+        const struct session_packet *asked, *answer, *state;
+
+        if (session.n == 0)
+                session_load(&session, SESSION_V1);
+        asked = session_find(&session, '>', request->header.type);
+        answer = session_find(&session, '<', request->header.type | CTL_REPLY);
+        state = session_find(&session, '<', CTL_EVENT_STATE);
+        CHECK(asked && answer && state && request->length == asked->length && request->n_fds == asked->fds);
+        if (request->header.type != CTL_HELLO) {
+                struct session_packet said = *asked;
+                said.header.serial = request->header.serial;
+                CHECK(memcmp(said.data, request->data, said.length) == 0);
+        }
+        if (request->header.type == CTL_PAUSE) {
+                send_packet(state, 0);
+                send_packet(session_find(&session, '<', CTL_EVENT_IO_ERROR), 0);
+        }
+        send_packet(answer, request->header.serial);
+        if (request->header.type == CTL_QUIT)
+                _exit(0);
+}
+
 /* Exit status 0 when exactly the descriptors that a monitor may have are open. */
 static int check_fds(bool journal) {
         for (int fd = 0; fd < 256; fd++) {
@@ -121,7 +164,9 @@ int main(int argc, char **argv) {
                 }
                 if (r != 1)
                         continue;
-                if (message.header.type == CTL_HELLO)
+                if (is("version-1"))
+                        play_version_1(&message);
+                else if (message.header.type == CTL_HELLO)
                         send_reply(&message, message.header.serial, 0, "");
                 else
                         misbehave(&message); /* and keeps what descriptors came along */

@@ -15,7 +15,7 @@
 typedef struct Fixture {
         char *dir, *path;
         unsigned events, exits;
-        guint32 last_state;
+        guint32 last_state, last_length;
         gboolean event_after_exit;
 } Fixture;
 
@@ -29,6 +29,7 @@ static void on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) 
         Fixture *f = data;
         f->events++;
         f->event_after_exit |= f->exits > 0;
+        f->last_length = message->length;
         if (message->type == CTL_EVENT_STATE)
                 f->last_state = ((const struct ctl_event_state *) message)->state;
 }
@@ -201,6 +202,53 @@ static void test_start_failures(Fixture *f, gconstpointer unused) {
         g_assert_cmpint(errno, ==, ECHILD);
 }
 
+/* A guest that an earlier version of virtmicro has started is managed on, as far as its monitor can. */
+static void test_monitor_of_version_1(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "version-1"), *again;
+        VmmCallbacks callbacks = { on_event, on_exited, f };
+        struct ctl_header header;
+        struct ctl_query_reply query;
+        struct ctl_stats_reply stats;
+        struct ctl_disk disk = {
+                .flags = CTL_DISK_READONLY | CTL_DISK_DISCARD, .cache = CTL_CACHE_UNSAFE, .serial = "SERIAL",
+                .name = "vda", .error_policy = CTL_ERROR_ENOSPC,
+        };
+        g_autoptr(GError) err = NULL;
+        int fd = 0;
+
+        again = vmm_adopt(f->path, vmm_pid(vmm), vmm_start_time(vmm), &callbacks, &err);
+        g_assert_no_error(err);
+        vmm_disconnect(vmm);
+        vmm_unref(vmm);
+        g_assert_true(vmm_hello(again, &err));
+        g_assert_true(vmm_call(again, CTL_QUERY, &header, sizeof(header), NULL, 0, &query, sizeof(query), &err));
+        g_assert_cmpuint(query.state, ==, CTL_STATE_RUNNING);
+        g_assert_cmpint(query.vcpu_tid[1], ==, 3);
+        g_assert_true(vmm_call(again, CTL_STATS, &header, sizeof(header), NULL, 0, &stats, sizeof(stats), &err));
+        g_assert_cmpuint(stats.disks, ==, 2);
+        g_assert_cmpuint(stats.nic[0].rx_packets, ==, 5000);
+
+        /* What its version has no word for is not sent, and nothing else suffers. */
+        g_assert_false(vmm_call(again, CTL_ADD_DISK, &disk, sizeof(disk), &fd, 1, NULL, 0, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_UNSUPPORTED);
+        g_assert_nonnull(strstr(err->message, "ADD_DISK: version 1 of the control protocol cannot do this"));
+        g_assert_nonnull(strstr(err->message, "restart the domain"));
+        g_clear_error(&err);
+        disk.error_policy = CTL_ERROR_REPORT;
+        g_assert_true(vmm_call(again, CTL_ADD_DISK, &disk, sizeof(disk), &fd, 1, NULL, 0, &err));
+
+        g_assert_true(call(again, CTL_PAUSE, &err));
+        iterate_until(&f->events, 2);
+        g_assert_cmpuint(f->last_state, ==, CTL_STATE_PAUSED);
+        g_assert_cmpuint(f->last_length, ==, sizeof(struct ctl_event_io_error)); /* extended */
+        g_assert_true(call(again, CTL_QUIT, &err));
+        iterate_until(&f->exits, 1);
+        g_autofree char *end = vmm_describe_end(again);
+        g_assert_cmpstr(end, !=, "exited with status 20");
+        vmm_disconnect(again);
+        vmm_unref(again);
+}
+
 static void kill_at_once(Vmm *vmm, gpointer data) {
         *(pid_t *) data = vmm_pid(vmm);
         vmm_kill(vmm, SIGKILL);
@@ -363,6 +411,7 @@ int main(int argc, char **argv) {
         ADD("hostile", test_hostile);
         ADD("answers-twice", test_answers_twice);
         ADD("start-failures", test_start_failures);
+        ADD("monitor-of-version-1", test_monitor_of_version_1);
         ADD("killed-before-it-greets", test_killed_before_it_greets);
         ADD("long-path", test_long_path);
         ADD("no-directory", test_no_directory);

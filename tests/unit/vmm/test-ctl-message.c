@@ -47,9 +47,9 @@ static void message_init(struct ctl_message *m, uint16_t type, size_t length, un
         m->n_fds = n_fds;
 }
 
-static int check(const struct ctl_message *m) {
+static int check(struct ctl_message *m) {
         char text[CTL_TEXT_MAX];
-        int r = ctl_check(m, CTL_SENDER_DAEMON, text);
+        int r = ctl_check(m, CTL_SENDER_DAEMON, CTL_VERSION, text);
 
         CHECK((r < 0) == (text[0] != '\0'));
         return r;
@@ -163,6 +163,10 @@ static void test_values(void) {
         CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, flags, 4), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, cache, 3), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, pad, 1), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, error_policy, CTL_ERROR_ENOSPC), 0);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, error_policy, CTL_ERROR_MAX), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, rerror_policy, CTL_ERROR_ENOSPC), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, pad2, 1), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_NIC, struct ctl_nic, 1, flags, 2), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, flags, 4), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, pad, 4), -EINVAL);
@@ -173,9 +177,9 @@ static void test_values(void) {
         CHECK_EQ(BENT(CTL_SET_LINK, struct ctl_link, 0, nic, CTL_NICS_MAX), -EINVAL);
 }
 
-static int check_from_monitor(const struct ctl_message *m) {
+static int check_from_monitor(struct ctl_message *m) {
         char text[CTL_TEXT_MAX];
-        return ctl_check(m, CTL_SENDER_MONITOR, text);
+        return ctl_check(m, CTL_SENDER_MONITOR, CTL_VERSION, text);
 }
 
 static void test_monitor_side(void) {
@@ -206,6 +210,87 @@ static void test_monitor_side(void) {
         message_init(&m, CTL_STATS | CTL_REPLY, sizeof(struct ctl_stats_reply), 0);
         ((struct ctl_stats_reply *) m.data)->disks = CTL_DISKS_MAX + 1;
         CHECK_EQ(check_from_monitor(&m), -EINVAL);
+}
+
+/* What a peer of version 1 sends is what the newest is, with nothing in the fields that came later. */
+static void test_older_is_extended(void) {
+        size_t length = offsetof(struct ctl_disk, error_policy);
+        struct ctl_message m;
+        struct ctl_disk *disk = (struct ctl_disk *) m.data;
+        char text[CTL_TEXT_MAX];
+
+        for (size_t l = length - 8; l <= sizeof(*disk); l++) {
+                message_init(&m, CTL_ADD_DISK, l, 1);
+                memset(m.data + l, 'x', sizeof(m.data) - l); /* of an earlier packet */
+                memcpy(disk->name, "vda", 4);
+                m.header.version = 1;
+                CHECK_EQ(ctl_check(&m, CTL_SENDER_DAEMON, 1, text), l == length ? 0 : -EBADMSG);
+                if (l != length)
+                        continue;
+                CHECK_EQ(m.length, sizeof(*disk));
+                CHECK_EQ(m.header.length, sizeof(*disk));
+                CHECK_STR(disk->name, "vda");
+                CHECK_EQ(disk->error_policy, CTL_ERROR_REPORT);
+                CHECK_EQ(disk->rerror_policy, CTL_ERROR_REPORT);
+        }
+        message_init(&m, CTL_ADD_DISK, length, 1);
+        CHECK_EQ(check(&m), -EBADMSG); /* not in version 2 */
+
+        /* A value that version 1 did not have. */
+        for (uint32_t version = 1; version <= 2; version++) {
+                message_init(&m, CTL_EVENT_STATE, sizeof(struct ctl_event_state), 0);
+                m.header.version = version;
+                ((struct ctl_event_state *) m.data)->reason = CTL_REASON_IO_ERROR;
+                CHECK_EQ(ctl_check(&m, CTL_SENDER_MONITOR, version, text), version == 1 ? -EINVAL : 0);
+        }
+}
+
+static void test_fits_an_older(void) {
+        struct ctl_disk disk = {};
+        struct ctl_event_state state = { .state = CTL_STATE_PAUSED, .reason = CTL_REASON_IO_ERROR };
+        struct ctl_event_io_error error = { .disk = 3, .error = -5, .policy = CTL_ERROR_STOP };
+        struct ctl_reply reply = {};
+        char text[CTL_TEXT_MAX];
+
+        /* A request loses nothing: what it asks for has to be possible. */
+        ctl_header_init(&disk.header, CTL_ADD_DISK, 1, sizeof(disk));
+        CHECK_EQ(ctl_fit(&disk.header, 1, 1, text), 0);
+        CHECK_EQ(disk.header.version, 1);
+        CHECK_EQ(disk.header.length, offsetof(struct ctl_disk, error_policy));
+        disk.error_policy = CTL_ERROR_STOP;
+        ctl_header_init(&disk.header, CTL_ADD_DISK, 1, sizeof(disk));
+        CHECK_EQ(ctl_fit(&disk.header, 1, 1, text), -EOPNOTSUPP);
+        CHECK_STR(text, "ADD_DISK: version 1 of the control protocol cannot do this");
+        CHECK_EQ(ctl_fit(&disk.header, 2, 1, text), 0);
+        CHECK_EQ(disk.header.length, sizeof(disk));
+
+        /* What the monitor tells is cut, and an unknown reason is none. */
+        ctl_header_init(&error.header, CTL_EVENT_IO_ERROR, 0, sizeof(error));
+        CHECK_EQ(ctl_fit(&error.header, 1, 0, text), 0);
+        CHECK_EQ(error.header.length, offsetof(struct ctl_event_io_error, policy));
+        ctl_header_init(&state.header, CTL_EVENT_STATE, 0, sizeof(state));
+        CHECK_EQ(ctl_fit(&state.header, 2, 0, text), 0);
+        CHECK_EQ(state.reason, CTL_REASON_IO_ERROR);
+        CHECK_EQ(ctl_fit(&state.header, 1, 0, text), 0);
+        CHECK_EQ(state.state, CTL_STATE_PAUSED);
+        CHECK_EQ(state.reason, CTL_REASON_NONE);
+
+        /* The answer to what nobody knows fits any version. */
+        ctl_header_init(&reply.header, 33 | CTL_REPLY, 1, sizeof(reply));
+        CHECK_EQ(ctl_fit(&reply.header, 1, 0, text), 0);
+        CHECK_EQ(reply.header.length, sizeof(reply));
+}
+
+static void test_agreement(void) {
+        static const struct {
+                uint32_t min, max, version;
+        } cases[] = {
+                { 1, 1, 1 }, { 1, 2, 2 }, { 1, 3, 2 }, { 2, 2, 2 }, { 2, UINT32_MAX, 2 },
+                { 3, 3, 0 }, { 0, 0, 0 }, { 0, 1, 1 }, { 2, 1, 0 },
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+                CHECK_EQ(ctl_version_agree(cases[i].min, cases[i].max), cases[i].version);
 }
 
 static unsigned count_fds(void) {
@@ -317,6 +402,9 @@ int main(void) {
         RUN(test_strings);
         RUN(test_values);
         RUN(test_monitor_side);
+        RUN(test_older_is_extended);
+        RUN(test_fits_an_older);
+        RUN(test_agreement);
         RUN(test_receive);
         RUN(test_send_limits);
         CHECK_STR(ctl_type_name(CTL_ADD_DISK), "ADD_DISK");

@@ -24,6 +24,7 @@
 #include "ctl/message.h"
 #include "ctl/server.h"
 #include "../test.h"
+#include "../ctl-session.h"
 
 /* The pretended machine. */
 struct vm {
@@ -231,16 +232,20 @@ static void check_exit_record(const struct fixture *f, enum ctl_state state, enu
         CHECK_EQ(record.error, error);
 }
 
-/* The next message from the monitor; checked as the daemon does. */
+/* The next message from the monitor; checked as the daemon does, whose version is the newest unless it is the answer to
+ * a peer that has not said HELLO. */
 static void receive(int fd, struct ctl_message *m) {
         struct pollfd pfd = { .fd = fd, .events = POLLIN };
         char text[CTL_TEXT_MAX];
+        int r;
 
         CHECK(poll(&pfd, 1, 10000) == 1);
         CHECK_EQ(ctl_receive(fd, m), 1);
-        if (ctl_check(m, CTL_SENDER_MONITOR, text) != 0)
+        CHECK(m->header.version == CTL_VERSION || m->header.version == CTL_VERSION_MIN);
+        r = ctl_check(m, CTL_SENDER_MONITOR, m->header.version, text);
+        if (r != 0)
                 fprintf(stderr, "%s\n", text);
-        CHECK_EQ(ctl_check(m, CTL_SENDER_MONITOR, text), 0);
+        CHECK_EQ(r, 0);
 }
 
 /* Waits for an event, which has to be the next message. */
@@ -457,6 +462,105 @@ static void test_versions(void) {
         CHECK_EQ(call_fds(&f, CTL_HELLO, &request, sizeof(request), NULL, 0, &m), 0);
         CHECK_EQ(reply->version, CTL_VERSION);
         CHECK_EQ(reply->state, CTL_STATE_SETUP);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+/* A descriptor that a request of the type takes. The caller closes it. */
+static int any_fd(uint16_t type) {
+        int fd = type == CTL_ADD_NIC    ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+                 : type == CTL_ADD_PORT ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
+                 : type == CTL_ADD_RNG  ? open("/dev/zero", O_RDONLY | O_CLOEXEC)
+                                        : make_image();
+
+        CHECK(fd >= 0);
+        return fd;
+}
+
+static void send_recorded(struct fixture *f, const struct session_packet *p) {
+        AUTOCLOSE int fd = any_fd(p->header.type);
+
+        CHECK(p->fds <= 1);
+        CHECK_EQ(ctl_send(f->client, p->data, &fd, p->fds), 0);
+}
+
+/* The next packet has the recorded one's type, version and length. */
+static void expect_recorded(struct fixture *f, const struct session_packet *p, struct ctl_message *m) {
+        struct pollfd pfd = { .fd = f->client, .events = POLLIN };
+
+        CHECK(poll(&pfd, 1, 10000) == 1);
+        CHECK_EQ(ctl_receive(f->client, m), 1);
+        CHECK_EQ(m->header.type, p->header.type);
+        CHECK_EQ(m->header.version, 1);
+        CHECK_EQ(m->header.serial, p->header.serial);
+        CHECK_EQ(m->header.length, p->length);
+        CHECK_EQ(m->length, p->length);
+}
+
+/* A daemon of version 1, as it was recorded, builds and runs a guest, to the end. */
+static void test_daemon_of_version_1(void) {
+        static struct session session;
+        struct session_packet state;
+        struct ctl_message m;
+        struct fixture f;
+
+        session_load(&session, SESSION_V1);
+        state = *session_find(&session, '<', CTL_EVENT_STATE);
+        fixture_start(&f);
+        for (unsigned i = 0; i < session.n; i++) {
+                const struct session_packet *p = &session.packets[i];
+
+                if (p->direction == '>')
+                        send_recorded(&f, p);
+                if (p->direction == '>' || p->header.serial == 0)
+                        continue;
+                if (p->header.type == (CTL_START | CTL_REPLY) || p->header.type == (CTL_PAUSE | CTL_REPLY) ||
+                    p->header.type == (CTL_RESUME | CTL_REPLY))
+                        expect_recorded(&f, &state, &m); /* it precedes the reply */
+                if (p->header.type == (CTL_RESET | CTL_REPLY))
+                        expect_recorded(&f, session_find(&session, '<', CTL_EVENT_RESET), &m);
+                expect_recorded(&f, p, &m);
+                CHECK_EQ(((struct ctl_reply *) m.data)->error, ((const struct ctl_reply *) p->data)->error);
+        }
+        CHECK_EQ(fixture_end(&f), 0);
+        CHECK_EQ(fake.n_devices, 4);
+}
+
+static void out_of_space(void) {
+        fake_state(CTL_STATE_PAUSED, CTL_REASON_IO_ERROR);
+}
+
+/* To a daemon of version 1 nothing is said that its version does not know; one of version 3 gets ours. */
+static void test_other_daemons(void) {
+        struct ctl_hello request = { .version_min = 1, .version_max = 1 };
+        struct ctl_header header;
+        struct ctl_message m;
+        const struct ctl_event_state *event = (const struct ctl_event_state *) m.data;
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        close_fd(&f.client);
+        f.client = client_connect(&f);
+        CHECK_EQ(call(&f, CTL_HELLO, &request, sizeof(request)), 0);
+        on_control(out_of_space);
+        expect_event(f.client, CTL_EVENT_STATE, &m);
+        CHECK_EQ(m.header.version, 1);
+        CHECK_EQ(event->state, CTL_STATE_PAUSED);
+        CHECK_EQ(event->reason, CTL_REASON_NONE);
+        CHECK_EQ(call_plain(&f, CTL_QUERY), -EPROTONOSUPPORT); /* version 2, which was not agreed on */
+
+        request.version_max = 3;
+        ctl_header_init(&request.header, CTL_HELLO, 9, sizeof(request));
+        request.header.version = 3;
+        CHECK_EQ(ctl_send(f.client, &request, NULL, 0), 0);
+        receive(f.client, &m);
+        CHECK_EQ(((struct ctl_hello_reply *) m.data)->version, CTL_VERSION);
+        on_control(out_of_space);
+        expect_state(f.client, CTL_STATE_PAUSED, CTL_REASON_IO_ERROR);
+        ctl_header_init(&header, CTL_QUERY, 10, sizeof(header));
+        CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
         CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
         CHECK_EQ(fixture_end(&f), 0);
 }
@@ -845,6 +949,8 @@ int main(void) {
         RUN(test_preserve_and_quit);
         RUN(test_order);
         RUN(test_versions);
+        RUN(test_daemon_of_version_1);
+        RUN(test_other_daemons);
         RUN(test_bad_machines);
         RUN(test_bad_devices);
         RUN(test_slots);

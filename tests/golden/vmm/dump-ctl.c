@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Prints a session of the control protocol as both programs would put it on the socket: dump-ctl VERSION. Every type
+ * of message is in it, every field has a value. The output for a version is that version's contract; it is also what
+ * the recorded peers of the unit tests say and expect.
+ *
+ *   > ADD_DISK fds=1 length=308 0=31434d56... 24=53455249414c
+ *
+ * `>` is from the daemon, `<` from the monitor; then what is not zero, by offset.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/message.h"
+
+static uint32_t version, serial;
+
+/* What a request of an older version cannot say, it does not. */
+static uint8_t since(uint32_t first, uint8_t value) {
+        return version >= first ? value : 0;
+}
+
+static bool is_gap(const uint8_t *p, size_t at, size_t length) {
+        for (size_t i = at; i < at + 4 && i < length; i++)
+                if (p[i])
+                        return false;
+        return true;
+}
+
+static void print(char direction, const struct ctl_header *header, unsigned fds) {
+        const uint8_t *p = (const uint8_t *) header;
+
+        (void) printf("%c %s fds=%u length=%u", direction, ctl_type_name(header->type), fds, header->length);
+        for (size_t i = 0; i < header->length; i++) {
+                if (!p[i])
+                        continue;
+                (void) printf(" %zu=", i);
+                for (; i < header->length && !is_gap(p, i, header->length); i++)
+                        (void) printf("%02x", p[i]);
+        }
+        (void) printf("\n");
+}
+
+static void fit(struct ctl_header *header, unsigned fds) {
+        char text[CTL_TEXT_MAX];
+
+        if (ctl_fit(header, version, fds, text) == 0)
+                return;
+        (void) fprintf(stderr, "%s\n", text);
+        exit(1);
+}
+
+static void say(uint16_t type, void *message, size_t length, unsigned fds) {
+        ctl_header_init(message, type, ++serial, length);
+        fit(message, fds);
+        print('>', message, fds);
+}
+
+static void answer(uint16_t type, void *message) {
+        ctl_header_init(message, type | CTL_REPLY, serial, ctl_reply_size(type));
+        fit(message, 0);
+        print('<', message, 0);
+}
+
+static void ok(uint16_t type) {
+        struct ctl_reply reply = {};
+        answer(type, &reply);
+}
+
+static void tell(uint16_t type, void *message, size_t length) {
+        ctl_header_init(message, type, 0, length);
+        fit(message, 0);
+        print('<', message, 0);
+}
+
+static void hello(void) {
+        struct ctl_hello m = { .version_min = 1, .version_max = version };
+        struct ctl_hello_reply reply = { .version = version, .state = CTL_STATE_SETUP };
+
+        say(CTL_HELLO, &m, sizeof(m), 0);
+        answer(CTL_HELLO, &reply);
+}
+
+static void machine(void) {
+        struct ctl_machine m = {
+                .memory_bytes = 1ull << 30, .hugepage_size = 2ull << 20, .rtc_offset = -3600,
+                .flags = CTL_MACHINE_LOCKED | CTL_MACHINE_SHARED | CTL_MACHINE_HUGETLB | CTL_MACHINE_UTC_LOCALTIME,
+                .vcpus = 4, .sockets = 1, .dies = 2, .cores = 3, .threads = 4,
+                .on_poweroff = CTL_ACTION_PRESERVE, .on_reboot = CTL_ACTION_RESTART, .on_crash = CTL_ACTION_PRESERVE,
+                .uuid = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 }, .name = "web1",
+        };
+
+        say(CTL_SET_MACHINE, &m, sizeof(m), 1);
+        ok(CTL_SET_MACHINE);
+}
+
+static void files(void) {
+        struct ctl_file m = { .name = "vmlinuz" };
+        struct ctl_cmdline cmdline = { .text = "console=ttyS0" };
+        struct ctl_header header;
+
+        say(CTL_SET_KERNEL, &m, sizeof(m), 1);
+        ok(CTL_SET_KERNEL);
+        say(CTL_SET_INITRD, &m, sizeof(m), 1);
+        ok(CTL_SET_INITRD);
+        say(CTL_SET_CMDLINE, &cmdline, sizeof(cmdline), 0);
+        ok(CTL_SET_CMDLINE);
+        say(CTL_SET_SERIAL, &header, sizeof(header), 1);
+        ok(CTL_SET_SERIAL);
+        say(CTL_SET_EXIT_RECORD, &header, sizeof(header), 1);
+        ok(CTL_SET_EXIT_RECORD);
+}
+
+static void devices(void) {
+        struct ctl_disk disk = {
+                .flags = CTL_DISK_READONLY | CTL_DISK_DISCARD, .cache = CTL_CACHE_UNSAFE, .serial = "SERIAL",
+                .name = "vda", .error_policy = since(2, CTL_ERROR_ENOSPC), .rerror_policy = since(2, CTL_ERROR_STOP),
+        };
+        struct ctl_nic nic = {
+                .flags = CTL_NIC_LINK_DOWN, .mtu = 9000, .mac = { 0x52, 0x54, 0, 1, 2, 3 }, .name = "vnet0",
+        };
+        struct ctl_port console = { .flags = CTL_PORT_CONSOLE }, channel = { .name = "org.example.0" };
+        struct ctl_rng rng = { .rate_bytes = 1024, .rate_period = 1000 };
+
+        say(CTL_ADD_DISK, &disk, sizeof(disk), 1);
+        ok(CTL_ADD_DISK);
+        say(CTL_ADD_NIC, &nic, sizeof(nic), 1);
+        ok(CTL_ADD_NIC);
+        say(CTL_ADD_PORT, &console, sizeof(console), 1);
+        ok(CTL_ADD_PORT);
+        say(CTL_ADD_PORT, &channel, sizeof(channel), 1);
+        ok(CTL_ADD_PORT);
+        say(CTL_ADD_RNG, &rng, sizeof(rng), 1);
+        ok(CTL_ADD_RNG);
+}
+
+static void number(void *words, size_t size, uint64_t first) {
+        for (size_t i = 0; i < size / sizeof(first); i++)
+                ((uint64_t *) words)[i] = first + i;
+}
+
+static void queries(void) {
+        struct ctl_query_reply query = {
+                .state = CTL_STATE_RUNNING, .reason = CTL_REASON_REQUEST, .vcpus = 2, .vcpu_tid = { 2, 3 },
+        };
+        struct ctl_stats_reply stats = { .disks = 2, .nics = 1, .guest_errors = 3 };
+        struct ctl_header header;
+
+        number(stats.disk, sizeof(stats.disk), 1000);
+        number(stats.nic, sizeof(stats.nic), 5000);
+        say(CTL_QUERY, &header, sizeof(header), 0);
+        answer(CTL_QUERY, &query);
+        say(CTL_STATS, &header, sizeof(header), 0);
+        answer(CTL_STATS, &stats);
+}
+
+static void events(void) {
+        struct ctl_event_state state = { .state = CTL_STATE_PAUSED, .reason = CTL_REASON_REQUEST };
+        struct ctl_event_state stopped = { .state = CTL_STATE_PAUSED, .reason = CTL_REASON_IO_ERROR };
+        struct ctl_event_io_error io_error = { .disk = 1, .error = -5, .write = 2, .policy = CTL_ERROR_STOP };
+        struct ctl_event_port port = { .port = 1, .open = 1 };
+        struct ctl_header header;
+
+        tell(CTL_EVENT_STATE, &state, sizeof(state));
+        tell(CTL_EVENT_RESET, &header, sizeof(header));
+        tell(CTL_EVENT_IO_ERROR, &io_error, sizeof(io_error));
+        tell(CTL_EVENT_PORT, &port, sizeof(port));
+        if (version >= 2)
+                tell(CTL_EVENT_STATE, &stopped, sizeof(stopped));
+}
+
+static void run(void) {
+        static const uint16_t plain[] = { CTL_PAUSE, CTL_RESUME, CTL_POWER_BUTTON, CTL_RESET };
+        struct ctl_start start = { .flags = CTL_START_PAUSED };
+        struct ctl_actions actions = { .on_reboot = CTL_ACTION_RESTART, .on_crash = CTL_ACTION_PRESERVE };
+        struct ctl_link link = { .nic = 0, .up = 1 };
+        struct ctl_reply refusal = { .error = -6, .text = "NMI: No such device or address" };
+        struct ctl_header header;
+
+        say(CTL_START, &start, sizeof(start), 0);
+        ok(CTL_START);
+        queries();
+        for (unsigned i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
+                say(plain[i], &header, sizeof(header), 0);
+                ok(plain[i]);
+        }
+        say(CTL_NMI, &header, sizeof(header), 0);
+        answer(CTL_NMI, &refusal);
+        say(CTL_SET_LINK, &link, sizeof(link), 0);
+        ok(CTL_SET_LINK);
+        say(CTL_SET_ACTIONS, &actions, sizeof(actions), 0);
+        ok(CTL_SET_ACTIONS);
+        events();
+        say(CTL_QUIT, &header, sizeof(header), 0);
+        ok(CTL_QUIT);
+}
+
+int main(int argc, char **argv) {
+        version = argc == 2 ? (uint32_t) strtoul(argv[1], NULL, 10) : 0;
+        if (version < 1 || version > CTL_VERSION)
+                return 1;
+        hello();
+        machine();
+        files();
+        devices();
+        run();
+        return 0;
+}
