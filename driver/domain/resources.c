@@ -318,6 +318,7 @@ static gboolean open_kvm(Launch *l, GError **err) {
 
 static gboolean open_exit_record(Launch *l, GError **err) {
         g_autofree char *path = state_path(l->domain->driver, l->def->name, ".exit");
+        (void) g_unlink(path); /* an earlier monitor may still have it mapped */
         l->exit_fd = open_plain(path, O_RDWR | O_CREAT | O_TRUNC, err);
         return l->exit_fd >= 0;
 }

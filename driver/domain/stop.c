@@ -8,6 +8,7 @@
 #include "domain/launch.h"
 #include "systemd/scope.h"
 #include "util/error.h"
+#include "util/file.h"
 
 /* Forgets the running half: the persistent definition comes back. Lock held. */
 static void forget_runtime(Domain *d) {
@@ -199,17 +200,14 @@ void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) 
         domain_unlock(d);
 }
 
-/* Why a monitor ended whose last event nobody got. */
+/* Why a monitor ended whose last event nobody got. The file was the monitor's: it may be of any length. */
 void domain_read_exit_record(Domain *d, int *ret_reason, int *ret_detail) {
         struct ctl_exit_record record;
         g_autofree char *path = state_path(d->driver, d->name, ".exit");
-        g_autofree char *data = NULL;
-        gsize len = 0;
         *ret_reason = VIR_DOMAIN_SHUTOFF_CRASHED;
         *ret_detail = VIR_DOMAIN_EVENT_STOPPED_FAILED;
-        if (!g_file_get_contents(path, &data, &len, NULL) || len != sizeof(record))
+        if (file_read_head(path, &record, sizeof(record)) != sizeof(record))
                 return;
-        memcpy(&record, data, sizeof(record));
         if (record.magic != CTL_MAGIC)
                 return;
         gboolean crashed = record.state == CTL_STATE_CRASHED;

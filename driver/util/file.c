@@ -2,7 +2,7 @@
 /*
  * Durable file updates. After a crash at any point a reader finds either the old or the
  * new content under the name; a stray ".new" file is overwritten by the next update. And
- * files that a process takes for itself, to be the only one of its kind.
+ * files that a process takes for itself, to be the only one of its kind; and files that somebody less trusted writes.
  */
 #include "util/file.h"
 
@@ -93,6 +93,17 @@ int file_take(const char *path, pid_t *ret_owner, GError **err) {
         if (fd >= 0)
                 (void) close(fd);
         return -1;
+}
+
+gssize file_read_head(const char *path, gpointer data, gsize size) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0)
+                return -1;
+        gssize n = TEMP_FAILURE_RETRY(read(fd, data, size));
+        int saved = errno;
+        (void) close(fd);
+        errno = saved;
+        return n;
 }
 
 gboolean file_make_dir(const char *path, mode_t mode, GError **err) {

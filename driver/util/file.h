@@ -15,5 +15,10 @@ gboolean file_remove(const char *path, GError **err);
  * process has it, whose id is then in *ret_owner, or on failure, which leaves *ret_owner 0.
  */
 int file_take(const char *path, pid_t *ret_owner, GError **err);
+/*
+ * The first `size` bytes, at most, of a file that others may write, however long they have made it. Returns how many,
+ * or -1 with errno set; a symbolic link is not followed.
+ */
+gssize file_read_head(const char *path, gpointer data, gsize size);
 /* mkdir -p with the mode for what is created. */
 gboolean file_make_dir(const char *path, mode_t mode, GError **err);

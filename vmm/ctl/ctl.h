@@ -323,7 +323,7 @@ struct ctl_event_port {
 /*
  * Written at offset 0 of the SET_EXIT_RECORD file, once, before the monitor exits by
  * its own decision, so that a daemon that was away learns why a guest is gone.
- * A file that stays empty means that the monitor was killed.
+ * A file that stays empty, or holds zeroes, means that the monitor was killed.
  */
 struct ctl_exit_record {
         uint32_t magic;  /* CTL_MAGIC */

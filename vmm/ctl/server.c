@@ -15,7 +15,8 @@
  * stopped, for good, so no action keeps the guest then: its power button is pressed,
  * and if it cannot react (not started, paused, ended) or a second one comes, the monitor
  * ends. SIGINT is `machinectl reboot`, SIGRTMIN+4 `machinectl poweroff`. Before the
- * monitor ends by its own decision it writes the exit record.
+ * monitor ends by its own decision it writes the exit record, into a mapping of one page: the file's descriptor is
+ * closed at once, so that whoever takes the monitor over cannot make the file grow.
  */
 #include "server.h"
 
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
@@ -41,7 +43,8 @@
 struct server {
         const struct ctl_server_config *config;
         struct loop *loop;
-        int listen_fd, peer_fd, signal_fd, exit_fd;
+        int listen_fd, peer_fd, signal_fd;
+        struct ctl_exit_record *exit_record; /* a mapping, or NULL */
         struct loop_source *listen_source, *peer_source, *signal_source;
         uint32_t version; /* of the protocol, agreed on in HELLO; 0: the peer has not said it */
         bool started;    /* START has succeeded */
@@ -59,11 +62,16 @@ static enum ctl_state server_state(const struct server *s) {
         return s->vm ? vm_state(s->vm) : CTL_STATE_SETUP;
 }
 
+/* The magic makes it valid, so it comes last. */
 static void write_exit_record(struct server *s, enum ctl_state state, enum ctl_reason reason, int error) {
-        struct ctl_exit_record record = { .magic = CTL_MAGIC, .state = state, .reason = reason, .error = error };
+        struct ctl_exit_record *record = s->exit_record;
 
-        if (s->exit_fd >= 0 && pwrite(s->exit_fd, &record, sizeof(record), 0) != sizeof(record))
-                log_warning(errno, "cannot write the exit record");
+        if (!record)
+                return;
+        record->state = state;
+        record->reason = reason;
+        record->error = error;
+        __atomic_store_n(&record->magic, CTL_MAGIC, __ATOMIC_RELEASE);
 }
 
 /* Ends the monitor; the first call decides why. */
@@ -214,9 +222,26 @@ static int handle_actions(struct server *s, const struct ctl_message *message) {
         return 0;
 }
 
-static int handle_exit_record(struct server *s, struct ctl_message *message) {
-        close_fd(&s->exit_fd);
-        s->exit_fd = take_fd(&message->fds[0]);
+static void unmap_exit_record(struct server *s) {
+        if (s->exit_record)
+                (void) munmap(s->exit_record, sizeof(*s->exit_record));
+        s->exit_record = NULL;
+}
+
+/* Written once as zeroes, so that a full file system is an error here and not a SIGBUS at the end. */
+static int handle_exit_record(struct server *s, const struct ctl_message *message) {
+        static const struct ctl_exit_record empty;
+        int fd = message->fds[0];
+        void *p;
+
+        errno = ENOSPC; /* where the write is short */
+        if (write(fd, &empty, sizeof(empty)) != sizeof(empty))
+                return -errno;
+        p = mmap(NULL, sizeof(empty), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED)
+                return -errno;
+        unmap_exit_record(s);
+        s->exit_record = p;
         return 0;
 }
 
@@ -443,7 +468,7 @@ static void server_close(struct server *s) {
         close_fd(&s->listen_fd);
         close_fd(&s->peer_fd);
         close_fd(&s->signal_fd);
-        close_fd(&s->exit_fd);
+        unmap_exit_record(s);
 }
 
 int ctl_server_run(const struct ctl_server_config *config) {
@@ -454,7 +479,7 @@ int ctl_server_run(const struct ctl_server_config *config) {
                 return -ENOMEM;
         s->config = config;
         s->listen_fd = config->listen_fd;
-        s->peer_fd = s->signal_fd = s->exit_fd = -EBADF;
+        s->peer_fd = s->signal_fd = -EBADF;
         s->notes.event_fd = s->notes.timer_fd = -EBADF;
         setup_init(&s->setup, &s->notes);
         r = server_open(s);

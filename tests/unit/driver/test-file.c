@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files and links that are replaced whole or not at all, and files that only one process has. */
+/* Files and links that are replaced whole or not at all, files that only one process has, files that others write. */
+#include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,6 +55,27 @@ static void test_write_over_a_directory(Fixture *f, gconstpointer data) {
         g_assert_false(file_write_atomic(f->path, "one", &err));
         g_assert_cmpint(error_code(err), ==, VIR_ERR_SYSTEM_ERROR);
         g_assert_false(g_file_test(f->temporary, G_FILE_TEST_EXISTS));
+}
+
+/* What a monitor has made 2 GiB long costs no more than what is wanted of it. */
+static void test_read_head(Fixture *f, gconstpointer data) {
+        char buffer[16];
+        struct rusage before, after;
+        g_assert_true(g_file_set_contents(f->path, "0123456789abcdefghij", -1, NULL));
+        g_assert_cmpint(truncate(f->path, 2ll << 30), ==, 0);
+        g_assert_cmpint(getrusage(RUSAGE_SELF, &before), ==, 0);
+        g_assert_cmpint(file_read_head(f->path, buffer, sizeof(buffer)), ==, sizeof(buffer));
+        g_assert_cmpint(getrusage(RUSAGE_SELF, &after), ==, 0);
+        g_assert_cmpmem(buffer, sizeof(buffer), "0123456789abcdef", 16);
+        g_assert_cmpint(after.ru_maxrss - before.ru_maxrss, <, 1024); /* KiB */
+        g_assert_true(g_file_set_contents(f->path, "short", -1, NULL));
+        g_assert_cmpint(file_read_head(f->path, buffer, sizeof(buffer)), ==, 5);
+        g_assert_cmpint(symlink(f->path, f->temporary), ==, 0);
+        g_assert_cmpint(file_read_head(f->temporary, buffer, sizeof(buffer)), ==, -1);
+        g_assert_cmpint(errno, ==, ELOOP);
+        g_assert_cmpint(g_unlink(f->path), ==, 0);
+        g_assert_cmpint(mkfifo(f->path, 0600), ==, 0); /* nobody writes: it must not wait */
+        g_assert_cmpint(file_read_head(f->path, buffer, sizeof(buffer)), ==, 0);
 }
 
 static void assert_target(const char *path, const char *expected) {
@@ -120,6 +144,7 @@ int main(int argc, char **argv) {
         add("/file/write-over-a-directory", test_write_over_a_directory);
         add("/file/link", test_link);
         add("/file/link-over-a-directory", test_link_over_a_directory);
+        add("/file/read-head", test_read_head);
         add("/file/take", test_take);
         add("/file/take-of-no-file", test_take_of_no_file);
         return g_test_run();
