@@ -53,15 +53,14 @@ struct run {
         unsigned n_devices;
 };
 
-static int prepare_vcpu(void *unused) {
-        return seccomp_enter(THREAD_VCPU);
+static int enter_thread(void *role) {
+        return seccomp_enter(role);
 }
 
-static int prepare_device(void *unused) {
-        return seccomp_enter(THREAD_DEVICE);
-}
+static const struct vm_confinement confinement = { .enter_thread = enter_thread, .limit_files = sandbox_limit_files };
 
 static int lock_in(const struct options *options, const int *fds, unsigned n_fds) {
+        const struct thread_role control = { .kind = THREAD_CONTROL };
         struct sandbox_config config = {
                 .uid = options->has_uid ? options->uid : SANDBOX_UID_NOBODY,
                 .gid = options->has_uid ? options->uid : SANDBOX_UID_NOBODY,
@@ -79,7 +78,7 @@ static int lock_in(const struct options *options, const int *fds, unsigned n_fds
         }
         if (!confined)
                 log_warningx("this user may not make namespaces: the monitor still sees the host's files");
-        r = seccomp_enter(THREAD_CONTROL);
+        r = seccomp_enter(&control);
         if (r < 0)
                 log_error(r, "cannot install the system call filter");
         return r;
@@ -102,8 +101,7 @@ static void use_journal(const struct options *options) {
 static int run_by_daemon(const struct options *options) {
         struct ctl_server_config config = {
                 .listen_fd = options->control_fd,
-                .prepare_vcpu = prepare_vcpu,
-                .prepare_device = prepare_device,
+                .confinement = &confinement,
         };
         int fds[] = { options->control_fd, options->journal_fd };
 
@@ -391,8 +389,7 @@ static void fill_config(struct run *run) {
 }
 
 static int make_machine(struct run *run) {
-        struct vm_callbacks callbacks = { .state_changed = on_state, .prepare_vcpu = prepare_vcpu,
-                                          .prepare_device = prepare_device, .arg = run };
+        struct vm_callbacks callbacks = { .state_changed = on_state, .arg = run, .confinement = &confinement };
         const char *text = "";
         int r;
 

@@ -109,15 +109,26 @@ def test_exit_record_of_any_length(make_domain):
     assert peak_memory(helpers.daemon_pid()) - before < 64 << 10
 
 
-def test_each_thread_dies_of_a_forbidden_call():
-    """The build with the test hook: openat, socket, execve, ptrace in each kind of thread end it by SIGSYS."""
+ATTACKS = {
+    "control": ("openat", "sendmsg", "sendto", "pwritev", "kvm_unused"),
+    "vcpu": ("socket", "sendmsg", "kvm_create", "mmap_file"),
+    "disk": ("execve", "sendmsg", "behind_the_end", "other_disk", "fallocate_keep"),
+    "serial": ("openat", "ptrace", "sendmsg", "write_image"),
+    "rng": ("openat", "sendmsg", "other_readv", "kvm_run")}
+
+
+def test_each_thread_dies_of_a_forbidden_call(disk):
+    """The build with the test hook, in each kind of thread that a machine by hand has: SIGSYS ends it."""
     hostile = pathlib.Path("/root/tests/virtmicro-vmm-hostile")
     kernel = helpers.Kernel("6.12")
-    counted = 0
-    for thread in ("control", "device", "vcpu"):
-        for call in ("openat", "socket", "execve", "ptrace"):
-            result = helpers.run(hostile, "--kernel", kernel.kernel, "--initrd", kernel.initrd, "--memory", "128M", "--rng",
-                                 check=False, timeout=helpers.BOOT, env={"VMM_TEST_HOOK": f"{thread}:{call}"})
+    for thread, calls in ATTACKS.items():
+        for call in calls:
+            result = helpers.run(hostile, "--kernel", kernel.kernel, "--initrd", kernel.initrd, "--memory", "128M",
+                                 "--rng", "--disk", disk, check=False, timeout=helpers.BOOT,
+                                 env={"VMM_TEST_HOOK": f"{thread}:{call}"})
             assert result.returncode == -31, f"{thread}:{call}: {result.returncode} {result.stderr}"
-            counted += 1
-    assert counted == 12
+
+
+def test_no_file_gets_longer_than_the_disk(monitor, disk):
+    limit = max(disk.stat().st_size, 16 << 20)
+    assert re.search(rf"Max file size +{limit} +{limit} ", (monitor / "limits").read_text())

@@ -52,6 +52,10 @@ void log_to_journal(int fd, const char *const *fields, unsigned n_fields) {
         }
 }
 
+int log_fd(void) {
+        return journal_fd >= 0 ? journal_fd : STDERR_FILENO;
+}
+
 static size_t append(char *line, size_t used, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static size_t vappend(char *line, size_t used, const char *format, va_list args) __attribute__((format(printf, 3, 0)));
 
@@ -106,7 +110,7 @@ static void emit(enum log_level level, int error, const char *prefix, const char
                 used += journal_fields_used;
         }
         /* Nowhere to report that reporting failed. */
-        n = write(journal_fd >= 0 ? journal_fd : STDERR_FILENO, line, used);
+        n = write(log_fd(), line, used);
         (void) n;
         errno = saved;
 }

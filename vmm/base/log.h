@@ -26,6 +26,9 @@ void log_set_level(enum log_level level);
 #define LOG_FIELDS_BYTES 512u
 void log_to_journal(int fd, const char *const *fields, unsigned n_fields);
 
+/* Where messages go: that socket, or standard error. */
+int log_fd(void);
+
 void log_line(enum log_level level, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* `error` is an errno of either sign, appended as text; the x forms have none. */

@@ -7,7 +7,8 @@
  *     into a PID namespace when it made it: only a new process can enter one);
  *  3. an empty, read-only root: a tmpfs without a single file, everything else unmounted;
  *  4. limits: no core dumps, a bounded number of descriptors, any amount of locked
- *     memory (guest memory may have to be locked later, without privileges);
+ *     memory (guest memory may have to be locked later, without privileges). That of the
+ *     size of files comes when the guest's memory is there, which may be a file as well;
  *  5. bounding and ambient capabilities emptied, groups dropped, user and group changed,
  *     remaining capabilities dropped;
  *  6. no_new_privs, not dumpable: other processes of the same user cannot look inside.
@@ -37,12 +38,13 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "seccomp.h"
 
 /*
  * Descriptors: 32 vCPUs, 24 disks, 8 interfaces and a console of 36 queues with up to 3
- * eventfds each, 5 per device loop, back ends: below 500. Twice that, rounded up.
+ * eventfds each, 5 per device loop, back ends: below 500. As many numbers above them for disk images.
  */
-#define SANDBOX_NOFILE 1024u
+#define SANDBOX_NOFILE (2u * IMAGE_FD_MIN)
 
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
@@ -173,6 +175,15 @@ static int lower_limit(int resource, rlim_t value) {
         return setrlimit(resource, &limit) < 0 ? -errno : 0;
 }
 
+/* The filter lets it set this limit, not ask for it; without privileges one can only be lowered. */
+int sandbox_limit_files(uint64_t size) {
+        struct rlimit limit = { .rlim_cur = MAX(size, SANDBOX_FILE_MIN), .rlim_max = MAX(size, SANDBOX_FILE_MIN) };
+
+        if (setrlimit(RLIMIT_FSIZE, &limit) < 0 && errno != EPERM)
+                return -errno;
+        return 0;
+}
+
 /* How much memory may be locked is its starter's business. */
 static int set_limits(struct sandbox *s) {
         int r = lower_limit(RLIMIT_CORE, 0);
@@ -213,6 +224,7 @@ static int drop_capabilities(struct sandbox *s) {
 static int lock_door(struct sandbox *s) {
         (void) umask(0077);
         (void) signal(SIGPIPE, SIG_IGN);
+        (void) signal(SIGXFSZ, SIG_IGN); /* EFBIG says the same */
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
                 return -errno;
         return 0;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define SANDBOX_UID_NOBODY 65534u
@@ -18,6 +19,15 @@ struct sandbox_config {
 };
 
 #define SANDBOX_FDS_MAX 128u
+
+/* What a console or serial port that writes to a file gets in a machine whose disks are all smaller, bytes. */
+#define SANDBOX_FILE_MIN (16ull << 20)
+
+/*
+ * From now on no file gets longer by this process than `size` bytes, or SANDBOX_FILE_MIN where that is more: writing
+ * further is -EFBIG. For good; a limit that is lower already stays.
+ */
+int sandbox_limit_files(uint64_t size);
 
 /*
  * Call it on the only thread, when all files are open. As root it does everything. As

@@ -1,214 +1,300 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * System call filters. Two tables say it all: which kinds of thread make a call, and
- * why. A call that carries a command or flags has its arguments checked as well: ioctl
- * by request number, mappings never executable, clone for threads only, prctl and
- * fcntl by operation, signals to the own process only.
+ * System call filters. Two tables say it all: which kinds of thread make a call, with which arguments, and why.
+ * Requests of ioctl have a table of their own.
  *
- * Filters add up: threads start with a copy of the control thread's and can only
- * narrow it. So what any thread may call has to be covered by a row for control, too.
+ * Filters add up: threads start with a copy of the control thread's and can only narrow it. So what any thread may call
+ * has to be covered by a row for control, too, and what control may not do, none can.
  *
- * Everything else kills the process. Exceptions: clone3, whose flags lie in memory
- * where no filter can see them, is answered ENOSYS, and the C library falls back to
- * clone.
+ * That, the union, is what holds a monitor that has been taken over: its threads share their memory, so whoever runs
+ * code in one of them can make the others run it sooner or later. The narrower filters are for what comes before: a
+ * flaw that gives some control over one thread gives that thread's calls at first, on that thread's descriptor.
+ *
+ * Everything else kills the process. Exception: clone3, whose flags lie in memory where no filter can see them, is
+ * answered ENOSYS, and the C library falls back to clone.
  */
 #include "seccomp.h"
 
 #include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <linux/vhost.h>
 #include <sched.h>
-#include <seccomp.h>
-#include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "bpf.h"
 #include "cleanup.h"
+#include "log.h"
 #ifdef VMM_TEST_HOOK
 #include "test_hook.h"
 #endif
 
-#define C BIT(THREAD_CONTROL)
-#define V BIT(THREAD_VCPU)
-#define D BIT(THREAD_DEVICE)
-
-#define KVM_TYPE   (0xaeu << 8)
-#define VHOST_TYPE (0xafu << 8)
-#define TYPE_MASK  0xff00u
+#define C   BIT(THREAD_CONTROL)
+#define V   BIT(THREAD_VCPU)
+#define B   BIT(THREAD_DISK)
+#define N   BIT(THREAD_NET)
+#define T   BIT(THREAD_CONSOLE)
+#define S   BIT(THREAD_SERIAL)
+#define R   BIT(THREAD_RNG)
+#define ALL (C | V | B | N | T | S | R)
 
 /* What pthread_create() of glibc passes to clone. */
 #define THREAD_FLAGS                                                                                                   \
         (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |             \
          CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE  103
+#endif
+
+/* Values that are known when a filter is installed; no argument has one of these. */
+enum own { OWN_FD = 1, OWN_SIZE, OWN_PID, OWN_LOG };
+#define OWN(what) (UINT64_MAX - (what))
+
+/* An argument that is an int to the kernel is compared in its lower 32 bits: what is above is ignored there, too. */
+#define IS(arg, value)         { (arg), BPF_IS, UINT64_MAX, (value) }
+#define IS32(arg, value)       { (arg), BPF_IS, UINT32_MAX, (value) }
+#define HAS_NOT(arg, bits)     { (arg), BPF_IS, (bits), 0 }
+#define BELOW(arg, value)      { (arg), BPF_BELOW, 0, (value) }
+#define NO_IMAGE(arg)          { (arg), BPF_BELOW32, 0, IMAGE_FD_MIN }
+#define IMAGE(arg)             { (arg), BPF_FROM32, 0, IMAGE_FD_MIN }
+#define OWN_IMAGE              IS32(0, OWN(OWN_FD))
+
+/* Rows for one call stand together; what a guest causes most comes first. */
 static const struct {
         int nr;
         unsigned kinds;
+        struct bpf_check checks[BPF_CHECKS_MAX];
         const char *why;
 } calls[] = {
-        { SCMP_SYS(read), C | V | D, "eventfds, timers, signalfd, ptys; vCPUs: serial input" },
-        { SCMP_SYS(write), C | V | D, "eventfds, log lines, ptys; vCPUs: serial output" },
-        { SCMP_SYS(readv), C | D, "frames, entropy and console input into guest buffers" },
-        { SCMP_SYS(writev), C | D, "frames and console output" },
-        { SCMP_SYS(pread64), C | D, "loading the kernel; disks" },
-        { SCMP_SYS(pwrite64), C | D, "exit record; zeroing disks" },
-        { SCMP_SYS(preadv), C | D, "disks" },
-        { SCMP_SYS(pwritev), C | D, "disks" },
-        { SCMP_SYS(fdatasync), C | D, "guest flushes" },
-        { SCMP_SYS(fallocate), C | D, "discard, write zeroes" },
-        { SCMP_SYS(close), C | D, "descriptors of rejected messages; console peers that left" },
-        { SCMP_SYS(fstat), C, "what kind of file a descriptor is" },
-        { SCMP_SYS(newfstatat), C, "fstat of the C library" },
-        { SCMP_SYS(statx), C, "O_DIRECT alignment" },
-        { SCMP_SYS(ftruncate), C, "guest memory in a memfd" },
-        { SCMP_SYS(memfd_create), C, "guest memory that is shared" },
+        { SYS_read, C | V | S, {}, "eventfds, timers, signalfd, terminals" },
+        { SYS_read, B | N | T | R, { IS(2, sizeof(uint64_t)) }, "eventfds, timers" },
+        { SYS_read, N, { IS32(0, OWN(OWN_FD)) }, "frames that came while the link was down" },
+        { SYS_write, C | V | S, { NO_IMAGE(0) }, "eventfds, terminals, log lines; exit record" },
+        { SYS_write, B | N | T | R, { NO_IMAGE(0), IS(2, sizeof(uint64_t)) }, "eventfds" },
+        { SYS_write, B | N | T | R, { IS32(0, OWN(OWN_LOG)) }, "log lines" },
+        { SYS_preadv, C, {}, "kernel and initrd" },
+        { SYS_preadv, B, { OWN_IMAGE }, "the disk" },
+        { SYS_pwritev, C, { IMAGE(0) }, "what disks' threads narrow" },
+        { SYS_pwritev, B, { OWN_IMAGE, BELOW(3, OWN(OWN_SIZE)) }, "the disk, up to its end" },
+        { SYS_readv, C | T, { NO_IMAGE(0) }, "console input into guest buffers" },
+        { SYS_readv, N | R, { IS32(0, OWN(OWN_FD)) }, "frames, entropy into guest buffers" },
+        { SYS_writev, C | T, { NO_IMAGE(0) }, "console output" },
+        { SYS_writev, N, { IS32(0, OWN(OWN_FD)) }, "frames" },
+        { SYS_writev, V | B | N | S | R, { IS32(0, STDERR_FILENO) }, "the C library's last words" },
+        { SYS_fdatasync, C, { IMAGE(0) }, "what disks' threads narrow" },
+        { SYS_fdatasync, B, { OWN_IMAGE }, "guest flushes" },
+        /* Zeroing without KEEP_SIZE: with it blocks could be taken behind the end, which no size limit covers. */
+        { SYS_fallocate, C, { IMAGE(0), IS(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE) }, "as fdatasync" },
+        { SYS_fallocate, C, { IMAGE(0), IS(1, FALLOC_FL_ZERO_RANGE) }, "as fdatasync" },
+        { SYS_fallocate, B, { OWN_IMAGE, IS(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE) }, "discard" },
+        { SYS_fallocate, B, { OWN_IMAGE, IS(1, FALLOC_FL_ZERO_RANGE), BELOW(2, OWN(OWN_SIZE)) }, "write zeroes" },
 
-        { SCMP_SYS(accept4), C | D, "control peers; console peers" },
-        { SCMP_SYS(recvmsg), C, "control requests" },
-        { SCMP_SYS(sendmsg), C | D, "control replies; console output to sockets" },
-        { SCMP_SYS(epoll_create1), C, "device loops" },
-        { SCMP_SYS(epoll_ctl), C | D, "sources that come and go" },
-        { SCMP_SYS(epoll_wait), C | D, "loops" },
-        { SCMP_SYS(poll), C | D, "console: wait for room; peer gone?" },
-        { SCMP_SYS(eventfd2), C, "interrupts, notifications, loops" },
-        { SCMP_SYS(timerfd_create), C, "the same" },
-        { SCMP_SYS(timerfd_settime), C | D, "rate limits; when notes are collected" },
-        { SCMP_SYS(signalfd4), C, "SIGTERM" },
+        { SYS_futex, ALL, {}, "locks, joining threads" },
+        { SYS_epoll_wait, ALL & ~V, {}, "loops" },
+        { SYS_epoll_ctl, ALL & ~(V | S), {}, "sources that come and go" },
+        { SYS_timerfd_settime, C | R, {}, "rate limits; when notes are collected" },
+        { SYS_poll, C | T, {}, "console: wait for room; peer gone?" },
+        { SYS_clock_gettime, ALL, {}, "clocks, where the vDSO has none" },
+        { SYS_accept4, C | T, { IS(1, 0) }, "control peers, console peers, whatever their address" },
+        { SYS_close, C | T, {}, "descriptors of rejected messages; console peers that left" },
+        { SYS_recvmsg, C, { IS32(2, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) }, "control requests" },
+        { SYS_sendto, C, { IS32(3, MSG_NOSIGNAL), IS(4, 0), IS(5, 0) }, "control replies, to the peer: no address" },
 
-        { SCMP_SYS(brk), C | V | D, "malloc" },
-        { SCMP_SYS(munmap), C | V | D, "free; stacks of ended threads" },
-        { SCMP_SYS(mremap), C, "realloc of libseccomp, for filters of further threads" },
-        { SCMP_SYS(madvise), C | V | D, "huge pages for guest memory; stacks of ending threads" },
-        { SCMP_SYS(mlock), C, "locked guest memory" },
+        { SYS_statx, C, {}, "what kind of file a descriptor is, its size, O_DIRECT alignment" },
+        { SYS_fcntl, C, { IS32(1, F_GETFL) }, "how a descriptor was opened" },
+        { SYS_fcntl, C, { IS32(1, F_SETFL), HAS_NOT(2, O_ASYNC) }, "non-blocking back ends; page cache, not O_DIRECT" },
+        { SYS_fcntl, C, { IS32(1, F_DUPFD_CLOEXEC), IS(2, IMAGE_FD_MIN) }, "disk images to where they belong" },
+        { SYS_getsockopt, C, { IS32(1, SOL_SOCKET), IS32(2, SO_ACCEPTCONN) }, "does a console socket listen?" },
+        { SYS_ftruncate, C, { NO_IMAGE(0) }, "guest memory in a memfd" },
+        { SYS_memfd_create, C, {}, "guest memory that is shared" },
+        { SYS_epoll_create1, C, {}, "loops" },
+        { SYS_eventfd2, C, {}, "interrupts, notifications, loops" },
+        { SYS_timerfd_create, C, {}, "the same" },
+        { SYS_signalfd4, C, {}, "SIGTERM" },
 
-        { SCMP_SYS(futex), C | V | D, "locks, joining threads" },
-        { SCMP_SYS(rt_sigaction), C, "handler of the vCPU kick" },
-        { SCMP_SYS(rt_sigprocmask), C | V | D, "thread start and end" },
-        { SCMP_SYS(rt_sigreturn), C | V | D, "return from the vCPU kick" },
-        { SCMP_SYS(restart_syscall), C | V | D, "the kernel's own, after a signal" },
-        { SCMP_SYS(set_robust_list), C, "thread start" },
-        { SCMP_SYS(rseq), C | V | D, "thread start and end" },
-        { SCMP_SYS(getpid), C | V | D, "raising a signal" },
-        { SCMP_SYS(gettid), C | V | D, "thread ids for the daemon" },
-        { SCMP_SYS(getrandom), C, "malloc's seed" },
-        { SCMP_SYS(clock_gettime), C | V | D, "clocks, where the vDSO has none" },
-        { SCMP_SYS(exit), C | V | D, "end of a thread" },
-        { SCMP_SYS(exit_group), C | V | D, "end of the process" },
+        { SYS_brk, ALL & ~(V | S), {}, "malloc" },
+        { SYS_munmap, ALL & ~(V | S), {}, "free; stacks of ended threads" },
+        { SYS_mmap, C, { HAS_NOT(2, PROT_EXEC) }, "guest memory, exit record, malloc; never executable" },
+        { SYS_mmap, B | N | T | R, { HAS_NOT(2, PROT_EXEC), IS32(4, UINT32_MAX) }, "malloc: no file" },
+        { SYS_mprotect, C, { HAS_NOT(2, PROT_EXEC) }, "malloc, guard pages of stacks; never executable" },
+        { SYS_madvise, ALL, { IS32(2, MADV_DONTNEED) }, "stacks of ending threads" },
+        { SYS_madvise, C, { IS32(2, MADV_HUGEPAGE) }, "guest memory" },
+        { SYS_madvise, C, { IS32(2, MADV_DONTDUMP) }, "guest memory" },
+        { SYS_madvise, C, { IS32(2, MADV_GUARD_INSTALL) }, "guard pages of stacks (glibc 2.42)" },
+        { SYS_madvise, C, { IS32(2, MADV_GUARD_REMOVE) }, "the same" },
+        { SYS_mlock, C, {}, "locked guest memory" },
+        { SYS_getrandom, C, {}, "malloc's seed" },
+        { SYS_prlimit64, C, { IS32(0, 0), IS32(1, RLIMIT_FSIZE), IS(3, 0) }, "no file gets longer than the disks" },
+
+        { SYS_clone, C, { IS(0, THREAD_FLAGS) }, "threads, and nothing but threads" },
+        { SYS_seccomp, C, { IS(0, SECCOMP_SET_MODE_FILTER), IS(1, 0) }, "filters of further threads" },
+        { SYS_prctl, C, { IS32(0, PR_SET_NAME) }, "thread names" },
+        { SYS_set_robust_list, C, {}, "thread start" },
+        { SYS_rseq, C, {}, "thread start" },
+        { SYS_rt_sigaction, C, {}, "handler of the vCPU kick" },
+        { SYS_rt_sigprocmask, ALL, {}, "thread start and end" },
+        { SYS_rt_sigreturn, ALL, {}, "return from the vCPU kick" },
+        { SYS_restart_syscall, ALL, {}, "the kernel's own, after a signal" },
+        { SYS_getpid, ALL, {}, "abort" },
+        { SYS_gettid, ALL, {}, "thread ids for the daemon; abort" },
+        { SYS_tgkill, ALL, { IS32(0, OWN(OWN_PID)) }, "kicks, abort: threads of this process" },
+        { SYS_exit, ALL, {}, "end of a thread" },
+        { SYS_exit_group, ALL, {}, "end of the process" },
 };
 
-/* Calls that are allowed only with one of these in argument `arg`, under `mask`. */
 static const struct {
-        int nr;
+        unsigned request;
         unsigned kinds;
-        unsigned arg;
-        uint64_t mask, value;
         const char *why;
-} checked_calls[] = {
-        { SCMP_SYS(mmap), C | V | D, 2, PROT_EXEC, 0, "guest memory, malloc; never executable" },
-        { SCMP_SYS(mprotect), C | V | D, 2, PROT_EXEC, 0, "malloc, guard pages of stacks; never executable" },
-        { SCMP_SYS(clone), C, 0, UINT64_MAX, THREAD_FLAGS, "threads, and nothing but threads" },
-        { SCMP_SYS(prctl), C, 0, UINT64_MAX, PR_SET_NAME, "thread names" },
-        { SCMP_SYS(seccomp), C, 0, UINT64_MAX, SECCOMP_SET_MODE_FILTER, "filters of further threads" },
-        { SCMP_SYS(fcntl), C, 1, UINT64_MAX, F_GETFL, "how a descriptor was opened" },
-        { SCMP_SYS(fcntl), C, 1, UINT64_MAX, F_SETFL, "non-blocking back ends; page cache instead of O_DIRECT" },
-        { SCMP_SYS(getsockopt), C, 1, UINT64_MAX, SOL_SOCKET, "does a console socket listen?" },
-
-        { SCMP_SYS(ioctl), C, 1, TYPE_MASK, KVM_TYPE, "building the machine" },
-        { SCMP_SYS(ioctl), V, 1, UINT64_MAX, KVM_RUN, "running the guest" },
-        { SCMP_SYS(ioctl), V | D, 1, UINT64_MAX, KVM_IRQ_LINE, "interrupts of serial port, clock, ACPI" },
-        { SCMP_SYS(ioctl), V, 1, UINT64_MAX, KVM_IRQFD, "the driver (un)masks an MSI-X vector" },
-        { SCMP_SYS(ioctl), V, 1, UINT64_MAX, KVM_IOEVENTFD, "the driver moves a BAR" },
-        { SCMP_SYS(ioctl), V, 1, UINT64_MAX, KVM_SET_GSI_ROUTING, "the driver programs an MSI-X vector" },
-        { SCMP_SYS(ioctl), C | D, 1, TYPE_MASK, VHOST_TYPE, "vhost-net" },
-        { SCMP_SYS(ioctl), C | D, 1, UINT64_MAX, TUNSETOFFLOAD, "offloads that the driver has taken" },
-        { SCMP_SYS(ioctl), C | D, 1, UINT64_MAX, TUNSETVNETHDRSZ, "the header in front of frames" },
-        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TUNGETIFF, "is it a TAP?" },
-        { SCMP_SYS(ioctl), C | D, 1, UINT64_MAX, BLKDISCARD, "discard" },
-        { SCMP_SYS(ioctl), C | D, 1, UINT64_MAX, BLKZEROOUT, "write zeroes" },
-        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, BLKGETSIZE64, "size of a block device" },
-        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, BLKSSZGET, "its sectors" },
-        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, BLKPBSZGET, "its sectors" },
-        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TIOCGPTPEER, "hold a pty's other end open" },
-        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TCGETS, "raw mode of a pty" },
-        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TCSETS, "raw mode of a pty" },
-        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TCGETS2, "the same, by a C library that knows any speed (glibc 2.42)" },
-        { SCMP_SYS(ioctl), C, 1, UINT64_MAX, TCSETS2, "the same" },
+} ioctls[] = {
+        { KVM_RUN, C | V, "running the guest" },
+        { KVM_IRQ_LINE, C | V | S, "interrupts of serial port, clock, ACPI" },
+        { KVM_IRQFD, C | V, "the driver (un)masks an MSI-X vector" },
+        { KVM_IOEVENTFD, C | V, "the driver moves a BAR" },
+        { KVM_SET_GSI_ROUTING, C | V, "the driver programs an MSI-X vector" },
+        { BLKDISCARD, C | B, "discard" },
+        { BLKZEROOUT, C | B, "write zeroes" },
+        { VHOST_SET_FEATURES, C | N, "vhost-net: the driver is ready" },
+        { VHOST_SET_MEM_TABLE, C | N, "the same" },
+        { VHOST_SET_VRING_NUM, C | N, "vhost-net: a queue starts" },
+        { VHOST_SET_VRING_BASE, C | N, "the same" },
+        { VHOST_SET_VRING_ADDR, C | N, "the same" },
+        { VHOST_SET_VRING_KICK, C | N, "the same" },
+        { VHOST_SET_VRING_CALL, C | N, "the same" },
+        { VHOST_NET_SET_BACKEND, C | N, "vhost-net: a queue starts or stops, the link changes" },
+        { TUNSETOFFLOAD, C | N, "offloads that the driver has taken" },
+        { TUNSETVNETHDRSZ, C | N, "the header in front of frames" },
+        { VHOST_GET_FEATURES, C, "vhost-net: does it know the queues' layout?" },
+        { VHOST_SET_OWNER, C, "vhost-net" },
+        { TUNGETIFF, C, "is it a TAP?" },
+        { BLKGETSIZE64, C, "size of a block device" },
+        { BLKSSZGET, C, "its sectors" },
+        { BLKPBSZGET, C, "its sectors" },
+        { TIOCGPTPEER, C, "hold a pty's other end open" },
+        { TCGETS, C, "raw mode of a pty" },
+        { TCSETS, C, "raw mode of a pty" },
+        { TCGETS2, C, "the same, by a C library that knows any speed (glibc 2.42)" },
+        { TCSETS2, C, "the same" },
+        { KVM_GET_API_VERSION, C, "the host's KVM" },
+        { KVM_CHECK_EXTENSION, C, "the host's KVM" },
+        { KVM_GET_VCPU_MMAP_SIZE, C, "the host's KVM" },
+        { KVM_GET_SUPPORTED_CPUID, C, "the host's KVM" },
+        { KVM_GET_MSR_INDEX_LIST, C, "the host's KVM" },
+        { KVM_CREATE_VM, C, "building the machine" },
+        { KVM_ENABLE_CAP, C, "building the machine: no PMU" },
+        { KVM_SET_IDENTITY_MAP_ADDR, C, "building the machine" },
+        { KVM_SET_TSS_ADDR, C, "building the machine" },
+        { KVM_CREATE_IRQCHIP, C, "building the machine" },
+        { KVM_SET_USER_MEMORY_REGION, C, "building the machine" },
+        { KVM_CREATE_VCPU, C, "building the machine" },
+        { KVM_SET_CPUID2, C, "building the machine" },
+        { KVM_KVMCLOCK_CTRL, C, "resume: time was taken from the guest" },
+        { KVM_NMI, C, "virsh inject-nmi" },
+        { KVM_GET_IRQCHIP, C, "state after power on, for resets" },
+        { KVM_SET_IRQCHIP, C, "reset" },
+        { KVM_GET_MSRS, C, "state after power on" },
+        { KVM_SET_MSRS, C, "reset" },
+        { KVM_GET_REGS, C, "state after power on" },
+        { KVM_SET_REGS, C, "reset" },
+        { KVM_GET_SREGS, C, "state after power on" },
+        { KVM_SET_SREGS, C, "reset" },
+        { KVM_GET_DEBUGREGS, C, "state after power on" },
+        { KVM_SET_DEBUGREGS, C, "reset" },
+        { KVM_GET_VCPU_EVENTS, C, "state after power on" },
+        { KVM_SET_VCPU_EVENTS, C, "reset" },
+        { KVM_GET_LAPIC, C, "state after power on" },
+        { KVM_SET_LAPIC, C, "reset" },
+        { KVM_GET_MP_STATE, C, "state after power on" },
+        { KVM_SET_MP_STATE, C, "reset" },
+        { KVM_GET_XSAVE, C, "state after power on" },
+        { KVM_SET_XSAVE, C, "reset" },
+        { KVM_GET_XCRS, C, "state after power on" },
+        { KVM_SET_XCRS, C, "reset" },
 };
 
-static void release_p(scmp_filter_ctx *ctx) {
-        if (*ctx)
-                seccomp_release(*ctx);
-}
-
-static int add_calls(scmp_filter_ctx ctx, enum thread_kind kind) {
-        int r = 0;
-
-        for (size_t i = 0; i < ARRAY_SIZE(calls) && r == 0; i++)
-                if (calls[i].kinds & BIT(kind))
-                        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i].nr, 0);
-        return r;
-}
-
-static int add_checked_calls(scmp_filter_ctx ctx, enum thread_kind kind) {
-        int r = 0;
-
-        for (size_t i = 0; i < ARRAY_SIZE(checked_calls) && r == 0; i++) {
-                struct scmp_arg_cmp cmp = {
-                        .arg = checked_calls[i].arg,
-                        .op = SCMP_CMP_MASKED_EQ,
-                        .datum_a = checked_calls[i].mask,
-                        .datum_b = checked_calls[i].value,
-                };
-                if (checked_calls[i].kinds & BIT(kind))
-                        r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, checked_calls[i].nr, 1, &cmp);
+/* A check with the values of this process and thread. */
+static struct bpf_check resolve(struct bpf_check check, const struct thread_role *role) {
+        switch (UINT64_MAX - check.value) {
+        case OWN_FD:
+                check.value = (uint32_t) role->fd;
+                break;
+        case OWN_SIZE:
+                check.value = role->size;
+                break;
+        case OWN_PID:
+                check.value = (uint32_t) getpid();
+                break;
+        case OWN_LOG:
+                check.value = (uint32_t) log_fd();
+                break;
+        default:
+                break;
         }
-        return r;
+        return check;
 }
 
-/* A thread may signal threads of its own process only: kicks, and raise(). */
-static int add_tgkill(scmp_filter_ctx ctx) {
-        return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                                SCMP_CMP(0, SCMP_CMP_EQ, (scmp_datum_t) getpid()));
+static void add_ioctls(struct bpf_program *p, enum thread_kind kind) {
+        for (size_t i = 0; i < ARRAY_SIZE(ioctls); i++) {
+                const struct bpf_check checks[BPF_CHECKS_MAX] = { IS32(1, ioctls[i].request) };
+
+                if (ioctls[i].kinds & BIT(kind))
+                        bpf_allow(p, SYS_ioctl, checks);
+        }
 }
 
-static int build(scmp_filter_ctx ctx, enum thread_kind kind) {
-        int r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+static void add_calls(struct bpf_program *p, const struct thread_role *role) {
+        for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+                struct bpf_check checks[BPF_CHECKS_MAX];
 
-        if (r == 0)
-                r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0);
-        /* Looked at first: running a vCPU is an ioctl. */
-        if (r == 0)
-                r = seccomp_syscall_priority(ctx, SCMP_SYS(ioctl), 255);
-        if (r == 0)
-                r = add_calls(ctx, kind);
-        if (r == 0)
-                r = add_checked_calls(ctx, kind);
-        if (r == 0)
-                r = add_tgkill(ctx);
-        if (r == 0 && kind == THREAD_CONTROL)
-                r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-        return r;
+                for (unsigned k = 0; k < BPF_CHECKS_MAX; k++)
+                        checks[k] = resolve(calls[i].checks[k], role);
+                if (calls[i].kinds & BIT(role->kind))
+                        bpf_allow(p, calls[i].nr, checks);
+        }
 }
 
-int seccomp_enter(enum thread_kind kind) {
-        CLEANUP(release_p) scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+int seccomp_enter(const struct thread_role *role) {
+        struct bpf_program program;
         int r;
 
-        if (!ctx)
-                return -ENOMEM;
-        r = build(ctx, kind);
-        if (r == 0)
-                r = seccomp_load(ctx);
+        bpf_begin(&program);
+        /* Looked at first: running a vCPU is an ioctl. */
+        add_ioctls(&program, role->kind);
+        add_calls(&program, role);
+        if (role->kind == THREAD_CONTROL)
+                bpf_refuse(&program, SYS_clone3, ENOSYS);
+        r = bpf_install(&program);
 #ifdef VMM_TEST_HOOK
         if (r == 0)
-                test_hook_fire(kind);
+                test_hook_fire(role);
 #endif
         return r;
+}
+
+unsigned seccomp_count(enum thread_kind kind) {
+        unsigned n = 0;
+        int last = -1;
+
+        for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
+                if ((calls[i].kinds & BIT(kind)) && calls[i].nr != last) {
+                        last = calls[i].nr;
+                        n++;
+                }
+        for (size_t i = 0; i < ARRAY_SIZE(ioctls); i++)
+                if (ioctls[i].kinds & BIT(kind))
+                        return n + 1; /* ioctl, however many requests it has */
+        return n;
 }

@@ -4,16 +4,38 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 enum thread_kind {
         THREAD_CONTROL, /* the main thread: control socket, building the machine */
         THREAD_VCPU,
-        THREAD_DEVICE, /* device loops */
+        THREAD_DISK, /* a block device's loop, and whoever does its I/O */
+        THREAD_NET,
+        THREAD_CONSOLE,
+        THREAD_SERIAL,
+        THREAD_RNG,
         THREAD_KIND_MAX,
 };
 
+/* What a thread is there for. */
+struct thread_role {
+        enum thread_kind kind;
+        int fd;        /* the one that it moves data over: disk, TAP, entropy source; else unused */
+        uint64_t size; /* disk: writes begin below this offset; 0: read-only */
+};
+
 /*
- * Installs the kind's filter on the calling thread, for good; any other call kills the
+ * Descriptors of disk images are moved here or above, and everything else stays below: so a filter, which sees numbers
+ * only, can tell what may be written at an offset from what may not. As many are left for them as for all others.
+ */
+#define IMAGE_FD_MIN 512
+
+/*
+ * Installs the filter of a role on the calling thread, for good; any other call kills the
  * process with SIGSYS. The main thread goes first: the threads it makes inherit its
  * filter and narrow it with their own. Needs no_new_privs (sandbox_enter() sets it).
  */
-int seccomp_enter(enum thread_kind kind);
+int seccomp_enter(const struct thread_role *role);
+
+/* How many different calls a kind of thread may make. */
+unsigned seccomp_count(enum thread_kind kind);

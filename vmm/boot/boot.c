@@ -17,9 +17,10 @@
 #include "boot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
+#include <sys/uio.h>
 
 #include <asm/bootparam.h>
 
@@ -77,7 +78,8 @@ int boot_read(int fd, uint64_t offset, void *data, uint64_t len) {
         if (offset > INT64_MAX - len)
                 return -ENODATA;
         while (len > 0) {
-                ssize_t n = pread(fd, p, len, (int64_t) offset);
+                struct iovec iov = { p, len };
+                ssize_t n = preadv(fd, &iov, 1, (int64_t) offset);
 
                 if (n < 0 && errno == EINTR)
                         continue;
@@ -116,13 +118,13 @@ static unsigned memory_map(const struct guest_mem *mem, struct map_entry map[MAP
 }
 
 static int initrd_size(int fd, uint64_t *ret) {
-        struct stat st;
+        struct statx st;
 
-        if (fstat(fd, &st) < 0)
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &st) < 0)
                 return -errno;
-        if (!S_ISREG(st.st_mode) || st.st_size <= 0)
+        if (!S_ISREG(st.stx_mode) || st.stx_size == 0)
                 return -EINVAL;
-        *ret = (uint64_t) st.st_size;
+        *ret = st.stx_size;
         return 0;
 }
 

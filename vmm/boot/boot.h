@@ -12,7 +12,7 @@
 
 struct boot_source {
         const struct guest_mem *mem;
-        int kernel_fd, initrd_fd; /* initrd -EBADF: none. Read from offset 0 with pread; not consumed. */
+        int kernel_fd, initrd_fd; /* initrd -EBADF: none. Read from offset 0 with preadv; not consumed. */
         const char *cmdline;
         uint64_t rsdp; /* guest address of the ACPI tables' root */
 };

@@ -11,6 +11,7 @@
  * sizes are checked; the guest has not run yet.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -53,14 +54,14 @@ static int read_header(int fd, struct setup_header *ret) {
 static int payload_range(int fd, const struct setup_header *h, uint64_t *ret_offset, uint64_t *ret_len) {
         unsigned sects = h->setup_sects ?: DEFAULT_SETUP_SECTS;
         uint64_t offset = (sects + 1) * SECTOR;
-        struct stat st;
+        struct statx st;
 
-        if (fstat(fd, &st) < 0)
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &st) < 0)
                 return -errno;
-        if (st.st_size < 0 || (uint64_t) st.st_size <= offset + ENTRY64_OFFSET)
+        if (st.stx_size <= offset + ENTRY64_OFFSET)
                 return -ENODATA;
         *ret_offset = offset;
-        *ret_len = (uint64_t) st.st_size - offset;
+        *ret_len = st.stx_size - offset;
         return 0;
 }
 

@@ -23,7 +23,7 @@ struct loop *loop_free(struct loop *loop);
 
 /*
  * Starts the thread. `prepare` runs first on the new thread (installs its seccomp
- * filter); its negative errno ends the thread and is returned here.
+ * filter; NULL: nothing); its negative errno ends the thread and is returned here.
  */
 int loop_start(struct loop *loop, int (*prepare)(void *arg), void *arg);
 /* Runs the loop on the calling thread until loop_stop(). */

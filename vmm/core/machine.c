@@ -163,16 +163,6 @@ static void on_vcpu_failed(void *arg, unsigned index) {
         m->ops->vcpu_failed(m->arg);
 }
 
-static int on_prepare_vcpu(void *arg) {
-        struct machine *m = arg;
-        return m->ops->prepare_vcpu(m->arg);
-}
-
-static int on_prepare_device(void *arg) {
-        struct machine *m = arg;
-        return m->ops->prepare_device(m->arg);
-}
-
 static const struct power_ops power_ops = { .off = on_power_off, .reset = on_reset };
 
 static int create_devices(struct machine *m, struct vm_config *config, const char **ret_text) {
@@ -203,7 +193,7 @@ static int create_vcpus(struct machine *m, const char **ret_text) {
                 .topology = m->topology,
                 .pio = &m->pio,
                 .mmio = &m->mmio,
-                .prepare = on_prepare_vcpu,
+                .enter_thread = m->enter_thread,
                 .failed = on_vcpu_failed,
                 .arg = m,
         };
@@ -250,8 +240,8 @@ static void free_p(struct machine **machine) {
         machine_free(*machine);
 }
 
-int machine_new(struct vm_config *config, const struct machine_ops *ops, void *arg, struct machine **ret,
-                const char **ret_text) {
+int machine_new(struct vm_config *config, const struct machine_ops *ops, void *arg, int (*enter_thread)(void *role),
+                struct machine **ret, const char **ret_text) {
         CLEANUP(free_p) struct machine *m = NULL;
         int r;
 
@@ -260,6 +250,8 @@ int machine_new(struct vm_config *config, const struct machine_ops *ops, void *a
                 return -ENOMEM;
         m->ops = ops;
         m->arg = arg;
+        m->enter_thread = enter_thread;
+        m->serial_role = (struct thread_role) { .kind = THREAD_SERIAL };
         m->vm_fd = -EBADF;
         take_config(m, config);
         r = build(m, config, ret_text);
@@ -308,11 +300,11 @@ int machine_start(struct machine *machine, const char **ret_text) {
         int r;
 
         *ret_text = "cannot start the devices' threads";
-        r = serial_start(machine->serial, on_prepare_device, machine);
+        r = serial_start(machine->serial, machine->enter_thread, &machine->serial_role);
         if (r < 0)
                 return r;
         for (unsigned i = 0; i < machine->n_devices; i++) {
-                r = loop_start(machine->device[i]->loop, on_prepare_device, machine);
+                r = loop_start(machine->device[i]->loop, machine->enter_thread, &machine->device[i]->role);
                 if (r < 0)
                         return r;
         }

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "../base/seccomp.h"
 #include "pci.h"
 #include "vcpus.h"
 #include "vm.h"
@@ -17,8 +18,6 @@ struct machine_ops {
         void (*reset_request)(void *arg);
         void (*panicked)(void *arg);
         void (*vcpu_failed)(void *arg);
-        int (*prepare_vcpu)(void *arg);
-        int (*prepare_device)(void *arg);
 };
 
 struct kvm_irqchip;
@@ -26,6 +25,8 @@ struct kvm_irqchip;
 struct machine {
         const struct machine_ops *ops;
         void *arg;
+        int (*enter_thread)(void *role); /* see struct vm_confinement; NULL: nothing */
+        struct thread_role serial_role;
         int kvm_fd, vm_fd, kernel_fd, initrd_fd;
         char cmdline[CTL_CMDLINE_MAX];
         struct topology topology;
@@ -44,8 +45,8 @@ struct machine {
 };
 
 /* Takes the config's descriptors. Errors as vm_new(). */
-int machine_new(struct vm_config *config, const struct machine_ops *ops, void *arg, struct machine **ret,
-                const char **ret_text);
+int machine_new(struct vm_config *config, const struct machine_ops *ops, void *arg, int (*enter_thread)(void *role),
+                struct machine **ret, const char **ret_text);
 struct machine *machine_free(struct machine *machine); /* ends all its threads; NULL is fine; returns NULL */
 
 int machine_add(struct machine *machine, struct virtio_device *dev);

@@ -32,6 +32,7 @@
 
 #include "../base/cleanup.h"
 #include "../base/log.h"
+#include "../base/seccomp.h"
 #include "../base/thread.h"
 #include "cpuid.h"
 
@@ -287,6 +288,7 @@ static bool park(struct vcpu *v) {
 }
 
 static int prepare(struct vcpu *v) {
+        struct thread_role role = { .kind = THREAD_VCPU };
         struct vcpus *vcpus = v->vcpus;
         char name[16];
         int r = 0;
@@ -294,8 +296,8 @@ static int prepare(struct vcpu *v) {
         (void) snprintf(name, sizeof(name), "vcpu%u", v->index);
         (void) prctl(PR_SET_NAME, name);
         v->tid = gettid();
-        if (vcpus->config.prepare)
-                r = vcpus->config.prepare(vcpus->config.arg);
+        if (vcpus->config.enter_thread)
+                r = vcpus->config.enter_thread(&role);
         (void) pthread_mutex_lock(&vcpus->lock);
         v->prepared = true;
         v->prepare_result = r;

@@ -17,7 +17,7 @@ struct vcpus_config {
         int kvm_fd, vm_fd; /* the caller's; outlive the vCPUs */
         struct topology topology;
         const struct bus *pio, *mmio;
-        int (*prepare)(void *arg); /* optional: first thing on each vCPU thread */
+        int (*enter_thread)(void *role); /* optional: first thing on each vCPU thread */
         /* A vCPU cannot go on (triple fault, KVM error). On its thread; it waits at the gate afterwards. */
         void (*failed)(void *arg, unsigned index);
         void *arg;
@@ -27,7 +27,7 @@ struct vcpus_config {
 int vcpus_new(const struct vcpus_config *config, struct vcpus **ret);
 struct vcpus *vcpus_free(struct vcpus *vcpus); /* ends the threads; NULL is fine; returns NULL */
 
-/* Starts the threads; they wait at the gate. A prepare's error is returned. */
+/* Starts the threads; they wait at the gate. An enter_thread's error is returned. */
 int vcpus_start(struct vcpus *vcpus);
 
 /* Returns when all vCPUs are at the gate, with no I/O half done. Also when they are there already. */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "../base/log.h"
+#include "../base/seccomp.h"
 #include "loop.h"
 #include "virtqueue.h"
 
@@ -62,6 +63,8 @@ struct virtio_device {
         struct loop *loop;      /* owned by the device */
         struct guest_mem *mem;  /* set when the device joins a machine */
         struct log_guest guest_errors;
+        struct thread_role role; /* its threads' */
+        uint64_t file_size;      /* of the host's file that the guest may write at offsets; 0: there is none */
 
         /* The transport's side, set when the device joins a machine. */
         const struct virtio_transport_ops *transport;

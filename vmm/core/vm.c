@@ -120,25 +120,11 @@ static void on_vcpu_failed(void *arg) {
         post(arg, REQUEST_VCPU_FAILED);
 }
 
-static int on_prepare_vcpu(void *arg) {
-        struct vm *vm = arg;
-
-        return vm->callbacks.prepare_vcpu ? vm->callbacks.prepare_vcpu(vm->callbacks.arg) : 0;
-}
-
-static int on_prepare_device(void *arg) {
-        struct vm *vm = arg;
-
-        return vm->callbacks.prepare_device ? vm->callbacks.prepare_device(vm->callbacks.arg) : 0;
-}
-
 static const struct machine_ops machine_ops = {
         .power_off = on_power_off,
         .reset_request = on_reset_request,
         .panicked = on_panicked,
         .vcpu_failed = on_vcpu_failed,
-        .prepare_vcpu = on_prepare_vcpu,
-        .prepare_device = on_prepare_device,
 };
 
 static void set_state(struct vm *vm, enum ctl_state state, enum ctl_reason reason) {
@@ -283,6 +269,7 @@ static int watch_events(struct vm *vm, struct loop *control) {
 
 int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struct loop *control, struct vm **ret,
            const char **ret_text) {
+        const struct vm_confinement *confinement = callbacks->confinement;
         CLEANUP(free_p) struct vm *vm = NULL;
         const char *text = "out of memory";
         int r;
@@ -302,7 +289,8 @@ int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struc
                 text = "there is no kernel to boot";
                 r = -EINVAL;
         } else
-                r = machine_new(config, &machine_ops, vm, &vm->machine, &text);
+                r = machine_new(config, &machine_ops, vm, confinement ? confinement->enter_thread : NULL, &vm->machine,
+                                &text);
         if (r >= 0)
                 r = watch_events(vm, control);
         if (r < 0) {
@@ -332,11 +320,24 @@ int vm_add_virtio(struct vm *vm, struct virtio_device *dev) {
         return machine_add(vm->machine, dev);
 }
 
+/* As long as the longest image that the guest may write, and no longer: a raw image never grows. */
+static int limit_files(const struct vm *vm, const char **ret_text) {
+        const struct vm_confinement *confinement = vm->callbacks.confinement;
+        uint64_t size = 0;
+
+        *ret_text = "cannot limit the size of files";
+        for (unsigned i = 0; i < vm->machine->n_devices; i++)
+                size = MAX(size, vm->machine->device[i]->file_size);
+        return confinement ? confinement->limit_files(size) : 0;
+}
+
 int vm_start(struct vm *vm, bool paused, const char **ret_text) {
         const char *text = "the guest was started already";
         int r;
 
-        r = vm->state == CTL_STATE_SETUP ? machine_reset(vm->machine, &text) : -EALREADY;
+        r = vm->state == CTL_STATE_SETUP ? limit_files(vm, &text) : -EALREADY;
+        if (r >= 0)
+                r = machine_reset(vm->machine, &text);
         if (r >= 0)
                 r = machine_start(vm->machine, &text);
         if (r < 0) {

@@ -32,16 +32,21 @@ struct vm_config {
         char cmdline[CTL_CMDLINE_MAX];
 };
 
+/* How the process takes rights away from itself. Negative errno. */
+struct vm_confinement {
+        /* First thing on each new thread, with its struct thread_role: installs its system call filter. */
+        int (*enter_thread)(void *role);
+        /* Before anything of the guest's is read: no file may get longer than `size` bytes from now on. */
+        int (*limit_files)(uint64_t size);
+};
+
 struct vm_callbacks {
         /* The run state changed. Called on the control thread's loop. */
         void (*state_changed)(void *arg, enum ctl_state state, enum ctl_reason reason);
         /* The guest rebooted and was reset in place. Same thread. */
         void (*was_reset)(void *arg);
-        /* First thing on every new vCPU thread: installs its seccomp filter. */
-        int (*prepare_vcpu)(void *arg);
-        /* First thing on every device loop's thread. */
-        int (*prepare_device)(void *arg);
         void *arg;
+        const struct vm_confinement *confinement; /* NULL: none */
 };
 
 /* Fills in defaults: one vCPU, fds -EBADF, restart on reboot. */

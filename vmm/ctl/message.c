@@ -471,28 +471,31 @@ int ctl_fit(struct ctl_header *header, uint32_t version, unsigned n_fds, char te
                      : fit_length(header, rule, is_reply ? shape.reply_length : shape.length, is_told, text);
 }
 
-int ctl_send(int fd, const void *message, const int *fds, unsigned n_fds) {
+static ssize_t send_with_fds(int fd, const struct ctl_header *message, const int *fds, unsigned n_fds) {
         union {
                 struct cmsghdr align;
                 char data[CMSG_SPACE(CTL_FDS_MAX * sizeof(int))];
         } control = {};
+        struct iovec iov = { .iov_base = (void *) message, .iov_len = message->length };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+                              .msg_controllen = CMSG_SPACE(n_fds * sizeof(int)) };
+
+        control.align = (struct cmsghdr) {
+                .cmsg_len = CMSG_LEN(n_fds * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+        };
+        memcpy(CMSG_DATA(&control.align), fds, n_fds * sizeof(int));
+        return sendmsg(fd, &msg, MSG_NOSIGNAL);
+}
+
+/* The monitor sends no descriptors, and its filter lets it make no call by which it could. */
+int ctl_send(int fd, const void *message, const int *fds, unsigned n_fds) {
         const struct ctl_header *header = message;
-        struct iovec iov = { .iov_base = (void *) message, .iov_len = header->length };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
         ssize_t n;
 
         if (header->length > CTL_MESSAGE_MAX || n_fds > CTL_FDS_MAX)
                 return -EMSGSIZE;
-        if (n_fds > 0) {
-                msg.msg_control = &control;
-                msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                control.align = (struct cmsghdr) {
-                        .cmsg_len = CMSG_LEN(n_fds * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
-                };
-                memcpy(CMSG_DATA(&control.align), fds, n_fds * sizeof(int));
-        }
         do
-                n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+                n = n_fds > 0 ? send_with_fds(fd, header, fds, n_fds) : send(fd, message, header->length, MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
         if (n < 0)
                 return errno == EWOULDBLOCK ? -EAGAIN : -errno;

@@ -191,9 +191,8 @@ static int handle_start(struct server *s, const struct ctl_message *message, cha
         const struct vm_callbacks callbacks = {
                 .state_changed = on_state,
                 .was_reset = on_reset,
-                .prepare_vcpu = s->config->prepare_vcpu,
-                .prepare_device = s->config->prepare_device,
                 .arg = s,
+                .confinement = s->config->confinement,
         };
         /* A VM that was built and could not be started is kept, to be freed at the end. */
         int r = setup_start(&s->setup, &callbacks, s->loop, start->flags & CTL_START_PAUSED, &s->vm, text);

@@ -6,9 +6,7 @@
 
 struct ctl_server_config {
         int listen_fd; /* listening SOCK_SEQPACKET socket; the server's from here on */
-        /* As in struct vm_callbacks; the argument means nothing. */
-        int (*prepare_vcpu)(void *unused);
-        int (*prepare_device)(void *unused);
+        const struct vm_confinement *confinement; /* NULL: none */
 };
 
 /*

@@ -409,6 +409,9 @@ int blk_new(const struct blk_config *config, struct virtio_device **ret) {
                 log_warningx("%s: its file system takes no direct I/O of 512 bytes, or does not say so (Linux 6.1): "
                              "the host's page cache is used in spite of cache=none", b->name);
         blk_config_fill(b);
+        b->dev.role = (struct thread_role) { .kind = THREAD_DISK, .fd = b->disk.fd,
+                                             .size = config->readonly ? 0 : b->disk.size };
+        b->dev.file_size = config->readonly || b->disk.is_block ? 0 : b->disk.size;
         *ret = &b->dev;
         return 0;
 }

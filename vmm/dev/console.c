@@ -38,7 +38,6 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <termios.h>
 
 #include "../base/cleanup.h"
@@ -72,7 +71,6 @@ struct port {
         unsigned id;    /* the driver's number */
         char name[CTL_NAME_MAX];
         bool is_console;
-        bool is_socket; /* fd takes MSG_NOSIGNAL */
         int listen_fd;
         int fd;       /* -EBADF: no peer */
         int other_fd; /* the pty's other end, never used */
@@ -167,9 +165,9 @@ static void port_set_guest_open(struct port *p, bool open) {
         port_watch(p);
 }
 
+/* Also to sockets, which are non-blocking: the process ignores SIGPIPE, and its filter has no sendmsg(). */
 static ssize_t port_writev(struct port *p, struct iovec *iov, unsigned n) {
-        struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
-        ssize_t r = p->is_socket ? sendmsg(p->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) : writev(p->fd, iov, n);
+        ssize_t r = writev(p->fd, iov, n);
         return r < 0 ? -errno : r;
 }
 
@@ -183,9 +181,12 @@ static bool console_may_retry(struct port *p) {
         return false;
 }
 
-/* What the host may have more of later. A console goes on without the text, as there is nobody to connect it again. */
+/*
+ * What the host may have more of later, or a file that has reached its limit and may be made shorter. A console goes on
+ * without the text, as there is nobody to connect it again.
+ */
 static bool is_passing(int error) {
-        return error == -ENOSPC || error == -ENOMEM || error == -ENOBUFS || error == -EIO;
+        return error == -EFBIG || error == -ENOSPC || error == -ENOMEM || error == -ENOBUFS || error == -EIO;
 }
 
 enum progress { WRITTEN, HOST_IS_FULL, TURN_IS_OVER };
@@ -537,12 +538,10 @@ static int port_prepare_pty(int fd) {
 static int port_init(struct port *p, const struct console_port_config *config) {
         int flags = fcntl(config->fd, F_GETFL), listening = 0;
         socklen_t size = sizeof(listening);
-        struct stat st;
 
-        if (flags < 0 || fstat(config->fd, &st) < 0)
+        if (flags < 0)
                 return -errno;
         p->is_console = config->is_console;
-        p->is_socket = S_ISSOCK(st.st_mode);
         (void) snprintf(p->name, sizeof(p->name), "%s", config->name ?: "");
         if (config->is_socket) {
                 if (getsockopt(config->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0)
@@ -578,6 +577,7 @@ static void console_init(struct console *c, const struct console_config *config)
                 .name = c->name,
                 .type = VIRTIO_ID_CONSOLE,
                 .pci_class = 0x078000, /* communication controller, other */
+                .role = { .kind = THREAD_CONSOLE },
                 .config_size = sizeof(c->config),
                 .n_queues = 2 * (first_id + config->n_ports + 1),
                 .queues = c->queues,

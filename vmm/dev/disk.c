@@ -25,6 +25,7 @@
 
 #include "../base/cleanup.h"
 #include "../base/iov.h"
+#include "../base/seccomp.h"
 #include "../core/virtqueue.h"
 
 #define SECTOR_SIZE  512u
@@ -85,20 +86,20 @@ static int check_mode(int flags, bool readonly) {
 
 int disk_init(struct disk *disk, int fd, bool readonly) {
         struct disk d = { .fd = fd, .logical_size = SECTOR_SIZE, .physical_size = 4096 };
-        struct stat st;
+        struct statx st;
         int flags, r;
 
         d.memory_align = d.offset_align = 1;
         flags = fcntl(fd, F_GETFL);
-        if (flags < 0 || fstat(fd, &st) < 0)
+        if (flags < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &st) < 0)
                 return -errno;
         r = check_mode(flags, readonly);
         if (r < 0)
                 return r;
-        if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        if (!S_ISREG(st.stx_mode) && !S_ISBLK(st.stx_mode))
                 return -EINVAL;
-        d.size = st.st_size;
-        r = S_ISBLK(st.st_mode) ? init_block(&d) : 0;
+        d.size = st.stx_size;
+        r = S_ISBLK(st.stx_mode) ? init_block(&d) : 0;
         if (r < 0)
                 return r;
         r = flags & O_DIRECT ? init_direct(&d, flags) : 0;
@@ -107,6 +108,10 @@ int disk_init(struct disk *disk, int fd, bool readonly) {
         d.size &= ~(uint64_t) (d.logical_size - 1);
         if (d.size == 0)
                 return -ENODATA;
+        d.fd = fcntl(fd, F_DUPFD_CLOEXEC, IMAGE_FD_MIN);
+        if (d.fd < 0)
+                return errno == EINVAL ? -EMFILE : -errno; /* the process may not have as many */
+        (void) close(fd);
         *disk = d;
         return 0;
 }
@@ -196,8 +201,13 @@ static bool is_unsupported(int error) {
         return error == EOPNOTSUPP || error == ENOTTY || error == ENOSYS;
 }
 
-static int punch(struct disk *disk, int mode, uint64_t offset, uint64_t len) {
-        return fallocate(disk->fd, mode | FALLOC_FL_KEEP_SIZE, offset, len) < 0 ? -errno : 0;
+/*
+ * Punching has to keep the size. Zeroing must not ask for that: a range behind the end would take blocks that no limit
+ * of a file's size counts. As the caller stays before the end, it changes nothing else.
+ */
+static int file_range(struct disk *disk, bool punch, uint64_t offset, uint64_t len) {
+        int mode = punch ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
+        return fallocate(disk->fd, mode, offset, len) < 0 ? -errno : 0;
 }
 
 static int block_range(struct disk *disk, unsigned long request, uint64_t offset, uint64_t len) {
@@ -207,7 +217,7 @@ static int block_range(struct disk *disk, unsigned long request, uint64_t offset
 
 int disk_discard(struct disk *disk, uint64_t offset, uint64_t len) {
         int r = disk->is_block ? block_range(disk, BLKDISCARD, offset, len)
-                               : punch(disk, FALLOC_FL_PUNCH_HOLE, offset, len);
+                               : file_range(disk, true, offset, len);
         return is_unsupported(-r) ? 0 : r;
 }
 
@@ -225,6 +235,6 @@ static int write_zeroes_by_hand(struct disk *disk, uint64_t offset, uint64_t len
 
 int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t len, bool unmap) {
         int r = disk->is_block ? block_range(disk, BLKZEROOUT, offset, len)
-                               : punch(disk, unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, offset, len);
+                               : file_range(disk, unmap, offset, len);
         return is_unsupported(-r) ? write_zeroes_by_hand(disk, offset, len) : r;
 }

@@ -27,7 +27,7 @@ struct disk {
 /*
  * Finds out what the descriptor is. -EINVAL: neither a regular file nor a block device,
  * -EBADF: not open for what is wanted, -ENODATA: not one sector in it. Takes the fd only
- * on success.
+ * on success, and moves it to IMAGE_FD_MIN or above.
  */
 int disk_init(struct disk *disk, int fd, bool readonly);
 void disk_done(struct disk *disk);

@@ -457,6 +457,7 @@ int net_new(const struct net_config *config, struct virtio_device **ret) {
                 return r;
         }
         n->tap_fd = config->tap_fd;
+        n->dev.role = (struct thread_role) { .kind = THREAD_NET, .fd = n->tap_fd };
         *ret = &n->dev;
         return 0;
 }

@@ -179,6 +179,7 @@ int rng_new(const struct rng_config *config, struct virtio_device **ret) {
                 return r;
         }
         g->fd = config->fd;
+        g->dev.role = (struct thread_role) { .kind = THREAD_RNG, .fd = g->fd };
         *ret = &g->dev;
         return 0;
 }

@@ -18,9 +18,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         int check;
 
         config.fd = memfd_create("image", MFD_CLOEXEC);
-        if (config.fd < 0 || ftruncate(config.fd, IMAGE_SIZE) < 0 || blk_new(&config, &dev) < 0)
-                abort();
         check = dup(config.fd);
+        if (check < 0 || ftruncate(config.fd, IMAGE_SIZE) < 0 || blk_new(&config, &dev) < 0)
+                abort();
         fuzz_run(dev, mem, data, size, NULL);
         dev->ops->free(dev);
         if (fstat(check, &st) < 0 || st.st_size != IMAGE_SIZE)

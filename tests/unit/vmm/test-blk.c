@@ -524,7 +524,7 @@ static void test_direct_lost(void) {
         fixture_fd(&f, &config, ~0ull);
         CHECK(dup2(saved, STDERR_FILENO) == STDERR_FILENO);
         hide_alignment = false;
-        CHECK(!(fcntl(config.fd, F_GETFL) & O_DIRECT));
+        CHECK(!(fcntl(f.driver.dev->role.fd, F_GETFL) & O_DIRECT));
         CHECK(pread(log, text, sizeof(text) - 1, 0) > 0 && strstr(text, "vda: ") && strstr(text, "page cache"));
         CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 1, 512, false), VIRTIO_BLK_S_OK);
         fixture_done(&f);
@@ -542,6 +542,24 @@ static void test_wrong_files(void) {
         config.fd = self;
         CHECK_EQ(blk_new(&config, &dev), -EBADF); /* not writable */
         CHECK(fcntl(self, F_GETFD) >= 0);         /* still ours */
+}
+
+/* What the filter of its threads and the limit of the process are made of. */
+static void test_role(void) {
+        struct virtio_device *dev;
+
+        for (unsigned readonly = 0; readonly < 2; readonly++) {
+                struct blk_config config = { .fd = memfd_create("image", MFD_CLOEXEC), .readonly = readonly };
+
+                CHECK(config.fd >= 0 && ftruncate(config.fd, IMAGE_SIZE) == 0);
+                CHECK_EQ(blk_new(&config, &dev), 0);
+                CHECK_EQ(dev->role.kind, THREAD_DISK);
+                CHECK(dev->role.fd >= IMAGE_FD_MIN && fcntl(dev->role.fd, F_GETFD) == FD_CLOEXEC);
+                CHECK(fcntl(config.fd, F_GETFD) < 0);
+                CHECK_EQ(dev->role.size, readonly ? 0 : IMAGE_SIZE);
+                CHECK_EQ(dev->file_size, readonly ? 0 : IMAGE_SIZE);
+                dev->ops->free(dev);
+        }
 }
 
 #define MANY 1000u
@@ -598,6 +616,7 @@ int main(void) {
         RUN(test_host_error);
         RUN(test_config);
         RUN(test_wrong_files);
+        RUN(test_role);
         RUN(test_budget);
         RUN(test_direct);
         RUN(test_direct_lost);

@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
@@ -14,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
@@ -30,9 +32,10 @@ struct child {
 };
 
 static void *thread_main(void *arg) {
-        const char ok = 'k';
+        const struct thread_role role = { .kind = THREAD_CONSOLE };
+        const uint64_t ok = 1;
 
-        if (seccomp_enter(THREAD_DEVICE) < 0 || write(*(int *) arg, &ok, 1) != 1)
+        if (seccomp_enter(&role) < 0 || write(*(int *) arg, &ok, sizeof(ok)) != sizeof(ok))
                 _exit(5);
         for (;;)
                 (void) poll(NULL, 0, -1);
@@ -41,6 +44,7 @@ static void *thread_main(void *arg) {
 
 static void child_main(struct child *c) {
         struct sandbox_config config = { .uid = TEST_UID, .gid = TEST_UID, .fds = &c->ready[1], .n_fds = 1 };
+        const struct thread_role control = { .kind = THREAD_CONTROL };
         const char *step = "";
         pthread_t thread;
         char state;
@@ -54,7 +58,7 @@ static void child_main(struct child *c) {
                 _exit(4);
         }
         state = c->confined ? 'y' : 'n';
-        if (seccomp_enter(THREAD_CONTROL) < 0 || write(c->ready[1], &state, 1) != 1)
+        if (seccomp_enter(&control) < 0 || write(c->ready[1], &state, 1) != 1)
                 _exit(3);
         if (pthread_create(&thread, NULL, thread_main, &c->ready[1]) != 0)
                 _exit(2);
@@ -274,6 +278,58 @@ static void test_maps_are_refused(void) {
         CHECK_EQ(status, 0);
 }
 
+#define FILE_LIMIT (20 << 20)
+
+static void write_at(int fd, off_t offset, int error) {
+        struct iovec iov = { (void *) "12345678", 8 };
+        ssize_t n = pwritev(fd, &iov, 1, offset);
+
+        if (error ? n >= 0 || errno != error : n != 8)
+                _exit(10);
+}
+
+/* Up to its limit an image can be written, further not by any means; and there is no way back. */
+static void try_growing(int fd) {
+        struct sandbox_config config = { .uid = TEST_UID, .gid = TEST_UID, .fds = &fd, .n_fds = 1 };
+        const struct thread_role control = { .kind = THREAD_CONTROL };
+        const char *step = "";
+        bool confined;
+
+        if (sandbox_enter(&config, &confined, &step) < 0 || seccomp_enter(&control) < 0 ||
+            sandbox_limit_files(FILE_LIMIT) < 0)
+                _exit(11);
+        write_at(fd, FILE_LIMIT - 8, 0);
+        write_at(fd, FILE_LIMIT, EFBIG);
+        if (fallocate(fd, FALLOC_FL_ZERO_RANGE, FILE_LIMIT - 4096, 8192) == 0)
+                _exit(12);
+        (void) sandbox_limit_files(2 * FILE_LIMIT);
+        write_at(fd, FILE_LIMIT, EFBIG);
+        if (sandbox_limit_files(1) < 0) /* as much as consoles' files get is left */
+                _exit(13);
+        write_at(fd, SANDBOX_FILE_MIN - 8, 0);
+        write_at(fd, SANDBOX_FILE_MIN, EFBIG);
+        _exit(0);
+}
+
+static void test_file_limit(void) {
+        char path[] = "/tmp/test-sandbox-XXXXXX";
+        AUTOCLOSE int file = mkostemp(path, O_CLOEXEC);
+        AUTOCLOSE int fd = fcntl(file, F_DUPFD_CLOEXEC, IMAGE_FD_MIN);
+        struct stat st;
+        pid_t pid;
+        int status;
+
+        CHECK(fd >= 0 && unlink(path) == 0);
+        pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0)
+                try_growing(fd);
+        CHECK(waitpid(pid, &status, 0) == pid);
+        CHECK_EQ(status, 0);
+        CHECK(fstat(fd, &st) == 0);
+        CHECK_EQ(st.st_size, FILE_LIMIT);
+}
+
 static void test_uid_0_is_refused(void) {
         struct sandbox_config config = {};
         const char *step = NULL;
@@ -295,5 +351,6 @@ int main(void) {
         RUN(test_root);
         RUN(test_maps_are_refused);
         RUN(test_uid_0_is_refused);
+        RUN(test_file_limit);
         return 0;
 }

@@ -210,7 +210,7 @@ static void test_prepare_refuses(void) {
         b.vm_fd = ioctl(b.kvm_fd, KVM_CREATE_VM, 0);
         CHECK_EQ(ioctl(b.vm_fd, KVM_CREATE_IRQCHIP, 0), 0);
         config = (struct vcpus_config) { .kvm_fd = b.kvm_fd, .vm_fd = b.vm_fd, .topology = { 2, 1, 1, 2, 1 },
-                                         .pio = &b.pio, .mmio = &b.mmio, .prepare = refuse, .failed = on_failed,
+                                         .pio = &b.pio, .mmio = &b.mmio, .enter_thread = refuse, .failed = on_failed,
                                          .arg = &b };
         CHECK_EQ(vcpus_new(&config, &b.vcpus), 0);
         CHECK_EQ(vcpus_start(b.vcpus), -EPERM);

@@ -11,7 +11,9 @@
 
 #include "base/cleanup.h"
 #include "core/loop.h"
+#include "core/virtio.h"
 #include "core/vm.h"
+#include "dev/blk.h"
 #include "../test.h"
 
 #define ENTRY (16u << 20)
@@ -53,24 +55,28 @@ static void on_state(void *arg, enum ctl_state state, enum ctl_reason reason) {
         f->state = state;
 }
 
+static void make_config(struct vm_config *config) {
+        if (access("/dev/kvm", R_OK | W_OK) < 0)
+                TEST_SKIP("there is no /dev/kvm");
+        vm_config_init(config);
+        config->memory = 64 << 20;
+        config->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+        config->kernel_fd = memfd_create("kernel", MFD_CLOEXEC);
+        CHECK(config->kvm_fd >= 0 && write(config->kernel_fd, &kernel, sizeof(kernel)) == sizeof(kernel));
+}
+
 static void do_start(void *arg) {
         struct fixture *f = arg;
         struct vm_callbacks callbacks = { .was_reset = on_reset, .state_changed = on_state, .arg = f };
         struct vm_config config;
         const char *text = "";
 
-        vm_config_init(&config);
-        config.memory = 64 << 20;
-        config.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-        config.kernel_fd = memfd_create("kernel", MFD_CLOEXEC);
-        CHECK(config.kvm_fd >= 0 && write(config.kernel_fd, &kernel, sizeof(kernel)) == sizeof(kernel));
+        make_config(&config);
         CHECK_EQ(vm_new(&config, &callbacks, f->control, &f->vm, &text), 0);
         CHECK_EQ(vm_start(f->vm, false, &text), 0);
 }
 
 static void fixture_init(struct fixture *f) {
-        if (access("/dev/kvm", R_OK | W_OK) < 0)
-                TEST_SKIP("there is no /dev/kvm");
         memset(f, 0, sizeof(*f));
         CHECK_EQ(loop_new("control", &f->control), 0);
         CHECK_EQ(loop_start(f->control, NULL, NULL), 0);
@@ -174,7 +180,59 @@ static void test_requests_while_it_waits(void) {
         fixture_done(&f);
 }
 
+static uint64_t file_limit;
+static int limit_error;
+static atomic_uint entered[THREAD_KIND_MAX];
+
+static int note_limit(uint64_t size) {
+        file_limit = size;
+        return limit_error;
+}
+
+static int note_thread(void *role) {
+        entered[((const struct thread_role *) role)->kind]++;
+        return 0;
+}
+
+static struct virtio_device *new_disk(uint64_t size, bool readonly) {
+        struct blk_config config = { .fd = memfd_create("image", MFD_CLOEXEC), .readonly = readonly };
+        struct virtio_device *dev;
+
+        CHECK(config.fd >= 0 && ftruncate(config.fd, (off_t) size) == 0);
+        CHECK_EQ(blk_new(&config, &dev), 0);
+        return dev;
+}
+
+/* Files are limited to the largest image that can be written, before the kernel is looked at; threads get their roles. */
+static void test_confinement(void) {
+        static const struct vm_confinement confinement = { .enter_thread = note_thread, .limit_files = note_limit };
+        struct vm_callbacks callbacks = { .confinement = &confinement };
+        const char *text = "";
+
+        for (unsigned round = 0; round < 2; round++) {
+                struct vm_config config;
+                struct loop *control;
+                struct vm *vm;
+
+                make_config(&config);
+                limit_error = round == 0 ? -EPERM : 0;
+                CHECK_EQ(loop_new("control", &control), 0);
+                CHECK_EQ(vm_new(&config, &callbacks, control, &vm, &text), 0);
+                CHECK_EQ(vm_add_virtio(vm, new_disk(1 << 20, false)), 0);
+                CHECK_EQ(vm_add_virtio(vm, new_disk(3 << 20, false)), 0);
+                CHECK_EQ(vm_add_virtio(vm, new_disk(5 << 20, true)), 0);
+                CHECK_EQ(vm_start(vm, true, &text), limit_error);
+                CHECK_EQ(file_limit, 3 << 20);
+                CHECK_EQ(entered[THREAD_VCPU], round);
+                CHECK_EQ(entered[THREAD_SERIAL], round);
+                CHECK(entered[THREAD_DISK] >= 3 * round);
+                vm_free(vm);
+                loop_free(control);
+        }
+}
+
 int main(void) {
+        RUN(test_confinement);
         RUN(test_restarts_are_paced);
         RUN(test_actions_while_it_waits);
         RUN(test_requests_while_it_waits);
