@@ -58,6 +58,8 @@ static const Key keys[] = {
         NUMBER("max_client_requests", max_client_requests, 1, 1024),
         NUMBER("max_workers", max_workers, 1, 1024),
         NUMBER("prio_workers", prio_workers, 1, 1024),
+        NUMBER("neighbour_workers", neighbour_workers, 1, 1024),
+        NUMBER("neighbour_timeout", neighbour_timeout, 1, 3600),
         NUMBER("keepalive_interval", keepalive_interval, 0, 86400),
         NUMBER("keepalive_count", keepalive_count, 0, 1024),
         NUMBER("shutdown_timeout", shutdown_timeout, 1, 86400),
@@ -80,6 +82,8 @@ static DriverConfig *config_new(void) {
         config->max_client_requests = 5;
         config->max_workers = 20;
         config->prio_workers = 5;
+        config->neighbour_workers = 10;
+        config->neighbour_timeout = 10;
         config->keepalive_interval = 5;
         config->keepalive_count = 5;
         config->shutdown_timeout = 90;

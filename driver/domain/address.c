@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 
 #include "domain/internal.h"
-#include "net/network.h"
 #include "net/tap.h"
 #include "util/error.h"
 
@@ -40,11 +39,11 @@ static GPtrArray *neighbours(const guint8 mac[6], GError **err) {
         return addrs;
 }
 
-static GPtrArray *addresses_of(const DomainNic *nic, guint source, GError **err) {
+static GPtrArray *addresses_of(Domain *d, const DomainNic *nic, guint source, GError **err) {
         if (source == VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP)
                 return neighbours(nic->mac, err);
         if (nic->type == DOMAIN_NIC_NETWORK)
-                return network_get_leases(nic->source, nic->mac, err);
+                return network_get_leases(d->driver->libvirt, nic->source, nic->mac, err);
         return g_ptr_array_new_with_free_func(ip_address_free);
 }
 
@@ -77,7 +76,7 @@ GPtrArray *domain_get_addresses(Domain *d, guint source, guint flags, GError **e
         g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(address_free);
         for (guint i = 0; i < def->nics->len; i++) {
                 const DomainNic *nic = def->nics->pdata[i];
-                GPtrArray *addrs = addresses_of(nic, source, err);
+                GPtrArray *addrs = addresses_of(d, nic, source, err);
                 if (!addrs)
                         return NULL;
                 if (addrs->len > 0)

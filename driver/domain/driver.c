@@ -2,8 +2,8 @@
 /*
  * The driver object: the tables of domains by name and UUID, the background threads that
  * finish what events begin, and the start-up order (directories, a lock, persistent domains,
- * running ones, autostart). Starts have threads of their own: they may wait for libvirt's
- * daemons, and the ends of guests do not wait for that. A Domain is in both tables or in
+ * running ones, autostart). Starts with the host have threads of their own, as releases have:
+ * they may wait for other processes, and the ends of guests do not wait for that. A Domain is in both tables or in
  * none; one that is being renamed has two names.
  */
 #include <stdio.h>
@@ -17,6 +17,7 @@
 
 #define BACKGROUND_THREADS 4
 #define AUTOSTART_THREADS  4
+#define AUTOSTART_TRIES    5u /* as long as another process does not answer in time */
 #define UIDS               0x10000u /* from uid_base on */
 
 typedef struct BackgroundCall {
@@ -38,7 +39,10 @@ static gboolean uuid_equal(gconstpointer a, gconstpointer b) {
 
 static void background_main(gpointer data, gpointer user_data) {
         g_autofree BackgroundCall *call = data;
+        GCancellable *stop = call->domain->driver->stop;
+        g_cancellable_push_current(stop);
         call->fn(call->domain, call->data);
+        g_cancellable_pop_current(stop);
         domain_unref(call->domain);
 }
 
@@ -91,6 +95,7 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
         driver->by_uuid = g_hash_table_new(uuid_hash, uuid_equal);
         driver->uids = g_array_new(FALSE, FALSE, sizeof(guint32));
         driver->events = event_queue_new();
+        driver->stop = g_cancellable_new();
         vmm_init();
         driver->background = g_thread_pool_new(background_main, driver, BACKGROUND_THREADS, FALSE, NULL);
         driver->starts = g_thread_pool_new(background_main, driver, AUTOSTART_THREADS, FALSE, NULL);
@@ -99,6 +104,12 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
                 g_dbus_connection_set_exit_on_close(driver->bus, FALSE);
         else
                 g_warning("no system bus, so no domain can be started: %s", bus_error->message);
+        driver->libvirt = libvirt_client_new(config->neighbour_timeout);
+        driver->releases = releases_new(driver, err);
+        if (!driver->releases) {
+                driver_free(driver);
+                return NULL;
+        }
         config_load_all(driver);
         driver_adopt_all(driver);
         return driver;
@@ -117,14 +128,18 @@ void driver_free(Driver *driver) {
                 return;
         /* What is queued runs, so that nothing holds a domain any more; it sees that it comes too late. */
         g_atomic_int_set(&driver->stopping, TRUE);
+        g_cancellable_cancel(driver->stop);
         g_thread_pool_free(driver->starts, FALSE, TRUE);
         g_thread_pool_free(driver->background, FALSE, TRUE);
+        releases_free(driver->releases);
+        libvirt_client_free(driver->libvirt);
         g_hash_table_foreach(driver->by_name, domain_detach, NULL);
         g_hash_table_unref(driver->by_uuid);
         g_hash_table_unref(driver->by_name);
         g_array_unref(driver->uids);
         event_queue_free(driver->events);
         g_clear_object(&driver->bus);
+        g_clear_object(&driver->stop);
         g_mutex_clear(&driver->lock);
         (void) close(driver->lock_fd);
         g_free(driver);
@@ -322,12 +337,16 @@ unsigned driver_count_active(Driver *driver) {
         return (unsigned) g_atomic_int_get(&driver->n_active);
 }
 
+/* While the host boots, libvirt's daemons may take longer to come up than a call may take. */
 static void autostart_one(Domain *d, gpointer data) {
-        g_autoptr(GError) err = NULL;
-        if (driver_stopping(d->driver))
-                return;
-        if (!domain_create(d, 0, &err) && !domain_is_active(d))
+        for (guint tries = 1; !driver_stopping(d->driver); tries++) {
+                g_autoptr(GError) err = NULL;
+                if (domain_create(d, 0, &err) || domain_is_active(d))
+                        return;
                 domain_log(d, G_LOG_LEVEL_WARNING, "cannot autostart: %s", err->message);
+                if (error_code(err) != VIR_ERR_OPERATION_TIMEOUT || tries == AUTOSTART_TRIES)
+                        return;
+        }
 }
 
 /*

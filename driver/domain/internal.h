@@ -17,6 +17,7 @@
 
 #include "conf/driver_config.h"
 #include "driver.h"
+#include "net/network.h"
 #include "process/vmm.h"
 #include "systemd/journal.h"
 
@@ -26,13 +27,17 @@
 
 typedef struct EventQueue EventQueue;
 typedef GHashTable Terminals; /* terminals.c: path -> descriptor */
+typedef struct Releases Releases;
 
 struct Driver {
         const DriverConfig *config;
         GDBusConnection *bus; /* the system bus; NULL: no scopes can be made */
         GThreadPool *background; /* what events begin */
         GThreadPool *starts;     /* of domains that start with the host */
+        GCancellable *stop;      /* of waits for other processes, at the daemon's end */
         gint stopping;           /* atomic: driver_free() has begun */
+        LibvirtClient *libvirt;
+        Releases *releases;
         EventQueue *events;
         GMutex lock;
         GHashTable *by_name; /* char* -> Domain* (owns a reference) */
@@ -64,6 +69,7 @@ typedef struct DomainStarting {
         gboolean active;
         gboolean destroyed; /* it will fail */
         Vmm *vmm;           /* as soon as there is one */
+        GCancellable *interrupt; /* of its waits for other processes */
 } DomainStarting;
 
 struct Domain {
@@ -80,6 +86,7 @@ struct Domain {
         gboolean persistent, autostart;
         int state, reason;   /* virDomainState and its reason */
         DomainStarting starting;
+        guint releasing;     /* things of earlier runs whose release is being tried for the first time */
         DomainRuntime run;
         GHashTable *sessions; /* path of a char device -> Session* (console.c) */
         guint64 last_session;
@@ -155,6 +162,14 @@ void domain_note_state(Domain *d, guint32 state, guint32 reason);
 void domain_read_exit_record(Domain *d, int *ret_reason, int *ret_detail);
 void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data);
 void domain_on_exited(Vmm *vmm, gpointer data);
+
+/* release.c: what goes back to systemd, machined and libvirt's networks, in the background */
+Releases *releases_new(Driver *driver, GError **err); /* goes on with what an earlier daemon has left */
+void releases_free(Releases *releases);
+/* Gives back unit and machine (either may be NULL) and the ports that `def` names. No lock held; waits for nobody. */
+void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine);
+/* Waits a moment for what has been begun, so that a caller finds it done. No lock held. */
+void domain_settle(Domain *d);
 
 /* driver.c */
 void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* in the background */

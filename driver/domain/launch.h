@@ -41,11 +41,10 @@ gboolean launch_open(Launch *l, GError **err);
 void launch_choose_ports(Launch *l);
 /* Makes the TAPs, and network ports where the NIC is in a libvirt network. */
 gboolean launch_plug(Launch *l, GError **err);
-/* Deletes what launch_open() and launch_plug() left outside of this process. */
+/* Deletes what launch_open() left outside of this process. */
 void launch_unlink(Launch *l);
 
 /* Limits on TAPs that were there before, of the first n_nics interfaces; the others take theirs with them. */
 void def_release_limits(const DomainDef *def, unsigned n_nics);
-/* Sockets of channels and ports of networks of a domain that ends. */
+/* Sockets of channels of a domain that ends. */
 void def_release_files(const DomainDef *def);
-void def_release_ports(const DomainDef *def);

@@ -48,6 +48,8 @@ gboolean domain_create(Domain *d, guint flags, GError **err) {
         else
                 ok = domain_start(d, flags & VIR_DOMAIN_START_PAUSED, err);
         domain_job_end(d);
+        if (!ok)
+                domain_settle(d);
         return ok;
 }
 
@@ -78,13 +80,14 @@ static gboolean end_monitor(Domain *d, gboolean graceful, GError **err) {
 
 /*
  * Kills the monitor of a domain that runs or is being started, while another operation, which may wait for just this
- * monitor, still has the job. TRUE: the domain ends by that, whoever cleans up. *ret_vmm may be NULL even so: a start
+ * monitor, still has the job; a start may wait for another process as well, and is interrupted there. TRUE: the domain ends by that, whoever cleans up. *ret_vmm may be NULL even so: a start
  * that has no monitor yet fails as soon as it looks.
  */
 static gboolean kill_first(Domain *d, Vmm **ret_vmm) {
         domain_lock(d);
         gboolean starting = d->starting.active;
         Vmm *vmm = starting ? d->starting.vmm : d->run.vmm;
+        g_autoptr(GCancellable) interrupt = starting ? g_object_ref(d->starting.interrupt) : NULL;
         if (starting)
                 d->starting.destroyed = TRUE;
         else if (vmm)
@@ -93,6 +96,7 @@ static gboolean kill_first(Domain *d, Vmm **ret_vmm) {
                 vmm_kill(vmm, SIGKILL);
         *ret_vmm = vmm ? vmm_ref(vmm) : NULL;
         domain_unlock(d);
+        g_cancellable_cancel(interrupt); /* its handlers take locks */
         return starting || vmm;
 }
 
@@ -127,9 +131,11 @@ gboolean domain_destroy(Domain *d, guint flags, GError **err) {
         if (!error_check_flags(flags, VIR_DOMAIN_DESTROY_GRACEFUL | VIR_DOMAIN_DESTROY_REMOVE_LOGS,
                                "virDomainDestroyFlags", err))
                 return FALSE;
-        if (!graceful && kill_first(d, &killed))
-                return destroy_killed(d, killed, err);
-        return destroy_in_turn(d, graceful, err);
+        gboolean ok = !graceful && kill_first(d, &killed) ? destroy_killed(d, killed, err)
+                                                          : destroy_in_turn(d, graceful, err);
+        if (ok)
+                domain_settle(d);
+        return ok;
 }
 
 /* A guest whose vCPUs stand still cannot react to its power button. */

@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #include "domain/launch.h"
-#include "net/network.h"
 #include "util/error.h"
 
 Launch *launch_new(Domain *d, DomainDef *def, int id) {
@@ -137,13 +136,13 @@ static int open_disk(const DomainDisk *disk, gboolean direct, GError **err) {
 }
 
 /* A volume becomes the path that its pool says. */
-static gboolean resolve_volumes(DomainDef *def, GError **err) {
-        for (guint i = 0; i < def->disks->len; i++) {
-                DomainDisk *disk = def->disks->pdata[i];
+static gboolean resolve_volumes(Launch *l, GError **err) {
+        for (guint i = 0; i < l->def->disks->len; i++) {
+                DomainDisk *disk = l->def->disks->pdata[i];
                 if (disk->type != DOMAIN_DISK_VOLUME)
                         continue;
                 g_free(disk->source);
-                disk->source = storage_volume_path(disk->pool, disk->volume, err);
+                disk->source = storage_volume_path(l->domain->driver->libvirt, disk->pool, disk->volume, err);
                 if (!disk->source)
                         return FALSE;
         }
@@ -331,7 +330,7 @@ static gboolean open_rng(Launch *l, GError **err) {
 }
 
 gboolean launch_open(Launch *l, GError **err) {
-        return domain_def_check_startable(l->def, err) && check_memory(l->def, err) && resolve_volumes(l->def, err) &&
+        return domain_def_check_startable(l->def, err) && check_memory(l->def, err) && resolve_volumes(l, err) &&
                vmm_config_from_def(l->def, &l->config, err) && open_boot_files(l, err) && open_disks(l, err) &&
                open_kvm(l, err) && open_rng(l, err) && open_exit_record(l, err) && open_chars(l, err);
 }
@@ -357,7 +356,8 @@ static gboolean open_vhost(const DomainNic *nic, int *ret_fd, GError **err) {
 static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
         DomainNic *nic = l->def->nics->pdata[i];
         struct ctl_nic *message = &l->config.nic[i];
-        if (nic->type == DOMAIN_NIC_NETWORK && !network_port_create(l->def, nic, err))
+        if (nic->type == DOMAIN_NIC_NETWORK &&
+            !network_port_create(l->domain->driver->libvirt, l->def, nic, err))
                 return FALSE;
         TapConfig tap = {
                 .name = nic->target,
@@ -411,17 +411,7 @@ void def_release_files(const DomainDef *def) {
         }
 }
 
-void def_release_ports(const DomainDef *def) {
-        for (guint i = 0; i < def->nics->len; i++) {
-                const DomainNic *nic = def->nics->pdata[i];
-                if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)
-                        network_port_delete(nic->source, nic->portid);
-        }
-}
-
 void launch_unlink(Launch *l) {
         for (unsigned i = 0; i < l->n_bound; i++)
                 (void) g_unlink(l->bound[i]);
-        def_release_ports(l->def);
-        status_delete(l->domain);
 }

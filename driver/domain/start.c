@@ -13,7 +13,8 @@
  * All of it works on a copy of the definition and a Launch, with the domain's job held
  * but its lock dropped. Nothing of the domain changes before the guest runs, so undoing
  * a failed start is launch_undo() alone. A destroy meanwhile kills the monitor, if there
- * is one, and leaves a note in d->starting, with which the start fails wherever it is.
+ * is one, interrupts the wait for another process, and leaves a note in d->starting, with
+ * which the start fails wherever it is.
  */
 #include <string.h>
 #include <unistd.h>
@@ -93,10 +94,16 @@ static gboolean launch_scope(Launch *l, GError **err) {
                           "the system bus is not there, so systemd cannot make the scope '%s'", l->unit);
                 return FALSE;
         }
-        if (!scope_start(driver->bus, l->def, l->unit, l->slice, vmm_pid(l->vmm), driver->config->shutdown_timeout,
-                         err))
+        g_autoptr(GError) failed = NULL;
+        gboolean ok = scope_start(driver->bus, l->def, l->unit, l->slice, vmm_pid(l->vmm),
+                                  driver->config->shutdown_timeout, &failed);
+        /* One that took too long may come yet; a unit of that name that was there before has refused ours. */
+        l->scope_started = ok || error_code(failed) == VIR_ERR_OPERATION_TIMEOUT ||
+                           error_code(failed) == VIR_ERR_OPERATION_ABORTED;
+        if (!ok) {
+                g_propagate_error(err, g_steal_pointer(&failed));
                 return FALSE;
-        l->scope_started = TRUE;
+        }
         l->cgroup = scope_cgroup_path(driver->bus, l->unit, err);
         return l->cgroup != NULL;
 }
@@ -165,18 +172,15 @@ static gboolean launch_hand_over(Launch *l, gboolean paused, GError **err) {
  * a kernel thread in the cgroup, and systemd waits for it.
  */
 static void launch_undo(Launch *l) {
-        GDBusConnection *bus = l->domain->driver->bus;
         if (l->vmm) {
                 vmm_kill(l->vmm, SIGKILL);
                 (void) vmm_wait(l->vmm, 5000);
         }
         def_release_limits(l->def, l->n_taps);
         launch_close(l);
-        if (l->registered)
-                machined_terminate(bus, l->machine);
-        if (l->scope_started)
-                (void) scope_stop(bus, l->unit, NULL);
         launch_unlink(l);
+        domain_release(l->domain, l->def, l->scope_started ? l->unit : NULL, l->registered ? l->machine : NULL);
+        status_delete(l->domain);
 }
 
 static int first_state(gboolean paused, int *ret_reason) {
@@ -265,8 +269,24 @@ static void finish_start(Domain *d) {
 static gboolean end_starting(Domain *d) {
         gboolean destroyed = d->starting.destroyed;
         g_clear_pointer(&d->starting.vmm, vmm_unref);
+        g_clear_object(&d->starting.interrupt);
         d->starting = (DomainStarting){ 0 };
         return !destroyed;
+}
+
+static void interrupt_too(GCancellable *outer, gpointer inner) {
+        g_cancellable_cancel(inner);
+}
+
+/* Runs it so that its waits for other processes end with d->starting.interrupt, and with what would end the caller's. */
+static gboolean launch_run_interruptibly(Launch *l, GCancellable *interrupt, gboolean paused, GError **err) {
+        GCancellable *outer = g_cancellable_get_current();
+        gulong handler = outer ? g_cancellable_connect(outer, G_CALLBACK(interrupt_too), interrupt, NULL) : 0;
+        g_cancellable_push_current(interrupt);
+        gboolean ok = launch_run(l, paused, err);
+        g_cancellable_pop_current(interrupt);
+        g_cancellable_disconnect(outer, handler);
+        return ok;
 }
 
 gboolean domain_start(Domain *d, guint flags, GError **err) {
@@ -274,9 +294,11 @@ gboolean domain_start(Domain *d, guint flags, GError **err) {
         g_autoptr(Launch) l = launch_new(d, domain_def_copy(d->def), driver_next_id(d->driver));
         g_autoptr(GError) failed = NULL;
         assign_aliases(l->def);
+        g_autoptr(GCancellable) interrupt = g_cancellable_new();
         d->starting.active = TRUE;
+        d->starting.interrupt = g_object_ref(interrupt);
         domain_unlock(d);
-        gboolean ok = launch_run(l, paused, &failed);
+        gboolean ok = launch_run_interruptibly(l, interrupt, paused, &failed);
         domain_lock(d);
         if (!end_starting(d)) {
                 ok = FALSE;

@@ -14,7 +14,6 @@
 
 #include "conf/vmm_config.h"
 #include "domain/internal.h"
-#include "net/network.h"
 #include "net/tap.h"
 #include "systemd/scope.h"
 #include "util/error.h"
@@ -196,7 +195,7 @@ gboolean domain_get_block_info(Domain *d, const char *path, virDomainBlockInfoPt
         if (disk && disk->source)
                 return read_block_info(disk->source, ret, err);
         if (disk && disk->type == DOMAIN_DISK_VOLUME) { /* of an inactive domain: its path is found at the start */
-                g_autofree char *source = storage_volume_path(disk->pool, disk->volume, err);
+                g_autofree char *source = storage_volume_path(d->driver->libvirt, disk->pool, disk->volume, err);
                 return source && read_block_info(source, ret, err);
         }
         if (disk)

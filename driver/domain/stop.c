@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The end of a domain, whoever brings it about. The monitor reports a state change
+ * The end of a domain, whoever brings it about, which waits for its own monitor alone:
+ * what goes back to other processes does so in the background (release.c). The monitor reports a state change
  * (on_event records why), its process ends (on_exited), and a background thread takes
  * the job and cleans up; a destroy does the same synchronously and leaves nothing for
  * the background thread to do.
  */
 #include "domain/launch.h"
-#include "systemd/scope.h"
 #include "util/error.h"
 #include "util/file.h"
 
@@ -28,21 +28,15 @@ static void forget_runtime(Domain *d) {
 }
 
 void domain_cleanup_runtime(Domain *d) {
-        GDBusConnection *bus = d->driver->bus;
-        g_autoptr(GError) err = NULL;
         domain_unlock(d);
         if (d->run.vmm) {
                 vmm_kill(d->run.vmm, SIGKILL);
                 if (!vmm_wait(d->run.vmm, KILL_WAIT_MS))
                         domain_log(d, G_LOG_LEVEL_WARNING, "monitor %d did not terminate", (int) vmm_pid(d->run.vmm));
         }
-        if (bus && d->run.registered)
-                machined_terminate(bus, d->run.machine);
-        if (bus && !scope_stop(bus, d->run.unit, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "scope '%s' could not be removed: %s", d->run.unit, err->message);
         def_release_limits(d->def, d->def->nics->len);
         def_release_files(d->def);
-        def_release_ports(d->def);
+        domain_release(d, d->def, d->run.unit, d->run.registered ? d->run.machine : NULL);
         domain_lock(d);
         status_delete(d);
 }

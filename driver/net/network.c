@@ -4,6 +4,11 @@
  * management program would: a network keeps its accounting (ports, floors, the
  * bridge's life) and its errors reach our client as they are, code and text.
  *
+ * The library waits for an answer without a limit, and opening a connection cannot be
+ * interrupted at all. So each operation is a request that runs on a thread of its daemon's
+ * Neighbour (util/neighbour.h); network and storage have one each, as libvirt has a daemon
+ * for each. What a request works on is its own, since its caller may have left.
+ *
  * A connection is opened per operation. It costs a few milliseconds on a local socket,
  * there are one to three operations in a domain's life, and there is nothing to keep
  * alive, to reconnect or to lock.
@@ -16,6 +21,7 @@
 #include "driver.h"
 #include "net/port_xml.h"
 #include "util/error.h"
+#include "util/neighbour.h"
 
 #define NETWORK_URI "network:///system"
 #define STORAGE_URI "storage:///system"
@@ -46,6 +52,28 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Network, network_release)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(NetworkPort, port_release)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoragePool, pool_release)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StorageVolume, volume_release)
+
+struct LibvirtClient {
+        Neighbour *network, *storage;
+};
+
+LibvirtClient *libvirt_client_new(guint timeout) {
+        LibvirtClient *client = g_new0(LibvirtClient, 1);
+
+        client->network = neighbour_new("libvirt's network daemon", "systemctl status virtnetworkd libvirtd",
+                                        timeout * 1000);
+        client->storage = neighbour_new("libvirt's storage daemon", "systemctl status virtstoraged libvirtd",
+                                        timeout * 1000);
+        return client;
+}
+
+void libvirt_client_free(LibvirtClient *client) {
+        if (!client)
+                return;
+        neighbour_free(client->network);
+        neighbour_free(client->storage);
+        g_free(client);
+}
 
 /* Without a handler the library prints every error to standard error. */
 static void ignore_error(void *data, virErrorPtr error) {
@@ -103,68 +131,181 @@ static gboolean check_active(Network *network, const char *name, GError **err) {
         return FALSE;
 }
 
-static gboolean apply_port(NetworkPort *port, DomainNic *nic, GError **err) {
-        char *xml = virNetworkPortGetXMLDesc(port, 0);
-        gboolean ok;
+/* What a request is about, and what it gives. */
+typedef struct Request {
+        char *network, *portid, *mac, *xml; /* of networks */
+        char *pool, *volume;                /* of storage */
+        DomainBandwidth inbound, outbound;
+        gint unasked;         /* atomic: a port's creation has failed before libvirt was asked for it */
+        char *text;           /* the result: a port's XML, a volume's path */
+        GPtrArray *addresses; /* the result: leases */
+} Request;
 
-        if (!xml) {
-                set_client_error(err, "virNetworkPortGetXMLDesc");
-                return FALSE;
-        }
-        ok = port_xml_apply(xml, nic, err);
-        free(xml);
-        return ok;
+static void request_clear(gpointer data) {
+        Request *request = data;
+        g_free(request->network);
+        g_free(request->portid);
+        g_free(request->mac);
+        g_free(request->xml);
+        g_free(request->pool);
+        g_free(request->volume);
+        g_free(request->text);
+        g_clear_pointer(&request->addresses, g_ptr_array_unref);
 }
 
-gboolean network_port_create(const DomainDef *def, DomainNic *nic, GError **err) {
-        g_autoptr(Connection) connection = client_open(NETWORK_URI, err);
-        g_autoptr(Network) network = connection ? network_find(connection, nic->source, err) : NULL;
-        g_autofree char *xml = NULL;
+static void request_unref(Request *request) {
+        g_atomic_rc_box_release_full(request, request_clear);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Request, request_unref)
 
-        if (!network || !check_active(network, nic->source, err)) {
-                g_clear_pointer(&nic->portid, g_free);
+static Request *request_new(const char *network, const char *portid) {
+        Request *request = g_atomic_rc_box_new0(Request);
+        request->network = g_strdup(network);
+        request->portid = g_strdup(portid);
+        return request;
+}
+
+/* --- Ports --------------------------------------------------------------------------------------- */
+
+static gboolean run_create(gpointer data, GError **err) {
+        Request *request = data;
+        g_autoptr(Connection) connection = client_open(NETWORK_URI, err);
+        g_autoptr(Network) network = connection ? network_find(connection, request->network, err) : NULL;
+        g_autoptr(NetworkPort) port = NULL;
+        char *xml;
+
+        if (!network || !check_active(network, request->network, err)) {
+                g_atomic_int_set(&request->unasked, TRUE);
                 return FALSE;
         }
-        xml = port_xml_format(def, nic, nic->portid);
-        g_autoptr(NetworkPort) port = virNetworkPortCreateXML(network, xml, 0);
+        port = virNetworkPortCreateXML(network, request->xml, 0);
         if (!port) {
                 set_client_error(err, "virNetworkPortCreateXML");
                 return FALSE;
         }
-        if (apply_port(port, nic, err))
-                return TRUE;
-        (void) virNetworkPortDelete(port, 0);
-        return FALSE;
-}
-
-static gboolean port_delete(const char *name, const char *portid, GError **err) {
-        g_autoptr(Connection) connection = client_open(NETWORK_URI, err);
-        g_autoptr(Network) network = connection ? network_find(connection, name, err) : NULL;
-        g_autoptr(NetworkPort) port = NULL;
-
-        if (!network)
+        xml = virNetworkPortGetXMLDesc(port, 0);
+        if (!xml) {
+                set_client_error(err, "virNetworkPortGetXMLDesc");
+                (void) virNetworkPortDelete(port, 0);
                 return FALSE;
-        port = virNetworkPortLookupByUUIDString(network, portid);
-        if (port && virNetworkPortDelete(port, 0) == 0)
-                return TRUE;
-        set_client_error(err, "virNetworkPortDelete");
-        return FALSE;
+        }
+        request->text = g_strdup(xml);
+        free(xml);
+        return TRUE;
 }
 
 /* A network that was stopped meanwhile has dropped its ports itself. */
-void network_port_delete(const char *name, const char *portid) {
-        g_autoptr(GError) error = NULL;
-
-        if (port_delete(name, portid, &error))
-                return;
-        switch (error_code(error)) {
+static gboolean error_is_absence(const GError *err) {
+        switch (error_code(err)) {
         case VIR_ERR_NO_NETWORK:
         case VIR_ERR_NO_NETWORK_PORT:
         case VIR_ERR_OPERATION_INVALID:
-                return;
+                return TRUE;
         default:
-                g_warning("port %s of network '%s' could not be released: %s", portid, name, error->message);
+                return FALSE;
         }
+}
+
+static NetworkPort *port_find(Connection *connection, const Request *request, GError **err) {
+        g_autoptr(Network) network = network_find(connection, request->network, err);
+        NetworkPort *port = network ? virNetworkPortLookupByUUIDString(network, request->portid) : NULL;
+
+        if (network && !port)
+                set_client_error(err, "virNetworkPortLookupByUUIDString");
+        return port;
+}
+
+static gboolean run_delete(gpointer data, GError **err) {
+        const Request *request = data;
+        g_autoptr(Connection) connection = client_open(NETWORK_URI, err);
+        g_autoptr(GError) failed = NULL;
+        g_autoptr(NetworkPort) port = connection ? port_find(connection, request, &failed) : NULL;
+
+        if (!connection)
+                return FALSE;
+        if (port && virNetworkPortDelete(port, 0) == 0)
+                return TRUE;
+        if (port)
+                set_client_error(&failed, "virNetworkPortDelete");
+        if (error_is_absence(failed))
+                return TRUE;
+        g_propagate_error(err, g_steal_pointer(&failed));
+        return FALSE;
+}
+
+/* The port that was made for nobody. Its domain's release asks for this too, but may have come before it was made. */
+static void undo_create(gpointer data) {
+        g_autoptr(GError) err = NULL;
+        const Request *request = data;
+
+        if (!run_delete(data, &err))
+                g_warning("port %s of network '%s' could not be released: %s", request->portid, request->network,
+                          err->message);
+}
+
+static int add_limit(virTypedParameterPtr *params, int *n, int *max, const char *name, guint64 value) {
+        return virTypedParamsAddUInt(params, n, max, name, (unsigned) MIN(value, G_MAXUINT));
+}
+
+static gboolean put_limits(const Request *request, virTypedParameterPtr *params, int *n) {
+        const DomainBandwidth *in = &request->inbound, *out = &request->outbound;
+        int max = 0;
+
+        return add_limit(params, n, &max, VIR_NETWORK_PORT_BANDWIDTH_IN_AVERAGE, in->average) == 0 &&
+               add_limit(params, n, &max, VIR_NETWORK_PORT_BANDWIDTH_IN_PEAK, in->peak) == 0 &&
+               add_limit(params, n, &max, VIR_NETWORK_PORT_BANDWIDTH_IN_BURST, in->burst) == 0 &&
+               add_limit(params, n, &max, VIR_NETWORK_PORT_BANDWIDTH_IN_FLOOR, in->floor) == 0 &&
+               add_limit(params, n, &max, VIR_NETWORK_PORT_BANDWIDTH_OUT_AVERAGE, out->average) == 0 &&
+               add_limit(params, n, &max, VIR_NETWORK_PORT_BANDWIDTH_OUT_PEAK, out->peak) == 0 &&
+               add_limit(params, n, &max, VIR_NETWORK_PORT_BANDWIDTH_OUT_BURST, out->burst) == 0;
+}
+
+static gboolean run_limit(gpointer data, GError **err) {
+        const Request *request = data;
+        g_autoptr(Connection) connection = client_open(NETWORK_URI, err);
+        g_autoptr(NetworkPort) port = connection ? port_find(connection, request, err) : NULL;
+        virTypedParameterPtr params = NULL;
+        int n = 0;
+
+        if (!port)
+                return FALSE;
+        gboolean ok = put_limits(request, &params, &n) && virNetworkPortSetParameters(port, params, n, 0) == 0;
+        if (!ok)
+                set_client_error(err, "virNetworkPortSetParameters");
+        virTypedParamsFree(params, n);
+        return ok;
+}
+
+static const NeighbourOps create_ops = { .run = run_create, .undo = undo_create, .clear = request_clear };
+static const NeighbourOps delete_ops = { .run = run_delete, .clear = request_clear };
+static const NeighbourOps limit_ops = { .run = run_limit, .clear = request_clear };
+
+gboolean network_port_delete(LibvirtClient *client, const char *network, const char *portid, GError **err) {
+        g_autoptr(Request) request = request_new(network, portid);
+        return neighbour_call(client->network, &delete_ops, request, err);
+}
+
+gboolean network_port_create(LibvirtClient *client, const DomainDef *def, DomainNic *nic, GError **err) {
+        g_autoptr(Request) request = request_new(nic->source, nic->portid);
+
+        request->xml = port_xml_format(def, nic, nic->portid);
+        if (neighbour_call(client->network, &create_ops, request, err))
+                return port_xml_apply(request->text, nic, err);
+        if (g_atomic_int_get(&request->unasked))
+                g_clear_pointer(&nic->portid, g_free);
+        return FALSE;
+}
+
+gboolean network_port_set_bandwidth(LibvirtClient *client, const DomainNic *nic, GError **err) {
+        g_autoptr(Request) request = request_new(nic->source, nic->portid);
+
+        request->inbound = nic->inbound;
+        request->outbound = nic->outbound;
+        return neighbour_call(client->network, &limit_ops, request, err);
+}
+
+gboolean network_is_silent(LibvirtClient *client) {
+        return neighbour_is_silent(client->network);
 }
 
 /* --- Leases ---------------------------------------------------------------------------------- */
@@ -185,44 +326,64 @@ static void take_lease(GPtrArray *addresses, virNetworkDHCPLeasePtr lease) {
         virNetworkDHCPLeaseFree(lease);
 }
 
-GPtrArray *network_get_leases(const char *name, const guint8 mac[6], GError **err) {
+static gboolean run_leases(gpointer data, GError **err) {
+        Request *request = data;
         g_autoptr(Connection) connection = client_open(NETWORK_URI, err);
-        g_autoptr(Network) network = connection ? network_find(connection, name, err) : NULL;
+        g_autoptr(Network) network = connection ? network_find(connection, request->network, err) : NULL;
         virNetworkDHCPLeasePtr *leases = NULL;
-        char text[18];
         int n;
 
         if (!network)
-                return NULL;
-        domain_mac_format(mac, text);
-        n = virNetworkGetDHCPLeases(network, text, &leases, 0);
+                return FALSE;
+        n = virNetworkGetDHCPLeases(network, request->mac, &leases, 0);
         if (n < 0) {
                 set_client_error(err, "virNetworkGetDHCPLeases");
-                return NULL;
+                return FALSE;
         }
-        GPtrArray *addresses = g_ptr_array_new_with_free_func(address_free);
+        request->addresses = g_ptr_array_new_with_free_func(address_free);
         for (int i = 0; i < n; i++)
-                take_lease(addresses, leases[i]);
+                take_lease(request->addresses, leases[i]);
         free(leases);
-        return addresses;
+        return TRUE;
+}
+
+static const NeighbourOps lease_ops = { .run = run_leases, .clear = request_clear };
+
+GPtrArray *network_get_leases(LibvirtClient *client, const char *name, const guint8 mac[6], GError **err) {
+        g_autoptr(Request) request = request_new(name, NULL);
+        char text[18];
+
+        domain_mac_format(mac, text);
+        request->mac = g_strdup(text);
+        return neighbour_call(client->network, &lease_ops, request, err) ? g_steal_pointer(&request->addresses) : NULL;
 }
 
 /* --- Volumes ----------------------------------------------------------------------------------- */
 
-char *storage_volume_path(const char *pool_name, const char *volume_name, GError **err) {
+static gboolean run_path(gpointer data, GError **err) {
+        Request *request = data;
         g_autoptr(Connection) connection = client_open(STORAGE_URI, err);
-        g_autoptr(StoragePool) pool = connection ? virStoragePoolLookupByName(connection, pool_name) : NULL;
-        g_autoptr(StorageVolume) volume = pool ? virStorageVolLookupByName(pool, volume_name) : NULL;
+        g_autoptr(StoragePool) pool = connection ? virStoragePoolLookupByName(connection, request->pool) : NULL;
+        g_autoptr(StorageVolume) volume = pool ? virStorageVolLookupByName(pool, request->volume) : NULL;
         char *path = volume ? virStorageVolGetPath(volume) : NULL;
-        char *copy;
 
         if (!connection)
-                return NULL;
+                return FALSE;
         if (!path) {
                 set_client_error(err, "virStorageVolGetPath");
-                return NULL;
+                return FALSE;
         }
-        copy = g_strdup(path);
+        request->text = g_strdup(path);
         free(path);
-        return copy;
+        return TRUE;
+}
+
+static const NeighbourOps path_ops = { .run = run_path, .clear = request_clear };
+
+char *storage_volume_path(LibvirtClient *client, const char *pool, const char *volume, GError **err) {
+        g_autoptr(Request) request = request_new(NULL, NULL);
+
+        request->pool = g_strdup(pool);
+        request->volume = g_strdup(volume);
+        return neighbour_call(client->storage, &path_ops, request, err) ? g_steal_pointer(&request->text) : NULL;
 }

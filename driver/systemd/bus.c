@@ -6,7 +6,8 @@
  * systemd announces the end of a job by the signal JobRemoved, which may arrive before
  * the caller has seen the reply that names the job. So the subscription comes first, in
  * a main context that only this call iterates, and signals wait there until the job's
- * name is known. A signal that gets lost (systemd re-executes itself) is made up for by
+ * name is known. The thread's current GCancellable interrupts either (util/neighbour.h). A
+ * signal that gets lost (systemd re-executes itself) is made up for by
  * looking, once a second, whether the job object is still there.
  */
 #include "systemd/scope_internal.h"
@@ -35,6 +36,19 @@ static gboolean error_is_missing(const GError *error) {
         return FALSE;
 }
 
+static void set_call_error(GError **err, const char *name, const char *method, gboolean *missing, GError *error) {
+        if (missing)
+                *missing = error_is_missing(error);
+        (void) g_dbus_error_strip_remote_error(error);
+        if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+                error_set(err, VIR_ERR_OPERATION_ABORTED, "the wait for %s of %s was interrupted", method, name);
+        else if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT))
+                error_set(err, VIR_ERR_OPERATION_TIMEOUT, "%s does not answer %s within %d s", name, method,
+                          BUS_TIMEOUT_MS / 1000);
+        else
+                error_set(err, VIR_ERR_DBUS_SERVICE, "error from service: %s: %s", method, error->message);
+}
+
 GVariant *bus_call(GDBusConnection *bus, const char *name, const char *path, const char *interface, const char *method,
                    GVariant *parameters, gboolean *missing, GError **err) {
         g_autoptr(GError) error = NULL;
@@ -49,14 +63,11 @@ GVariant *bus_call(GDBusConnection *bus, const char *name, const char *path, con
                 return NULL;
         }
         reply = g_dbus_connection_call_sync(bus, name, path, interface, method, parameters, NULL,
-                                            G_DBUS_CALL_FLAGS_NONE, BUS_TIMEOUT_MS, NULL, &error);
-        if (reply)
-                return reply;
-        if (missing)
-                *missing = error_is_missing(error);
-        (void) g_dbus_error_strip_remote_error(error);
-        error_set(err, VIR_ERR_DBUS_SERVICE, "error from service: %s: %s", method, error->message);
-        return NULL;
+                                            G_DBUS_CALL_FLAGS_NONE, BUS_TIMEOUT_MS, g_cancellable_get_current(),
+                                            &error);
+        if (!reply)
+                set_call_error(err, name, method, missing, error);
+        return reply;
 }
 
 /* --- Jobs --------------------------------------------------------------------------------- */
@@ -87,14 +98,23 @@ static gboolean tick(gpointer data) {
         return G_SOURCE_CONTINUE;
 }
 
+/* The cancellable's source is there to wake the loop. */
+static gboolean wake(GCancellable *cancellable, gpointer data) {
+        return G_SOURCE_REMOVE;
+}
+
 static void wait_for_removal(GDBusConnection *bus, JobWait *wait, guint timeout_s) {
         GMainContext *context = g_main_context_get_thread_default();
+        GCancellable *interrupt = g_cancellable_get_current();
         g_autoptr(GSource) timer = g_timeout_source_new_seconds(1);
+        g_autoptr(GSource) interruption = g_cancellable_source_new(interrupt);
         gboolean ticked = FALSE;
 
         g_source_set_callback(timer, tick, &ticked, NULL);
         g_source_attach(timer, context);
-        for (guint seconds = 0; !wait->result && seconds < timeout_s;) {
+        g_source_set_callback(interruption, G_SOURCE_FUNC(wake), NULL, NULL);
+        g_source_attach(interruption, context);
+        for (guint seconds = 0; !wait->result && seconds < timeout_s && !g_cancellable_is_cancelled(interrupt);) {
                 (void) g_main_context_iteration(context, TRUE);
                 if (!ticked)
                         continue;
@@ -104,10 +124,13 @@ static void wait_for_removal(GDBusConnection *bus, JobWait *wait, guint timeout_
                         wait->result = g_strdup("done");
         }
         g_source_destroy(timer);
+        g_source_destroy(interruption);
 }
 
 static void set_job_error(GError **err, const char *unit, const char *method, const char *result) {
-        if (!result)
+        if (!result && g_cancellable_is_cancelled(g_cancellable_get_current()))
+                error_set(err, VIR_ERR_OPERATION_ABORTED, "the wait for %s of '%s' was interrupted", method, unit);
+        else if (!result)
                 error_set(err, VIR_ERR_OPERATION_TIMEOUT, "systemd does not finish %s of '%s'", method, unit);
         else
                 error_set(err, VIR_ERR_DBUS_SERVICE, "error from service: %s of '%s' ended as '%s'", method, unit,

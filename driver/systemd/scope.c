@@ -81,12 +81,7 @@ gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *uni
         limits_add_blkiotune(&properties, def, FALSE);
         parameters = g_variant_new("(ss@a(sv)@a(sa(sv)))", unit, "fail", g_variant_builder_end(&properties),
                                    g_variant_new_array(G_VARIANT_TYPE("(sa(sv))"), NULL, 0));
-        if (job_run(bus, unit, "StartTransientUnit", parameters, JOB_TIMEOUT_S, NULL, err))
-                return TRUE;
-        /* A job that timed out may still finish; a unit of that name that was there before has refused ours. */
-        if (err && *err && (*err)->code == VIR_ERR_OPERATION_TIMEOUT)
-                (void) scope_stop(bus, unit, NULL);
-        return FALSE;
+        return job_run(bus, unit, "StartTransientUnit", parameters, JOB_TIMEOUT_S, NULL, err);
 }
 
 gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err) {

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a domain that has ended, or was never started in full, gives back to other
+ * processes: its name to machined, its scope to systemd, its ports to libvirt's networks.
+ * The end of a domain waits for none of them: it begins a release, which goes on in
+ * threads of its own, and the domain is shut off meanwhile.
+ *
+ * Name and scope would go without us, as soon as the scope is empty; one attempt makes it
+ * prompt. A port stays for ever unless libvirt is told. So each is noted on disk,
+ *
+ *   STATE_DIR/ports/PORTID   the name of the network
+ *
+ * before the domain's status goes, which names the port until then, and tried again until
+ * libvirt says that it is gone; a daemon that finds such a note goes on from there. All
+ * failed ports share one timer, since it is the same daemon that they wait for.
+ *
+ * Who has destroyed a domain, or failed to start it, waits a moment for the first attempt
+ * (domain_settle()): with neighbours that answer, all is given back when the call returns.
+ */
+#include <glib/gstdio.h>
+
+#include "domain/launch.h"
+#include "net/network.h"
+#include "systemd/scope.h"
+#include "util/error.h"
+#include "util/file.h"
+
+#define RELEASE_THREADS  4
+#define RETRY_MAX_S      15u /* between two attempts; they begin at one second and double */
+#define SETTLE_MS        3000
+
+struct Releases {
+        Driver *driver;
+        GThreadPool *pool;
+        char *dir;
+        GMutex lock;
+        GQueue failed; /* Release*, ports that wait for the timer */
+        guint timer;
+        guint delay; /* seconds until the timer's next end */
+};
+
+/* One thing to give back: a scope with its machine's name, or a port. */
+typedef struct Release {
+        Domain *domain; /* NULL: of an earlier daemon, or a later attempt */
+        char *unit, *machine;
+        char *network, *portid;
+        gboolean told; /* that it is late */
+} Release;
+
+static void release_free(gpointer data) {
+        Release *release = data;
+        g_clear_pointer(&release->domain, domain_unref);
+        g_free(release->unit);
+        g_free(release->machine);
+        g_free(release->network);
+        g_free(release->portid);
+        g_free(release);
+}
+
+/* The first attempt is over, whatever came of it. */
+static void release_settle(Release *release) {
+        Domain *d = g_steal_pointer(&release->domain);
+        if (!d)
+                return;
+        domain_lock(d);
+        d->releasing--;
+        g_cond_broadcast(&d->job_done);
+        domain_unlock(d);
+        domain_unref(d);
+}
+
+void domain_settle(Domain *d) {
+        gint64 deadline = g_get_monotonic_time() + SETTLE_MS * G_TIME_SPAN_MILLISECOND;
+        if (network_is_silent(d->driver->libvirt))
+                return;
+        domain_lock(d);
+        while (d->releasing > 0 && g_cond_wait_until(&d->job_done, &d->lock, deadline))
+                ;
+        domain_unlock(d);
+}
+
+/* --- Scopes --- */
+
+static void release_scope(Releases *releases, Release *release) {
+        GDBusConnection *bus = releases->driver->bus;
+        g_autoptr(GError) err = NULL;
+        if (bus && release->machine)
+                machined_terminate(bus, release->machine);
+        if (bus && release->unit && !scope_stop(bus, release->unit, &err))
+                g_warning("scope '%s' could not be removed, and goes when it is empty: %s", release->unit,
+                          err->message);
+        release_settle(release);
+        release_free(release);
+}
+
+/* --- Ports --- */
+
+static char *note_path(const Releases *releases, const char *portid) {
+        return g_build_filename(releases->dir, portid, NULL);
+}
+
+static void note_port(Releases *releases, const Release *release) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *path = note_path(releases, release->portid);
+        if (!file_write_atomic(path, release->network, &err))
+                g_warning("a restart of the daemon would forget port %s of network '%s': %s", release->portid,
+                          release->network, err->message);
+}
+
+static gboolean retry(gpointer data) {
+        Releases *releases = data;
+        Release *release;
+        g_mutex_lock(&releases->lock);
+        releases->timer = 0;
+        while ((release = g_queue_pop_head(&releases->failed)))
+                (void) g_thread_pool_push(releases->pool, release, NULL);
+        g_mutex_unlock(&releases->lock);
+        return G_SOURCE_REMOVE;
+}
+
+/* Takes the release. */
+static void port_failed(Releases *releases, Release *release, const GError *err) {
+        g_log(G_LOG_DOMAIN, release->told ? G_LOG_LEVEL_DEBUG : G_LOG_LEVEL_WARNING,
+              "port %s of network '%s' is not released yet, and will be when libvirt answers: %s", release->portid,
+              release->network, err->message);
+        release->told = TRUE;
+        release_settle(release);
+        g_mutex_lock(&releases->lock);
+        g_queue_push_tail(&releases->failed, release);
+        if (releases->timer == 0 && !driver_stopping(releases->driver)) {
+                releases->timer = g_timeout_add_seconds(releases->delay, retry, releases);
+                releases->delay = MIN(2 * releases->delay, RETRY_MAX_S);
+        }
+        g_mutex_unlock(&releases->lock);
+}
+
+static void port_released(Releases *releases, Release *release) {
+        g_autofree char *path = note_path(releases, release->portid);
+        if (release->told)
+                g_message("port %s of network '%s' is released", release->portid, release->network);
+        (void) g_unlink(path);
+        g_mutex_lock(&releases->lock);
+        releases->delay = 1;
+        g_mutex_unlock(&releases->lock);
+        release_settle(release);
+        release_free(release);
+}
+
+static void release_port(Releases *releases, Release *release) {
+        g_autoptr(GError) err = NULL;
+        if (network_port_delete(releases->driver->libvirt, release->network, release->portid, &err))
+                port_released(releases, release);
+        else
+                port_failed(releases, release, err);
+}
+
+static void release_main(gpointer item, gpointer data) {
+        Releases *releases = data;
+        Release *release = item;
+        g_cancellable_push_current(releases->driver->stop);
+        if (release->portid)
+                release_port(releases, release);
+        else
+                release_scope(releases, release);
+        g_cancellable_pop_current(releases->driver->stop);
+}
+
+/* --- What a domain had --- */
+
+static void begin(Releases *releases, Release *release) {
+        (void) g_thread_pool_push(releases->pool, release, NULL);
+}
+
+static void begin_for(Domain *d, const Release *what) {
+        Release *release = g_new0(Release, 1);
+        *release = *what;
+        release->domain = domain_ref(d);
+        domain_lock(d);
+        d->releasing++;
+        domain_unlock(d);
+        if (release->portid)
+                note_port(d->driver->releases, release);
+        begin(d->driver->releases, release);
+}
+
+void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine) {
+        if (unit || machine)
+                begin_for(d, &(Release){ .unit = g_strdup(unit), .machine = g_strdup(machine) });
+        for (guint i = 0; i < def->nics->len; i++) {
+                const DomainNic *nic = def->nics->pdata[i];
+                if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)
+                        begin_for(d, &(Release){ .network = g_strdup(nic->source), .portid = g_strdup(nic->portid) });
+        }
+}
+
+/* --- All of them --- */
+
+static void resume_one(Releases *releases, const char *portid) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *path = note_path(releases, portid);
+        char *network = NULL;
+        if (!g_uuid_string_is_valid(portid)) /* left by an interrupted write */
+                (void) g_unlink(path);
+        else if (g_file_get_contents(path, &network, NULL, &err)) {
+                Release *release = g_new0(Release, 1);
+                *release = (Release){ .network = network, .portid = g_strdup(portid) };
+                begin(releases, release);
+        } else {
+                g_warning("a network's port is not released: %s", err->message);
+        }
+}
+
+Releases *releases_new(Driver *driver, GError **err) {
+        g_autofree char *dir_path = g_build_filename(driver->config->state_dir, "ports", NULL);
+        if (!file_make_dir(dir_path, 0700, err))
+                return NULL;
+        Releases *releases = g_new0(Releases, 1);
+        releases->driver = driver;
+        releases->dir = g_steal_pointer(&dir_path);
+        releases->delay = 1;
+        g_mutex_init(&releases->lock);
+        g_queue_init(&releases->failed);
+        releases->pool = g_thread_pool_new(release_main, releases, RELEASE_THREADS, FALSE, NULL);
+        g_autoptr(GDir) dir = g_dir_open(releases->dir, 0, NULL);
+        const char *portid;
+        while (dir && (portid = g_dir_read_name(dir)))
+                resume_one(releases, portid);
+        return releases;
+}
+
+void releases_free(Releases *releases) {
+        if (!releases)
+                return;
+        g_thread_pool_free(releases->pool, FALSE, TRUE); /* the driver's end has cancelled what it waits for */
+        g_clear_handle_id(&releases->timer, g_source_remove);
+        g_queue_clear_full(&releases->failed, release_free);
+        g_mutex_clear(&releases->lock);
+        g_free(releases->dir);
+        g_free(releases);
+}
