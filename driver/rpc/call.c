@@ -51,10 +51,14 @@ static void call_encode_failure(RpcCall *call, GError *err) {
 static void call_run(gpointer data) {
         RpcCall *call = data;
         GError *err = NULL;
+        if (call->interrupt)
+                g_cancellable_push_current(call->interrupt);
         if (call_decode(call, &err) && call->proc->handler(call, &err))
                 call_encode(call, NULL);
         else
                 call_encode_failure(call, err);
+        if (call->interrupt)
+                g_cancellable_pop_current(call->interrupt);
 }
 
 static void call_take_autodestroy(RpcCall *call) {
@@ -69,6 +73,10 @@ static void call_take_autodestroy(RpcCall *call) {
 static void call_done(gpointer data) {
         RpcCall *call = data;
         g_autoptr(RpcClient) client = call->client;
+        if (call->interrupt) {
+                (void) g_ptr_array_remove_fast(call->server->interruptible, call);
+                g_clear_object(&call->interrupt);
+        }
         if (call->autodestroy)
                 call_take_autodestroy(call);
         gboolean ok = call->reply->header.status == RPC_STATUS_OK;
@@ -96,6 +104,29 @@ static void call_run_inline(RpcCall *call) {
         call_done(call);
 }
 
+void rpc_calls_interrupt(RpcServer *server, const RpcClient *client) {
+        for (guint i = 0; i < server->interruptible->len; i++) {
+                const RpcCall *call = g_ptr_array_index(server->interruptible, i);
+                if (!client || (call->client == client && !(call->proc->flags & RPC_WRITE)))
+                        g_cancellable_cancel(call->interrupt);
+        }
+}
+
+static RpcLane call_lane(const RpcCall *call) {
+        if (call->proc->flags & RPC_NEIGHBOUR)
+                return RPC_LANE_NEIGHBOUR;
+        return call->proc->flags & RPC_HIGH ? RPC_LANE_HIGH : RPC_LANE_NORMAL;
+}
+
+static void call_push(RpcCall *call) {
+        RpcLane lane = call_lane(call);
+        if (lane == RPC_LANE_NEIGHBOUR) {
+                call->interrupt = g_cancellable_new();
+                g_ptr_array_add(call->server->interruptible, call);
+        }
+        rpc_workers_push(call->server->workers, lane, call_run, call_done, call);
+}
+
 void rpc_call_start(RpcServer *server, RpcClient *client, const RpcProc *proc, RpcPacket *packet) {
         RpcCall *call = g_new0(RpcCall, 1);
         call->server = server;
@@ -109,5 +140,5 @@ void rpc_call_start(RpcServer *server, RpcClient *client, const RpcProc *proc, R
         if (proc->kind == RPC_KIND_INLINE)
                 call_run_inline(call);
         else
-                rpc_workers_push(server->workers, (proc->flags & RPC_HIGH) != 0, call_run, call_done, call);
+                call_push(call);
 }

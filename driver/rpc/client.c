@@ -107,7 +107,7 @@ void rpc_client_autodestroy(RpcServer *server, const RpcGuest *guest) {
         Goodbye *goodbye = g_new0(Goodbye, 1);
         goodbye->driver = server->driver;
         goodbye->guest = *guest;
-        rpc_workers_push(server->workers, FALSE, goodbye_run, g_free, goodbye);
+        rpc_workers_push(server->workers, RPC_LANE_NORMAL, goodbye_run, g_free, goodbye);
 }
 
 void rpc_client_close(RpcClient *client) {
@@ -118,6 +118,7 @@ void rpc_client_close(RpcClient *client) {
         g_clear_handle_id(&client->auth_timer, g_source_remove);
         rpc_keepalive_stop(client);
         g_cancellable_cancel(client->auth_cancel);
+        rpc_calls_interrupt(client->server, client);
         while (client->streams->len > 0)
                 rpc_stream_close(g_ptr_array_index(client->streams, client->streams->len - 1));
         for (guint i = 0; i < RPC_UPSTREAM_MAX; i++)

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <gio/gio.h>
+
 #include "conf/driver_config.h"
 #include "driver.h"
 #include "rpc/packet.h"
@@ -43,11 +45,18 @@ typedef enum RpcUpstream { /* the drivers that calls are relayed to */
         RPC_UPSTREAM_MAX,
 } RpcUpstream;
 
+typedef enum RpcCallbackKind { /* by what it is called with or gives: a callback's id */
+        RPC_CALLBACK_NONE,
+        RPC_CALLBACK_REGISTER,
+        RPC_CALLBACK_DEREGISTER,
+} RpcCallbackKind;
+
 enum {
         RPC_WRITE = 1 << 0,  /* refused to read-only clients */
         RPC_HIGH = 1 << 1,   /* asks no guest: priority workers may run it */
         RPC_NOAUTH = 1 << 2, /* served before authentication */
         RPC_NOOPEN = 1 << 3, /* served before CONNECT_OPEN */
+        RPC_NEIGHBOUR = 1 << 4, /* may wait for another process: has workers of its own */
 };
 
 /* Fills call->ret from call->args. */
@@ -59,6 +68,7 @@ typedef struct RpcProc {
         guint8 flags;
         guint8 upstream; /* RpcUpstream, for relayed ones */
         guint8 stream;   /* relayed ones that open a stream */
+        guint8 callback; /* RpcCallbackKind of relayed ones */
         RpcHandler handler;
         xdrproc_t args_xdr, ret_xdr;
         guint32 args_size, ret_size;
@@ -83,6 +93,7 @@ struct RpcCall {
         RpcPacket *packet; /* the arguments, until they are decoded */
         gpointer args, ret;
         gboolean readonly;
+        GCancellable *interrupt; /* of the waits of one that is RPC_NEIGHBOUR */
         gboolean deferred;    /* an inline handler set it: rpc_call_finish() comes later */
         RpcStream *stream;    /* a handler opened it; the client takes it after the reply */
         gboolean autodestroy; /* `guest` goes when the client goes */
@@ -95,10 +106,21 @@ void rpc_call_start(RpcServer *server, RpcClient *client, const RpcProc *proc, R
 /* For deferred calls: `err` (NULL: none) decides between call->ret and an error. Frees the call. */
 void rpc_call_finish(RpcCall *call, const GError *err);
 
+/*
+ * Interrupts the waits of calls for other processes: of the client's calls that only read, since nobody wants to know
+ * any more, or with client NULL of all calls.
+ */
+void rpc_calls_interrupt(RpcServer *server, const RpcClient *client);
+
 /* The workers. */
 typedef struct RpcWorkers RpcWorkers;
-RpcWorkers *rpc_workers_new(guint normal, guint priority, GError **err);
+typedef enum RpcLane {
+        RPC_LANE_NORMAL,
+        RPC_LANE_HIGH,      /* waits for no guest: priority workers take it when all others are busy */
+        RPC_LANE_NEIGHBOUR, /* may wait for another process */
+} RpcLane;
+RpcWorkers *rpc_workers_new(guint normal, guint priority, guint neighbour, GError **err);
 void rpc_workers_free(RpcWorkers *workers); /* waits for what runs, delivers the results */
-/* Runs `func` in a worker and then `done` on the main thread. `high`: a priority worker may take it. */
-void rpc_workers_push(RpcWorkers *workers, gboolean high, void (*func)(gpointer data), void (*done)(gpointer data),
+/* Runs `func` in a worker and then `done` on the main thread. */
+void rpc_workers_push(RpcWorkers *workers, RpcLane lane, void (*func)(gpointer data), void (*done)(gpointer data),
                       gpointer data);

@@ -7,16 +7,18 @@
  *
  *   INLINE   runs on the main thread and may look at its client
  *   WORKER   runs in a worker
- *   RELAY    is passed on to the daemon of a secondary driver; STREAM also opens a stream
+ *   RELAY    is passed on to the daemon of a secondary driver; STREAM also opens a stream, CALLBACK is about events
  *   REFUSED  is answered with VIR_ERR_NO_SUPPORT, which is what clients fall back on
  *
- *   W  refused to read-only clients      H  does not block: priority workers take it too
+ *   W  refused to read-only clients      H  waits for no guest: priority workers take it too
+ *   N  may wait for another process (libvirt's daemons, systemd, the resolver): has workers of its own
  */
 #include "rpc/handlers.h"
 
 enum {
         W = RPC_WRITE,
         H = RPC_HIGH,
+        N = RPC_NEIGHBOUR,
         NOOPEN = RPC_NOOPEN,
         ANY = RPC_NOAUTH | RPC_NOOPEN,
 };
@@ -31,6 +33,9 @@ enum {
         [n] = { .api = name, .kind = RPC_KIND_RELAY, .flags = rules, .upstream = RPC_UPSTREAM_##driver }
 #define STREAM(n, name, rules, driver)                                                                                 \
         [n] = { .api = name, .kind = RPC_KIND_RELAY, .flags = rules, .upstream = RPC_UPSTREAM_##driver, .stream = 1 }
+#define CALLBACK(n, name, what, driver)                                                                                \
+        [n] = { .api = name, .kind = RPC_KIND_RELAY, .upstream = RPC_UPSTREAM_##driver,                                \
+                .callback = RPC_CALLBACK_##what }
 #define REFUSED(n, name) [n] = { .api = name, .kind = RPC_KIND_REFUSED }
 
 static const RpcProc procs[RPC_PROC_LAST + 1] = {
@@ -42,8 +47,8 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         WORKER(6, "virNodeGetInfo", H, node_get_info, none, node_info_ret),
         WORKER(7, "virConnectGetCapabilities", 0, connect_get_capabilities, none, text_ret),
         REFUSED(8, "virDomainAttachDevice"),
-        WORKER(9, "virDomainCreate", W, domain_create, d_args, none),
-        WORKER(10, "virDomainCreateXML", W, domain_create_xml, text_flags_args, domain_ret),
+        WORKER(9, "virDomainCreate", W | N, domain_create, d_args, none),
+        WORKER(10, "virDomainCreateXML", W | N, domain_create_xml, text_flags_args, domain_ret),
         WORKER(11, "virDomainDefineXML", W | H, domain_define_xml, text_args, domain_ret),
         WORKER(12, "virDomainDestroy", W | H, domain_destroy, d_args, none),
         REFUSED(13, "virDomainDetachDevice"),
@@ -59,7 +64,7 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         WORKER(23, "virDomainLookupByName", H, domain_lookup_by_name, text_args, domain_ret),
         WORKER(24, "virDomainLookupByUUID", H, domain_lookup_by_uuid, uuid_args, domain_ret),
         WORKER(25, "virConnectNumOfDefinedDomains", H, connect_num_of_defined_domains, none, int_ret),
-        WORKER(26, "virDomainPinVcpu", W, domain_pin_vcpu, d_uint_cpumap_args, none),
+        WORKER(26, "virDomainPinVcpu", W | N, domain_pin_vcpu, d_uint_cpumap_args, none),
         WORKER(27, "virDomainReboot", W, domain_reboot, d_flags_args, none),
         WORKER(28, "virDomainResume", W, domain_resume, d_args, none),
         WORKER(29, "virDomainSetAutostart", W | H, domain_set_autostart, d_int_args, none),
@@ -91,8 +96,8 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         REFUSED(55, "virDomainSave"),
         WORKER(56, "virDomainGetSchedulerType", 0, domain_get_sched_type, d_args, text_int_ret),
         WORKER(57, "virDomainGetSchedulerParameters", 0, domain_get_sched, d_int_args, params_ret),
-        WORKER(58, "virDomainSetSchedulerParameters", W, domain_set_sched, d_params_args, none),
-        WORKER(59, "virConnectGetHostname", H, connect_get_hostname, none, text_ret),
+        WORKER(58, "virDomainSetSchedulerParameters", W | N, domain_set_sched, d_params_args, none),
+        WORKER(59, "virConnectGetHostname", N, connect_get_hostname, none, text_ret),
         INLINE(60, "virConnectSupportsFeature", NOOPEN, connect_supports_feature, int_args, int_ret),
         REFUSED(61, "virDomainMigratePrepare"),
         REFUSED(62, "virDomainMigratePerform"),
@@ -221,9 +226,9 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         REFUSED(191, "virDomainSnapshotCurrent"),
         REFUSED(192, "virDomainRevertToSnapshot"),
         REFUSED(193, "virDomainSnapshotDelete"),
-        WORKER(194, "virDomainGetBlockInfo", 0, domain_get_block_info, d_text_flags_args, block_info_ret),
-        WORKER(196, "virDomainCreateWithFlags", W, domain_create_with_flags, d_flags_args, domain_ret),
-        WORKER(197, "virDomainSetMemoryParameters", W, domain_set_memory_params, d_params_flags_args, none),
+        WORKER(194, "virDomainGetBlockInfo", N, domain_get_block_info, d_text_flags_args, block_info_ret),
+        WORKER(196, "virDomainCreateWithFlags", W | N, domain_create_with_flags, d_flags_args, domain_ret),
+        WORKER(197, "virDomainSetMemoryParameters", W | N, domain_set_memory_params, d_params_flags_args, none),
         WORKER(198, "virDomainGetMemoryParameters", 0, domain_get_memory_params, d_int_flags_args, params_count_ret),
         WORKER(199, "virDomainSetVcpusFlags", W, domain_set_vcpus_flags, d_uint_flags_args, none),
         WORKER(200, "virDomainGetVcpusFlags", 0, domain_get_vcpus_flags, d_flags_args, int_ret),
@@ -231,7 +236,7 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         WORKER(202, "virDomainIsUpdated", H, domain_is_updated, d_args, int_ret),
         REFUSED(203, "virConnectGetSysinfo"),
         WORKER(204, "virDomainSetMemoryFlags", W, domain_set_memory_flags, d_hyper_flags_args, none),
-        WORKER(205, "virDomainSetBlkioParameters", W, domain_set_blkio_params, d_params_flags_args, none),
+        WORKER(205, "virDomainSetBlkioParameters", W | N, domain_set_blkio_params, d_params_flags_args, none),
         WORKER(206, "virDomainGetBlkioParameters", 0, domain_get_blkio_params, d_int_flags_args, params_count_ret),
         REFUSED(207, "virDomainMigrateSetMaxSpeed"),
         STREAM(208, "virStorageVolUpload", W, STORAGE),
@@ -245,12 +250,12 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         REFUSED(216, "virDomainMigratePerform3"),
         REFUSED(217, "virDomainMigrateFinish3"),
         REFUSED(218, "virDomainMigrateConfirm3"),
-        WORKER(219, "virDomainSetSchedulerParametersFlags", W, domain_set_sched_flags, d_params_flags_args, none),
+        WORKER(219, "virDomainSetSchedulerParametersFlags", W | N, domain_set_sched_flags, d_params_flags_args, none),
         RELAY(220, "virInterfaceChangeBegin", W, INTERFACE),
         RELAY(221, "virInterfaceChangeCommit", W, INTERFACE),
         RELAY(222, "virInterfaceChangeRollback", W, INTERFACE),
         WORKER(223, "virDomainGetSchedulerParametersFlags", 0, domain_get_sched_flags, d_int_flags_args, params_ret),
-        WORKER(225, "virDomainPinVcpuFlags", W, domain_pin_vcpu_flags, d_uint_cpumap_flags_args, none),
+        WORKER(225, "virDomainPinVcpuFlags", W | N, domain_pin_vcpu_flags, d_uint_cpumap_flags_args, none),
         REFUSED(226, "virDomainSendKey"),
         WORKER(227, "virNodeGetCPUStats", H, node_get_cpu_stats, int_int_flags_args, node_stats_ret),
         WORKER(228, "virNodeGetMemoryStats", H, node_get_memory_stats, int_int_flags_args, node_stats_ret),
@@ -279,7 +284,7 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         REFUSED(253, "virDomainGetBlockIoTune"),
         REFUSED(254, "virDomainSetNumaParameters"),
         WORKER(255, "virDomainGetNumaParameters", 0, domain_get_numa_params, d_int_flags_args, params_count_ret),
-        WORKER(256, "virDomainSetInterfaceParameters", W, domain_set_nic, d_text_params_flags_args, none),
+        WORKER(256, "virDomainSetInterfaceParameters", W | N, domain_set_nic, d_text_params_flags_args, none),
         WORKER(257, "virDomainGetInterfaceParameters", 0, domain_get_nic, d_text_int_flags_args, params_count_ret),
         WORKER(258, "virDomainShutdownFlags", W, domain_shutdown_flags, d_flags_args, none),
         RELAY(259, "virStorageVolWipePattern", W, STORAGE),
@@ -298,7 +303,7 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         REFUSED(275, "virDomainSnapshotListAllChildren"),
         REFUSED(277, "virDomainGetHostname"),
         REFUSED(278, "virDomainGetSecurityLabelList"),
-        WORKER(279, "virDomainPinEmulator", W, domain_pin_emulator, d_cpumap_flags_args, none),
+        WORKER(279, "virDomainPinEmulator", W | N, domain_pin_emulator, d_cpumap_flags_args, none),
         WORKER(280, "virDomainGetEmulatorPinInfo", 0, domain_get_emulator_pin, d_int_flags_args, cpumaps_ret),
         RELAY(281, "virConnectListAllStoragePools", 0, STORAGE),
         RELAY(282, "virStoragePoolListAllVolumes", 0, STORAGE),
@@ -330,8 +335,8 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         REFUSED(309, "virDomainCreateXMLWithFiles"),
         REFUSED(310, "virDomainCreateWithFiles"),
         REFUSED(312, "virConnectGetCPUModelNames"),
-        RELAY(313, "virConnectNetworkEventRegisterAny", 0, NETWORK),
-        RELAY(314, "virConnectNetworkEventDeregisterAny", 0, NETWORK),
+        CALLBACK(313, "virConnectNetworkEventRegisterAny", REGISTER, NETWORK),
+        CALLBACK(314, "virConnectNetworkEventDeregisterAny", DEREGISTER, NETWORK),
         INLINE(316, "virConnectDomainEventRegisterAny", 0, event_register, int_opt_domain_args, int_ret),
         INLINE(317, "virConnectDomainEventDeregisterAny", 0, event_deregister, int_args, none),
         REFUSED(334, "virDomainCoreDumpWithFormat"),
@@ -350,7 +355,7 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         WORKER(350, "virDomainDefineXMLFlags", W | H, domain_define_xml_flags, text_flags_args, domain_ret),
         REFUSED(351, "virDomainGetIOThreadInfo"),
         REFUSED(352, "virDomainPinIOThread"),
-        WORKER(353, "virDomainInterfaceAddresses", 0, domain_interface_addresses, d_uint_flags_args, interfaces_ret),
+        WORKER(353, "virDomainInterfaceAddresses", N, domain_interface_addresses, d_uint_flags_args, interfaces_ret),
         REFUSED(355, "virDomainAddIOThread"),
         REFUSED(356, "virDomainDelIOThread"),
         REFUSED(357, "virDomainSetUserPassword"),
@@ -360,15 +365,15 @@ static const RpcProc procs[RPC_PROC_LAST + 1] = {
         REFUSED(364, "virDomainMigrateStartPostCopy"),
         REFUSED(365, "virDomainGetPerfEvents"),
         REFUSED(366, "virDomainSetPerfEvents"),
-        RELAY(368, "virConnectStoragePoolEventRegisterAny", 0, STORAGE),
-        RELAY(369, "virConnectStoragePoolEventDeregisterAny", 0, STORAGE),
+        CALLBACK(368, "virConnectStoragePoolEventRegisterAny", REGISTER, STORAGE),
+        CALLBACK(369, "virConnectStoragePoolEventDeregisterAny", DEREGISTER, STORAGE),
         REFUSED(371, "virDomainGetGuestVcpus"),
         REFUSED(372, "virDomainSetGuestVcpus"),
-        RELAY(374, "virConnectNodeDeviceEventRegisterAny", 0, NODEDEV),
-        RELAY(375, "virConnectNodeDeviceEventDeregisterAny", 0, NODEDEV),
+        CALLBACK(374, "virConnectNodeDeviceEventRegisterAny", REGISTER, NODEDEV),
+        CALLBACK(375, "virConnectNodeDeviceEventDeregisterAny", DEREGISTER, NODEDEV),
         RELAY(378, "virStorageVolGetInfoFlags", 0, STORAGE),
-        RELAY(380, "virConnectSecretEventRegisterAny", 0, SECRET),
-        RELAY(381, "virConnectSecretEventDeregisterAny", 0, SECRET),
+        CALLBACK(380, "virConnectSecretEventRegisterAny", REGISTER, SECRET),
+        CALLBACK(381, "virConnectSecretEventDeregisterAny", DEREGISTER, SECRET),
         REFUSED(384, "virDomainSetVcpu"),
         REFUSED(386, "virDomainSetBlockThreshold"),
         REFUSED(387, "virDomainMigrateGetMaxDowntime"),

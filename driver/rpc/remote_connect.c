@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "rpc/handlers.h"
+#include "rpc/server_internal.h"
 #include "util/error.h"
 
 #define CONNECT_URI "micro:///system"
@@ -134,19 +135,36 @@ gboolean rpc_connect_get_max_vcpus(RpcCall *call, GError **err) {
         return TRUE;
 }
 
-/* With the domain, where the resolver knows one, as other drivers have it. */
-gboolean rpc_connect_get_hostname(RpcCall *call, GError **err) {
-        rpc_text_ret *ret = call->ret;
-        char name[HOST_NAME_MAX + 1] = "";
+typedef struct HostName {
+        char name[HOST_NAME_MAX + 1];
+        char *canonical; /* NULL: the resolver knows none */
+} HostName;
+
+static void host_name_clear(gpointer data) {
+        g_free(((HostName *) data)->canonical);
+}
+
+static gboolean host_name_resolve(gpointer data, GError **err) {
+        HostName *host = data;
         struct addrinfo hints = { .ai_flags = AI_CANONNAME, .ai_family = AF_UNSPEC }, *info = NULL;
-        (void) gethostname(name, sizeof(name) - 1);
-        if (!strchr(name, '.') && strcmp(name, "localhost") != 0 && getaddrinfo(name, NULL, &hints, &info) == 0 &&
-            info->ai_canonname && !g_str_has_prefix(info->ai_canonname, "localhost"))
-                ret->text = g_strdup(info->ai_canonname);
-        else
-                ret->text = g_strdup(name);
-        if (info)
-                freeaddrinfo(info);
+        if (getaddrinfo(host->name, NULL, &hints, &info) != 0)
+                return TRUE;
+        if (info->ai_canonname && !g_str_has_prefix(info->ai_canonname, "localhost"))
+                host->canonical = g_strdup(info->ai_canonname);
+        freeaddrinfo(info);
+        return TRUE;
+}
+
+/* With the domain, where the resolver knows one in time, as other drivers have it. */
+gboolean rpc_connect_get_hostname(RpcCall *call, GError **err) {
+        static const NeighbourOps resolve = { .run = host_name_resolve, .clear = host_name_clear };
+        rpc_text_ret *ret = call->ret;
+        HostName *host = g_atomic_rc_box_new0(HostName);
+        (void) gethostname(host->name, sizeof(host->name) - 1);
+        gboolean resolved = !strchr(host->name, '.') && strcmp(host->name, "localhost") != 0 &&
+                            neighbour_call(call->server->names, &resolve, host, NULL);
+        ret->text = g_strdup(resolved && host->canonical ? host->canonical : host->name);
+        g_atomic_rc_box_release_full(host, host_name_clear);
         return TRUE;
 }
 

@@ -13,6 +13,9 @@
 #include "rpc/stream.h"
 #include "util/error.h"
 
+/* At the daemon's end: what calls get to be done with another process that answers. */
+#define STOP_GRACE_S 3
+
 static void server_update_accepting(RpcServer *server);
 
 RpcClient *rpc_server_admit(RpcServer *server, int fd, gboolean readonly, RpcAuth auth, const RpcPeer *peer) {
@@ -92,7 +95,10 @@ RpcServer *rpc_server_new(Driver *driver, const DriverConfig *config, GError **e
         server->driver = driver;
         server->config = config;
         server->clients = g_ptr_array_new();
-        server->workers = rpc_workers_new(config->max_workers, config->prio_workers, err);
+        server->interruptible = g_ptr_array_new();
+        server->names = neighbour_new("the resolver", "resolvectl status, and getent passwd",
+                                      config->neighbour_timeout * 1000);
+        server->workers = rpc_workers_new(config->max_workers, config->prio_workers, config->neighbour_workers, err);
         if (!server->workers)
                 return NULL;
         server->sockets = rpc_sockets_open(server, err);
@@ -117,6 +123,12 @@ static void client_dismiss(RpcClient *of_table) {
         rpc_client_close(client);
 }
 
+/* Again and again, since what is interrupted may go on to the next wait. */
+static gboolean end_waits(gpointer data) {
+        rpc_calls_interrupt(data, NULL);
+        return G_SOURCE_CONTINUE;
+}
+
 void rpc_server_stop(RpcServer *server) {
         if (server->stopped)
                 return;
@@ -130,8 +142,10 @@ void rpc_server_stop(RpcServer *server) {
                 driver_remove_listener(server->driver, server->listener);
         while (server->deferred > 0)
                 (void) g_main_context_iteration(NULL, TRUE);
+        guint grace = g_timeout_add_seconds(STOP_GRACE_S, end_waits, server);
         rpc_workers_free(server->workers); /* what ends now may still push work */
         server->workers = NULL;
+        g_source_remove(grace);
 }
 
 void rpc_server_free(RpcServer *server) {
@@ -140,6 +154,8 @@ void rpc_server_free(RpcServer *server) {
         rpc_server_stop(server);
         g_clear_pointer(&server->sockets, rpc_sockets_close);
         g_ptr_array_unref(server->clients);
+        g_ptr_array_unref(server->interruptible);
+        neighbour_free(server->names);
         g_free(server);
 }
 

@@ -22,7 +22,10 @@ void rpc_server_free(RpcServer *server); /* stops first; NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RpcServer, rpc_server_free)
 
 void rpc_server_start(RpcServer *server); /* clients are accepted from here on */
-/* Accepts no more, closes every client, waits for the calls that are being served. */
+/*
+ * Accepts no more, closes every client, waits for the calls that are being served; not for long where they wait for
+ * another process.
+ */
 void rpc_server_stop(RpcServer *server);
 
 unsigned rpc_server_client_count(RpcServer *server);

@@ -4,6 +4,7 @@
 
 #include "rpc/client.h"
 #include "rpc/server.h"
+#include "util/neighbour.h"
 
 struct RpcServer {
         Driver *driver;
@@ -13,6 +14,8 @@ struct RpcServer {
         GPtrArray *clients;  /* RpcClient*, a reference each */
         guint anonymous;     /* clients that are not authenticated */
         guint deferred;      /* calls that wait for polkit */
+        GPtrArray *interruptible; /* RpcCall*: those that may wait for another process */
+        Neighbour *names;    /* the resolver, and whoever knows users and groups */
         guint listener;      /* of domain events */
         gboolean accepting, stopped;
 };

@@ -81,7 +81,7 @@ void rpc_stream_discard(RpcStream *stream, RpcServer *server) {
         if (stream->fd >= 0)
                 (void) close(stream->fd);
         stream->fd = -1;
-        rpc_workers_push(server->workers, TRUE, stream_end_session, stream_unref, stream);
+        rpc_workers_push(server->workers, RPC_LANE_HIGH, stream_end_session, stream_unref, stream);
 }
 
 void rpc_stream_close(RpcStream *stream) {
