@@ -1,0 +1,208 @@
+"""A libvirt daemon that does not answer: nobody waits for it who does not need it, and nothing is lost."""
+import concurrent.futures
+import contextlib
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+import helpers
+from helpers import ports_of
+
+LIMIT = 10  # neighbour_timeout
+SOON = 8    # seconds, on an emulated host that does other things besides: less than any limit
+PORTS = helpers.STATE / "ports"
+
+
+def libvirtd_pid():
+    return int(helpers.unit_property("libvirtd.service", "MainPID"))
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    """The process does nothing meanwhile, and its sockets take connections all the same."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def libvirtd(network):
+    """The process of libvirt's daemon, which serves an active network."""
+    helpers.run("virsh", "-c", "network:///system", "net-list")
+    return libvirtd_pid()
+
+
+def seconds(call, *args, **kwargs):
+    start = time.monotonic()
+    call(*args, **kwargs)
+    return time.monotonic() - start
+
+
+def released(network):
+    return not ports_of(network) and not any(PORTS.iterdir())
+
+
+def test_ends_wait_for_nobody(no_leaks, make_domain, network, libvirtd):
+    """More domains end than there are threads that could wait; an unrelated one is noticed at once."""
+    inside = [make_domain(devices=helpers.interface_xml(network=network), memory=64) for _ in range(5)]
+    other = make_domain(memory=64)
+    for domain in (*inside, other):
+        domain.start("--paused")
+    with stopped(libvirtd):
+        for domain in inside:
+            os.kill(helpers.monitor_of(domain), signal.SIGKILL)
+        os.kill(helpers.monitor_of(other), signal.SIGKILL)
+        other.wait_state("shut off", SOON)
+        for domain in inside:
+            domain.wait_state("shut off", SOON)
+        assert len(list(PORTS.iterdir())) == len(inside)
+        # A later start of such a domain does not mind.
+        assert "libvirt's network daemon has not answered for" in inside[0].virsh("start", check=False)
+    helpers.wait_for(lambda: released(network), what="all ports are released")
+
+
+def test_destroy_waits_for_nobody(no_leaks, make_domain, network, libvirtd):
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    domain.start("--paused")
+    with stopped(libvirtd):
+        assert seconds(domain.virsh, "destroy") < SOON
+        assert domain.state() == "shut off"
+    helpers.wait_for(lambda: released(network), what="the port is released")
+
+
+def test_ports_outlive_the_daemon(no_leaks, make_domain, network, libvirtd):
+    """What could not be released is released by the next daemon."""
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    domain.start("--paused")
+    (port,) = ports_of(network)
+    with stopped(libvirtd):
+        domain.virsh("destroy")
+        assert [path.name for path in PORTS.iterdir()] == [port]
+        assert seconds(helpers.run, "systemctl", "stop", "virtmicrod.service") < LIMIT + SOON
+        helpers.run("systemctl", "start", "virtmicrod.service")
+        assert [path.name for path in PORTS.iterdir()] == [port]
+    helpers.wait_for(lambda: released(network), what="the port is released")
+
+
+def test_readers_hold_up_nobody(make_domain, network, libvirtd):
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    domain.start("--paused")
+    command = ["virsh", "-r", "-c", helpers.URI, "domifaddr", domain.name]
+    with stopped(libvirtd), contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                                        text=True)) for _ in range(24)]
+        for _ in range(5):
+            assert seconds(domain.virsh, "dominfo") < SOON
+            assert seconds(domain.virsh, "suspend") < SOON
+        assert seconds(helpers.virsh, "list") < SOON
+        for reader in readers:
+            _, text = reader.communicate(timeout=helpers.CALL)
+            assert "libvirt's network daemon has not answered for" in text
+            assert "see systemctl status virtnetworkd libvirtd" in text
+    helpers.wait_for(lambda: domain.virsh("domifaddr", check=False).find("error") < 0)
+
+
+def test_stop_waits_for_nobody(make_domain, network, libvirtd):
+    """A stop of the daemon while calls wait, and the domain that was being started is gone without a trace."""
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    running = make_domain(devices=helpers.interface_xml(network=network))
+    running.start("--paused")
+    with stopped(libvirtd), concurrent.futures.ThreadPoolExecutor() as pool:
+        start = pool.submit(helpers.run, "virsh", "-c", helpers.URI, "start", domain.name, check=False)
+        read = pool.submit(helpers.run, "virsh", "-c", helpers.URI, "domifaddr", running.name, check=False)
+        helpers.wait_for(lambda: len(helpers.monitors()) == 2, what="a monitor was made")
+        assert seconds(helpers.run, "systemctl", "stop", "virtmicrod.service") < LIMIT + SOON
+        assert start.result().returncode and read.result().returncode
+        helpers.run("systemctl", "start", "virtmicrod.service")
+        assert domain.state() == "shut off" and running.state() == "paused"
+        assert len(helpers.monitors()) == 1
+    running.virsh("destroy")
+    helpers.wait_for(lambda: released(network), what="all ports are released")
+
+
+def test_start_fails_in_time(no_leaks, make_domain, network, libvirtd):
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    with stopped(libvirtd):
+        start = time.monotonic()
+        text = domain.virsh("start", check=False)
+        assert "Timed out during operation: libvirt's network daemon has not answered for 10 s" in text
+        assert LIMIT - 1 < time.monotonic() - start < LIMIT + SOON
+        assert domain.state() == "shut off"
+    helpers.wait_for(lambda: released(network), what="the port that may have been made is released")
+    domain.start("--paused")
+
+
+def test_destroy_interrupts_a_start(no_leaks, make_domain, network, libvirtd):
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    with stopped(libvirtd), concurrent.futures.ThreadPoolExecutor() as pool:
+        start = pool.submit(helpers.run, "virsh", "-c", helpers.URI, "start", domain.name, check=False)
+        helpers.wait_for(helpers.monitors, what="a monitor was made")
+        time.sleep(1)
+        assert seconds(domain.virsh, "destroy", check=False) < SOON
+        assert "was destroyed while it was being started" in start.result().stderr
+        assert domain.state() == "shut off"
+    helpers.wait_for(lambda: released(network), what="the port that may have been made is released")
+
+
+def test_storage_daemon(make_domain, make_disk, libvirtd, tmp_path):
+    domain = make_domain(devices="<disk type='volume' device='disk'><source pool='nowhere' volume='disk.raw'/>"
+                                 "<target dev='vda' bus='virtio'/></disk>")
+    with stopped(libvirtd):
+        text = domain.virsh("start", check=False)
+        assert "libvirt's storage daemon has not answered for 10 s: see systemctl status virtstoraged libvirtd" in text
+
+
+def test_relayed_calls(libvirtd):
+    with stopped(libvirtd):
+        start = time.monotonic()
+        text = helpers.virsh("net-list", check=False)
+        assert "libvirt's network daemon has not answered for 10 s" in text
+        assert time.monotonic() - start < LIMIT + SOON
+    assert "default" in helpers.virsh("net-list", "--all")
+
+
+def test_slow_calls_are_not_given_up(libvirtd, tmp_path):
+    """What takes longer than the limit comes to its end, as long as the daemon is alive."""
+    pool = f"slow{os.getpid()}"
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    helpers.virsh("pool-create-as", pool, "dir", "--target", tmp_path)
+    helpers.virsh("vol-create-as", pool, "disk.raw", "1M", "--format", "raw")
+    try:
+        upload = subprocess.Popen(["virsh", "-c", helpers.URI, "vol-upload", "disk.raw", fifo, "--pool", pool],
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        with open(fifo, "wb") as source:
+            time.sleep(LIMIT + 3)
+            source.write(b"late")
+        assert upload.wait(helpers.CALL) == 0, upload.stdout.read()
+        assert (tmp_path / "disk.raw").read_bytes().startswith(b"late")
+    finally:
+        helpers.virsh("pool-destroy", pool, check=False)
+
+
+def test_events_across_a_restart(network, tmp_path):
+    """A client's registration outlives the daemon that it is registered with."""
+    path = tmp_path / "net.xml"
+    path.write_text("<network><name>neighbour</name><bridge name='neighbour-br'/></network>")
+    helpers.run("virsh", "-c", "network:///system", "net-define", path)
+    listener = helpers.Console("", command=["virsh", "-c", helpers.URI, "net-event", "--loop", "--all"])
+    try:
+        time.sleep(2)
+        for _ in range(2):
+            helpers.run("virsh", "-c", "network:///system", "net-start", "neighbour")
+            listener.expect(r"'lifecycle' for network neighbour: Started", helpers.CALL)
+            helpers.run("virsh", "-c", "network:///system", "net-destroy", "neighbour")
+            listener.expect(r"'lifecycle' for network neighbour: Stopped", helpers.CALL)
+            old = libvirtd_pid()
+            helpers.run("systemctl", "restart", "libvirtd.service")
+            helpers.wait_for(lambda: libvirtd_pid() not in (0, old))
+            time.sleep(3)
+    finally:
+        listener.close()
+        helpers.run("virsh", "-c", "network:///system", "net-destroy", "neighbour", check=False)
+        helpers.run("virsh", "-c", "network:///system", "net-undefine", "neighbour")

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Calls for other daemons that cannot be had: what the client hears, and when. Here a
+ * socket listens where such a daemon would; nobody is behind it. How real ones are talked
+ * to is for the integration tests.
+ */
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "rpc/handlers.h"
+
+#define PROC_NUM_NETWORKS   52
+#define PROC_REGISTER       313
+#define PROC_DEREGISTER     314
+#define BACKLOG_FULL        8 /* connections are enough for a backlog of 0 */
+
+typedef struct Upstream {
+        char *path;
+        int fd;
+        int others[BACKLOG_FULL]; /* that fill the backlog */
+} Upstream;
+
+static void upstream_listen(Upstream *upstream, const Harness *harness) {
+        struct sockaddr_un addr = { .sun_family = AF_UNIX };
+        upstream->path = g_build_filename(harness->dir, "run", "virtnetworkd-sock", NULL);
+        g_assert_cmpuint(g_strlcpy(addr.sun_path, upstream->path, sizeof(addr.sun_path)), <, sizeof(addr.sun_path));
+        upstream->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        g_assert_cmpint(bind(upstream->fd, (struct sockaddr *) &addr, sizeof(addr)), ==, 0);
+        g_assert_cmpint(listen(upstream->fd, 0), ==, 0);
+        for (gsize i = 0; i < G_N_ELEMENTS(upstream->others); i++)
+                upstream->others[i] = -1;
+}
+
+static void upstream_fill(Upstream *upstream) {
+        struct sockaddr_un addr = { .sun_family = AF_UNIX };
+        int r = 0;
+        g_strlcpy(addr.sun_path, upstream->path, sizeof(addr.sun_path));
+        for (gsize i = 0; i < G_N_ELEMENTS(upstream->others) && r == 0; i++) {
+                upstream->others[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+                r = connect(upstream->others[i], (struct sockaddr *) &addr, sizeof(addr));
+        }
+        g_assert_cmpint(r, ==, -1);
+        g_assert_cmpint(errno, ==, EAGAIN);
+}
+
+static void upstream_close(Upstream *upstream) {
+        for (gsize i = 0; i < G_N_ELEMENTS(upstream->others); i++)
+                if (upstream->others[i] >= 0)
+                        (void) close(upstream->others[i]);
+        (void) close(upstream->fd);
+        g_assert_cmpint(g_unlink(upstream->path), ==, 0);
+        g_free(upstream->path);
+}
+
+static void send_call(Wire *wire, gint32 proc) {
+        RpcHeader header = { RPC_PROGRAM_REMOTE, RPC_VERSION, proc, RPC_TYPE_CALL, wire->serial++, RPC_STATUS_OK };
+        wire_send(wire, rpc_packet_encode(&header, (xdrproc_t) xdr_rpc_none, NULL, NULL));
+}
+
+/* The error of the next reply. */
+static int take_error(Wire *wire, char **ret_text) {
+        g_autoptr(RpcPacket) reply = wire_receive(wire, 20000);
+        g_assert_nonnull(reply);
+        return wire_error(reply, ret_text);
+}
+
+static void open_client(Harness *harness, Wire *wire) {
+        harness_start(harness);
+        harness->config->neighbour_timeout = 1;
+        wire_connect(wire, harness, FALSE, RPC_AUTH_NONE, 0);
+        g_assert_cmpint(wire_open(wire, "micro:///system", 0), ==, 0);
+}
+
+static void close_client(Harness *harness, Wire *wire) {
+        wire_close(wire);
+        harness_stop(harness);
+}
+
+static void test_missing(void) {
+        Harness harness;
+        Wire wire;
+        open_client(&harness, &wire);
+        g_assert_cmpint(wire_call_simple(&wire, PROC_NUM_NETWORKS), ==, VIR_ERR_NO_SUPPORT);
+        close_client(&harness, &wire);
+}
+
+/* Clients fall back on NO_SUPPORT for good; a daemon that is busy now is something else. */
+static void test_backlog(void) {
+        Harness harness;
+        Wire wire;
+        Upstream upstream;
+        g_autofree char *text = NULL;
+        open_client(&harness, &wire);
+        upstream_listen(&upstream, &harness);
+        upstream_fill(&upstream);
+        send_call(&wire, PROC_NUM_NETWORKS);
+        send_call(&wire, PROC_NUM_NETWORKS);
+        g_assert_cmpint(take_error(&wire, &text), ==, VIR_ERR_RESOURCE_BUSY);
+        g_assert_nonnull(strstr(text, "libvirt's network daemon takes no connection: its backlog has been full for 1 s"));
+        g_assert_cmpint(take_error(&wire, NULL), ==, VIR_ERR_RESOURCE_BUSY);
+        upstream_close(&upstream);
+        g_assert_cmpint(wire_call_simple(&wire, PROC_NUM_NETWORKS), ==, VIR_ERR_NO_SUPPORT);
+        close_client(&harness, &wire);
+}
+
+/* A place that becomes free in time is taken. */
+static void test_backlog_clears(void) {
+        Harness harness;
+        Wire wire;
+        Upstream upstream;
+        g_autofree char *text = NULL;
+        open_client(&harness, &wire);
+        harness.config->neighbour_timeout = 60;
+        upstream_listen(&upstream, &harness);
+        upstream_fill(&upstream);
+        send_call(&wire, PROC_NUM_NETWORKS);
+        g_assert_null(wire_receive(&wire, 300));
+        for (int fd = 0; fd >= 0;) {
+                fd = accept4(upstream.fd, NULL, NULL, SOCK_CLOEXEC);
+                guint8 word[4];
+                g_assert_null(wire_receive(&wire, 200));
+                gboolean ours = recv(fd, word, sizeof(word), MSG_DONTWAIT) == sizeof(word);
+                (void) close(fd);
+                if (ours)
+                        break;
+        }
+        g_assert_cmpint(take_error(&wire, &text), ==, VIR_ERR_INTERNAL_ERROR);
+        g_assert_nonnull(strstr(text, "the connection to libvirt's network driver was lost"));
+        upstream_close(&upstream);
+        close_client(&harness, &wire);
+}
+
+static void test_silence(void) {
+        Harness harness;
+        Wire wire;
+        Upstream upstream;
+        g_autofree char *text = NULL;
+        open_client(&harness, &wire);
+        upstream_listen(&upstream, &harness);
+        send_call(&wire, PROC_NUM_NETWORKS);
+        g_assert_cmpint(take_error(&wire, &text), ==, VIR_ERR_OPERATION_TIMEOUT);
+        g_assert_nonnull(strstr(text, "libvirt's network daemon has not answered for 1 s"));
+        upstream_close(&upstream);
+        close_client(&harness, &wire);
+}
+
+/* The client goes, and then the server, while the other daemon is waited for. */
+static void test_gone(void) {
+        Harness harness;
+        Wire wire;
+        Upstream upstream;
+        open_client(&harness, &wire);
+        harness.config->neighbour_timeout = 60;
+        upstream_listen(&upstream, &harness);
+        send_call(&wire, PROC_NUM_NETWORKS);
+        send_call(&wire, PROC_REGISTER);
+        send_call(&wire, PROC_DEREGISTER);
+        g_assert_null(wire_receive(&wire, 100));
+        close_client(&harness, &wire);
+        (void) close(upstream.fd);
+        g_free(upstream.path);
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_log_set_always_fatal(G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);
+        g_test_add_func("/rpc/relay/missing", test_missing);
+        g_test_add_func("/rpc/relay/backlog", test_backlog);
+        g_test_add_func("/rpc/relay/backlog-clears", test_backlog_clears);
+        g_test_add_func("/rpc/relay/silence", test_silence);
+        g_test_add_func("/rpc/relay/gone", test_gone);
+        return g_test_run();
+}
