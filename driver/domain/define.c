@@ -281,32 +281,25 @@ gboolean domain_set_autostart(Domain *d, gboolean autostart, GError **err) {
         return ok;
 }
 
-/* Through a copy: what cannot be saved has not changed. Lock and job held. */
-static gboolean put_metadata(Domain *d, const DomainDef *old, gboolean live, int type, const char *metadata,
-                             const char *key, const char *uri, GError **err) {
-        g_autoptr(DomainDef) copy = domain_def_copy(old);
-        if (!domain_def_set_metadata(copy, type, metadata, key, uri, err))
-                return FALSE;
-        if (!live)
-                return config_replace(d, g_steal_pointer(&copy), err);
-        if (!status_write(d->driver, copy, &d->run, d->state, d->reason, err))
-                return FALSE;
-        domain_def_free(d->def);
-        d->def = g_steal_pointer(&copy);
-        return TRUE;
+/* A copy with the change made to it; NULL with *err set when it cannot be made. */
+static DomainDef *with_metadata(const DomainDef *def, int type, const char *metadata, const char *key, const char *uri,
+                                GError **err) {
+        g_autoptr(DomainDef) copy = domain_def_copy(def);
+        return domain_def_set_metadata(copy, type, metadata, key, uri, err) ? g_steal_pointer(&copy) : NULL;
 }
 
 gboolean domain_set_metadata(Domain *d, int type, const char *metadata, const char *key, const char *uri, guint flags,
                              GError **err) {
-        DomainDef *live = NULL, *config = NULL;
+        DomainDef *old_live = NULL, *old_config = NULL;
+        g_autoptr(DomainDef) live = NULL;
+        g_autoptr(DomainDef) config = NULL;
         if (!error_check_flags(flags, VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG, "virDomainSetMetadata", err) ||
             !domain_job_begin(d, err))
                 return FALSE;
-        gboolean ok = domain_affect(d, flags, &live, &config, err);
-        if (ok && config)
-                ok = put_metadata(d, config, FALSE, type, metadata, key, uri, err);
-        if (ok && live)
-                ok = put_metadata(d, live, TRUE, type, metadata, key, uri, err);
+        gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) &&
+                      (!old_live || (live = with_metadata(old_live, type, metadata, key, uri, err))) &&
+                      (!old_config || (config = with_metadata(old_config, type, metadata, key, uri, err))) &&
+                      domain_replace_defs(d, &live, &config, NULL, NULL, err);
         if (ok)
                 event_metadata(d, type, uri);
         domain_job_end(d);

@@ -115,6 +115,17 @@ gboolean domain_check_active(const Domain *d, GError **err);
  */
 gboolean domain_affect(const Domain *d, guint flags, DomainDef **ret_live, DomainDef **ret_config, GError **err);
 
+/* change.c */
+/* Makes the host do what `def` says of a running domain; may drop the lock. */
+typedef gboolean (*HostFunc)(Domain *d, const DomainDef *def, gconstpointer data, GError **err);
+/*
+ * Replaces definitions by changed copies, which are taken; NULL: this one does not change. `host` (NULL: nothing of the
+ * host's changes) is asked first, and again with the old definition when a later step fails. On error all is as it
+ * was. Lock and job held.
+ */
+gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, HostFunc host, gconstpointer data,
+                             GError **err);
+
 /* events.c */
 EventQueue *event_queue_new(void);
 void event_queue_free(EventQueue *queue);

@@ -21,20 +21,41 @@ static unsigned host_cpus(void) {
         return n > 0 ? (unsigned) n : 1;
 }
 
-static gboolean set_affinity(pid_t tid, const CpuMap *map, GError **err) {
+/* Whether the thread is in the domain's scope: a number that was reused is a stranger's, who is not. */
+static gboolean is_in_scope(const Domain *d, pid_t tid) {
+        g_autofree char *path = g_strdup_printf("/proc/%d/cgroup", (int) tid), *text = NULL;
+        if (!d->run.cgroup || !g_file_get_contents(path, &text, NULL, NULL))
+                return FALSE;
+        char *group = strstr(text, "0::/");
+        return group && g_str_has_suffix(d->run.cgroup, g_strchomp(group) + strlen("0::"));
+}
+
+/* There is no call for this that takes a descriptor, so one that hit a stranger is taken back. 0 or a negative errno. */
+static int set_affinity_of(const Domain *d, pid_t tid, gsize size, const cpu_set_t *set) {
+        cpu_set_t *before = CPU_ALLOC(CPUMAP_BITS);
+        int r = -ESRCH;
+        if (sched_getaffinity(tid, size, before) == 0 && is_in_scope(d, tid)) {
+                r = sched_setaffinity(tid, size, set) < 0 ? -errno : 0;
+                if (r == 0 && !is_in_scope(d, tid))
+                        (void) sched_setaffinity(tid, size, before);
+        }
+        CPU_FREE(before);
+        return r;
+}
+
+static gboolean set_affinity(const Domain *d, pid_t tid, const CpuMap *map, GError **err) {
         cpu_set_t *set = CPU_ALLOC(CPUMAP_BITS);
         gsize size = CPU_ALLOC_SIZE(CPUMAP_BITS);
         CPU_ZERO_S(size, set);
         for (unsigned i = 0; i < CPUMAP_BITS; i++)
                 if (cpumap_get(map, i))
                         CPU_SET_S(i, size, set);
-        int r = sched_setaffinity(tid, size, set);
-        int saved = errno;
+        int r = set_affinity_of(d, tid, size, set);
         CPU_FREE(set);
-        if (r == 0 || saved == ESRCH) /* it has ended meanwhile */
+        if (r == 0 || r == -ESRCH) /* it has ended meanwhile */
                 return TRUE;
         g_autofree char *text = cpumap_format(map);
-        error_set_errno(err, saved, "cannot set CPU affinity of thread %d to '%s'", (int) tid, text);
+        error_set_errno(err, r, "cannot set CPU affinity of thread %d to '%s'", (int) tid, text);
         return FALSE;
 }
 
@@ -60,14 +81,16 @@ static void effective_pin(const DomainDef *def, const CpuMap *pin, CpuMap *ret) 
 gboolean domain_read_vcpu_tids(Domain *d, guint32 *ret_state, guint32 *ret_reason) {
         struct ctl_header message = { 0 };
         struct ctl_query_reply reply;
+        pid_t tids[DOMAIN_VCPUS_MAX] = { 0 };
         g_autoptr(GError) err = NULL;
         unsigned n = MIN(d->def->vcpus, DOMAIN_VCPUS_MAX);
         domain_unlock(d);
         gboolean answered = vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply),
                                      &err);
         gboolean ok = answered &&
-                      vmm_resolve_threads(d->run.vmm, reply.vcpu_tid, MIN(reply.vcpus, n), d->run.vcpu_tid, &err);
+                      vmm_resolve_threads(d->run.vmm, reply.vcpu_tid, MIN(reply.vcpus, n), tids, &err);
         domain_lock(d);
+        memcpy(d->run.vcpu_tid, tids, sizeof(tids));
         if (!ok)
                 domain_log(d, G_LOG_LEVEL_WARNING, "cannot learn the threads of its vCPUs: %s", err->message);
         if (answered && ret_state)
@@ -96,7 +119,7 @@ static gboolean pin_emulator_threads(const Domain *d, const CpuMap *map, GError 
         g_auto(GStrv) tids = g_strsplit(g_strstrip(text), "\n", -1);
         for (char **tid = tids; *tid; tid++) {
                 pid_t id = (pid_t) g_ascii_strtoll(*tid, NULL, 10);
-                if (id > 0 && !is_vcpu_thread(d, id) && !set_affinity(id, map, err))
+                if (id > 0 && !is_vcpu_thread(d, id) && !set_affinity(d, id, map, err))
                         return FALSE;
         }
         return TRUE;
@@ -104,7 +127,7 @@ static gboolean pin_emulator_threads(const Domain *d, const CpuMap *map, GError 
 
 static gboolean pin_vcpu_thread(const Domain *d, guint vcpu, const CpuMap *map, GError **err) {
         if (d->run.vcpu_tid[vcpu] > 0)
-                return set_affinity(d->run.vcpu_tid[vcpu], map, err);
+                return set_affinity(d, d->run.vcpu_tid[vcpu], map, err);
         error_set(err, VIR_ERR_OPERATION_FAILED, "the thread of vcpu %u is not known", vcpu);
         return FALSE;
 }
@@ -289,34 +312,30 @@ static void emit_pin(Domain *d, guint vcpu, const CpuMap *cpus) {
         event_tunable(d, params, n);
 }
 
-/* A live pin: the scope's bound first, so that the thread may move, then the thread. Lock and job held. */
-static gboolean pin_live(Domain *d, guint vcpu, const CpuMap *cpus, GError **err) {
-        DomainDef *copy = domain_def_copy(d->def);
-        if (vcpu == EMULATOR)
-                put_emulator_pin(copy, cpus);
-        else
-                put_pin(copy, vcpu, cpus);
+/* The scope's bound first, so that the thread may move, then the thread that `data` numbers. Lock and job held. */
+static gboolean pin_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
+        const guint vcpu = *(const guint *) data;
+        CpuMap cpus;
         domain_unlock(d);
-        gboolean ok = scope_apply_cputune(d->driver->bus, d->run.unit, copy, err);
+        gboolean ok = scope_apply_cputune(d->driver->bus, d->run.unit, def, err);
         domain_lock(d);
-        ok = ok && (vcpu == EMULATOR ? pin_emulator_threads(d, cpus, err) : pin_vcpu_thread(d, vcpu, cpus, err));
-        if (!ok) {
-                domain_def_free(copy);
+        if (!ok)
                 return FALSE;
+        if (vcpu == EMULATOR) {
+                effective_pin(def, def->cputune.has_emulatorpin ? &def->cputune.emulatorpin : NULL, &cpus);
+                return pin_emulator_threads(d, &cpus, err);
         }
-        domain_def_free(d->def);
-        d->def = copy;
-        emit_pin(d, vcpu, cpus);
-        return status_save(d, err);
+        effective_pin(def, find_pin(def, vcpu), &cpus);
+        return pin_vcpu_thread(d, vcpu, &cpus, err);
 }
 
-static gboolean pin_config(Domain *d, guint vcpu, const CpuMap *cpus, GError **err) {
-        DomainDef *copy = domain_def_copy(domain_persistent_def(d));
+static DomainDef *with_pin(const DomainDef *def, guint vcpu, const CpuMap *cpus) {
+        DomainDef *copy = domain_def_copy(def);
         if (vcpu == EMULATOR)
                 put_emulator_pin(copy, cpus);
         else
                 put_pin(copy, vcpu, cpus);
-        return config_replace(d, copy, err);
+        return copy;
 }
 
 static gboolean check_vcpu(const DomainDef *def, guint vcpu, GError **err) {
@@ -327,13 +346,18 @@ static gboolean check_vcpu(const DomainDef *def, guint vcpu, GError **err) {
 }
 
 static gboolean pin(Domain *d, guint vcpu, const CpuMap *cpus, guint flags, const char *function, GError **err) {
-        DomainDef *live = NULL, *config = NULL;
+        DomainDef *old_live = NULL, *old_config = NULL;
         if (!error_check_flags(flags, AFFECT_FLAGS, function, err) || !check_cpus(cpus, err) ||
             !domain_job_begin(d, err))
                 return FALSE;
-        gboolean ok = domain_affect(d, flags, &live, &config, err) && check_vcpu(live, vcpu, err) &&
-                      check_vcpu(config, vcpu, err) && (!live || pin_live(d, vcpu, cpus, err)) &&
-                      (!config || pin_config(d, vcpu, cpus, err));
+        gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) && check_vcpu(old_live, vcpu, err) &&
+                      check_vcpu(old_config, vcpu, err);
+        gboolean is_live = ok && old_live;
+        g_autoptr(DomainDef) live = is_live ? with_pin(old_live, vcpu, cpus) : NULL;
+        g_autoptr(DomainDef) config = ok && old_config ? with_pin(old_config, vcpu, cpus) : NULL;
+        ok = ok && domain_replace_defs(d, &live, &config, pin_follows, &vcpu, err);
+        if (ok && is_live)
+                emit_pin(d, vcpu, cpus);
         domain_job_end(d);
         return ok;
 }

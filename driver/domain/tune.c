@@ -2,9 +2,7 @@
 /*
  * Tunables as libvirt's typed parameters: scheduler, memory, block I/O, NUMA, and the
  * bandwidth of an interface. Each getter and setter is a table of fields in the
- * definition; a live change goes to the scope's properties (or the TAP's qdisc) first
- * and into the definition when that was accepted, so that both agree on what was asked
- * for last.
+ * definition; a setter changes copies and has change.c put them in force.
  */
 #include <string.h>
 
@@ -132,13 +130,6 @@ static DomainDef *changed_copy(const DomainDef *def, ChangeFunc change, virTyped
         return change(copy, params, n, err) ? g_steal_pointer(&copy) : NULL;
 }
 
-/* What the host has accepted becomes the live definition. Takes `def`. Lock and job held. */
-static gboolean live_replace(Domain *d, DomainDef *def, GError **err) {
-        domain_def_free(d->def);
-        d->def = def;
-        return status_save(d, err);
-}
-
 /* Live changes of the scheduler are told as "cputune.NAME", those of pins by pin.c; memory and blkio have no names. */
 static void emit_cputune(Domain *d, virTypedParameterPtr params, int n) {
         virTypedParameterPtr copy = NULL;
@@ -152,24 +143,6 @@ static void emit_cputune(Domain *d, virTypedParameterPtr params, int n) {
                         (void) virTypedParamsAddULLong(&copy, &count, &capacity, name, params[i].value.ul);
         }
         event_tunable(d, copy, count);
-}
-
-/* Makes the host do what `def` says. Lock and job held. */
-typedef gboolean (*HostFunc)(Domain *d, const DomainDef *def, gconstpointer data, GError **err);
-
-/*
- * Replaces definitions by changed copies (taken; NULL: this one does not change). The host, which may refuse, goes
- * first, and takes the change back when the persistent one cannot be written. Lock and job held.
- */
-static gboolean replace_both(Domain *d, DomainDef **live, DomainDef **config, HostFunc host, gconstpointer data,
-                             GError **err) {
-        if (*live && !host(d, *live, data, err))
-                return FALSE;
-        if (!*config || config_replace(d, g_steal_pointer(config), err))
-                return !*live || live_replace(d, g_steal_pointer(live), err);
-        if (*live)
-                (void) host(d, d->def, data, NULL);
-        return FALSE;
 }
 
 static gboolean scope_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
@@ -188,7 +161,7 @@ static gboolean set_params(Domain *d, ChangeFunc change, ApplyFunc apply, virTyp
         gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) &&
                       (!old_live || (live = changed_copy(old_live, change, params, n, err))) &&
                       (!old_config || (config = changed_copy(old_config, change, params, n, err))) &&
-                      replace_both(d, &live, &config, scope_follows, &apply, err);
+                      domain_replace_defs(d, &live, &config, scope_follows, &apply, err);
         if (ok && old_live && apply == scope_apply_cputune)
                 emit_cputune(d, params, n);
         domain_job_end(d);
@@ -524,7 +497,7 @@ gboolean domain_set_interface_params(Domain *d, const char *device, virTypedPara
                       (!old_live || (live = with_bandwidth(old_live, device, params, n, &nic, err))) &&
                       (!old_config || (config = with_bandwidth(old_config, device, params, n, &config_nic, err))) &&
                       (!live || check_floor(old_live, device, nic, err)) &&
-                      replace_both(d, &live, &config, tap_follows, device, err);
+                      domain_replace_defs(d, &live, &config, tap_follows, device, err);
         domain_job_end(d);
         return ok;
 }

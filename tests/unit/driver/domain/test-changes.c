@@ -266,6 +266,117 @@ static void test_both_are_checked(Fixture *f, gconstpointer data) {
                      "is not a known interface");
 }
 
+/* What is not a file, in the way of a definition that is about to be written. */
+static void block_config(Fixture *f) {
+        g_autofree char *path = g_build_filename(f->config.config_dir, "web1.xml.new", NULL);
+        g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
+}
+
+static char *read_status(Fixture *f) {
+        g_autofree char *path = g_build_filename(f->config.state_dir, "web1.xml", NULL);
+        char *text = NULL;
+        g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        return text;
+}
+
+typedef struct Host {
+        guint64 shares[8]; /* that it was told, in turn */
+        unsigned n, fail_at; /* 1: the first time */
+        gboolean opens_port; /* meanwhile the guest opens the channel */
+} Host;
+
+static gboolean host_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
+        Host *host = (Host *) data;
+        struct ctl_event_port event = { .header.type = CTL_EVENT_PORT, .open = 1 };
+        g_assert_cmpuint(host->n, <, G_N_ELEMENTS(host->shares));
+        host->shares[host->n++] = def->cputune.shares;
+        if (host->opens_port) {
+                domain_unlock(d);
+                domain_on_event(d->run.vmm, &event.header, d);
+                domain_lock(d);
+        }
+        if (host->n == host->fail_at)
+                error_set(err, VIR_ERR_OPERATION_FAILED, "not today");
+        return host->n != host->fail_at;
+}
+
+/* Both definitions get other shares, with `host` in place of the host. */
+static gboolean change_shares(Fixture *f, Host *host, guint64 shares, GError **err) {
+        Domain *d = f->domain;
+        g_assert_true(domain_job_begin(d, NULL));
+        g_autoptr(DomainDef) live = domain_def_copy(d->def);
+        g_autoptr(DomainDef) config = domain_def_copy(d->newdef);
+        live->cputune.shares = config->cputune.shares = shares;
+        gboolean ok = domain_replace_defs(d, &live, &config, host_follows, host, err);
+        domain_job_end(d);
+        return ok;
+}
+
+static void assert_shares(Fixture *f, guint64 shares) {
+        g_autofree char *config = read_config(f), *status = read_status(f);
+        g_autofree char *text = g_strdup_printf("<shares>%" G_GUINT64_FORMAT "</shares>", shares);
+        g_assert_cmpuint(f->domain->def->cputune.shares, ==, shares);
+        g_assert_cmpuint(f->domain->newdef->cputune.shares, ==, shares);
+        g_assert_nonnull(strstr(config, text));
+        g_assert_nonnull(strstr(status, text));
+}
+
+/* Whichever step fails: the host, the status, the file and memory say what they said before. */
+static void test_failed_step_is_undone(Fixture *f, gconstpointer data) {
+        GError *err = NULL;
+        Host host = { 0 };
+        count_as_running(f);
+        g_assert_true(change_shares(f, &host, 300, &err));
+        assert_shares(f, 300);
+
+        host = (Host) { .fail_at = 1 };
+        assert_error(change_shares(f, &host, 400, &err), &err, VIR_ERR_OPERATION_FAILED, "not today");
+        g_assert_cmpuint(host.n, ==, 2);
+        g_assert_cmpuint(host.shares[1], ==, 300);
+        assert_shares(f, 300);
+
+        g_autofree char *status = g_build_filename(f->config.state_dir, "web1.xml.new", NULL);
+        g_assert_cmpint(g_mkdir(status, 0700), ==, 0);
+        host = (Host) { 0 };
+        assert_error(change_shares(f, &host, 400, &err), &err, VIR_ERR_SYSTEM_ERROR, "cannot create file");
+        g_assert_cmpuint(host.shares[1], ==, 300);
+        assert_shares(f, 300);
+        g_assert_cmpint(g_rmdir(status), ==, 0);
+
+        block_config(f);
+        host = (Host) { 0 };
+        assert_error(change_shares(f, &host, 400, &err), &err, VIR_ERR_SYSTEM_ERROR, "cannot create file");
+        g_assert_cmpuint(host.n, ==, 2);
+        g_assert_cmpuint(host.shares[1], ==, 300);
+        assert_shares(f, 300);
+}
+
+/* A title is in both or in neither. */
+static void test_metadata_of_both(Fixture *f, gconstpointer data) {
+        GError *err = NULL;
+        count_as_running(f);
+        g_assert_true(domain_set_metadata(f->domain, VIR_DOMAIN_METADATA_TITLE, "one", NULL, NULL, BOTH, &err));
+        block_config(f);
+        assert_error(domain_set_metadata(f->domain, VIR_DOMAIN_METADATA_TITLE, "two", NULL, NULL, BOTH, &err), &err,
+                     VIR_ERR_SYSTEM_ERROR, "cannot create file");
+        g_autofree char *config = read_config(f), *status = read_status(f);
+        g_assert_nonnull(strstr(config, "<title>one<"));
+        g_assert_nonnull(strstr(status, "<title>one<"));
+        g_assert_cmpstr(f->domain->def->title, ==, "one");
+        g_assert_cmpstr(f->domain->newdef->title, ==, "one");
+}
+
+/* An event that comes while a change waits for the host is in the definition that the change makes. */
+static void test_event_during_a_change(Fixture *f, gconstpointer data) {
+        GError *err = NULL;
+        Host host = { .opens_port = TRUE };
+        count_as_running(f);
+        g_assert_true(change_shares(f, &host, 300, &err));
+        g_autofree char *live = domain_get_xml(f->domain, 0, &err);
+        g_assert_nonnull(strstr(live, "state='connected'"));
+        g_assert_nonnull(strstr(live, "<shares>300</shares>"));
+}
+
 /* --- Bandwidth --------------------------------------------------------------------------------- */
 
 static void assert_bandwidth(Fixture *f, const char *inbound, const char *outbound) {
@@ -364,6 +475,9 @@ int main(int argc, char **argv) {
         TEST("console-without-monitor", NULL, test_console_without_monitor);
         TEST("live-goes-first", NULL, test_live_goes_first);
         TEST("both-are-checked", NULL, test_both_are_checked);
+        TEST("failed-step-is-undone", NULL, test_failed_step_is_undone);
+        TEST("metadata-of-both", NULL, test_metadata_of_both);
+        TEST("event-during-a-change", NULL, test_event_during_a_change);
         TEST("bandwidth", NULL, test_bandwidth);
         TEST("floor-is-not-live", NULL, test_floor_is_not_live);
         TEST("scheduler-range", NULL, test_scheduler_range);

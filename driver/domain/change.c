@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Changing the definitions of a domain: the live one, the persistent one, or both as one change. A change has up to
+ * four steps, in the order in which they are most likely to fail, and each undoes those before it when it does:
+ *
+ *   the host        a scope's properties, threads' CPUs, a TAP's qdisc
+ *   the status      of the live definition, for the next daemon
+ *   the file        of the persistent definition
+ *   memory          which cannot fail
+ *
+ * The first three drop the domain's lock while they wait. Meanwhile events go on to change the live definition (whether
+ * a channel is connected), so a copy that replaces it takes over what they have written. That is why this file is the
+ * only one that replaces the definition of a running domain.
+ */
+#include "domain/internal.h"
+
+/* Both have the same devices in the same order. */
+static void take_channel_states(DomainDef *to, DomainDef *from) {
+        for (guint i = 0; i < to->chars->len && i < from->chars->len; i++) {
+                DomainChar *chr = g_ptr_array_index(to->chars, i), *old = g_ptr_array_index(from->chars, i);
+                g_free(chr->target_state);
+                chr->target_state = g_steal_pointer(&old->target_state);
+        }
+}
+
+static void set_live(Domain *d, DomainDef *def) {
+        take_channel_states(def, d->def);
+        domain_def_free(d->def);
+        d->def = def;
+}
+
+static void host_returns(Domain *d, HostFunc host, gconstpointer data) {
+        g_autoptr(GError) err = NULL;
+        if (host && !host(d, d->def, data, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "a change that failed is still in force: %s", err->message);
+}
+
+/* The first two steps. */
+static gboolean prepare_live(Domain *d, const DomainDef *live, HostFunc host, gconstpointer data, GError **err) {
+        if (host && !host(d, live, data, err)) {
+                host_returns(d, host, data); /* it may have done half of it */
+                return FALSE;
+        }
+        if (status_write(d->driver, live, &d->run, d->state, d->reason, err))
+                return TRUE;
+        host_returns(d, host, data);
+        return FALSE;
+}
+
+static void undo_live(Domain *d, HostFunc host, gconstpointer data) {
+        g_autoptr(GError) err = NULL;
+        if (!status_save(d, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "a restart of the daemon would find a change that failed: %s",
+                           err->message);
+        host_returns(d, host, data);
+}
+
+gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, HostFunc host, gconstpointer data,
+                             GError **err) {
+        if (*live && !prepare_live(d, *live, host, data, err))
+                return FALSE;
+        if (*config && !config_replace(d, g_steal_pointer(config), err)) {
+                if (*live)
+                        undo_live(d, host, data);
+                return FALSE;
+        }
+        if (*live)
+                set_live(d, g_steal_pointer(live));
+        return TRUE;
+}
