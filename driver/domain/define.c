@@ -2,8 +2,8 @@
 /*
  * Making, changing and dropping definitions. The rules for names and UUIDs are
  * libvirt's: a definition may replace the one with the same name and UUID, and nothing
- * else may share either. Files are written before memory changes, so that an error
- * leaves both as they were.
+ * else may share either. Files change before memory does, all or nothing (persist.c), so
+ * that an error leaves both as they were.
  */
 #include <string.h>
 
@@ -127,7 +127,7 @@ Domain *driver_define_xml(Driver *driver, const char *xml, guint flags, GError *
         if (!d)
                 return NULL;
         const DomainDef *wanted = is_new ? d->def : def;
-        if (!config_save(d, wanted, err)) {
+        if (!(d->persistent ? config_save : config_create)(d, wanted, err)) {
                 if (is_new)
                         driver_remove(d);
                 domain_job_end(d);
@@ -228,35 +228,25 @@ static gboolean check_renamable(const Domain *d, const char *name, GError **err)
         return FALSE;
 }
 
-/* The link first: when the file cannot be made after it, both are removed as those of any domain. */
-static gboolean save_as(Domain *d, const char *name, GError **err) {
-        g_autoptr(DomainDef) copy = domain_def_copy(d->def);
-        g_free(copy->name);
-        copy->name = g_strdup(name);
-        return (!d->autostart || autostart_link(d, name, TRUE, err)) && config_save(d, copy, err);
-}
-
-/* While its files have either name both belong to the domain, so that nobody else's file is mistaken for them. */
+/* While its files may have either name both belong to the domain, so that nobody else's are mistaken for them. */
 static gboolean rename_to(Domain *d, const char *name, GError **err) {
-        g_autoptr(GError) left = NULL;
         g_autofree char *old_name = g_strdup(d->name);
+        g_autoptr(DomainDef) def = domain_def_copy(d->def);
+        g_free(def->name);
+        def->name = g_strdup(name);
         if (!driver_take_name(d, name)) {
                 error_set(err, VIR_ERR_OPERATION_INVALID, "domain with name '%s' already exists", name);
                 return FALSE;
         }
-        if (!save_as(d, name, err)) {
-                (void) config_delete(d, name, NULL);
+        if (!config_rename(d, def, err)) {
                 driver_drop_name(d->driver, name);
                 return FALSE;
         }
         driver_set_name(d, name);
-        g_free(d->def->name);
-        d->def->name = g_strdup(name);
+        domain_def_free(d->def);
+        d->def = g_steal_pointer(&def);
         event_undefined_as(d, old_name);
         event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
-        if (!config_delete(d, old_name, &left))
-                domain_log(d, G_LOG_LEVEL_WARNING, "its file of the name '%s' stays behind: %s", old_name,
-                           left->message);
         driver_drop_name(d->driver, old_name);
         return TRUE;
 }

@@ -106,13 +106,12 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
                 g_warning("no system bus, so no domain can be started: %s", bus_error->message);
         driver->libvirt = libvirt_client_new(config->neighbour_timeout);
         driver->releases = releases_new(driver, err);
-        if (!driver->releases) {
-                driver_free(driver);
-                return NULL;
+        if (driver->releases && config_load_all(driver, err)) {
+                driver_adopt_all(driver);
+                return driver;
         }
-        config_load_all(driver);
-        driver_adopt_all(driver);
-        return driver;
+        driver_free(driver);
+        return NULL;
 }
 
 static void domain_detach(gpointer key, gpointer value, gpointer data) {

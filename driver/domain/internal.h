@@ -142,13 +142,21 @@ void event_tunable(Domain *d, virTypedParameterPtr params, int n); /* takes para
 /* persist.c: files; lock held */
 char *config_path(const Driver *driver, const char *name);
 char *state_path(const Driver *driver, const char *name, const char *suffix);
-/* These four with the job held too; they drop the lock while they write. */
+/* These six with the job held too; they drop the lock while they write, and change all or nothing. */
+/* The file of a domain that has none yet. */
+gboolean config_create(Domain *d, const DomainDef *def, GError **err);
 gboolean config_save(Domain *d, const DomainDef *def, GError **err);
 /* Makes `def` (taken, in any case) the persistent definition, once it is on disk. */
 gboolean config_replace(Domain *d, DomainDef *def, GError **err);
 gboolean config_delete(Domain *d, const char *name, GError **err);
+/* `def` is the definition with the new name; the Domain still has the old one. */
+gboolean config_rename(Domain *d, const DomainDef *def, GError **err);
 gboolean autostart_link(Domain *d, const char *name, gboolean on, GError **err);
-void config_load_all(Driver *driver);
+/* FALSE when files cannot be read for want of descriptors or memory; what is wrong with one file is a warning. */
+gboolean config_load_all(Driver *driver, GError **err);
+/* Calls `fn` with the name of each domain that has a file NAME.xml in a directory, until it fails. */
+gboolean persist_for_each(Driver *driver, const char *path, gboolean (*fn)(Driver *driver, const char *name, GError **),
+                          GError **err);
 gboolean status_save(Domain *d, GError **err);
 /* Writes the status of what is about to run; strings of `run` may be NULL. No lock needed. */
 gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRuntime *run, int state, int reason,

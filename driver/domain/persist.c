@@ -11,11 +11,25 @@
  *   STATE_DIR/lock, autostarted     of the daemon itself (driver.c)
  *
  * A definition that cannot be read is reported and left alone: it is the operator's.
+ *
+ * What spans several files has one that decides, and that one changes in one step: a
+ * persistent domain exists, under a name, exactly as long as CONFIG_DIR/NAME.xml does. A
+ * link without that file means nothing. So what only adds to a domain is made before its
+ * file and removed after it, and whatever a crash leaves is either complete or says
+ * nothing:
+ *
+ *   define     (an old link of that name is removed) the file
+ *   undefine   the file, the link
+ *   rename     a link of the new name, the file is renamed, its text follows, the old link
+ *
+ * A daemon that finds a file whose text has another name finishes that rename, and
+ * removes links without a file. Nothing is written that could not be read again.
  */
 #include <glib/gstdio.h>
 #include <string.h>
 
 #include "domain/internal.h"
+#include "util/error.h"
 #include "util/file.h"
 
 char *config_path(const Driver *driver, const char *name) {
@@ -33,15 +47,27 @@ char *state_path(const Driver *driver, const char *name, const char *suffix) {
         return g_build_filename(driver->config->state_dir, file, NULL);
 }
 
-/* Disks take their time: whoever looks at a domain, the main loop included, does not wait for them. */
-gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
-        g_autofree char *path = config_path(d->driver, def->name);
+/* The text of a file; NULL with *err set when it could not be read again, whatever a setter has let through. */
+static char *config_text(const Driver *driver, const DomainDef *def, GError **err) {
         g_autofree char *xml = domain_def_format(def,
                                                  DOMAIN_FORMAT_INACTIVE | DOMAIN_FORMAT_SECURE | DOMAIN_FORMAT_OWN);
         g_autofree char *text = g_strdup_printf("<!--\n"
                                                 "  This file belongs to virtmicrod, which may rewrite it at any time.\n"
                                                 "  To change the domain:  virsh -c micro:///system edit DOMAIN\n"
                                                 "-->\n%s", xml);
+        g_autoptr(DomainDef) again = domain_def_parse(text, DOMAIN_PARSE_OWN, driver->config->schema_dir, err);
+        if (again)
+                return g_steal_pointer(&text);
+        g_prefix_error(err, "the definition would not be read again: ");
+        return NULL;
+}
+
+/* Disks take their time: whoever looks at a domain, the main loop included, does not wait for them. */
+gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
+        g_autofree char *path = config_path(d->driver, def->name);
+        g_autofree char *text = config_text(d->driver, def, err);
+        if (!text)
+                return FALSE;
         domain_unlock(d);
         gboolean ok = file_write_atomic(path, text, err);
         domain_lock(d);
@@ -68,13 +94,54 @@ gboolean autostart_link(Domain *d, const char *name, gboolean on, GError **err) 
         return ok;
 }
 
+/* A link of a name that has no file. That it stays is not the operation's failure: it means nothing. */
+static void drop_idle_link(Domain *d, const char *name) {
+        g_autoptr(GError) err = NULL;
+        if (!autostart_link(d, name, FALSE, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "a link that means nothing stays: %s", err->message);
+}
+
+gboolean config_create(Domain *d, const DomainDef *def, GError **err) {
+        return autostart_link(d, def->name, FALSE, err) && config_save(d, def, err);
+}
+
 gboolean config_delete(Domain *d, const char *name, GError **err) {
         g_autofree char *path = config_path(d->driver, name);
-        if (!autostart_link(d, name, FALSE, err))
-                return FALSE;
         domain_unlock(d);
         gboolean ok = file_remove(path, err);
         domain_lock(d);
+        if (ok)
+                drop_idle_link(d, name);
+        return ok;
+}
+
+static gboolean rename_file(Domain *d, const char *from, const char *to, GError **err) {
+        g_autofree char *path = config_path(d->driver, from);
+        g_autofree char *target = config_path(d->driver, to);
+        domain_unlock(d);
+        gboolean ok = file_rename(path, target, err);
+        domain_lock(d);
+        return ok;
+}
+
+/* The file has its new name. FALSE with *err set: its text could not follow, and it has the old one again. */
+static gboolean rename_text(Domain *d, const DomainDef *def, GError **err) {
+        g_autoptr(GError) failed = NULL;
+        if (config_save(d, def, &failed))
+                return TRUE;
+        if (!rename_file(d, def->name, d->name, NULL)) {
+                domain_log(d, G_LOG_LEVEL_WARNING, "the file of '%s' has the old name in its text until the daemon "
+                           "starts again: %s", def->name, failed->message);
+                return TRUE;
+        }
+        g_propagate_error(err, g_steal_pointer(&failed));
+        return FALSE;
+}
+
+gboolean config_rename(Domain *d, const DomainDef *def, GError **err) {
+        gboolean ok = (!d->autostart || autostart_link(d, def->name, TRUE, err)) &&
+                      rename_file(d, d->name, def->name, err) && rename_text(d, def, err);
+        drop_idle_link(d, ok ? d->name : def->name);
         return ok;
 }
 
@@ -85,37 +152,80 @@ static char *name_from_file(const char *file) {
         return g_strndup(file, strlen(file) - strlen(".xml"));
 }
 
-static void config_load_one(Driver *driver, const char *name) {
-        g_autoptr(GError) err = NULL;
+/* A rename that a crash has interrupted, or an operator's: the file's name is the domain's, and its text follows. */
+static gboolean finish_rename(const Driver *driver, const char *name, DomainDef *def, GError **err) {
+        g_autofree char *path = config_path(driver, name), *other = config_path(driver, def->name);
+        if (g_file_test(other, G_FILE_TEST_EXISTS)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the domain in it is '%s', which has its own file",
+                          def->name);
+                return FALSE;
+        }
+        if (!domain_name_check(name, err))
+                return FALSE;
+        g_message("'%s' was renamed from '%s'", path, def->name);
+        g_free(def->name);
+        def->name = g_strdup(name);
+        g_autofree char *text = config_text(driver, def, err);
+        return text && file_write_atomic(path, text, err);
+}
+
+static DomainDef *config_load_def(Driver *driver, const char *name, GError **err) {
         g_autofree char *path = config_path(driver, name);
-        g_autofree char *autostart = autostart_path(driver, name);
         g_autofree char *text = NULL;
-        if (!g_file_get_contents(path, &text, NULL, &err)) {
-                g_warning("cannot read '%s', so its domain is not known: %s", path, err->message);
-                return;
-        }
-        DomainDef *def = domain_def_parse(text, DOMAIN_PARSE_OWN, driver->config->schema_dir, &err);
-        if (!def || strcmp(def->name, name) != 0) {
-                g_warning("ignoring '%s': %s", path, def ? "the file is not named after its domain" : err->message);
-                domain_def_free(def);
-                return;
-        }
+        if (!g_file_get_contents(path, &text, NULL, err))
+                return NULL;
+        g_autoptr(DomainDef) def = domain_def_parse(text, DOMAIN_PARSE_OWN, driver->config->schema_dir, err);
+        if (!def || (strcmp(def->name, name) != 0 && !finish_rename(driver, name, def, err)))
+                return NULL;
         domain_def_drop_channel_paths(def, driver->config->state_dir); /* earlier versions have kept them */
+        return g_steal_pointer(&def);
+}
+
+/* FALSE when the daemon cannot read files at all: it had better not run than hide what is there. */
+static gboolean config_load_one(Driver *driver, const char *name, GError **err) {
+        g_autoptr(GError) failed = NULL;
+        g_autofree char *autostart = autostart_path(driver, name);
+        DomainDef *def = config_load_def(driver, name, &failed);
+        if (!def && file_error_is_shortage(failed)) {
+                g_propagate_error(err, g_steal_pointer(&failed));
+                return FALSE;
+        }
+        if (!def) {
+                g_warning("the definition of domain '%s' is ignored: %s", name, failed->message);
+                return TRUE;
+        }
         g_autoptr(Domain) d = domain_new(driver, def);
         d->persistent = TRUE;
         d->autostart = g_file_test(autostart, G_FILE_TEST_IS_SYMLINK);
         if (!driver_insert(driver, d))
-                g_warning("ignoring '%s': another domain has its UUID", path);
+                g_warning("the definition of domain '%s' is ignored: another domain has its UUID", name);
+        return TRUE;
 }
 
-void config_load_all(Driver *driver) {
-        g_autoptr(GDir) dir = g_dir_open(driver->config->config_dir, 0, NULL);
+gboolean persist_for_each(Driver *driver, const char *path, gboolean (*fn)(Driver *driver, const char *name, GError **),
+                          GError **err) {
+        g_autoptr(GDir) dir = g_dir_open(path, 0, err);
         const char *file;
         while (dir && (file = g_dir_read_name(dir))) {
                 g_autofree char *name = name_from_file(file);
-                if (name)
-                        config_load_one(driver, name);
+                if (name && !fn(driver, name, err))
+                        return FALSE;
         }
+        return dir != NULL;
+}
+
+static gboolean check_link(Driver *driver, const char *name, GError **unused) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *path = config_path(driver, name), *link = autostart_path(driver, name);
+        if (!g_file_test(path, G_FILE_TEST_EXISTS) && !file_remove(link, &err))
+                g_warning("%s", err->message);
+        return TRUE;
+}
+
+gboolean config_load_all(Driver *driver, GError **err) {
+        g_autofree char *autostart = g_build_filename(driver->config->config_dir, "autostart", NULL);
+        return persist_for_each(driver, driver->config->config_dir, config_load_one, err) &&
+               persist_for_each(driver, autostart, check_link, err);
 }
 
 gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRuntime *run, int state, int reason,

@@ -3,26 +3,37 @@
  * Durable file updates. After a crash at any point a reader finds either the old or the
  * new content under the name; a stray ".new" file is overwritten by the next update. And
  * files that a process takes for itself, to be the only one of its kind; and files that somebody less trusted writes.
+ *
+ * An update has happened when its rename() or unlink() has: from then on every reader
+ * sees it, so it is a success, and memory may follow. What can fail before (the content,
+ * its fsync, opening the directory) comes before. What remains is the fsync of the
+ * directory: if that fails nobody can say what a crash of the host would leave, and the
+ * operator is told.
  */
 #include "util/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "util/error.h"
 
-static gboolean sync_parent(const char *path, GError **err) {
+static int open_parent(const char *path, GError **err) {
         g_autofree char *dir = g_path_get_dirname(path);
         int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int r = fd < 0 ? -1 : fsync(fd);
-        if (r < 0)
-                error_set_errno(err, errno, "cannot sync directory '%s'", dir);
-        if (fd >= 0)
-                (void) close(fd);
-        return r == 0;
+        if (fd < 0)
+                error_set_errno(err, errno, "cannot open directory '%s'", dir);
+        return fd;
+}
+
+static void sync_parent(int dir_fd, const char *path) {
+        if (fsync(dir_fd) < 0)
+                g_warning("'%s' was updated, but a crash of the host may undo that: cannot sync its directory: %s",
+                          path, g_strerror(errno));
+        (void) close(dir_fd);
 }
 
 static gboolean write_all(int fd, const char *text, gsize len) {
@@ -38,45 +49,77 @@ static gboolean write_all(int fd, const char *text, gsize len) {
         return TRUE;
 }
 
-gboolean file_write_atomic(const char *path, const char *text, GError **err) {
-        g_autofree char *temporary = g_strconcat(path, ".new", NULL);
-        int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+/* A file with the text, on disk. */
+static gboolean write_file(const char *path, const char *text, GError **err) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0) {
-                error_set_errno(err, errno, "cannot create file '%s'", temporary);
+                error_set_errno(err, errno, "cannot create file '%s'", path);
                 return FALSE;
         }
-        gboolean ok = write_all(fd, text, strlen(text)) && fsync(fd) == 0;
-        int saved = errno;
-        if (close(fd) < 0 && ok) {
-                ok = FALSE;
-                saved = errno;
-        }
-        if (ok && rename(temporary, path) == 0)
-                return sync_parent(path, err);
-        if (ok)
-                saved = errno;
-        (void) g_unlink(temporary);
-        error_set_errno(err, saved, "cannot write file '%s'", path);
+        int r = write_all(fd, text, strlen(text)) && fsync(fd) == 0 ? 0 : -errno;
+        if (close(fd) < 0 && r == 0)
+                r = -errno;
+        if (r == 0)
+                return TRUE;
+        (void) unlink(path);
+        error_set_errno(err, r, "cannot write file '%s'", path);
         return FALSE;
+}
+
+/* The last step: `temporary` becomes `path`, or goes away. */
+static gboolean put_in_place(const char *temporary, const char *path, GError **err) {
+        int dir_fd = open_parent(path, err);
+        if (dir_fd >= 0 && rename(temporary, path) == 0) {
+                sync_parent(dir_fd, path);
+                return TRUE;
+        }
+        if (dir_fd >= 0) {
+                error_set_errno(err, errno, "cannot replace '%s'", path);
+                (void) close(dir_fd);
+        }
+        (void) unlink(temporary);
+        return FALSE;
+}
+
+gboolean file_write_atomic(const char *path, const char *text, GError **err) {
+        g_autofree char *temporary = g_strconcat(path, ".new", NULL);
+        return write_file(temporary, text, err) && put_in_place(temporary, path, err);
 }
 
 gboolean file_link_atomic(const char *path, const char *target, GError **err) {
         g_autofree char *temporary = g_strconcat(path, ".new", NULL);
-        (void) g_unlink(temporary);
-        if (symlink(target, temporary) == 0 && rename(temporary, path) == 0)
-                return sync_parent(path, err);
-        int saved = errno;
-        (void) g_unlink(temporary);
-        error_set_errno(err, saved, "cannot create link '%s' to '%s'", path, target);
+        (void) unlink(temporary);
+        if (symlink(target, temporary) == 0)
+                return put_in_place(temporary, path, err);
+        error_set_errno(err, errno, "cannot create link '%s' to '%s'", path, target);
         return FALSE;
 }
 
 gboolean file_remove(const char *path, GError **err) {
-        if (g_unlink(path) == 0)
-                return sync_parent(path, err);
-        if (errno == ENOENT)
+        int dir_fd = open_parent(path, err);
+        if (dir_fd < 0)
+                return FALSE;
+        if (unlink(path) == 0) {
+                sync_parent(dir_fd, path);
                 return TRUE;
-        error_set_errno(err, errno, "cannot remove file '%s'", path);
+        }
+        int r = -errno;
+        (void) close(dir_fd);
+        if (r != -ENOENT)
+                error_set_errno(err, r, "cannot remove file '%s'", path);
+        return r == -ENOENT;
+}
+
+gboolean file_rename(const char *path, const char *to, GError **err) {
+        int dir_fd = open_parent(to, err);
+        if (dir_fd < 0)
+                return FALSE;
+        if (renameat2(AT_FDCWD, path, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
+                sync_parent(dir_fd, to);
+                return TRUE;
+        }
+        error_set_errno(err, errno, "cannot rename '%s' to '%s'", path, to);
+        (void) close(dir_fd);
         return FALSE;
 }
 
@@ -111,4 +154,10 @@ gboolean file_make_dir(const char *path, mode_t mode, GError **err) {
                 return TRUE;
         error_set_errno(err, errno, "cannot create directory '%s'", path);
         return FALSE;
+}
+
+gboolean file_error_is_shortage(const GError *err) {
+        return g_error_matches(err, G_FILE_ERROR, G_FILE_ERROR_MFILE) ||
+               g_error_matches(err, G_FILE_ERROR, G_FILE_ERROR_NFILE) ||
+               g_error_matches(err, G_FILE_ERROR, G_FILE_ERROR_NOMEM);
 }

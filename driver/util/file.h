@@ -4,12 +4,18 @@
 
 #include <glib.h>
 
+/*
+ * The first four change what readers see in one step. FALSE: nothing has changed. TRUE: it has; that it may not be on
+ * disk yet, because a directory cannot be synced, is a warning in the log.
+ */
 /* Writes path by a temporary file in its directory, fsync, rename, fsync of the directory. Mode 0600. */
 gboolean file_write_atomic(const char *path, const char *text, GError **err);
 /* Makes path a symbolic link to target, whatever it was, in the same way. */
 gboolean file_link_atomic(const char *path, const char *target, GError **err);
-/* Removes path and syncs its directory; a missing file is fine. */
+/* Removes path and syncs its directory; a missing file is fine, a missing directory is not. */
 gboolean file_remove(const char *path, GError **err);
+/* Renames a file within its directory; fails when there is one of the new name. */
+gboolean file_rename(const char *path, const char *to, GError **err);
 /*
  * Makes path and takes it for this process, until it ends or closes the descriptor that is returned. -1 when another
  * process has it, whose id is then in *ret_owner, or on failure, which leaves *ret_owner 0.
@@ -22,3 +28,5 @@ int file_take(const char *path, pid_t *ret_owner, GError **err);
 gssize file_read_head(const char *path, gpointer data, gsize size);
 /* mkdir -p with the mode for what is created. */
 gboolean file_make_dir(const char *path, mode_t mode, GError **err);
+/* Whether GLib could not open or read a file for want of descriptors or memory, which says nothing about the file. */
+gboolean file_error_is_shortage(const GError *err);
