@@ -44,6 +44,8 @@ gboolean launch_plug(Launch *l, GError **err);
 /* Deletes what launch_open() left outside of this process. */
 void launch_unlink(Launch *l);
 
+/* What <bandwidth> asks for; points into nic. */
+TapLimits nic_limits(const DomainNic *nic);
 /* Limits on TAPs that were there before, of the first n_nics interfaces; the others take theirs with them. */
 void def_release_limits(const DomainDef *def, unsigned n_nics);
 /* Sockets of channels of a domain that ends. */

@@ -394,12 +394,16 @@ gboolean launch_plug(Launch *l, GError **err) {
         return TRUE;
 }
 
+TapLimits nic_limits(const DomainNic *nic) {
+        return (TapLimits){ nic->inbound.present ? &nic->inbound : NULL, nic->outbound.present ? &nic->outbound : NULL };
+}
+
 void def_release_limits(const DomainDef *def, unsigned n_nics) {
         for (unsigned i = 0; i < n_nics; i++) {
                 const DomainNic *nic = def->nics->pdata[i];
-                if (nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed &&
-                    (nic->inbound.present || nic->outbound.present))
-                        (void) tap_set_bandwidth(nic->target, NULL, NULL, NULL);
+                const TapLimits limits = nic_limits(nic), none = { NULL, NULL };
+                if (nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed && (limits.inbound || limits.outbound))
+                        (void) tap_set_bandwidth(nic->target, &limits, &none, NULL);
         }
 }
 

@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "domain/internal.h"
+#include "domain/launch.h"
 #include "net/tap.h"
 #include "systemd/scope.h"
 #include "util/error.h"
@@ -478,10 +478,36 @@ static gboolean check_floor(const DomainDef *def, const char *device, const Doma
         return FALSE;
 }
 
-static gboolean tap_follows(Domain *d, const DomainDef *def, gconstpointer device, GError **err) {
-        const DomainNic *nic = domain_def_find_nic(def, device);
-        return tap_set_bandwidth(nic->target, nic->inbound.present ? &nic->inbound : NULL,
-                                 nic->outbound.present ? &nic->outbound : NULL, err);
+/* The interface before and after a change, and whether that is in force: what is not ours is not to be taken back. */
+typedef struct NicChange {
+        const DomainNic *old, *new;
+        gboolean *in_force;
+} NicChange;
+
+/* The network's port first, since the network may refuse. */
+static gboolean change_limits(Domain *d, const DomainNic *from, const DomainNic *to, GError **err) {
+        const TapLimits old = nic_limits(from), new = nic_limits(to);
+        gboolean in_network = to->type == DOMAIN_NIC_NETWORK && to->portid;
+        if (in_network && !network_port_set_bandwidth(d->driver->libvirt, to, err))
+                return FALSE;
+        if (tap_set_bandwidth(to->target, &old, &new, err))
+                return TRUE;
+        if (in_network)
+                (void) network_port_set_bandwidth(d->driver->libvirt, from, NULL);
+        return FALSE;
+}
+
+static gboolean nic_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
+        const NicChange *change = data;
+        gboolean back = def == d->def;
+        if (back && !*change->in_force)
+                return TRUE;
+        domain_unlock(d);
+        gboolean ok = change_limits(d, back ? change->new : change->old, back ? change->old : change->new, err);
+        domain_lock(d);
+        if (ok)
+                *change->in_force = !back;
+        return ok;
 }
 
 gboolean domain_set_interface_params(Domain *d, const char *device, virTypedParameterPtr params, int n, guint flags,
@@ -490,14 +516,18 @@ gboolean domain_set_interface_params(Domain *d, const char *device, virTypedPara
         g_autoptr(DomainDef) live = NULL;
         g_autoptr(DomainDef) config = NULL;
         DomainNic *nic = NULL, *config_nic = NULL;
+        gboolean in_force = FALSE;
         if (!error_check_flags(flags, GETTER_FLAGS, "virDomainSetInterfaceParameters", err) ||
             !domain_job_begin(d, err))
                 return FALSE;
         gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) &&
                       (!old_live || (live = with_bandwidth(old_live, device, params, n, &nic, err))) &&
                       (!old_config || (config = with_bandwidth(old_config, device, params, n, &config_nic, err))) &&
-                      (!live || check_floor(old_live, device, nic, err)) &&
-                      domain_replace_defs(d, &live, &config, tap_follows, device, err);
+                      (!live || check_floor(old_live, device, nic, err));
+        if (ok) {
+                NicChange change = { live ? domain_def_find_nic(old_live, device) : NULL, nic, &in_force };
+                ok = domain_replace_defs(d, &live, &config, nic_follows, &change, err);
+        }
         domain_job_end(d);
         return ok;
 }

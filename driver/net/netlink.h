@@ -42,6 +42,6 @@ gboolean bridge_find(NetlinkSocket *sock, const char *name, LinkInfo *ret, GErro
 /* Plugs an interface into a bridge, which is down still: VLAN and isolation are in force before the first frame. */
 gboolean bridge_plug(NetlinkSocket *sock, const LinkInfo *bridge, int ifindex, const TapConfig *config, GError **err);
 
-/* Limits by tc; absent ones are removed. */
-gboolean tc_set(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *inbound,
-                const DomainBandwidth *outbound, GError **err);
+/* Limits by tc, as tap_set_bandwidth() has them. */
+gboolean tc_set(NetlinkSocket *sock, const char *name, int ifindex, const TapLimits *from, const TapLimits *to,
+                GError **err);

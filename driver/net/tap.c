@@ -60,7 +60,10 @@ static void set_attach_error(GError **err, int error, const TapConfig *config) {
                 error_set_errno(err, error, "cannot %s TAP '%s'", config->existing ? "attach to" : "make", name);
 }
 
-/* TUNSETIFF attaches to what is there and makes what is not; only one of the two is wanted. */
+/*
+ * TUNSETIFF attaches to what is there and makes what is not; only one of the two is wanted. IFF_TUN_EXCL forbids to
+ * attach, whatever has come since this was asked; here is the better message.
+ */
 static gboolean check_existence(const TapConfig *config, GError **err) {
         gboolean exists = config->name && tap_exists(config->name);
 
@@ -81,7 +84,8 @@ static gboolean check_existence(const TapConfig *config, GError **err) {
 }
 
 static gboolean attach(int fd, const TapConfig *config, char ret_name[IFNAMSIZ], GError **err) {
-        struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+        const unsigned flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (config->existing ? 0 : IFF_TUN_EXCL);
+        struct ifreq ifr = { .ifr_flags = (short) flags };
         int header = VNET_HEADER;
 
         g_strlcpy(ifr.ifr_name, config->name ? config->name : TAP_NAME_KERNEL, sizeof(ifr.ifr_name));
@@ -185,13 +189,8 @@ static gboolean configure(NetlinkSocket *sock, const TapConfig *config, const Li
         tap->mtu = link.mtu;
         if (!config->existing && !plug(sock, config, bridge, tap, err))
                 return FALSE;
-        if (!config->inbound && !config->outbound)
-                return TRUE;
-        if (tc_set(sock, tap->name, tap->ifindex, config->inbound, config->outbound, err))
-                return TRUE;
-        if (config->existing)
-                (void) tc_set(sock, tap->name, tap->ifindex, NULL, NULL, NULL);
-        return FALSE;
+        const TapLimits none = { NULL, NULL }, limits = { config->inbound, config->outbound };
+        return tc_set(sock, tap->name, tap->ifindex, &none, &limits, err);
 }
 
 gboolean tap_open(const TapConfig *config, Tap *ret, GError **err) {
@@ -239,8 +238,7 @@ static void set_missing(GError **err, const char *name) {
         error_set(err, VIR_ERR_OPERATION_INVALID, "interface '%s' does not exist", name);
 }
 
-gboolean tap_set_bandwidth(const char *name, const DomainBandwidth *inbound, const DomainBandwidth *outbound,
-                           GError **err) {
+gboolean tap_set_bandwidth(const char *name, const TapLimits *from, const TapLimits *to, GError **err) {
         g_autoptr(NetlinkSocket) sock = netlink_open(err);
         LinkInfo link;
         gboolean missing;
@@ -248,7 +246,7 @@ gboolean tap_set_bandwidth(const char *name, const DomainBandwidth *inbound, con
         if (!sock)
                 return FALSE;
         if (netlink_get_link(sock, name, &link, &missing, err))
-                return tc_set(sock, name, link.ifindex, inbound, outbound, err);
+                return tc_set(sock, name, link.ifindex, from, to, err);
         if (missing)
                 set_missing(err, name);
         return FALSE;

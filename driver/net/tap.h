@@ -34,9 +34,16 @@ gboolean tap_open(const TapConfig *config, Tap *ret, GError **err);
 void tap_clear(Tap *tap); /* closes the fd */
 
 gboolean tap_exists(const char *name);
-/* Replaces the limits of a live TAP; absent ones are removed. */
-gboolean tap_set_bandwidth(const char *name, const DomainBandwidth *inbound, const DomainBandwidth *outbound,
-                           GError **err);
+
+/* NULL, or an average of 0: not limited. */
+typedef struct TapLimits {
+        const DomainBandwidth *inbound, *outbound;
+} TapLimits;
+/*
+ * Replaces the limits `from`, which were set here, by `to`. A direction that neither limits is left alone: what is
+ * there is the operator's, and stands in the way of limits of ours (VIR_ERR_CONFIG_UNSUPPORTED). On error `from` holds.
+ */
+gboolean tap_set_bandwidth(const char *name, const TapLimits *from, const TapLimits *to, GError **err);
 gboolean bridge_exists(const char *name);
 
 typedef struct TapStats { /* seen from the guest: rx is what it received */

@@ -12,6 +12,9 @@
  *
  * Changing the inbound limit of a live TAP changes the class in place. A policer cannot be
  * changed; it is replaced, and frames in between pass.
+ *
+ * A TAP of the operator's may have qdiscs of the operator's. So nothing is removed but what
+ * was set here, which callers know, and nothing is put over what was not.
  */
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -85,7 +88,8 @@ static void delete_qdisc(NetlinkSocket *sock, int ifindex, guint32 parent, guint
 
 /* --- Inbound -------------------------------------------------------------------------------------- */
 
-static gboolean add_htb(NetlinkSocket *sock, const char *name, int ifindex, GError **err) {
+/* `ours`: one of ours is there already. */
+static gboolean add_htb(NetlinkSocket *sock, const char *name, int ifindex, gboolean ours, GError **err) {
         struct nl_msg *message =
                 tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_ROOT, HTB_HANDLE, "htb");
         struct nlattr *options = nla_nest_start(message, TCA_OPTIONS);
@@ -96,11 +100,14 @@ static gboolean add_htb(NetlinkSocket *sock, const char *name, int ifindex, GErr
         (void) nla_put(message, TCA_HTB_INIT, sizeof(glob), &glob);
         (void) nla_nest_end(message, options);
         r = netlink_exchange(sock, message, NULL, NULL, &text);
-        if (r == 0 || r == -EEXIST)
+        if (r == 0 || (r == -EEXIST && ours))
                 return TRUE;
-        error_set_errno(err, r, "cannot limit what TAP '%s' sends to the guest (qdisc htb)%s%s", name, text ? ": " : "",
-                        text ? text : "");
-        return FALSE;
+        if (r == -EEXIST)
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "interface '%s' has a root qdisc already: remove it (tc qdisc del dev %s root) or the "
+                                 "<inbound> limit", name, name);
+        return error_set_errno(err, r, "cannot limit what TAP '%s' sends to the guest (qdisc htb)%s%s", name,
+                               text ? ": " : "", text ? text : "");
 }
 
 static gboolean set_class(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit,
@@ -130,16 +137,22 @@ static void add_leaf(NetlinkSocket *sock, int ifindex) {
         (void) netlink_exchange(sock, message, NULL, NULL, NULL);
 }
 
-static gboolean set_inbound(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit,
-                            GError **err) {
-        if (!limit || limit->average == 0) {
-                delete_qdisc(sock, ifindex, TC_H_ROOT, HTB_HANDLE);
+static gboolean is_limit(const DomainBandwidth *limit) {
+        return limit && limit->average > 0;
+}
+
+static gboolean set_inbound(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *from,
+                            const DomainBandwidth *to, GError **err) {
+        if (!is_limit(to)) {
+                if (is_limit(from))
+                        delete_qdisc(sock, ifindex, TC_H_ROOT, HTB_HANDLE);
                 return TRUE;
         }
-        if (!add_htb(sock, name, ifindex, err))
+        if (!add_htb(sock, name, ifindex, is_limit(from), err))
                 return FALSE;
-        if (!set_class(sock, name, ifindex, limit, err)) {
-                delete_qdisc(sock, ifindex, TC_H_ROOT, HTB_HANDLE);
+        if (!set_class(sock, name, ifindex, to, err)) {
+                if (!is_limit(from))
+                        delete_qdisc(sock, ifindex, TC_H_ROOT, HTB_HANDLE);
                 return FALSE;
         }
         add_leaf(sock, ifindex);
@@ -181,19 +194,40 @@ static gboolean add_policer(NetlinkSocket *sock, const char *name, int ifindex, 
         return netlink_request(sock, message, err, "cannot limit what TAP '%s' takes from the guest", name);
 }
 
-static gboolean set_outbound(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit,
-                             GError **err) {
-        struct nl_msg *message;
+static gboolean add_ingress(NetlinkSocket *sock, const char *name, int ifindex, GError **err) {
+        struct nl_msg *message = tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_INGRESS,
+                                            INGRESS_HANDLE, "ingress");
+        g_autofree char *text = NULL;
+        int r = netlink_exchange(sock, message, NULL, NULL, &text);
 
-        delete_qdisc(sock, ifindex, TC_H_INGRESS, INGRESS_HANDLE);
-        if (!limit || limit->average == 0)
-                return TRUE;
-        message = tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_INGRESS, INGRESS_HANDLE, "ingress");
-        if (!netlink_request(sock, message, err, "cannot limit what TAP '%s' takes from the guest (ingress)", name))
+        if (r == -EEXIST)
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "interface '%s' has an ingress qdisc already: remove it (tc qdisc del dev %s ingress) "
+                                 "or the <outbound> limit", name, name);
+        if (r < 0)
+                return error_set_errno(err, r, "cannot limit what TAP '%s' takes from the guest (ingress)%s%s", name,
+                                       text ? ": " : "", text ? text : "");
+        return TRUE;
+}
+
+static gboolean add_outbound(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *limit,
+                             GError **err) {
+        if (!add_ingress(sock, name, ifindex, err))
                 return FALSE;
         if (add_policer(sock, name, ifindex, limit, err))
                 return TRUE;
         delete_qdisc(sock, ifindex, TC_H_INGRESS, INGRESS_HANDLE);
+        return FALSE;
+}
+
+static gboolean set_outbound(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *from,
+                             const DomainBandwidth *to, GError **err) {
+        if (is_limit(from))
+                delete_qdisc(sock, ifindex, TC_H_INGRESS, INGRESS_HANDLE);
+        if (!is_limit(to) || add_outbound(sock, name, ifindex, to, err))
+                return TRUE;
+        if (is_limit(from))
+                (void) add_outbound(sock, name, ifindex, from, NULL);
         return FALSE;
 }
 
@@ -204,8 +238,13 @@ static gboolean check_limit(const char *direction, const DomainBandwidth *limit,
         return FALSE;
 }
 
-gboolean tc_set(NetlinkSocket *sock, const char *name, int ifindex, const DomainBandwidth *inbound,
-                const DomainBandwidth *outbound, GError **err) {
-        return check_limit("inbound", inbound, err) && check_limit("outbound", outbound, err) &&
-               set_inbound(sock, name, ifindex, inbound, err) && set_outbound(sock, name, ifindex, outbound, err);
+gboolean tc_set(NetlinkSocket *sock, const char *name, int ifindex, const TapLimits *from, const TapLimits *to,
+                GError **err) {
+        if (!check_limit("inbound", to->inbound, err) || !check_limit("outbound", to->outbound, err) ||
+            !set_inbound(sock, name, ifindex, from->inbound, to->inbound, err))
+                return FALSE;
+        if (set_outbound(sock, name, ifindex, from->outbound, to->outbound, err))
+                return TRUE;
+        (void) set_inbound(sock, name, ifindex, to->inbound, from->inbound, NULL);
+        return FALSE;
 }

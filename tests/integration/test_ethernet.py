@@ -96,6 +96,20 @@ def test_limits_on_the_operators_tap_go_with_the_domain(tap, no_leaks, make_doma
     assert described(tap) == before
 
 
+def test_the_operators_qdisc_stays(tap, no_leaks, make_domain):
+    """A limit of one direction touches nothing of the other's."""
+    helpers.run("tc", "qdisc", "add", "dev", tap, "ingress")
+    before = described(tap)
+    domain = make_domain(devices=ethernet_xml(tap, "no", extra="<bandwidth><inbound average='1000'/></bandwidth>"))
+    domain.start("--paused")
+    assert "qdisc ingress ffff:" in helpers.run("tc", "qdisc", "show", "dev", tap).stdout
+    text = domain.virsh("domiftune", tap, "--live", "--outbound", "1000,0,0", check=False)
+    assert f"interface '{tap}' has an ingress qdisc already: remove it" in text
+    assert "rate 8Mbit" in helpers.run("tc", "class", "show", "dev", tap).stdout
+    domain.virsh("destroy")
+    assert described(tap) == before
+
+
 @pytest.mark.parametrize("target, managed, message", [
     ("no-tap0", "no", "TAP 'no-tap0' does not exist: create it"),
     ("op-tap0", "yes", "interface 'op-tap0' exists already"),

@@ -126,6 +126,27 @@ def test_bandwidth_changes_while_it_runs(make_domain, bridge):
     assert "htb" not in qdiscs and "ingress" not in qdiscs
 
 
+def port_bandwidth(network):
+    """What the network knows of its only port: direction -> average, peak and burst."""
+    (port,) = ports_of(network)
+    document = ElementTree.fromstring(helpers.run("virsh", "net-port-dumpxml", network, port).stdout)
+    return {limit.tag: tuple(int(limit.get(name, "0")) for name in ("average", "peak", "burst"))
+            for limit in document.findall("bandwidth/*")}
+
+
+def test_the_networks_port_follows(make_domain, network):
+    """domiftune tells the network, which keeps account of its bridge."""
+    limits = "<bandwidth><inbound average='1000'/></bandwidth>"
+    domain = start(make_domain, helpers.interface_xml(network=network, extra=limits))
+    tap = tap_of(domain)
+    assert port_bandwidth(network) == {"inbound": (1000, 0, 0)}
+    domain.virsh("domiftune", tap, "--live", "--inbound", "3000,4000,512", "--outbound", "1000,0,0")
+    assert port_bandwidth(network) == {"inbound": (3000, 4000, 512), "outbound": (1000, 0, 0)}
+    assert "rate 24Mbit ceil 32Mbit" in helpers.run("tc", "class", "show", "dev", tap).stdout
+    domain.virsh("domiftune", tap, "--live", "--inbound", "0", "--outbound", "0")
+    assert port_bandwidth(network) == {}
+
+
 def test_network(no_leaks, make_domain, network):
     before = ports_of(network)
     domain = start(make_domain, helpers.interface_xml(network=network, mac=MAC))
@@ -191,7 +212,7 @@ def test_tap_goes_with_a_killed_monitor(no_leaks, make_domain, bridge, network):
     assert "portid" in domain.xml()
     helpers.os.kill(helpers.monitor_of(domain), 9)
     domain.wait_state("shut off")
-    assert helpers.run("virsh", "-q", "-c", "qemu:///system", "net-port-list", network).stdout.strip() == ""
+    helpers.wait_for(lambda: not ports_of(network), what="the port is released")
 
 
 def test_lease(make_domain, network):

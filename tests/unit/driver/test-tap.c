@@ -223,8 +223,15 @@ static gboolean have_tc(void) {
         return ok;
 }
 
+static void set_limits(const char *name, const TapLimits *from, const TapLimits *to) {
+        g_autoptr(GError) err = NULL;
+        g_assert_true(tap_set_bandwidth(name, from, to, &err));
+        g_assert_no_error(err);
+}
+
 static void test_bandwidth(void) {
         DomainBandwidth inbound = { .average = 1000, .peak = 2000, .burst = 256 }, outbound = { .average = 500 };
+        const TapLimits none = { NULL, NULL }, in = { &inbound, NULL }, both = { &inbound, &outbound };
         TapConfig config = config_new();
         g_autoptr(GError) err = NULL;
         Tap tap;
@@ -241,25 +248,65 @@ static void test_bandwidth(void) {
         assert_shows("rate 4Mbit burst 500000b", "tc filter show dev t0 parent ffff: | sed s/488.*Kb/500000b/");
 
         inbound.average = 3000;
-        g_assert_true(tap_set_bandwidth("t0", &inbound, NULL, &err));
+        set_limits("t0", &both, &in);
         assert_shows("rate 24Mbit ceil 24Mbit", "tc class show dev t0");
         assert_hides("ingress", "tc qdisc show dev t0");
         inbound.average = 10000000; /* 80 Gbit/s: beyond 32 bits */
         outbound.average = 10000000;
-        g_assert_true(tap_set_bandwidth("t0", &inbound, &outbound, &err));
+        set_limits("t0", &in, &both);
         assert_shows("rate 80Gbit", "tc class show dev t0");
         assert_shows("rate 80Gbit", "tc filter show dev t0 parent ffff:");
-        g_assert_true(tap_set_bandwidth("t0", NULL, NULL, &err));
-        g_assert_true(tap_set_bandwidth("t0", NULL, NULL, &err));
+        set_limits("t0", &both, &none);
+        set_limits("t0", &none, &none);
         assert_hides("htb", "tc qdisc show dev t0");
 
         inbound.average = 0;
-        g_assert_false(tap_set_bandwidth("t0", &inbound, NULL, &err));
+        g_assert_false(tap_set_bandwidth("t0", &none, &in, &err));
         g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
         g_clear_error(&err);
         tap_clear(&tap);
-        g_assert_false(tap_set_bandwidth("t0", NULL, NULL, &err));
+        g_assert_false(tap_set_bandwidth("t0", &none, &none, &err));
         g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_INVALID);
+}
+
+static void refuse_limits(const TapLimits *from, const TapLimits *to, const char *message) {
+        g_autoptr(GError) err = NULL;
+        g_assert_false(tap_set_bandwidth("t0", from, to, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        g_assert_nonnull(strstr(err->message, message));
+}
+
+/* What the operator has made on a TAP stays, and is not taken for ours. */
+static void test_foreign_qdiscs(void) {
+        DomainBandwidth first = { .average = 1000 }, second = { .average = 2000 };
+        const TapLimits none = { NULL, NULL }, in = { &first, NULL }, out = { NULL, &first };
+        const TapLimits both = { &first, &first }, more = { &second, &first };
+        TapConfig config = config_new();
+        Tap tap;
+
+        if (!have_tc())
+                return;
+        config.name = "t0";
+        open_ok(&config, &tap);
+        g_assert_true(done(run("tc qdisc add dev t0 ingress")));
+        set_limits("t0", &none, &in);
+        refuse_limits(&in, &more, "has an ingress qdisc already");
+        assert_shows("rate 8Mbit", "tc class show dev t0"); /* as before */
+        set_limits("t0", &in, &none);
+        assert_hides("htb", "tc qdisc show dev t0");
+        refuse_limits(&none, &both, "has an ingress qdisc already");
+        assert_hides("htb", "tc qdisc show dev t0");
+        assert_shows("qdisc ingress ffff:", "tc qdisc show dev t0");
+
+        g_assert_true(done(run("tc qdisc del dev t0 ingress")));
+        g_assert_true(done(run("tc qdisc add dev t0 root handle 1: htb")));
+        set_limits("t0", &none, &out);
+        refuse_limits(&out, &both, "has a root qdisc already");
+        assert_shows("rate 8Mbit", "tc filter show dev t0 parent ffff:");
+        set_limits("t0", &out, &none);
+        assert_shows("qdisc htb 1: root", "tc qdisc show dev t0");
+        assert_hides("ingress", "tc qdisc show dev t0");
+        tap_clear(&tap);
 }
 
 /* A frame with its virtio-net header, as a monitor writes it. */
@@ -318,6 +365,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/tap/bridge", test_bridge);
         g_test_add_func("/tap/vlan", test_vlan);
         g_test_add_func("/tap/bandwidth", test_bandwidth);
+        g_test_add_func("/tap/foreign-qdiscs", test_foreign_qdiscs);
         g_test_add_func("/tap/stats", test_stats);
         g_test_add_func("/tap/neighbours", test_neighbours);
         return g_test_run();
