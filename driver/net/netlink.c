@@ -16,6 +16,9 @@
 
 #include "util/error.h"
 
+/* The kernel answers while it is asked, but for an answer that gets lost when it is short of memory. */
+#define ANSWER_S 10
+
 typedef struct Exchange {
         gboolean done;
         int error; /* 0 or a negative errno */
@@ -26,6 +29,7 @@ typedef struct Exchange {
 
 NetlinkSocket *netlink_open(GError **err) {
         g_autoptr(NetlinkSocket) sock = nl_socket_alloc();
+        const struct timeval limit = { .tv_sec = ANSWER_S };
         int on = 1, r;
 
         if (!sock)
@@ -36,6 +40,7 @@ NetlinkSocket *netlink_open(GError **err) {
                 return NULL;
         }
         (void) setsockopt(nl_socket_get_fd(sock), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
+        (void) setsockopt(nl_socket_get_fd(sock), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
         return g_steal_pointer(&sock);
 }
 
