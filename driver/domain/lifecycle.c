@@ -80,8 +80,9 @@ static gboolean end_monitor(Domain *d, gboolean graceful, GError **err) {
 
 /*
  * Kills the monitor of a domain that runs or is being started, while another operation, which may wait for just this
- * monitor, still has the job; a start may wait for another process as well, and is interrupted there. TRUE: the domain ends by that, whoever cleans up. *ret_vmm may be NULL even so: a start
- * that has no monitor yet fails as soon as it looks.
+ * monitor, still has the job; a start may wait for another process as well, and is interrupted there. TRUE: the domain
+ * ends by that, whoever cleans up. *ret_vmm may be NULL even so: a start that has no monitor yet fails as soon as it
+ * looks.
  */
 static gboolean kill_first(Domain *d, Vmm **ret_vmm) {
         domain_lock(d);

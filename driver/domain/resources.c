@@ -395,7 +395,8 @@ gboolean launch_plug(Launch *l, GError **err) {
 }
 
 TapLimits nic_limits(const DomainNic *nic) {
-        return (TapLimits){ nic->inbound.present ? &nic->inbound : NULL, nic->outbound.present ? &nic->outbound : NULL };
+        const DomainBandwidth *in = &nic->inbound, *out = &nic->outbound;
+        return (TapLimits){ in->present ? in : NULL, out->present ? out : NULL };
 }
 
 void def_release_limits(const DomainDef *def, unsigned n_nics) {

@@ -278,7 +278,7 @@ static void interrupt_too(GCancellable *outer, gpointer inner) {
         g_cancellable_cancel(inner);
 }
 
-/* Runs it so that its waits for other processes end with d->starting.interrupt, and with what would end the caller's. */
+/* Runs it so that its waits for other processes end with `interrupt`, and with what would end the caller's. */
 static gboolean launch_run_interruptibly(Launch *l, GCancellable *interrupt, gboolean paused, GError **err) {
         GCancellable *outer = g_cancellable_get_current();
         gulong handler = outer ? g_cancellable_connect(outer, G_CALLBACK(interrupt_too), interrupt, NULL) : 0;

@@ -42,8 +42,7 @@ GPtrArray *neigh_lookup(const guint8 mac[6], GError **err) {
                 return NULL;
         r = rtnl_neigh_alloc_cache(sock, &cache);
         if (r < 0) {
-                error_set(err, VIR_ERR_SYSTEM_ERROR, "cannot read the neighbour tables: %s", nl_geterror(r));
-                return NULL;
+                return error_null(err, VIR_ERR_SYSTEM_ERROR, "cannot read the neighbour tables: %s", nl_geterror(r));
         }
         Search search = { .mac = mac, .found = g_ptr_array_new_with_free_func(g_free) };
         nl_cache_foreach(cache, match, &search);

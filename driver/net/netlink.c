@@ -36,8 +36,7 @@ NetlinkSocket *netlink_open(GError **err) {
                 g_error("out of memory");
         r = nl_connect(sock, NETLINK_ROUTE);
         if (r < 0) {
-                error_set(err, VIR_ERR_SYSTEM_ERROR, "cannot open a netlink socket: %s", nl_geterror(r));
-                return NULL;
+                return error_null(err, VIR_ERR_SYSTEM_ERROR, "cannot open a netlink socket: %s", nl_geterror(r));
         }
         (void) setsockopt(nl_socket_get_fd(sock), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
         (void) setsockopt(nl_socket_get_fd(sock), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));

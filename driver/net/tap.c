@@ -94,8 +94,7 @@ static gboolean attach(int fd, const TapConfig *config, char ret_name[IFNAMSIZ],
                 return FALSE;
         }
         if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0) {
-                error_set_errno(err, errno, "cannot set the header size of TAP '%s'", ifr.ifr_name);
-                return FALSE;
+                return error_set_errno(err, errno, "cannot set the header size of TAP '%s'", ifr.ifr_name);
         }
         g_strlcpy(ret_name, ifr.ifr_name, IFNAMSIZ);
         return TRUE;

@@ -234,8 +234,7 @@ static gboolean set_outbound(NetlinkSocket *sock, const char *name, int ifindex,
 static gboolean check_limit(const char *direction, const DomainBandwidth *limit, GError **err) {
         if (!limit || limit->average > 0 || (limit->peak == 0 && limit->burst == 0))
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "<%s> has a peak or a burst but no average", direction);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "<%s> has a peak or a burst but no average", direction);
 }
 
 gboolean tc_set(NetlinkSocket *sock, const char *name, int ifindex, const TapLimits *from, const TapLimits *to,

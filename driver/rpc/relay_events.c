@@ -59,8 +59,7 @@ static gboolean check_register(const RpcRelay *relay, const RpcPacket *packet, G
 static gboolean call_deregister(RpcRelay *relay, RpcPacket *packet, RelayCall *ret, GError **err) {
         int index = read_id(packet, &ret->id) ? callback_find(relay, ret->id) : -1;
         if (index < 0) {
-                error_set(err, VIR_ERR_INVALID_ARG, "event callback %d is not registered", ret->id);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "event callback %d is not registered", ret->id);
         }
         write_id(packet, callback_at(relay, (guint) index)->upstream);
         return TRUE;

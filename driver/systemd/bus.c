@@ -59,8 +59,7 @@ GVariant *bus_call(GDBusConnection *bus, const char *name, const char *path, con
         if (!bus) {
                 if (parameters)
                         g_variant_unref(g_variant_ref_sink(parameters));
-                error_set(err, VIR_ERR_NO_CONNECT, "there is no connection to the system bus");
-                return NULL;
+                return error_null(err, VIR_ERR_NO_CONNECT, "there is no connection to the system bus");
         }
         reply = g_dbus_connection_call_sync(bus, name, path, interface, method, parameters, NULL,
                                             G_DBUS_CALL_FLAGS_NONE, BUS_TIMEOUT_MS, g_cancellable_get_current(),
