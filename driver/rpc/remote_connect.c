@@ -160,7 +160,9 @@ gboolean rpc_connect_get_hostname(RpcCall *call, GError **err) {
         static const NeighbourOps resolve = { .run = host_name_resolve, .clear = host_name_clear };
         rpc_text_ret *ret = call->ret;
         HostName *host = g_atomic_rc_box_new0(HostName);
-        (void) gethostname(host->name, sizeof(host->name) - 1);
+        char name[sizeof(host->name)] = "";
+        (void) gethostname(name, sizeof(name) - 1);
+        g_strlcpy(host->name, name, sizeof(host->name));
         gboolean resolved = !strchr(host->name, '.') && strcmp(host->name, "localhost") != 0 &&
                             neighbour_call(call->server->names, &resolve, host, NULL);
         ret->text = g_strdup(resolved && host->canonical ? host->canonical : host->name);
