@@ -72,6 +72,7 @@ static gboolean launch_spawn(Launch *l, GError **err) {
                 .machine = l->machine,
                 .uid = l->uid,
                 .socket_path = socket_path,
+                .log_path = JOURNAL_STREAM_SOCKET,
                 .log_fd = -1,
                 .journal_fd = journal_connect(),
                 .memlock = l->def->memory.locked ? l->def->memory.maximum_kib * 1024 + MEMLOCK_OVERHEAD : 0,

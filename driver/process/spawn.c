@@ -13,6 +13,14 @@
  * journal's socket if there is one; all others are closed. What fails before or in
  * exec is reported through a close-on-exec pipe: a record is a failure, end of file
  * is success.
+ *
+ * Its log, for what is said before and after its own journal entries (the C library's
+ * last words, and whatever somebody writes who has taken it over), is a stream that the
+ * child connects to the journal itself. The journal takes who is at the other end
+ * from the kernel, at that moment: so these lines have the monitor's process, its scope
+ * and its scope's limit of rate, not the daemon's. The stream is non-blocking, since a
+ * journal that stands still must not hold up a guest. Without a journal it is the
+ * daemon's standard error, unless that is the journal, too.
  */
 #include "process/spawn.h"
 
@@ -21,9 +29,12 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +45,12 @@
 #define CHILD_REPORT_FD  5
 #define CHILD_HIGH_FD    64 /* where descriptors are parked while the low ones are filled */
 #define CHILD_ARGS_MAX   16
+
+/*
+ * What a stream to the journal begins with, a line each, as sd_journal_stream_fd(3) sends it: identifier, unit (the
+ * journal finds it), priority, whether lines may begin with one, whether to pass them on to syslog, kernel log, console.
+ */
+#define STREAM_HEADER "virtmicro-vmm\n\n6\n1\n0\n0\n0\n"
 
 #ifndef CLONE_CLEAR_SIGHAND
 #define CLONE_CLEAR_SIGHAND 0x100000000ULL
@@ -49,6 +66,7 @@ struct report {
 struct plan {
         const char *binary;
         const char *argv[CHILD_ARGS_MAX];
+        struct sockaddr_un log_address; /* the journal's; empty: none */
         int null_fd, log_fd, control_fd, journal_fd, report_fd;
         rlim_t memlock;
 };
@@ -79,11 +97,24 @@ static int child_park(int fd, int report_fd) {
         return parked;
 }
 
+/* The journal's stream, or -1. */
+static int child_connect_log(const struct plan *plan) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        if (fd >= 0 && connect(fd, (const struct sockaddr *) &plan->log_address, sizeof(plan->log_address)) == 0 &&
+            write(fd, STREAM_HEADER, strlen(STREAM_HEADER)) == (ssize_t) strlen(STREAM_HEADER))
+                return fd;
+        if (fd >= 0)
+                (void) close(fd);
+        return -1;
+}
+
 /* Two steps, because a source may sit where another one has to go. Returns the report pipe's new number. */
 static int child_place_fds(const struct plan *plan) {
         int report = child_park(plan->report_fd, plan->report_fd);
         int null = child_park(plan->null_fd, report), control = child_park(plan->control_fd, report);
-        int log = child_park(plan->log_fd, report);
+        int stream = plan->log_address.sun_path[0] ? child_connect_log(plan) : -1;
+        int log = child_park(stream >= 0 ? stream : plan->log_fd, report);
         int journal = plan->journal_fd > 0 ? child_park(plan->journal_fd, report) : -1;
         unsigned first_unused = CHILD_REPORT_FD + 1;
 
@@ -227,22 +258,32 @@ static gboolean run_plan(struct plan *plan, pid_t *ret_pid, int *ret_pidfd, GErr
         return started;
 }
 
+/* What the log is if there is no stream. */
+static int fallback_log(const VmmSpawn *spawn, int null_fd) {
+        if (spawn->log_fd >= 0)
+                return spawn->log_fd;
+        return spawn->log_path && g_log_writer_is_journald(STDERR_FILENO) ? null_fd : STDERR_FILENO;
+}
+
 gboolean spawn_monitor(const VmmSpawn *spawn, int listen_fd, pid_t *ret_pid, int *ret_pidfd, GError **err) {
         g_autofree char *uid = g_strdup_printf("%u", spawn->uid);
         struct plan plan = {
                 .binary = spawn->binary,
-                .log_fd = spawn->log_fd >= 0 ? spawn->log_fd : STDERR_FILENO,
+                .log_address.sun_family = AF_UNIX,
                 .control_fd = listen_fd,
                 .journal_fd = spawn->journal_fd,
                 .memlock = spawn->memlock,
         };
 
         fill_arguments(&plan, spawn, uid);
+        if (spawn->log_path)
+                g_strlcpy(plan.log_address.sun_path, spawn->log_path, sizeof(plan.log_address.sun_path));
         plan.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (plan.null_fd < 0) {
                 error_set_errno(err, errno, "cannot open /dev/null");
                 return FALSE;
         }
+        plan.log_fd = fallback_log(spawn, plan.null_fd);
         gboolean started = run_plan(&plan, ret_pid, ret_pidfd, err);
         (void) close(plan.null_fd);
         return started;

@@ -27,7 +27,8 @@ typedef struct VmmSpawn {
         const char *machine;       /* MACHINE= of its journal entries; NULL: none */
         guint32 uid;
         const char *socket_path;   /* the listening control socket is made here, mode 0600 */
-        int log_fd;                /* standard error: a journal stream, or -1 for the daemon's own */
+        const char *log_path;      /* JOURNAL_STREAM_SOCKET: to this it connects its standard error; NULL: to nothing */
+        int log_fd;                /* standard error if that fails; -1: the daemon's own, but not its journal stream */
         int journal_fd;            /* journal_connect(): where it logs once it is up; 0 or less: standard error */
         guint64 memlock;           /* bytes that it may lock (RLIMIT_MEMLOCK); 0: the daemon's own limit */
         void (*made)(Vmm *vmm, gpointer data); /* before it is waited for: whoever kills it now ends the wait */

@@ -7,6 +7,9 @@
 
 #include <glib.h>
 
+/* Where programs connect their standard output and error (systemd's "stdout stream" protocol). */
+#define JOURNAL_STREAM_SOCKET "/run/systemd/journal/stdout"
+
 /*
  * Makes GLib's log functions write to the journal when standard error is connected to it, else to standard
  * error. Messages above `level` ("error", "warning", "info", "debug"; NULL: info) are dropped. Called once by main.

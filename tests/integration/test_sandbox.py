@@ -1,9 +1,11 @@
 """What a monitor holds, proved from outside by /proc while its guest runs."""
 import collections
+import ctypes
 import os
 import pathlib
 import re
 import signal
+import time
 
 import pytest
 
@@ -11,6 +13,7 @@ import helpers
 
 ANONYMOUS = {"socket:[]", *(f"anon_inode:{kind}" for kind in
                             ("[eventfd]", "[eventpoll]", "[signalfd]", "[timerfd]", "kvm-vm", "kvm-vcpu:0"))}
+PIDFD_GETFD = 438
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
 
 
@@ -107,6 +110,61 @@ def test_exit_record_of_any_length(make_domain):
     domain.wait_state("shut off")
     assert domain.virsh("domstate", "--reason").strip() == "shut off (crashed)"
     assert peak_memory(helpers.daemon_pid()) - before < 64 << 10
+
+
+@pytest.fixture
+def strict_journal():
+    """A journal that takes few lines from anybody. What it does with that many is scaled by the free space there is."""
+    directory = pathlib.Path("/run/systemd/journald.conf.d")
+    directory.mkdir(exist_ok=True)
+    (directory / "virtmicro-test.conf").write_text("[Journal]\nRateLimitIntervalSec=10min\nRateLimitBurst=100\n")
+    helpers.run("systemctl", "restart", "systemd-journald.service")
+    yield
+    (directory / "virtmicro-test.conf").unlink()
+    helpers.run("systemctl", "restart", "systemd-journald.service")
+
+
+def standard_error_of(pid):
+    """A copy of another process's descriptor 2."""
+    pidfd = os.pidfd_open(pid)
+    fd = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, pidfd, 2, 0)
+    os.close(pidfd)
+    assert fd >= 0, os.strerror(ctypes.get_errno())
+    return fd
+
+
+def write_lines(fd, lines):
+    for line in lines:
+        data = line.encode()
+        while data:
+            try:
+                data = data[os.write(fd, data):]
+            except BlockingIOError:  # the journal has yet to read
+                time.sleep(0.01)
+
+
+def test_journal_of_its_own(make_domain, strict_journal):
+    """Lines on a monitor's standard error are its scope's, and a flood of them costs the daemon none of its own."""
+    since = helpers.journal_cursor()
+    domain, other = make_domain(), make_domain()
+    domain.start("--paused")
+    monitor, scope = helpers.monitor_of(domain), helpers.scope_of(domain)
+    time.sleep(2)  # the journal looks at a process anew once a second
+    fd = standard_error_of(monitor)
+    write_lines(fd, [f"<4>first line of {monitor}\n"])
+    (entry,) = helpers.wait_for(lambda: helpers.journal(since, matches=[f"MESSAGE=first line of {monitor}"]))
+    assert (entry["SYSLOG_IDENTIFIER"], entry["PRIORITY"]) == ("virtmicro-vmm", "4")
+    assert (entry["_SYSTEMD_UNIT"], entry["_PID"]) == (scope, str(monitor))
+    write_lines(fd, (f"flood {i}\n" for i in range(5000)))
+    os.close(fd)
+    other.start("--paused")
+    other.virsh("destroy")
+    helpers.wait_for(lambda: [entry for entry in helpers.journal(since, "virtmicrod.service",
+                                                                 [f"LIBVIRT_DOMAIN={other.name}"])
+                              if entry["MESSAGE"].endswith("stopped: destroyed")])
+    flood = [entry for entry in helpers.journal(since) if str(entry["MESSAGE"]).startswith("flood ")]
+    assert 0 < len(flood) < 5000
+    assert {entry["_SYSTEMD_UNIT"] for entry in flood} == {scope}
 
 
 ATTACKS = {

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -318,6 +319,43 @@ static void test_journal_fd(Fixture *f, gconstpointer unused) {
         stop(vmm);
 }
 
+/* Its standard error is a stream that it has connected itself: who is at the other end is the monitor, not the daemon. */
+static void test_log_stream(Fixture *f, gconstpointer unused) {
+        static const char expected[] = "virtmicro-vmm\n\n6\n1\n0\n0\n0\n";
+        g_autofree char *path = g_build_filename(f->dir, "stream", NULL);
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct ucred peer;
+        socklen_t size = sizeof(peer);
+        char header[64] = "";
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+        g_assert_cmpint(bind(fd, (struct sockaddr *) &address, sizeof(address)), ==, 0);
+        g_assert_cmpint(listen(fd, 1), ==, 0);
+        VmmSpawn spawn = {
+                .binary = monitor_path(), .name = "good", .uuid = "u", .socket_path = f->path, .log_path = path,
+                .log_fd = -1,
+        };
+        g_autoptr(GError) err = NULL;
+        Vmm *vmm = vmm_spawn(&spawn, NULL, &err);
+        g_assert_no_error(err);
+        int stream = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        g_assert_cmpint(stream, >=, 0);
+        g_assert_cmpint(getsockopt(stream, SOL_SOCKET, SO_PEERCRED, &peer, &size), ==, 0);
+        g_assert_cmpint(peer.pid, ==, vmm_pid(vmm));
+        g_assert_cmpint(read(stream, header, sizeof(header)), ==, strlen(expected));
+        g_assert_cmpstr(header, ==, expected);
+        stop(vmm);
+        g_assert_cmpint(read(stream, header, sizeof(header)), ==, 0); /* nobody else has it */
+        close(stream);
+        close(fd);
+
+        /* Nobody listens there, as when the journal is not running. */
+        vmm = vmm_spawn(&spawn, NULL, &err);
+        g_assert_no_error(err);
+        stop(vmm);
+        g_assert_cmpint(g_unlink(path), ==, 0);
+}
+
 static void test_adopt(Fixture *f, gconstpointer unused) {
         Vmm *first = start(f, "good"), *second;
         VmmCallbacks callbacks = { on_event, on_exited, f };
@@ -416,6 +454,7 @@ int main(int argc, char **argv) {
         ADD("long-path", test_long_path);
         ADD("no-directory", test_no_directory);
         ADD("journal-fd", test_journal_fd);
+        ADD("log-stream", test_log_stream);
         ADD("adopt", test_adopt);
         ADD("real", test_real);
         ADD("many-callers", test_many_callers);
