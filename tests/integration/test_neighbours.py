@@ -6,9 +6,11 @@ import signal
 import subprocess
 import time
 
+import libvirt
 import pytest
 
 import helpers
+from clients import connection, error_of
 from helpers import ports_of
 
 LIMIT = 10  # neighbour_timeout
@@ -49,8 +51,8 @@ def released(network):
 
 def test_ends_wait_for_nobody(no_leaks, make_domain, network, libvirtd):
     """More domains end than there are threads that could wait; an unrelated one is noticed at once."""
-    inside = [make_domain(devices=helpers.interface_xml(network=network), memory=64) for _ in range(5)]
-    other = make_domain(memory=64)
+    inside = [make_domain(devices=helpers.interface_xml(network=network)) for _ in range(5)]
+    other = make_domain()
     for domain in (*inside, other):
         domain.start("--paused")
     with stopped(libvirtd):
@@ -89,21 +91,32 @@ def test_ports_outlive_the_daemon(no_leaks, make_domain, network, libvirtd):
     helpers.wait_for(lambda: released(network), what="the port is released")
 
 
+def addresses(conn, name, code):
+    """Asks for a domain's addresses until that fails with the code, and returns the message."""
+    domain = conn.lookupByName(name)
+    while True:
+        got, text = error_of(domain.interfaceAddresses, libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE)
+        if got == code:
+            return text
+
+
 def test_readers_hold_up_nobody(make_domain, network, libvirtd):
     domain = make_domain(devices=helpers.interface_xml(network=network))
     domain.start("--paused")
-    command = ["virsh", "-r", "-c", helpers.URI, "domifaddr", domain.name]
-    with stopped(libvirtd), contextlib.ExitStack() as stack:
-        readers = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                                        text=True)) for _ in range(24)]
-        for _ in range(5):
-            assert seconds(domain.virsh, "dominfo") < SOON
-            assert seconds(domain.virsh, "suspend") < SOON
-        assert seconds(helpers.virsh, "list") < SOON
-        for reader in readers:
-            _, text = reader.communicate(timeout=helpers.CALL)
-            assert "libvirt's network daemon has not answered for" in text
-            assert "see systemctl status virtnetworkd libvirtd" in text
+    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(24) as pool:
+        clients = [stack.enter_context(connection(readonly=True)) for _ in range(24)]
+        with stopped(libvirtd):
+            readers = [pool.submit(addresses, conn, domain.name, libvirt.VIR_ERR_OPERATION_TIMEOUT) for conn in clients]
+            time.sleep(1)
+            assert not any(reader.done() for reader in readers)
+            for _ in range(3):
+                assert seconds(domain.virsh, "dominfo") < SOON / 2
+                assert seconds(helpers.virsh, "list") < SOON / 2
+            domain.virsh("resume")
+            for reader in readers:
+                text = reader.result(helpers.CALL)
+                assert "libvirt's network daemon has not answered for" in text
+                assert "see systemctl status virtnetworkd libvirtd" in text
     helpers.wait_for(lambda: domain.virsh("domifaddr", check=False).find("error") < 0)
 
 
@@ -190,7 +203,7 @@ def test_events_across_a_restart(network, tmp_path):
     path = tmp_path / "net.xml"
     path.write_text("<network><name>neighbour</name><bridge name='neighbour-br'/></network>")
     helpers.run("virsh", "-c", "network:///system", "net-define", path)
-    listener = helpers.Console("", command=["virsh", "-c", helpers.URI, "net-event", "--loop", "--all"])
+    listener = helpers.Console("", command=["virsh", "-c", helpers.URI, "net-event", "--loop", "--event", "lifecycle"])
     try:
         time.sleep(2)
         for _ in range(2):
