@@ -30,7 +30,7 @@ static gboolean is_in_scope(const Domain *d, pid_t tid) {
         return group && g_str_has_suffix(d->run.cgroup, g_strchomp(group) + strlen("0::"));
 }
 
-/* There is no call for this that takes a descriptor, so one that hit a stranger is taken back. 0 or a negative errno. */
+/* No call for this takes a descriptor, so one that hit a stranger is taken back. 0 or a negative errno. */
 static int set_affinity_of(const Domain *d, pid_t tid, gsize size, const cpu_set_t *set) {
         cpu_set_t *before = CPU_ALLOC(CPUMAP_BITS);
         int r = -ESRCH;
