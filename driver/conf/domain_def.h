@@ -187,7 +187,6 @@ typedef struct DomainNic {
         gboolean target_managed; /* ethernet: false = an existing TAP */
         char *model;       /* "virtio" after conversion */
         char *driver_name; /* "vhost", "qemu" */
-        guint queues;
         guint mtu;         /* 0: the bridge's */
         gboolean link_down;
         gboolean isolated; /* <port isolated='yes'/> */

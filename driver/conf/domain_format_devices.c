@@ -136,7 +136,6 @@ static void format_nic_target(XmlWriter *w, const DomainNic *nic, gboolean live)
 static void format_nic_driver(XmlWriter *w, const DomainNic *nic) {
         xml_begin(w, "driver");
         xml_put(w, "name", nic->driver_name);
-        xml_put_u64(w, "queues", nic->queues);
         xml_end_used(w);
 }
 

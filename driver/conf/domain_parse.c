@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: the document becomes a tree, the tree is walked once, family by
- * family, and what is absent gets the value that libvirt would give it, so that a
- * client reads back a complete definition. Legacy hardware is replaced next, and last
+ * Theory of operation: the document becomes a tree. Of a client's tree the table of verdicts
+ * (xml_verdict.h) refuses what would make another guest, and takes out what has no effect. What is
+ * left is walked once, family by family, and what is absent gets the value that libvirt would give
+ * it, so that a client reads back a complete definition. Legacy hardware is replaced next, and last
  * the definition is checked as a whole.
- *
- * Elements and attributes that nobody asks for are ignored, as libvirt does; those that
- * would change what the guest sees or how safe its data is are refused instead.
  */
 #include "conf/domain_parse.h"
 
@@ -14,20 +12,16 @@
 
 #include "conf/domain_names.h"
 #include "conf/legacy.h"
+#include "conf/xml_verdict.h"
 #include "conf/xml_write.h"
 #include "util/error.h"
 
 static gboolean parse_type(const xmlNode *root, GError **err) {
-        static const char *const known[] = { "qemu", "kqemu", "xen", "lxc", "uml", "openvz", "test", "vmware", "hyperv",
-                                             "vbox", "phyp", "parallels", "bhyve", "vz", "hvf", NULL };
         g_autofree char *type = xml_attr(root, "type");
         if (type == NULL)
                 error_set(err, VIR_ERR_INTERNAL_ERROR, "missing domain type attribute");
         else if (strcmp(type, "kvm") == 0)
                 return TRUE;
-        else if (xml_word_index(known, type) >= 0)
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "domain type '%s' is not supported by this driver: write <domain type='kvm'>", type);
         else
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "invalid domain type %s", type);
         return FALSE;
@@ -177,7 +171,7 @@ static gboolean check_vcpu_counts(guint64 maximum, guint64 current, GError **err
 }
 
 static gboolean parse_vcpu(const xmlNode *vcpu, DomainDef *def, GError **err) {
-        static const char *const placements[] = { "static", "auto", NULL };
+        static const char *const placements[] = { "static", NULL };
         g_autofree char *count = xml_text(vcpu), *cpuset = xml_attr(vcpu, "cpuset");
         guint64 maximum = 1, current = 0;
         int placement = 0;
@@ -191,10 +185,6 @@ static gboolean parse_vcpu(const xmlNode *vcpu, DomainDef *def, GError **err) {
                 return FALSE;
         def->vcpus_max = (unsigned) maximum;
         def->vcpus = current != 0 ? (unsigned) current : def->vcpus_max;
-        if (placement == 1) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "vcpu placement 'auto' is not supported: use a cpuset");
-                return FALSE;
-        }
         def->has_cpuset = cpuset != NULL;
         return cpuset == NULL || domain_parse_cpuset(cpuset, "cpuset", &def->cpuset, err);
 }
@@ -211,16 +201,12 @@ gboolean domain_parse_cpuset(const char *text, const char *what, CpuMap *ret, GE
 static gboolean parse_os_type(const xmlNode *os, GError **err) {
         g_autofree char *type = xml_child_text(os, "type");
         g_autofree char *arch = xml_child_attr(os, "type", "arch");
-        static const char *const known[] = { "i686", "aarch64", "armv7l", "ppc64", "ppc64le", "s390x", "riscv64",
-                                             NULL };
         if (type == NULL)
                 error_set(err, VIR_ERR_XML_ERROR, "an os <type> must be specified");
         else if (strcmp(type, "hvm") != 0)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown OS type '%s'", type);
         else if (arch == NULL || strcmp(arch, "x86_64") == 0)
                 return TRUE;
-        else if (xml_word_index(known, arch) >= 0)
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "architecture '%s' is not supported on this host", arch);
         else
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Unknown architecture %s", arch);
         return FALSE;
@@ -249,7 +235,7 @@ static gboolean parse_os(const xmlNode *os, DomainDef *def, guint flags, GError 
         def->os.kernel = xml_child_text(os, "kernel");
         def->os.initrd = xml_child_text(os, "initrd");
         def->os.cmdline = xml_child_text(os, "cmdline");
-        return parse_boot_devices(os, def, err) && legacy_os(os, def, flags, err);
+        return parse_boot_devices(os, def, err) && legacy_machine(def, flags, err);
 }
 
 static gboolean parse_action(const xmlNode *root, const char *name, int n_words, DomainAction *ret, gboolean *ret_has,
@@ -291,37 +277,21 @@ static void parse_notes(const xmlNode *notes, DomainDef *def) {
         }
 }
 
-/* A guest without these is another one than was asked for, so neither mode of legacy_devices drops them. */
-static gboolean check_refused(const xmlNode *root, GError **err) {
-        static const char *const schedulers[] = { "vcpusched", "emulatorsched", "iothreadsched", "cachetune",
-                                                  "memorytune" };
-        const xmlNode *cputune = xml_first(root, "cputune");
-        if (xml_first(root, "launchSecurity") != NULL) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "<launchSecurity> is not supported: the guest's memory would not be protected from the host");
-                return FALSE;
-        }
-        if (xml_first(xml_first(root, "cpu"), "numa") != NULL) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "NUMA cells of a guest (<cpu><numa>) are not supported");
-                return FALSE;
-        }
-        for (gsize i = 0; i < G_N_ELEMENTS(schedulers); i++) {
-                if (xml_first(cputune, schedulers[i]) == NULL)
-                        continue;
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "<cputune> element <%s> is not supported", schedulers[i]);
-                return FALSE;
-        }
-        return TRUE;
-}
-
-static gboolean parse_domain(const xmlNode *root, DomainDef *def, guint flags, GError **err) {
+/* What the daemon has written itself has been judged before. */
+static gboolean judge(xmlNode *root, DomainDef *def, guint flags, GError **err) {
         if (!xml_is(root, "domain")) {
                 error_set(err, VIR_ERR_XML_ERROR, "expecting root element of 'domain', not '%s'",
                           (const char *) root->name);
                 return FALSE;
         }
-        if (!parse_identity(root, def, flags, err) || !check_refused(root, err) ||
-            !parse_memory(root, &def->memory, err) ||
+        return domain_parse_is_own(flags) ||
+               (domain_check_device_count(xml_first(root, "devices"), err) &&
+                xml_verdict_define(root, (flags & DOMAIN_PARSE_VALIDATE) != 0,
+                                   (flags & DOMAIN_PARSE_REJECT_LEGACY) != 0, def->notes, err));
+}
+
+static gboolean parse_domain(const xmlNode *root, DomainDef *def, guint flags, GError **err) {
+        if (!parse_identity(root, def, flags, err) || !parse_memory(root, &def->memory, err) ||
             !parse_vcpu(xml_first(root, "vcpu"), def, err) || !domain_parse_tuning(root, def, flags, err) ||
             !parse_os(xml_first(root, "os"), def, flags, err) ||
             !domain_parse_cpu(xml_first(root, "cpu"), def, flags, err) ||
@@ -337,6 +307,8 @@ static gboolean parse_domain(const xmlNode *root, DomainDef *def, guint flags, G
 /* What depends on the definition as a whole. */
 static gboolean complete_def(DomainDef *def, guint flags, GError **err) {
         gboolean has_order = FALSE;
+        if (!domain_parse_is_own(flags) && (!legacy_cpu(def, flags, err) || !legacy_crash_action(def, flags, err)))
+                return FALSE;
         if (!legacy_disks(def, flags, err) || !legacy_nics(def, flags, err))
                 return FALSE;
         domain_def_sort_disks(def);
@@ -361,10 +333,10 @@ DomainDef *domain_def_parse(const char *xml, guint flags, const char *schema_dir
         g_autoptr(xmlDoc) doc = xml_document_parse(xml, "(domain_definition)", err);
         if (doc == NULL)
                 return NULL;
-        if ((flags & DOMAIN_PARSE_VALIDATE) != 0 && !domain_validate_schema(doc, schema_dir, err))
-                return NULL;
         g_autoptr(DomainDef) def = domain_def_new();
-        if (!parse_domain(xmlDocGetRootElement(doc), def, flags, err) || !complete_def(def, flags, err))
+        if (!judge(xmlDocGetRootElement(doc), def, flags, err) ||
+            ((flags & DOMAIN_PARSE_VALIDATE) != 0 && !domain_validate_schema(doc, schema_dir, err)) ||
+            !parse_domain(xmlDocGetRootElement(doc), def, flags, err) || !complete_def(def, flags, err))
                 return NULL;
         return g_steal_pointer(&def);
 }

@@ -17,6 +17,7 @@ gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, guint flags, GErro
 gboolean domain_parse_clock(const xmlNode *clock, DomainDef *def, GError **err);
 /* devices */
 gboolean domain_parse_devices(const xmlNode *devices, DomainDef *def, guint flags, GError **err);
+gboolean domain_check_device_count(const xmlNode *devices, GError **err); /* counts also those that are left out */
 gboolean domain_parse_disk(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_nic(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_char(const xmlNode *node, DomainDef *def, guint flags, GError **err);

@@ -21,15 +21,10 @@ static DomainCharDevice device_of(const xmlNode *node) {
 }
 
 static gboolean parse_backend(const xmlNode *node, DomainChar *chr, GError **err) {
-        static const char *const others[] = { "vc", "dev", "pipe", "stdio", "udp", "tcp", "spicevmc", "spiceport",
-                                              "nmdm", "qemu-vdagent", "dbus", NULL };
         g_autofree char *type = xml_attr(node, "type");
         int word = type != NULL ? xml_word_index(domain_char_backend_names, type) : DOMAIN_CHAR_PTY;
         if (word >= 0)
                 chr->backend = (DomainCharBackend) word;
-        else if (xml_word_index(others, type) >= 0)
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%s type '%s' is not supported: use pty, unix, file or null",
-                          (const char *) node->name, type);
         else
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown type presented to host for character device: %s",
                           type);
@@ -66,14 +61,11 @@ static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, 
 static gboolean parse_target_type(const xmlNode *target, DomainChar *chr, GError **err) {
         static const struct {
                 const char *fallback;
-                const char *const supported[3], *const others[8];
+                const char *const supported[3];
         } types[] = {
-                [DOMAIN_CHAR_SERIAL] = { "isa-serial", { "isa-serial", NULL },
-                                         { "usb-serial", "pci-serial", "spapr-vio-serial", "system-serial",
-                                           "sclp-serial", "isa-debug", NULL } },
-                [DOMAIN_CHAR_CONSOLE] = { "serial", { "serial", "virtio", NULL },
-                                          { "xen", "uml", "lxc", "openvz", "sclp", "sclplm", NULL } },
-                [DOMAIN_CHAR_CHANNEL] = { NULL, { "virtio", NULL }, { "guestfwd", "xen", NULL } },
+                [DOMAIN_CHAR_SERIAL] = { "isa-serial", { "isa-serial", NULL } },
+                [DOMAIN_CHAR_CONSOLE] = { "serial", { "serial", "virtio", NULL } },
+                [DOMAIN_CHAR_CHANNEL] = { NULL, { "virtio", NULL } },
         };
         chr->target_type = xml_attr(target, "type");
         if (chr->target_type == NULL)
@@ -84,10 +76,7 @@ static gboolean parse_target_type(const xmlNode *target, DomainChar *chr, GError
                 return TRUE;
         else
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          xml_word_index(types[chr->device].others, chr->target_type) >= 0
-                                  ? "target type '%s' of a character device is not supported"
-                                  : "unknown target type '%s' specified for character device",
-                          chr->target_type);
+                          "unknown target type '%s' specified for character device", chr->target_type);
         return FALSE;
 }
 

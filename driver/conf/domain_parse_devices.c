@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: every child of <devices> is handed to the parser of its name, or
- * to the list of hardware that is left out, or refused when leaving it out would change
- * what the guest can do, or ignored when nobody knows it. Here are the list of names,
- * what all devices have in common, and the random number generator.
+ * Theory of operation: every child of <devices> that the table of verdicts has left there is
+ * handed to the parser of its name. Here are the list of names, what all devices have in
+ * common, and the random number generator.
  *
  * The monitor hands out PCI addresses in the order of the devices, so those in the XML,
  * which came from another hypervisor, are left out: no XML shows one that is not so.
@@ -33,25 +32,27 @@ static const struct {
 };
 
 static gboolean parse_device(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
-        gboolean handled = FALSE;
-        if (!legacy_device(node, def, flags, &handled, err))
-                return FALSE;
-        for (gsize i = 0; i < G_N_ELEMENTS(families) && !handled; i++)
+        for (gsize i = 0; i < G_N_ELEMENTS(families); i++)
                 if (xml_is(node, families[i].name))
                         return families[i].parse(node, def, flags, err);
         return TRUE;
 }
 
-gboolean domain_parse_devices(const xmlNode *devices, DomainDef *def, guint flags, GError **err) {
+gboolean domain_check_device_count(const xmlNode *devices, GError **err) {
         unsigned n = 0;
         XML_FOREACH(node, devices, NULL) {
                 if (++n > DOMAIN_DEVICES_MAX) {
                         error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u devices", DOMAIN_DEVICES_MAX);
                         return FALSE;
                 }
+        }
+        return TRUE;
+}
+
+gboolean domain_parse_devices(const xmlNode *devices, DomainDef *def, guint flags, GError **err) {
+        XML_FOREACH(node, devices, NULL)
                 if (!parse_device(node, def, flags, err))
                         return FALSE;
-        }
         return TRUE;
 }
 
@@ -83,10 +84,6 @@ static gboolean parse_rng_backend(const xmlNode *node, DomainRng *rng, GError **
                 error_set(err, VIR_ERR_XML_ERROR, "only one RNG backend is supported");
         else if (model == NULL)
                 error_set(err, VIR_ERR_XML_ERROR, "missing RNG device backend model");
-        else if (strcmp(model, "egd") == 0)
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "RNG backend 'egd' is not supported: write <backend model='random'>" RNG_DEFAULT_PATH
-                          "</backend>");
         else if (strcmp(model, "random") != 0 && strcmp(model, "builtin") != 0)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown RNG backend model '%s'", model);
         else {

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: disks are read as they are written, with whatever bus; legacy.c
- * turns them into virtio ones afterwards, when all target names are known. What would
- * let the guest see other bytes than libvirt shows it (encryption, slices, throw-away
- * writes), or in blocks of another size, is refused rather than ignored.
+ * turns them into virtio ones afterwards, when all target names are known.
  */
 #include "conf/domain_parse.h"
 
@@ -13,13 +11,6 @@
 #include "util/error.h"
 
 static gboolean parse_disk_type(const xmlNode *node, DomainDisk *disk, GError **err) {
-        static const char *const others[] = { "dir", "network", "nvme", "vhostuser", "vhostvdpa", NULL };
-        g_autofree char *type = xml_attr(node, "type");
-        if (type != NULL && xml_word_index(others, type) >= 0) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "disk type '%s' is not supported: use file, block or volume", type);
-                return FALSE;
-        }
         int word = DOMAIN_DISK_FILE;
         if (!xml_attr_enum(node, "type", domain_disk_type_names, &word, err))
                 return FALSE;
@@ -28,30 +19,12 @@ static gboolean parse_disk_type(const xmlNode *node, DomainDisk *disk, GError **
 }
 
 static gboolean parse_disk_device(const xmlNode *node, DomainDisk *disk, GError **err) {
-        static const char *const devices[] = { "disk", "cdrom", "floppy", "lun", NULL };
+        static const char *const devices[] = { "disk", "cdrom", "floppy", NULL };
         int word = 0;
         if (!xml_attr_enum(node, "device", devices, &word, err))
                 return FALSE;
-        if (strcmp(devices[word], "lun") == 0) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk device 'lun' is not supported: write device='disk'");
-                return FALSE;
-        }
         disk->device = g_strdup(devices[word]);
         return TRUE;
-}
-
-static gboolean check_refused(const xmlNode *node, const xmlNode *source, GError **err) {
-        static const char *const refused[] = { "encryption", "transient", "blockio", NULL };
-        for (unsigned i = 0; refused[i] != NULL; i++) {
-                if (xml_first(node, refused[i]) != NULL || xml_first(source, refused[i]) != NULL) {
-                        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk element <%s> is not supported", refused[i]);
-                        return FALSE;
-                }
-        }
-        if (xml_first(source, "slices") == NULL)
-                return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk source element <slices> is not supported");
-        return FALSE;
 }
 
 /* The bus that libvirt derives from a target's name. */
@@ -158,8 +131,8 @@ gboolean domain_parse_disk(const xmlNode *node, DomainDef *def, guint flags, GEr
         g_autoptr(DomainDisk) disk = g_new0(DomainDisk, 1);
         const xmlNode *source = xml_first(node, "source");
         if (!parse_disk_type(node, disk, err) || !parse_disk_device(node, disk, err) ||
-            !check_refused(node, source, err) || !parse_disk_target(node, disk, err) ||
-            !parse_disk_source(source, disk, flags, err) || !parse_disk_driver(xml_first(node, "driver"), disk, err) ||
+            !parse_disk_target(node, disk, err) || !parse_disk_source(source, disk, flags, err) ||
+            !parse_disk_driver(xml_first(node, "driver"), disk, err) ||
             !parse_iotune(xml_first(node, "iotune"), &disk->iotune, flags, err) || !parse_wwn(node, disk, err) ||
             !domain_parse_boot_order(node, &disk->boot_order, err))
                 return FALSE;

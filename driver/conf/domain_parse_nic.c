@@ -17,16 +17,11 @@
 #define VLAN_MAX 4095
 #define MTU_MIN  68 /* RFC 791 */
 #define MTU_MAX  65535
-#define QUEUES_MAX 256
 
 static gboolean parse_nic_type(const xmlNode *node, DomainNic *nic, GError **err) {
-        static const char *const others[] = { "user", "vhostuser", "server", "client", "mcast", "udp", "internal",
-                                              "direct", "hostdev", "vdpa", "null", "vds", NULL };
-        g_autofree char *type = xml_attr(node, "type");
-        if (type == NULL || xml_word_index(others, type) >= 0) {
+        if (!xmlHasProp(node, (const xmlChar *) "type")) {
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "interface type '%s' is not supported: use bridge, network or ethernet",
-                          type != NULL ? type : "user");
+                          "<interface type='user'> is not supported: use type='bridge', 'network' or 'ethernet'");
                 return FALSE;
         }
         int word = 0;
@@ -118,8 +113,7 @@ static gboolean parse_nic_model(const xmlNode *node, DomainNic *nic, GError **er
                 error_set(err, VIR_ERR_INVALID_ARG, "Model name contains invalid characters");
                 return FALSE;
         }
-        return xml_attr_word(driver, "name", drivers, &nic->driver_name, err) &&
-               xml_attr_positive(driver, "queues", QUEUES_MAX, &nic->queues, err);
+        return xml_attr_word(driver, "name", drivers, &nic->driver_name, err);
 }
 
 static gboolean parse_mtu(const xmlNode *node, DomainNic *nic, GError **err) {
@@ -158,7 +152,7 @@ static gboolean parse_vlan(const xmlNode *vlan, DomainNic *nic, GError **err) {
                 error_set(err, VIR_ERR_XML_ERROR, "vlan tag id %u too large (maximum %d)", id, VLAN_MAX);
         else if (id == 0 || id == VLAN_MAX)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "vlan tag id %u is reserved", id);
-        else if (xml_next(tag, "tag") != NULL || xmlHasProp(vlan, (const xmlChar *) "trunk"))
+        else if (xml_next(tag, "tag") != NULL)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "vlan trunking is not supported: use one <tag>");
         else {
                 nic->has_vlan = TRUE;

@@ -201,17 +201,11 @@ static gboolean parse_blkiotune(const xmlNode *blkiotune, DomainDef *def, guint 
 static gboolean parse_numatune(const xmlNode *numatune, DomainNumaTune *tune, GError **err) {
         const xmlNode *memory = xml_first(numatune, "memory");
         g_autofree char *mode = xml_attr(memory, "mode"), *nodeset = xml_attr(memory, "nodeset");
-        g_autofree char *placement = xml_attr(memory, "placement");
         int word = mode != NULL ? xml_word_index(domain_numa_mode_names, mode) : DOMAIN_NUMA_STRICT;
         if (memory == NULL)
                 return TRUE;
         if (word < 0) {
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Unsupported NUMA memory tuning mode '%s'", mode);
-                return FALSE;
-        }
-        if (g_strcmp0(placement, "auto") == 0) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "NUMA memory placement 'auto' is not supported: use a nodeset");
                 return FALSE;
         }
         if (nodeset == NULL) {

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: clients that know nothing of this driver describe a PC: IDE disks,
- * an e1000, a graphics card, USB. Most of it has a virtio counterpart, or is of no use to
- * a machine with a serial console. So by default such XML is accepted, changed, and each
- * change noted; administrators who would rather see it refused set legacy_devices.
- *
- * Devices whose absence would be noticed by more than a human at a screen (file systems,
- * passed-through hardware, a TPM) are refused either way.
+ * an e1000, a graphics card, USB. What has no counterpart, the table of verdicts has left out
+ * or refused. What has one is changed here, and each change noted; administrators who would
+ * rather see it refused set legacy_devices.
  */
 #include "conf/legacy.h"
 
 #include <string.h>
 
+#include "conf/domain_names.h"
 #include "util/error.h"
 
 #define TARGET_LETTERS 26
@@ -32,88 +30,12 @@ static gboolean rejects(guint flags) {
         return (flags & DOMAIN_PARSE_REJECT_LEGACY) != 0;
 }
 
-/* --- Devices that are left out ---------------------------------------------------- */
-
-static const struct {
-        const char *name;
-        const char *instead; /* completes "remove it" */
-} dropped[] = {
-        { "graphics", "; the console is <console type='pty'/>" },
-        { "video", "; the console is <console type='pty'/>" },
-        { "input", "; the console is <console type='pty'/>" },
-        { "sound", "" },
-        { "audio", "" },
-        { "hub", "" },
-        { "redirdev", "" },
-        { "redirfilter", "" },
-        { "smartcard", "" },
-        { "parallel", "; serial ports are <serial type='pty'/>" },
-        { "watchdog", "" },
-};
-
-static const char *const refused[] = { "filesystem", "hostdev", "tpm", "shmem", "memory", "vsock", "crypto", "iommu",
-                                       "nvram", "lease", "pstore", NULL };
-
-static gboolean drop(const xmlNode *node, DomainDef *def, guint flags, const char *kind, const char *instead,
-                     GError **err) {
-        const char *name = (const char *) node->name;
-        if (rejects(flags)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device <%s%s%s> is not supported: remove it%s", name,
-                          kind != NULL ? " " : "", kind != NULL ? kind : "", instead);
-                return FALSE;
-        }
-        note(def, "<%s%s%s> left out: microVMs have no such device", name, kind != NULL ? " " : "",
-             kind != NULL ? kind : "");
-        return TRUE;
-}
-
-/* Buses that the machine has anyway, or that carry nothing, go without a word. */
-static gboolean drop_controller(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
-        static const char *const silent[] = { "pci", "virtio-serial", NULL };
-        g_autofree char *type = xml_attr(node, "type"), *model = xml_attr(node, "model");
-        if (type == NULL || xml_word_index(silent, type) >= 0 || g_strcmp0(model, "none") == 0)
-                return TRUE;
-        g_autofree char *kind = g_strdup_printf("type='%s'", type);
-        return drop(node, def, flags, kind, "", err);
-}
-
-static gboolean drop_balloon(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
-        g_autofree char *model = xml_attr(node, "model");
-        return g_strcmp0(model, "none") == 0 ||
-               drop(node, def, flags, NULL, " or write <memballoon model='none'/>", err);
-}
-
-/* Channels of a graphical console. */
-static gboolean is_spice_channel(const xmlNode *node) {
-        static const char *const types[] = { "spicevmc", "spiceport", "qemu-vdagent", "dbus", NULL };
-        g_autofree char *type = xml_attr(node, "type");
-        return xml_is(node, "channel") && type != NULL && xml_word_index(types, type) >= 0;
-}
-
-gboolean legacy_device(const xmlNode *node, DomainDef *def, guint flags, gboolean *ret_handled, GError **err) {
-        *ret_handled = TRUE;
-        if (xml_is(node, "controller"))
-                return drop_controller(node, def, flags, err);
-        if (xml_is(node, "memballoon"))
-                return drop_balloon(node, def, flags, err);
-        if (is_spice_channel(node))
-                return drop(node, def, flags, "type='spicevmc'", "", err);
-        for (gsize i = 0; i < G_N_ELEMENTS(dropped); i++)
-                if (xml_is(node, dropped[i].name))
-                        return drop(node, def, flags, NULL, dropped[i].instead, err);
-        *ret_handled = FALSE;
-        if (node->ns != NULL || xml_word_index(refused, (const char *) node->name) < 0)
-                return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "device <%s> is not supported", (const char *) node->name);
-        return FALSE;
-}
-
-/* --- Machine and firmware ----------------------------------------------------------- */
+/* --- Machine -------------------------------------------------------------------------- */
 
 #define MACHINE  "microvm"
 #define EMULATOR "virtmicro-vmm"
 
-static gboolean convert_machine(DomainDef *def, guint flags, GError **err) {
+gboolean legacy_machine(DomainDef *def, guint flags, GError **err) {
         g_autofree char *machine = g_steal_pointer(&def->os.machine);
         def->os.machine = g_strdup(MACHINE);
         if (machine == NULL || strcmp(machine, MACHINE) == 0)
@@ -124,19 +46,6 @@ static gboolean convert_machine(DomainDef *def, guint flags, GError **err) {
                 return FALSE;
         }
         note(def, "machine type '%s' became " MACHINE, machine);
-        return TRUE;
-}
-
-static gboolean drop_firmware(const xmlNode *os, DomainDef *def, guint flags, GError **err) {
-        g_autofree char *firmware = xml_attr(os, "firmware");
-        if (firmware == NULL && xml_first(os, "loader") == NULL)
-                return TRUE;
-        if (rejects(flags)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "firmware is not supported: remove <loader> and boot a <kernel>");
-                return FALSE;
-        }
-        note(def, "firmware left out: a kernel is booted directly");
         return TRUE;
 }
 
@@ -154,8 +63,41 @@ gboolean legacy_emulator(DomainDef *def, guint flags, GError **err) {
         return TRUE;
 }
 
-gboolean legacy_os(const xmlNode *os, DomainDef *def, guint flags, GError **err) {
-        return convert_machine(def, flags, err) && drop_firmware(os, def, flags, err);
+
+/* A guest has the host's CPU; features go on top of it. */
+gboolean legacy_cpu(DomainDef *def, guint flags, GError **err) {
+        DomainCpu *cpu = &def->cpu;
+        if (cpu->mode != DOMAIN_CPU_CUSTOM)
+                return TRUE;
+        const char *model = cpu->model != NULL ? cpu->model : "";
+        if (rejects(flags)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "CPU model '%s' is not supported: write <cpu mode='host-passthrough'/>", model);
+                return FALSE;
+        }
+        note(def, "CPU model '%s' became the host's", model);
+        cpu->mode = DOMAIN_CPU_HOST_PASSTHROUGH;
+        g_clear_pointer(&cpu->model, g_free);
+        g_clear_pointer(&cpu->fallback, g_free);
+        g_clear_pointer(&cpu->match, g_free);
+        return TRUE;
+}
+
+/* The monitor cannot dump a guest's memory; what happens afterwards can be done. */
+gboolean legacy_crash_action(DomainDef *def, guint flags, GError **err) {
+        const char *name = domain_action_names[def->on_crash];
+        if (def->on_crash != DOMAIN_ACTION_COREDUMP_DESTROY && def->on_crash != DOMAIN_ACTION_COREDUMP_RESTART)
+                return TRUE;
+        DomainAction action = def->on_crash == DOMAIN_ACTION_COREDUMP_RESTART ? DOMAIN_ACTION_RESTART
+                                                                             : DOMAIN_ACTION_DESTROY;
+        if (rejects(flags)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "on_crash action '%s' is not supported: write %s", name,
+                          domain_action_names[action]);
+                return FALSE;
+        }
+        note(def, "on_crash action '%s' became %s: guests are not dumped", name, domain_action_names[action]);
+        def->on_crash = action;
+        return TRUE;
 }
 
 /* --- Disks ------------------------------------------------------------------------------ */

@@ -19,7 +19,8 @@
 #include <time.h>
 
 #include "conf/domain_def_internal.h"
-#include "conf/domain_names.h"
+#include "conf/xml_read.h"
+#include "conf/xml_verdict.h"
 #include "util/error.h"
 
 #define MEMORY_MIN_BYTES   (64ull << 20) /* the smallest that the monitor takes */
@@ -269,49 +270,13 @@ gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err)
 
 /* --- What a start needs ------------------------------------------------------------------- */
 
-static gboolean has_iotune(const DomainIoTune *t) {
-        return t->total_bytes_sec || t->read_bytes_sec || t->write_bytes_sec || t->total_iops_sec || t->read_iops_sec ||
-               t->write_iops_sec;
-}
-
-static gboolean reports_errors(const char *policy) {
-        return policy == NULL || strcmp(policy, "report") == 0;
-}
-
-/* What the XML asks for and nobody would do: better no start than a guest without its limits or filters. */
-static gboolean check_disk(const DomainDisk *disk, GError **err) {
-        if (disk->driver_type != NULL && strcmp(disk->driver_type, "raw") != 0)
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "disk '%s' has format '%s', only raw is supported: convert it (qemu-img convert -O raw) and "
-                          "write <driver type='raw'/>", disk->target, disk->driver_type);
-        else if (has_iotune(&disk->iotune))
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "disk '%s': <iotune> is not supported: limit the host's device by <blkiotune> instead",
-                          disk->target);
-        else if (!reports_errors(disk->error_policy) || !reports_errors(disk->rerror_policy))
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "disk '%s': errors are reported to the guest: write error_policy='report', or leave it out",
-                          disk->target);
-        else
-                return TRUE;
-        return FALSE;
-}
-
 static gboolean check_nic(const DomainNic *nic, GError **err) {
         char mac[18];
         domain_mac_format(nic->mac, mac);
-        if (nic->filter != NULL)
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "interface %s: network filters are not supported: remove <filterref filter='%s'>", mac,
-                          nic->filter);
-        else if (nic->inbound.floor != 0 && nic->type != DOMAIN_NIC_NETWORK)
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "interface %s: only a network can keep a floor: write <interface type='network'>", mac);
-        else if (nic->script != NULL && *nic->script != '\0')
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "interface %s: scripts are not run: remove <script path='%s'>", mac, nic->script);
-        else
+        if (nic->inbound.floor == 0 || nic->type == DOMAIN_NIC_NETWORK)
                 return TRUE;
+        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                  "interface %s: only a network can keep a floor: write <interface type='network'>", mac);
         return FALSE;
 }
 
@@ -327,11 +292,6 @@ static gboolean check_machine(const DomainDef *def, GError **err) {
                           def->memory.maximum_kib, MEMORY_MIN_BYTES / 1024);
         else if (cpu->has_topology && cpu->sockets * cpu->dies * cpu->cores * cpu->threads != def->vcpus_max)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
-        else if (def->numatune.present && (def->numatune.mode == DOMAIN_NUMA_PREFERRED ||
-                                           def->numatune.mode == DOMAIN_NUMA_INTERLEAVE))
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "NUMA memory mode '%s' is not supported: write <numatune><memory mode='strict'>",
-                          domain_numa_mode_names[def->numatune.mode]);
         else
                 return TRUE;
         return FALSE;
@@ -348,12 +308,16 @@ static gboolean check_char(const DomainChar *chr, GError **err) {
         return FALSE;
 }
 
+/* The table of verdicts speaks of XML. */
+static gboolean check_verdicts(const DomainDef *def, GError **err) {
+        g_autofree char *text = domain_def_format(def, DOMAIN_FORMAT_INACTIVE);
+        g_autoptr(xmlDoc) doc = xml_document_parse(text, "(domain_definition)", err);
+        return doc != NULL && xml_verdict_start(xmlDocGetRootElement(doc), err);
+}
+
 gboolean domain_def_check_startable(const DomainDef *def, GError **err) {
-        if (!check_machine(def, err))
+        if (!check_machine(def, err) || !check_verdicts(def, err))
                 return FALSE;
-        for (guint i = 0; i < def->disks->len; i++)
-                if (!check_disk(g_ptr_array_index(def->disks, i), err))
-                        return FALSE;
         for (guint i = 0; i < def->nics->len; i++)
                 if (!check_nic(g_ptr_array_index(def->nics, i), err))
                         return FALSE;

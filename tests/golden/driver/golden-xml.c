@@ -5,7 +5,7 @@
  * notes and the control messages (NAME.config). Set UPDATE_GOLDEN=1 to write the files
  * instead of comparing, then read the diff.
  *
- * Names with "unknown-" have elements that a plain define ignores and --validate refuses.
+ * Names with "unknown-" have elements that a plain define notes and --validate refuses.
  *
  * For every definition also: what was formatted parses to the same text again, a copy is
  * equal, and the daemon's own state survives the way through XML.
