@@ -145,7 +145,9 @@ static int load_initrd(const struct boot_source *source, const struct boot_kerne
                 return r;
         }
         if (initrd.size > top || (top - initrd.size) / PAGE * PAGE < kernel->end) {
-                *ret_text = "the guest has too little memory for kernel and initrd";
+                *ret_text = top <= kernel->initrd_max
+                                    ? "the initrd does not fit into the guest's memory beside the kernel: give it more"
+                                    : "the initrd is larger than this kernel can take";
                 return -ENOMEM;
         }
         initrd.address = (top - initrd.size) / PAGE * PAGE;

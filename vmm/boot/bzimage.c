@@ -84,7 +84,7 @@ int bzimage_load(const struct guest_mem *mem, int fd, struct boot_kernel *ret, c
         }
         size = MAX((uint64_t) h.init_size, len);
         if (h.pref_address < LAYOUT_HIGH_START || guest_mem_span(mem, h.pref_address, size, &p) < 0) {
-                *ret_text = "the guest has too little memory for this kernel";
+                *ret_text = "the kernel does not fit into the guest's memory: give it more";
                 return -ENOMEM;
         }
         r = boot_read_guest(mem, fd, offset, h.pref_address, len);

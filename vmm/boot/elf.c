@@ -159,7 +159,7 @@ int elf_load(const struct guest_mem *mem, int fd, struct boot_kernel *ret, const
                 return r;
         r = load_segments(mem, fd, &eh, &kernel);
         if (r == -EFAULT)
-                *ret_text = "the ELF kernel does not fit into the guest's memory";
+                *ret_text = "the kernel does not fit into the guest's memory: give it more";
         else if (r < 0)
                 *ret_text = "the ELF kernel is truncated or cannot be read";
         if (r < 0)

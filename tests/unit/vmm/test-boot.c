@@ -45,17 +45,23 @@ static struct bzimage *new_bzimage(void) {
         return b;
 }
 
-static int boot(const void *kernel, size_t len, const void *initrd, size_t initrd_len, const char *cmdline,
-                struct guest_mem *mem, struct boot_entry *entry) {
+static int boot_text(const void *kernel, size_t len, const void *initrd, size_t initrd_len, const char *cmdline,
+                     struct guest_mem *mem, struct boot_entry *entry, const char **ret_text) {
         AUTOCLOSE int kernel_fd = file_of(kernel, len);
         AUTOCLOSE int initrd_fd = initrd ? file_of(initrd, initrd_len) : -EBADF;
         struct boot_source source = { .mem = mem, .kernel_fd = kernel_fd, .initrd_fd = initrd_fd, .cmdline = cmdline,
                                       .rsdp = LAYOUT_ACPI };
-        const char *text = NULL;
-        int r = boot_load(&source, entry, &text);
+        int r = boot_load(&source, entry, ret_text);
 
-        CHECK(text);
+        CHECK(*ret_text);
         return r;
+}
+
+static int boot(const void *kernel, size_t len, const void *initrd, size_t initrd_len, const char *cmdline,
+                struct guest_mem *mem, struct boot_entry *entry) {
+        const char *text = NULL;
+
+        return boot_text(kernel, len, initrd, initrd_len, cmdline, mem, entry, &text);
 }
 
 static void *at(struct guest_mem *mem, uint64_t gpa, uint64_t len) {
@@ -103,6 +109,32 @@ static void test_memory_above_the_hole(void) {
         CHECK_EQ(params->e820_entries, 5);
         CHECK_EQ(params->e820_table[4].addr, GUEST_MEM_HOLE_END);
         CHECK_EQ(params->e820_table[4].size, 1024 * MIB);
+        guest_mem_free(mem);
+}
+
+/* Which one does not fit is told, and why. */
+static void test_what_does_not_fit(void) {
+        struct guest_mem *mem;
+        AUTOFREE struct bzimage *b = new_bzimage();
+        AUTOFREE char *initrd = calloc(1, 41 * MIB);
+        struct boot_entry entry;
+        const char *text = NULL;
+
+        CHECK(initrd);
+        CHECK_EQ(guest_mem_new(64 * MIB, 0, 0, &mem), 0);
+        CHECK_EQ(boot_text(b, sizeof(*b), initrd, 40 * MIB, "", mem, &entry, &text), 0); /* 24 MiB are the kernel's */
+        CHECK_EQ(boot_text(b, sizeof(*b), initrd, 40 * MIB + 1, "", mem, &entry, &text), -ENOMEM);
+        CHECK_STR(text, "the initrd does not fit into the guest's memory beside the kernel: give it more");
+        b->header.init_size = 48 * MIB;
+        CHECK_EQ(boot_text(b, sizeof(*b), "initrd", 6, "", mem, &entry, &text), -ENOMEM);
+        CHECK_STR(text, "the initrd does not fit into the guest's memory beside the kernel: give it more");
+        b->header.init_size = 48 * MIB + 1;
+        CHECK_EQ(boot_text(b, sizeof(*b), "initrd", 6, "", mem, &entry, &text), -ENOMEM);
+        CHECK_STR(text, "the kernel does not fit into the guest's memory: give it more");
+        b->header.init_size = 8 * MIB;
+        b->header.initrd_addr_max = 32 * MIB - 1;
+        CHECK_EQ(boot_text(b, sizeof(*b), initrd, 9 * MIB, "", mem, &entry, &text), -ENOMEM);
+        CHECK_STR(text, "the initrd is larger than this kernel can take");
         guest_mem_free(mem);
 }
 
@@ -252,6 +284,7 @@ static void test_bad_elfs(void) {
 int main(void) {
         RUN(test_bzimage);
         RUN(test_memory_above_the_hole);
+        RUN(test_what_does_not_fit);
         RUN(test_bad_bzimages);
         RUN(test_elf);
         RUN(test_bad_elfs);
