@@ -215,11 +215,22 @@ static gboolean is_channel_path(const char *path, const char *state_dir, const c
                             : file[digits] == '.' && g_str_has_suffix(file, ".sock");
 }
 
+/*
+ * Whether QEMU's driver has chosen a path: …/qemu/channel/target/domain-1-web/NAME, since libvirt 9.7
+ * …/qemu/channel/1-web/NAME, in old versions …/qemu/channel/target/web.NAME.
+ */
+static gboolean is_qemu_path(const char *path, const char *name) {
+        const char *inner = strstr(path, "/qemu/channel/");
+        g_autofree char *file = g_path_get_basename(path), *end = g_strdup_printf(".%s", name != NULL ? name : "");
+        return inner != NULL && name != NULL && (strcmp(file, name) == 0 || g_str_has_suffix(file, end));
+}
+
 void domain_def_drop_channel_paths(DomainDef *def, const char *state_dir) {
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = g_ptr_array_index(def->chars, i);
                 if (chr->device == DOMAIN_CHAR_CHANNEL && chr->backend == DOMAIN_CHAR_UNIX && chr->listen &&
-                    chr->path != NULL && is_channel_path(chr->path, state_dir, chr->target_name))
+                    chr->path != NULL && (is_channel_path(chr->path, state_dir, chr->target_name) ||
+                                          is_qemu_path(chr->path, chr->target_name)))
                         g_clear_pointer(&chr->path, g_free);
         }
 }

@@ -12,7 +12,7 @@
 
 #include "../util/cpumap.h"
 
-#define DOMAIN_NAME_MAX   255u
+#define DOMAIN_NAME_MAX   247u /* bytes: NAME.xml.new is a file's name, which has at most 255 */
 #define DOMAIN_VCPUS_MAX  32u
 #define DOMAIN_DISKS_MAX  24u
 #define DOMAIN_NICS_MAX   8u
@@ -299,7 +299,7 @@ DomainChar *domain_def_find_console(const DomainDef *def, const char *alias);
 
 /* The socket of a channel that names no path of its own: by number, so that it fits into an address and is unique. */
 char *domain_channel_path(const char *state_dir, int id, const DomainChar *channel);
-/* Drops the paths that starts have given to channels, of this domain or of one whose live XML was copied. */
+/* Drops the paths that starts, QEMU's too, have given to channels of this domain or one whose live XML was copied. */
 void domain_def_drop_channel_paths(DomainDef *def, const char *state_dir);
 
 void domain_uuid_format(const guint8 uuid[16], char ret[37]);

@@ -26,6 +26,7 @@
 #define MEMORY_MIN_BYTES   (64ull << 20) /* the smallest that the monitor takes */
 #define MEMORY_STEP_BYTES  (2ull << 20)
 #define HUGEPAGE_DEFAULT   (2ull << 20)  /* x86-64's default size */
+#define TAP_MAC_BYTE       0xfe
 #define HOST_PAGE_KIB      4             /* <page size='4'>: no huge pages after all */
 
 /* --- The machine --------------------------------------------------------------------- */
@@ -273,6 +274,10 @@ gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err)
 static gboolean check_nic(const DomainNic *nic, GError **err) {
         char mac[18];
         domain_mac_format(nic->mac, mac);
+        /* The TAP has the address with this byte in its place, so that a bridge does not take it for its own. */
+        if (nic->mac[0] == TAP_MAC_BYTE)
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "Unable to use MAC address starting with reserved value 0xFE - '%s'", mac);
         if (nic->inbound.floor == 0 || nic->type == DOMAIN_NIC_NETWORK)
                 return TRUE;
         error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,

@@ -231,6 +231,11 @@ static void test_channel_paths(void) {
                 { CHANNEL("bind", "/state/sub/7.org.x.0.sock", "name='org.x.0'"), FALSE },
                 { CHANNEL("bind", "/other/7.org.x.0.sock", "name='org.x.0'"), FALSE },
                 { CHANNEL("connect", "/state/7.org.x.0.sock", "name='org.x.0'"), FALSE },
+                { CHANNEL("bind", "/var/lib/libvirt/qemu/channel/target/domain-1-web/org.x.0", "name='org.x.0'"), TRUE },
+                { CHANNEL("bind", "/run/libvirt/qemu/channel/1-web/org.x.0", "name='org.x.0'"), TRUE },
+                { CHANNEL("bind", "/var/lib/libvirt/qemu/channel/target/web.org.x.0", "name='org.x.0'"), TRUE },
+                { CHANNEL("bind", "/var/lib/libvirt/qemu/channel/target/domain-1-web/org.y.0", "name='org.x.0'"), FALSE },
+                { CHANNEL("bind", "/srv/channel/target/domain-1-web/org.x.0", "name='org.x.0'"), FALSE },
                 { "<serial type='unix'><source mode='bind' path='/state/7.channel0.sock'/></serial>", FALSE },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -320,6 +325,12 @@ static void test_startable(void) {
                   "channel 'a/b' has a '/' in its name" },
                 { "<devices><channel type='unix'><source mode='bind' path='/p'/><target type='virtio' name='a/b'/>"
                   "</channel></devices>", NULL },
+                { "<devices><interface type='bridge'><mac address='fe:54:00:00:00:01'/><source bridge='b'/></interface>"
+                  "</devices>", "Unable to use MAC address starting with reserved value 0xFE - 'fe:54:00:00:00:01'" },
+                { "<devices><interface type='ethernet'><mac address='FE:54:00:00:00:01'/></interface></devices>",
+                  "Unable to use MAC address starting with reserved value 0xFE - 'fe:54:00:00:00:01'" },
+                { "<devices><interface type='bridge'><mac address='fa:54:00:00:00:01'/><source bridge='b'/></interface>"
+                  "</devices>", NULL },
                 { NUMA("strict"), NULL },
                 { NUMA("restrictive"), NULL },
                 { NUMA("preferred"), "<memory mode='preferred'> is not supported" },
