@@ -48,7 +48,8 @@
 
 /*
  * What a stream to the journal begins with, a line each, as sd_journal_stream_fd(3) sends it: identifier, unit (the
- * journal finds it), priority, whether lines may begin with one, whether to pass them on to syslog, kernel log, console.
+ * journal finds it), priority, whether lines may begin with one, whether to pass them on to syslog, kernel log and
+ * console.
  */
 #define STREAM_HEADER "virtmicro-vmm\n\n6\n1\n0\n0\n0\n"
 
