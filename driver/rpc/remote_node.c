@@ -104,10 +104,10 @@ gboolean rpc_node_get_cells_free_memory(RpcCall *call, GError **err) {
 gboolean rpc_node_get_free_pages(RpcCall *call, GError **err) {
         const rpc_free_pages_args *args = call->args;
         rpc_hypers_ret *ret = call->ret;
-        guint64 total = (guint64) args->pages.pages_len * args->cell_count;
+        guint64 total = (guint64) args->pages.pages_len * args->cell_count; /* 32 bits each */
         if (!error_check_flags(args->flags, 0, "virNodeGetFreePages", err))
                 return FALSE;
-        if (total == 0 || total > RPC_CELLS_MAX || args->start_cell < -1) {
+        if (total == 0 || total > RPC_CELLS_MAX || args->start_cell < -1 || args->start_cell > (int) CPUMAP_BITS) {
                 error_set(err, VIR_ERR_INVALID_ARG, "too many or no cells and page sizes");
                 return FALSE;
         }

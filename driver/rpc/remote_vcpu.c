@@ -2,6 +2,7 @@
 /*
  * vCPUs: how many, where they run, and where they may run. Sizes of CPU maps are the
  * client's choice, within the protocol's limits: missing bytes are zero, excess bits drop.
+ * A client may ask for more maps than a domain has vCPUs: it fills up what is not sent.
  */
 #include <string.h>
 
@@ -62,12 +63,12 @@ gboolean rpc_domain_get_vcpus(RpcCall *call, GError **err) {
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
         if (!domain)
                 return FALSE;
-        g_autofree virVcpuInfoPtr info = g_new0(virVcpuInfo, MAX(args->first, 1));
-        gsize size = (gsize) args->first * args->second;
+        virVcpuInfo info[DOMAIN_VCPUS_MAX];
+        int max = MIN(args->first, (int) DOMAIN_VCPUS_MAX);
+        gsize size = (gsize) max * (gsize) args->second;
         ret->cpumaps.cpumaps_val = g_malloc0(MAX(size, 1));
         ret->cpumaps.cpumaps_len = size;
-        int n = domain_get_vcpu_info(domain, info, args->first, (guint8 *) ret->cpumaps.cpumaps_val, args->second,
-                                     err);
+        int n = domain_get_vcpu_info(domain, info, max, (guint8 *) ret->cpumaps.cpumaps_val, args->second, err);
         if (n < 0)
                 return FALSE;
         ret->info.info_val = g_new0(rpc_vcpu, MAX(n, 1));
@@ -107,14 +108,15 @@ gboolean rpc_domain_get_vcpu_pin(RpcCall *call, GError **err) {
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
         if (!domain)
                 return FALSE;
-        g_autofree CpuMap *maps = g_new0(CpuMap, MAX(args->first, 1));
-        ret->count = domain_get_vcpu_pin(domain, maps, args->first, args->flags, err);
+        CpuMap maps[DOMAIN_VCPUS_MAX];
+        int max = MIN(args->first, (int) DOMAIN_VCPUS_MAX);
+        ret->count = domain_get_vcpu_pin(domain, maps, max, args->flags, err);
         if (ret->count < 0)
                 return FALSE;
-        gsize size = (gsize) args->first * args->second;
+        gsize size = (gsize) max * (gsize) args->second;
         ret->cpumaps.cpumaps_val = g_malloc0(MAX(size, 1));
         ret->cpumaps.cpumaps_len = size;
-        for (int i = 0; i < MIN(ret->count, args->first); i++)
+        for (int i = 0; i < MIN(ret->count, max); i++)
                 put_map(&maps[i], ret->cpumaps.cpumaps_val + (gsize) i * args->second, args->second);
         return TRUE;
 }
@@ -137,8 +139,9 @@ gboolean rpc_domain_get_emulator_pin(RpcCall *call, GError **err) {
         if (!domain || !domain_get_emulator_pin(domain, &map, args->flags, err))
                 return FALSE;
         ret->count = 1;
-        ret->cpumaps.cpumaps_val = g_malloc0(MAX(args->value, 1));
-        ret->cpumaps.cpumaps_len = (u_int) args->value;
-        put_map(&map, ret->cpumaps.cpumaps_val, args->value);
+        int size = MIN(args->value, (int) sizeof(map.bytes));
+        ret->cpumaps.cpumaps_val = g_malloc0(MAX(size, 1));
+        ret->cpumaps.cpumaps_len = (u_int) size;
+        put_map(&map, ret->cpumaps.cpumaps_val, size);
         return TRUE;
 }

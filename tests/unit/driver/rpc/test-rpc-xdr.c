@@ -35,6 +35,27 @@ static void test_optional_flag(void) {
         g_assert_null(none.name);
 }
 
+/* Nothing is allocated for what has not come: what a decoder has made would be there for xdr_free(). */
+static void test_announced(void) {
+        rpc_text_args text = { 0 };
+        g_assert_false(DECODE("00400000" "61626364", rpc_text_args, &text));
+        g_assert_null(text.text);
+        rpc_identity_args list = { 0 };
+        g_assert_false(DECODE("00000014" "00000001" "61000000", rpc_identity_args, &list));
+        g_assert_null(list.params.params_val);
+        rpc_all_stats_args domains = { 0 };
+        g_assert_false(DECODE("00004000" "00000000", rpc_all_stats_args, &domains));
+        g_assert_null(domains.doms.doms_val);
+        rpc_d_cpumap_flags_args map = { 0 };
+        g_assert_false(DECODE("00000000" "00000000000000000000000000000000" "ffffffff" "00000800" "00000000",
+                              rpc_d_cpumap_flags_args, &map));
+        g_assert_null(map.cpumap.cpumap_val);
+        FREE(rpc_text_args, &text);
+        FREE(rpc_identity_args, &list);
+        FREE(rpc_all_stats_args, &domains);
+        FREE(rpc_d_cpumap_flags_args, &map);
+}
+
 #define EMPTY_DOMAIN "00000000" "00000000000000000000000000000000" "ffffffff"
 
 static void test_refused(void) {
@@ -156,6 +177,7 @@ static void test_table_readonly(void) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_assert_cmpint(virInitialize(), ==, 0);
+        g_test_add_func("/rpc/xdr/announced", test_announced);
         g_test_add_func("/rpc/xdr/optional-flag", test_optional_flag);
         g_test_add_func("/rpc/xdr/refused", test_refused);
         g_test_add_func("/rpc/params/round", test_params_round);
