@@ -54,6 +54,7 @@ static const Key keys[] = {
         SWITCH("legacy_devices", reject_legacy_devices, legacy_modes),
         NUMBER("uid_base", uid_base, UID_COUNT, G_MAXINT32 - UID_COUNT),
         NUMBER("max_clients", max_clients, 1, 65536),
+        NUMBER("max_user_clients", max_user_clients, 1, 65536),
         NUMBER("max_anonymous_clients", max_anonymous_clients, 1, 65536),
         NUMBER("max_client_requests", max_client_requests, 1, 1024),
         NUMBER("max_workers", max_workers, 1, 1024),
@@ -78,6 +79,7 @@ static DriverConfig *config_new(void) {
         config->log_level = g_strdup("info");
         config->uid_base = UID_BASE_DEFAULT;
         config->max_clients = 5000;
+        config->max_user_clients = 100;
         config->max_anonymous_clients = 20;
         config->max_client_requests = 5;
         config->max_workers = 20;

@@ -16,7 +16,7 @@ typedef struct DriverConfig {
         char *log_level;   /* error, warning, info, debug */
         gboolean reject_legacy_devices; /* legacy_devices = "reject" */
         guint32 uid_base;  /* first of 65536 uids that monitors run under */
-        guint max_clients, max_anonymous_clients, max_client_requests, max_workers, prio_workers;
+        guint max_clients, max_user_clients, max_anonymous_clients, max_client_requests, max_workers, prio_workers;
         guint neighbour_workers, neighbour_timeout; /* for calls that may wait for another process; seconds */
         guint keepalive_interval, keepalive_count; /* seconds, tries */
         guint shutdown_timeout; /* seconds that a scope gets between SIGTERM and SIGKILL */

@@ -65,9 +65,9 @@ static void call_take_autodestroy(RpcCall *call) {
         if (call->reply->header.status != RPC_STATUS_OK)
                 return;
         if (call->client->closed)
-                rpc_client_autodestroy(call->server, &call->guest);
+                rpc_client_autodestroy(call->client, &call->guest);
         else
-                g_array_append_val(call->client->autodestroy, call->guest);
+                rpc_client_note_guest(call->client, &call->guest);
 }
 
 static void call_done(gpointer data) {
@@ -77,6 +77,7 @@ static void call_done(gpointer data) {
                 (void) g_ptr_array_remove_fast(call->server->interruptible, call);
                 g_clear_object(&call->interrupt);
         }
+        client->user->input.used -= call->charged;
         if (call->autodestroy)
                 call_take_autodestroy(call);
         gboolean ok = call->reply->header.status == RPC_STATUS_OK;
@@ -84,7 +85,7 @@ static void call_done(gpointer data) {
         if (call->stream && ok)
                 rpc_stream_attach(call->stream, client, &call->header);
         else if (call->stream)
-                rpc_stream_discard(call->stream, call->server);
+                rpc_stream_discard(call->stream, client);
         g_free(call);
 }
 
@@ -124,7 +125,7 @@ static void call_push(RpcCall *call) {
                 call->interrupt = g_cancellable_new();
                 g_ptr_array_add(call->server->interruptible, call);
         }
-        rpc_workers_push(call->server->workers, lane, call_run, call_done, call);
+        rpc_workers_push(call->server->workers, call->client->user, lane, call_run, call_done, call);
 }
 
 void rpc_call_start(RpcServer *server, RpcClient *client, const RpcProc *proc, RpcPacket *packet) {
@@ -137,6 +138,8 @@ void rpc_call_start(RpcServer *server, RpcClient *client, const RpcProc *proc, R
         call->header = packet->header;
         call->packet = packet;
         call->readonly = client->readonly;
+        call->charged = packet->size;
+        client->user->input.used += call->charged;
         if (proc->kind == RPC_KIND_INLINE)
                 call_run_inline(call);
         else

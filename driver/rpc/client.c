@@ -8,21 +8,27 @@
  * Back-pressure is not reading. A client is read from while it has fewer calls under way
  * than max_client_requests, while it takes its replies, and while its streams take their
  * input. Before authentication it may send small packets only, one call at a time, and
- * has to be done with it soon.
+ * has to be done with it soon. Events cannot be held back: a client that does not take
+ * them is ended, and so is the worst of a user's clients when they leave too much together.
  */
 #include "rpc/client.h"
 
 #include <string.h>
 
+#include "rpc/callbacks.h"
 #include "rpc/relay.h"
 #include "rpc/server_internal.h"
 #include "rpc/stream.h"
 #include "util/error.h"
 
 #define ANONYMOUS_PACKET_MAX 65536u
-#define ANONYMOUS_SECONDS    60u /* a call that asks a human for a password stops the clock */
+#define ANONYMOUS_SECONDS    60u
+#define PROMPT_MINUTES       5u  /* when a human is being asked for a password */
+#define CALL_BYTES_FREE      65536u /* a call of this size is never refused for its user's others */
+#define EVENTS_MAX           (2u * 1024u * 1024u)  /* bytes of events; 10000, beyond what the socket holds */
+#define AUTODESTROY_LOOK     256u /* guests */
 #define PENDING_HIGH         (1024u * 1024u)       /* unsent bytes above which no more is read or produced */
-#define PENDING_MAX          (256u * 1024u * 1024u) /* above: five of the largest replies, and events nobody reads */
+#define PENDING_MAX          (256u * 1024u * 1024u) /* above: more than five of the largest replies */
 
 static void client_packet(gpointer data, RpcPacket *packet);
 static void client_sent(gpointer data);
@@ -32,7 +38,7 @@ static const RpcConnOps client_ops = { client_packet, client_sent, client_closed
 
 static gboolean client_anonymous_timeout(gpointer data) {
         RpcClient *client = data;
-        if (client->in_flight > 0)
+        if (client->in_flight > 0 && ++client->auth_minutes < PROMPT_MINUTES)
                 return G_SOURCE_CONTINUE;
         client->auth_timer = 0;
         g_info("client %d has not authenticated itself in time", (int) client->peer.pid);
@@ -47,12 +53,20 @@ RpcClient *rpc_client_new(RpcServer *server, int fd, gboolean readonly_socket, R
         client->auth = auth;
         client->readonly_socket = client->readonly = readonly_socket;
         client->streams = g_ptr_array_new();
-        client->callbacks = g_array_new(FALSE, FALSE, sizeof(RpcCallback));
+        client->user = rpc_users_get(server->users, peer->uid);
+        client->callbacks = g_ptr_array_new_with_free_func(g_free);
+        client->autodestroy_look = AUTODESTROY_LOOK;
         client->autodestroy = g_array_new(FALSE, FALSE, sizeof(RpcGuest));
         client->auth_cancel = g_cancellable_new();
         client->conn = rpc_conn_new(fd, ANONYMOUS_PACKET_MAX, &client_ops, client);
-        client->auth_timer = g_timeout_add_seconds(ANONYMOUS_SECONDS, client_anonymous_timeout, client);
+        rpc_conn_set_budgets(client->conn, &client->user->input, &client->user->output);
         return client;
+}
+
+void rpc_client_serve(RpcClient *client) {
+        client->served = TRUE;
+        client->auth_timer = g_timeout_add_seconds(ANONYMOUS_SECONDS, client_anonymous_timeout, client);
+        rpc_client_update_reading(client);
 }
 
 RpcClient *rpc_client_ref(RpcClient *client) {
@@ -62,10 +76,11 @@ RpcClient *rpc_client_ref(RpcClient *client) {
 static void client_clear(RpcClient *client) {
         rpc_conn_unref(client->conn);
         g_ptr_array_unref(client->streams);
-        g_array_unref(client->callbacks);
+        g_ptr_array_unref(client->callbacks);
         g_array_unref(client->autodestroy);
         g_clear_pointer(&client->identity, rpc_packet_free);
         g_object_unref(client->auth_cancel);
+        rpc_user_unref(client->user);
 }
 
 void rpc_client_unref(RpcClient *client) {
@@ -75,10 +90,10 @@ void rpc_client_unref(RpcClient *client) {
 void rpc_client_authenticated(RpcClient *client) {
         if (client->authenticated || client->closed)
                 return;
+        rpc_server_client_authenticated(client->server, client);
         client->authenticated = TRUE;
         g_clear_handle_id(&client->auth_timer, g_source_remove);
         rpc_conn_set_limit(client->conn, RPC_PACKET_MAX);
-        rpc_server_client_authenticated(client->server);
         rpc_client_update_reading(client);
 }
 
@@ -103,11 +118,36 @@ static void goodbye_run(gpointer data) {
                 g_warning("cannot destroy a domain whose client has gone: %s", err->message);
 }
 
-void rpc_client_autodestroy(RpcServer *server, const RpcGuest *guest) {
+void rpc_client_autodestroy(RpcClient *client, const RpcGuest *guest) {
+        RpcServer *server = client->server;
         Goodbye *goodbye = g_new0(Goodbye, 1);
         goodbye->driver = server->driver;
         goodbye->guest = *guest;
-        rpc_workers_push(server->workers, RPC_LANE_NORMAL, goodbye_run, g_free, goodbye);
+        rpc_workers_push(server->workers, server->own, RPC_LANE_NORMAL, goodbye_run, g_free, goodbye);
+}
+
+/* The list is as long as guests that run, and up to twice that. */
+static void client_forget_ended(RpcClient *client) {
+        for (guint i = client->autodestroy->len; i-- > 0;) {
+                const RpcGuest *guest = &g_array_index(client->autodestroy, RpcGuest, i);
+                g_autoptr(Domain) domain = driver_lookup_by_uuid(client->server->driver, guest->uuid, NULL);
+                if (!domain || !runs_guest(domain, guest))
+                        g_array_remove_index_fast(client->autodestroy, i);
+        }
+        client->autodestroy_look = MAX(AUTODESTROY_LOOK, 2 * client->autodestroy->len);
+}
+
+void rpc_client_note_guest(RpcClient *client, const RpcGuest *guest) {
+        if (client->autodestroy->len >= client->autodestroy_look)
+                client_forget_ended(client);
+        g_array_append_val(client->autodestroy, *guest);
+}
+
+/* What of the events has been sent: as much as is pending is the most that can be left. */
+static void client_count_events(RpcClient *client) {
+        gsize left = MIN(client->events, rpc_conn_get_pending(client->conn));
+        client->user->events -= client->events - left;
+        client->events = left;
 }
 
 void rpc_client_close(RpcClient *client) {
@@ -119,12 +159,14 @@ void rpc_client_close(RpcClient *client) {
         rpc_keepalive_stop(client);
         g_cancellable_cancel(client->auth_cancel);
         rpc_calls_interrupt(client->server, client);
+        rpc_callbacks_drop(client);
+        client_count_events(client);
         while (client->streams->len > 0)
                 rpc_stream_close(g_ptr_array_index(client->streams, client->streams->len - 1));
         for (guint i = 0; i < RPC_UPSTREAM_MAX; i++)
                 g_clear_pointer(&client->relays[i], rpc_relay_free);
         for (guint i = 0; i < client->autodestroy->len; i++)
-                rpc_client_autodestroy(client->server, &g_array_index(client->autodestroy, RpcGuest, i));
+                rpc_client_autodestroy(client, &g_array_index(client->autodestroy, RpcGuest, i));
         rpc_server_client_closed(client->server, client);
 }
 
@@ -141,7 +183,7 @@ gboolean rpc_client_is_congested(const RpcClient *client) {
 
 void rpc_client_update_reading(RpcClient *client) {
         guint calls = client->authenticated ? MAX(client->server->config->max_client_requests, 1) : 1;
-        gboolean reading = !client->closed && !client->last_reply && client->in_flight < calls &&
+        gboolean reading = client->served && !client->closed && !client->last_reply && client->in_flight < calls &&
                            client->streams_blocked == 0 && !rpc_client_is_congested(client);
         for (guint i = 0; reading && i < RPC_UPSTREAM_MAX; i++)
                 reading = !client->relays[i] || !rpc_relay_is_congested(client->relays[i]);
@@ -150,6 +192,8 @@ void rpc_client_update_reading(RpcClient *client) {
 
 static void client_sent(gpointer data) {
         g_autoptr(RpcClient) client = rpc_client_ref(data);
+        client_count_events(client);
+        rpc_workers_resume(client->server->workers);
         if (client->last_reply && rpc_conn_get_pending(client->conn) == 0) {
                 rpc_client_close(client);
                 return;
@@ -172,6 +216,39 @@ void rpc_client_send(RpcClient *target, RpcPacket *packet) {
         }
         rpc_conn_send(client->conn, packet);
         rpc_client_update_reading(client);
+}
+
+/* Of the user's clients the one that has left the most events. */
+static RpcClient *client_worst(RpcClient *client) {
+        GPtrArray *clients = client->server->clients;
+        for (guint i = 0; i < clients->len; i++) {
+                RpcClient *other = g_ptr_array_index(clients, i);
+                if (other->user == client->user && other->events > client->events)
+                        client = other;
+        }
+        return client;
+}
+
+static void client_end_slow(RpcClient *of_list) {
+        g_autoptr(RpcClient) client = rpc_client_ref(of_list);
+        g_info("client %d (uid %u) does not take its events", (int) client->peer.pid, client->peer.uid);
+        rpc_client_close(client);
+}
+
+void rpc_client_send_event(RpcClient *target, RpcPacket *packet) {
+        g_autoptr(RpcClient) client = rpc_client_ref(target);
+        if (!client->closed) {
+                client->events += packet->size;
+                client->user->events += packet->size;
+        }
+        rpc_client_send(client, packet);
+        if (client->closed)
+                return;
+        client_count_events(client);
+        if (client->events > EVENTS_MAX)
+                client_end_slow(client);
+        else if (!rpc_user_is_trusted(client->user) && client->user->events > RPC_USER_EVENTS_MAX)
+                client_end_slow(client_worst(client));
 }
 
 void rpc_client_reply(RpcClient *client, RpcPacket *packet) {
@@ -242,11 +319,25 @@ static const RpcProc *client_check_call(RpcClient *client, const RpcPacket *pack
         return NULL;
 }
 
+/* Calls wait for workers with all that they came with. */
+static gboolean client_check_size(RpcClient *client, const RpcPacket *packet, GError **err) {
+        const RpcBudget *input = &client->user->input;
+        if (packet->size <= CALL_BYTES_FREE || input->used + packet->size <= input->max)
+                return TRUE;
+        error_set(err, VIR_ERR_RPC, "the calls of user %u that are under way are %" G_GSIZE_FORMAT " bytes already",
+                  client->peer.uid, input->used);
+        return FALSE;
+}
+
 static void client_call(RpcClient *client, RpcPacket *packet) {
         g_autoptr(RpcPacket) owned = packet;
         g_autoptr(GError) err = NULL;
         const RpcProc *proc = client_check_call(client, packet, &err);
         if (!proc) {
+                client_refuse(client, packet, err);
+                return;
+        }
+        if (!client_check_size(client, packet, &err)) {
                 client_refuse(client, packet, err);
                 return;
         }

@@ -10,6 +10,7 @@
 
 #include "rpc/conn.h"
 #include "rpc/dispatch.h"
+#include "rpc/users.h"
 
 typedef struct RpcRelay RpcRelay;
 
@@ -23,21 +24,13 @@ typedef struct RpcPeer {
 
 typedef enum RpcAuth { RPC_AUTH_NONE, RPC_AUTH_POLKIT = 2 } RpcAuth; /* as on the wire */
 
-/* A wish to hear of domain events. */
-typedef struct RpcCallback {
-        int id;           /* -1: of the old protocol, whose events carry no id */
-        int event;        /* virDomainEventID */
-        gboolean one;     /* only of the domain with this uuid */
-        guint8 uuid[16];
-} RpcCallback;
-
-#define RPC_CALLBACKS_MAX 1024u /* a client's registrations */
-
 struct RpcClient {
         RpcServer *server;
         RpcConn *conn;
         gboolean closed;
         RpcPeer peer;
+        RpcUser *user;          /* a reference */
+        gboolean served;        /* its turn to authenticate itself has come */
         RpcAuth auth;           /* what its socket asks for */
         gboolean authenticated;
         gboolean readonly_socket;
@@ -46,12 +39,15 @@ struct RpcClient {
         gboolean last_reply;    /* close when everything is sent */
         guint in_flight;        /* calls without a reply */
         guint auth_timer;
+        guint auth_minutes;     /* that it has had for it */
         GCancellable *auth_cancel; /* ends a polkit check when the client goes */
         guint streams_blocked;  /* streams that cannot take more input now */
         GPtrArray *streams;     /* RpcStream* */
-        GArray *callbacks;      /* RpcCallback */
+        GPtrArray *callbacks;   /* RpcCallback*, in callbacks.c */
         int last_callback_id;
+        gsize events;           /* bytes of events that it has not taken, at most */
         GArray *autodestroy;    /* of RpcGuest */
+        guint autodestroy_look; /* as many are a reason to look which of them still run */
         RpcPacket *identity;    /* SET_IDENTITY of a trusted client; NULL: none */
         RpcRelay *relays[RPC_UPSTREAM_MAX];
         guint keepalive_timer;
@@ -63,13 +59,17 @@ RpcClient *rpc_client_new(RpcServer *server, int fd, gboolean readonly_socket, R
 RpcClient *rpc_client_ref(RpcClient *client);
 void rpc_client_unref(RpcClient *client);
 void rpc_client_close(RpcClient *client);
+void rpc_client_serve(RpcClient *client); /* reads from it, for a limited time until it is authenticated */
 void rpc_client_authenticated(RpcClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RpcClient, rpc_client_unref)
-/* Destroys a domain whose client has gone, in a worker. */
-void rpc_client_autodestroy(RpcServer *server, const RpcGuest *guest);
+/* A guest that goes with its client; one whose client has gone already. */
+void rpc_client_note_guest(RpcClient *client, const RpcGuest *guest);
+void rpc_client_autodestroy(RpcClient *client, const RpcGuest *guest);
 
 /* Queues a packet that is not a reply. Takes it. */
 void rpc_client_send(RpcClient *client, RpcPacket *packet);
+/* The same for an event; ends a client that leaves too many of them. */
+void rpc_client_send_event(RpcClient *client, RpcPacket *packet);
 /* Queues the last packet of a call and counts the call as done. Takes the packet. */
 void rpc_client_reply(RpcClient *client, RpcPacket *packet);
 /* Looks at every limit of the client again: it may read on, or has to stop. */
@@ -83,7 +83,7 @@ void rpc_keepalive_stop(RpcClient *client);
 void rpc_keepalive_packet(RpcClient *client, const RpcPacket *packet);
 
 /* events.c */
-void rpc_events_send(RpcClient *client, const DomainEvent *event);
+void rpc_events_deliver(RpcServer *server, const DomainEvent *event);
 
 /* auth.c */
 gboolean rpc_peer_read(int fd, RpcPeer *ret, GError **err);

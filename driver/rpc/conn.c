@@ -7,6 +7,8 @@
  * Output: packets queue up; the first is written at once if nothing is ahead of it, the
  * rest when the socket can take more. The queue itself has no limit: owners look at
  * rpc_conn_get_pending() and stop producing, or close the connection.
+ *
+ * What is held either way is counted in budgets that many connections may share.
  */
 #include "rpc/conn.h"
 
@@ -19,6 +21,7 @@
 #include "util/error.h"
 
 #define READS_PER_TURN 32u
+#define INPUT_FREE     65536u /* a buffer of this size is never refused */
 
 struct RpcConn {
         int fd;
@@ -30,9 +33,31 @@ struct RpcConn {
         GQueue out; /* RpcPacket* */
         gsize out_offset; /* into the first packet */
         gsize out_bytes;
+        RpcBudget *input, *output;
+        gsize input_counted, output_counted;
 };
 
 static gboolean conn_readable(int fd, GIOCondition condition, gpointer data);
+static gboolean conn_hung_up(int fd, GIOCondition condition, gpointer data);
+
+static void budget_count(RpcBudget *budget, gsize *counted, gsize bytes) {
+        if (budget)
+                budget->used += bytes - *counted;
+        *counted = bytes;
+}
+
+/* Brings the budgets up to date. */
+static void conn_count(RpcConn *conn) {
+        budget_count(conn->input, &conn->input_counted, conn->reader.capacity);
+        budget_count(conn->output, &conn->output_counted, conn->out_bytes);
+}
+
+static void conn_watch(RpcConn *conn) {
+        if (conn->reading)
+                conn->in_source = g_unix_fd_add(conn->fd, G_IO_IN | G_IO_HUP | G_IO_ERR, conn_readable, conn);
+        else if (conn->ops->ends_unread)
+                conn->hangup_source = g_unix_fd_add(conn->fd, G_IO_HUP | G_IO_ERR, conn_hung_up, conn);
+}
 
 RpcConn *rpc_conn_new(int fd, gsize packet_limit, const RpcConnOps *ops, gpointer data) {
         RpcConn *conn = g_rc_box_new0(RpcConn);
@@ -42,6 +67,7 @@ RpcConn *rpc_conn_new(int fd, gsize packet_limit, const RpcConnOps *ops, gpointe
         rpc_reader_init(&conn->reader, packet_limit);
         g_queue_init(&conn->out);
         (void) g_unix_set_fd_nonblocking(fd, TRUE, NULL);
+        conn_watch(conn);
         return conn;
 }
 
@@ -57,6 +83,7 @@ void rpc_conn_close(RpcConn *conn) {
         g_queue_clear_full(&conn->out, (GDestroyNotify) rpc_packet_free);
         conn->out_bytes = conn->out_offset = 0;
         rpc_reader_clear(&conn->reader);
+        conn_count(conn);
 }
 
 static void conn_clear(RpcConn *conn) {
@@ -74,6 +101,13 @@ static void conn_fail(RpcConn *conn, const GError *err) {
                 return;
         rpc_conn_close(conn);
         conn->ops->closed(conn->data, err);
+}
+
+void rpc_conn_set_budgets(RpcConn *conn, RpcBudget *input, RpcBudget *output) {
+        conn->input = input;
+        conn->output = output;
+        conn->input_counted = conn->output_counted = 0;
+        conn_count(conn);
 }
 
 void rpc_conn_set_limit(RpcConn *conn, gsize packet_limit) {
@@ -94,10 +128,7 @@ void rpc_conn_set_reading(RpcConn *conn, gboolean reading) {
         conn->reading = reading;
         g_clear_handle_id(&conn->in_source, g_source_remove);
         g_clear_handle_id(&conn->hangup_source, g_source_remove);
-        if (reading)
-                conn->in_source = g_unix_fd_add(conn->fd, G_IO_IN | G_IO_HUP | G_IO_ERR, conn_readable, conn);
-        else if (conn->ops->ends_unread)
-                conn->hangup_source = g_unix_fd_add(conn->fd, G_IO_HUP | G_IO_ERR, conn_hung_up, conn);
+        conn_watch(conn);
 }
 
 gboolean rpc_conn_is_reading(const RpcConn *conn) {
@@ -108,10 +139,23 @@ gsize rpc_conn_get_pending(const RpcConn *conn) {
         return conn->out_bytes;
 }
 
+/* A buffer that grew beyond what everybody has together is given up, with its connection. */
+static gboolean conn_check_input(RpcConn *conn) {
+        g_autoptr(GError) err = NULL;
+        conn_count(conn);
+        if (!conn->input || conn->input->used <= conn->input->max || conn->reader.capacity <= INPUT_FREE)
+                return TRUE;
+        error_set(&err, VIR_ERR_RPC, "its user's calls are more than %" G_GSIZE_FORMAT " bytes", conn->input->max);
+        conn_fail(conn, err);
+        return FALSE;
+}
+
 /* FALSE: nothing more to read for now. */
 static gboolean conn_read_some(RpcConn *conn) {
         gsize want;
         guint8 *where = rpc_reader_want(&conn->reader, &want);
+        if (!conn_check_input(conn))
+                return FALSE;
         ssize_t n = recv(conn->fd, where, want, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return FALSE;
@@ -123,6 +167,7 @@ static gboolean conn_read_some(RpcConn *conn) {
                 conn_fail(conn, err);
                 return FALSE;
         }
+        conn_count(conn);
         if (packet)
                 conn->ops->packet(conn->data, packet);
         return TRUE;
@@ -145,7 +190,7 @@ static gboolean conn_flush(RpcConn *conn) {
                 ssize_t n = send(conn->fd, packet->data + conn->out_offset, packet->size - conn->out_offset,
                                  MSG_DONTWAIT | MSG_NOSIGNAL);
                 if (n < 0 && (errno == EAGAIN || errno == EINTR))
-                        return TRUE;
+                        break;
                 if (n < 0)
                         return FALSE;
                 conn->out_offset += n;
@@ -155,6 +200,7 @@ static gboolean conn_flush(RpcConn *conn) {
                 rpc_packet_free(g_queue_pop_head(&conn->out));
                 conn->out_offset = 0;
         }
+        conn_count(conn);
         return TRUE;
 }
 
@@ -185,6 +231,7 @@ void rpc_conn_send(RpcConn *conn, RpcPacket *packet) {
         conn->out_bytes += packet->size;
         if (first)
                 (void) conn_flush(conn);
+        conn_count(conn);
         if (!g_queue_is_empty(&conn->out) && conn->out_source == 0)
                 conn->out_source = g_unix_fd_add(conn->fd, G_IO_OUT | G_IO_ERR, conn_writable, conn);
 }

@@ -9,6 +9,11 @@
 
 typedef struct RpcConn RpcConn;
 
+/* What several connections hold together; a connection adds and takes off its part. */
+typedef struct RpcBudget {
+        gsize used, max; /* bytes */
+} RpcBudget;
+
 typedef struct RpcConnOps {
         void (*packet)(gpointer data, RpcPacket *packet); /* the callee's to free */
         void (*sent)(gpointer data);                      /* the output queue got shorter */
@@ -21,6 +26,11 @@ RpcConn *rpc_conn_new(int fd, gsize packet_limit, const RpcConnOps *ops, gpointe
 void rpc_conn_unref(RpcConn *conn); /* closes, without a callback */
 void rpc_conn_close(RpcConn *conn); /* likewise, and drops what has not been sent */
 
+/*
+ * Counts from here on in `input` what is being received and in `output` what is to be sent; either may be NULL, both
+ * must outlive the connection. It fails when `input` is full and it wants more than the smallest of buffers.
+ */
+void rpc_conn_set_budgets(RpcConn *conn, RpcBudget *input, RpcBudget *output);
 void rpc_conn_set_limit(RpcConn *conn, gsize packet_limit);
 void rpc_conn_set_reading(RpcConn *conn, gboolean reading);
 gboolean rpc_conn_is_reading(const RpcConn *conn);

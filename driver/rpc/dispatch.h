@@ -15,6 +15,7 @@ typedef struct RpcClient RpcClient;
 typedef struct RpcServer RpcServer;
 typedef struct RpcStream RpcStream;
 typedef struct RpcCall RpcCall;
+typedef struct RpcUser RpcUser;
 
 #define RPC_PROC_LAST 443
 
@@ -91,6 +92,7 @@ struct RpcCall {
         const RpcProc *proc;
         RpcHeader header;
         RpcPacket *packet; /* the arguments, until they are decoded */
+        gsize charged;     /* bytes of it that the user's input counts, until the call is done */
         gpointer args, ret;
         gboolean readonly;
         GCancellable *interrupt; /* of the waits of one that is RPC_NEIGHBOUR */
@@ -118,9 +120,12 @@ typedef enum RpcLane {
         RPC_LANE_NORMAL,
         RPC_LANE_HIGH,      /* waits for no guest: priority workers take it when all others are busy */
         RPC_LANE_NEIGHBOUR, /* may wait for another process */
+        RPC_LANES,
 } RpcLane;
 RpcWorkers *rpc_workers_new(guint normal, guint priority, guint neighbour, GError **err);
 void rpc_workers_free(RpcWorkers *workers); /* waits for what runs, delivers the results */
-/* Runs `func` in a worker and then `done` on the main thread. */
-void rpc_workers_push(RpcWorkers *workers, RpcLane lane, void (*func)(gpointer data), void (*done)(gpointer data),
-                      gpointer data);
+/* Runs `func` in a worker, when it is the user's turn, and then `done` on the main thread. */
+void rpc_workers_push(RpcWorkers *workers, RpcUser *user, RpcLane lane, void (*func)(gpointer data),
+                      void (*done)(gpointer data), gpointer data);
+/* A user has taken results: it may be somebody's turn. */
+void rpc_workers_resume(RpcWorkers *workers);

@@ -9,7 +9,9 @@
  */
 #include <string.h>
 
+#include "rpc/callbacks.h"
 #include "rpc/handlers.h"
+#include "rpc/server_internal.h"
 #include "util/error.h"
 
 #define EVENTS_MAX 27 /* virDomainEventID up to MEMORY_DEVICE_SIZE_CHANGE */
@@ -125,21 +127,32 @@ RpcPacket *rpc_event_encode(const DomainEvent *event, int callback_id, GError **
         return packet;
 }
 
-void rpc_events_send(RpcClient *client, const DomainEvent *event) {
-        for (guint i = 0; i < client->callbacks->len; i++) {
-                const RpcCallback *callback = &g_array_index(client->callbacks, RpcCallback, i);
-                if (callback->event != event->type)
-                        continue;
-                if (callback->one && memcmp(callback->uuid, event->domain.uuid, sizeof(callback->uuid)) != 0)
-                        continue;
+/* The same event for another callback: only its id differs. */
+static RpcPacket *event_copy(const RpcPacket *event, int callback_id) {
+        gsize size = rpc_packet_payload_size(event);
+        guint32 id = GUINT32_TO_BE((guint32) callback_id);
+        RpcPacket *packet = rpc_packet_new(&event->header, size);
+        memcpy(packet->data + packet->payload, event->data + event->payload, size);
+        if (callback_id >= 0)
+                memcpy(packet->data + packet->payload, &id, sizeof(id));
+        return packet;
+}
+
+/* Encoded once for each generation of the protocol that somebody speaks. */
+void rpc_events_deliver(RpcServer *server, const DomainEvent *event) {
+        g_autoptr(GArray) receivers = rpc_callbacks_find(server->callbacks, event->type, event->domain.uuid);
+        g_autoptr(RpcPacket) modern = NULL;
+        g_autoptr(RpcPacket) legacy = NULL;
+        for (guint i = 0; i < receivers->len; i++) {
+                const RpcReceiver *receiver = &g_array_index(receivers, RpcReceiver, i);
+                RpcPacket **packet = receiver->id < 0 ? &legacy : &modern;
                 g_autoptr(GError) err = NULL;
-                RpcPacket *packet = rpc_event_encode(event, callback->id, &err);
+                if (!*packet)
+                        *packet = rpc_event_encode(event, receiver->id, &err);
                 if (err)
                         g_warning("cannot send an event: %s", err->message);
-                if (packet)
-                        rpc_client_send(client, packet);
-                if (client->closed)
-                        return;
+                if (*packet && !receiver->client->closed)
+                        rpc_client_send_event(receiver->client, event_copy(*packet, receiver->id));
         }
 }
 
@@ -152,59 +165,44 @@ static gboolean event_check(int event, gboolean legacy, GError **err) {
         return FALSE;
 }
 
-static RpcCallback *callback_add(RpcClient *client, int id, int event, GError **err) {
-        if (client->callbacks->len >= RPC_CALLBACKS_MAX) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "too many event callbacks");
-                return NULL;
-        }
-        RpcCallback callback = { .id = id, .event = event };
-        g_array_append_val(client->callbacks, callback);
-        return &g_array_index(client->callbacks, RpcCallback, client->callbacks->len - 1);
-}
-
-/* By id, or for id -1 by event. -1: none. */
-static int callback_find(RpcClient *client, int id, int event) {
+/* By id, or for id -1 by event. */
+static RpcCallback *callback_find(RpcClient *client, int id, int event) {
         for (guint i = 0; i < client->callbacks->len; i++) {
-                const RpcCallback *callback = &g_array_index(client->callbacks, RpcCallback, i);
+                RpcCallback *callback = g_ptr_array_index(client->callbacks, i);
                 if (callback->id == id && (id >= 0 || callback->event == event))
-                        return (int) i;
+                        return callback;
         }
-        return -1;
+        return NULL;
 }
 
 static gboolean callback_remove(RpcClient *client, int id, int event, GError **err) {
-        int index = callback_find(client, id, event);
-        if (index < 0) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "domain event callback %d not registered",
-                          id >= 0 ? id : event);
-                return FALSE;
-        }
-        (void) g_array_remove_index(client->callbacks, (guint) index);
-        return TRUE;
+        RpcCallback *callback = callback_find(client, id, event);
+        if (callback)
+                return rpc_callback_remove(client, callback);
+        error_set(err, VIR_ERR_INTERNAL_ERROR, "domain event callback %d not registered", id >= 0 ? id : event);
+        return FALSE;
 }
 
 static gboolean legacy_add(RpcClient *client, int event, GError **err) {
         if (!event_check(event, TRUE, err))
                 return FALSE;
-        if (callback_find(client, -1, event) < 0)
-                return callback_add(client, -1, event, err) != NULL;
+        if (!callback_find(client, -1, event))
+                return rpc_callback_add(client, -1, event, NULL, err) != NULL;
         error_set(err, VIR_ERR_INTERNAL_ERROR, "domain event %d already registered", event);
         return FALSE;
 }
 
 gboolean rpc_event_register(RpcCall *call, GError **err) {
         const rpc_int_opt_domain_args *args = call->args;
-        rpc_int_ret *ret = call->ret;
+        RpcClient *client = call->client;
+        const guint8 *uuid = args->dom ? (const guint8 *) args->dom->uuid : NULL;
         if (!event_check(args->value, FALSE, err))
                 return FALSE;
-        RpcCallback *callback = callback_add(call->client, call->client->last_callback_id, args->value, err);
+        RpcCallback *callback = rpc_callback_add(client, client->last_callback_id, args->value, uuid, err);
         if (!callback)
                 return FALSE;
-        call->client->last_callback_id = (call->client->last_callback_id + 1) & G_MAXINT;
-        callback->one = args->dom != NULL;
-        if (args->dom)
-                memcpy(callback->uuid, args->dom->uuid, sizeof(callback->uuid));
-        ret->value = callback->id;
+        client->last_callback_id = (client->last_callback_id + 1) & G_MAXINT;
+        ((rpc_int_ret *) call->ret)->value = callback->id;
         return TRUE;
 }
 

@@ -43,7 +43,9 @@ const char *relay_name(const RpcRelay *relay) {
 }
 
 RpcConn *relay_conn_new(RpcRelay *relay, int fd) {
-        return rpc_conn_new(fd, RPC_PACKET_MAX, &relay_ops, relay);
+        RpcConn *conn = rpc_conn_new(fd, RPC_PACKET_MAX, &relay_ops, relay);
+        rpc_conn_set_budgets(conn, NULL, &relay->client->user->input);
+        return conn;
 }
 
 static void relay_call_clear(gpointer data) {

@@ -13,6 +13,7 @@
  */
 #include <string.h>
 
+#include "rpc/callbacks.h"
 #include "rpc/relay_internal.h"
 #include "util/error.h"
 

@@ -1,31 +1,90 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Accepts clients and keeps the list of them. Accepting pauses at the configured number of
- * clients, and earlier at that of clients which have not said who they are; the sockets'
- * backlogs hold the others until somebody leaves.
+ * Accepts clients and keeps the list of them. Whose a client is can be known only when it
+ * has been accepted, so everybody is, and then judged:
+ *
+ *   - one more than max_user_clients of its user, or than max_clients in all, is turned away;
+ *   - one that has to say who it is waits unread until fewer than max_anonymous_clients do
+ *     so, and of its user a quarter of them. It cannot be long: authentication has a limit.
+ *
+ * Neither limit counts the superuser's clients or holds them up.
  */
 #include <errno.h>
 #include <glib-unix.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "rpc/callbacks.h"
 #include "rpc/server_internal.h"
 #include "rpc/stream.h"
 #include "util/error.h"
 
 /* At the daemon's end: what calls get to be done with another process that answers. */
 #define STOP_GRACE_S 3
+#define ACCEPT_PAUSE_MS 100u /* after a failure: out of descriptors, which are not there a moment later either */
 
-static void server_update_accepting(RpcServer *server);
+static void socket_listen(RpcSocket *sock);
+
+static gboolean server_may_serve(const RpcServer *server, const RpcClient *client) {
+        guint max = MAX(server->config->max_anonymous_clients, 1);
+        return server->anonymous < max && client->user->anonymous < MAX(max / 4, 1);
+}
+
+static void server_serve(RpcServer *server, RpcClient *client) {
+        server->anonymous++;
+        client->user->anonymous++;
+        rpc_client_serve(client);
+}
+
+/* Those whose turn has come: the first of each user that has room. */
+static void server_serve_waiting(RpcServer *server) {
+        for (GList *item = server->waiting.head, *next; item; item = next) {
+                RpcClient *client = item->data;
+                next = item->next;
+                if (server->anonymous >= MAX(server->config->max_anonymous_clients, 1))
+                        return;
+                if (!server_may_serve(server, client))
+                        continue;
+                g_queue_delete_link(&server->waiting, item);
+                server_serve(server, client);
+        }
+}
+
+/* Why one more client of this user is turned away; NULL: it is not. */
+static const char *server_refusal(const RpcServer *server, const RpcUser *user) {
+        if (rpc_user_is_trusted(user))
+                return NULL;
+        if (user->clients >= MAX(server->config->max_user_clients, 1))
+                return "max_user_clients";
+        return server->untrusted >= MAX(server->config->max_clients, 1) ? "max_clients" : NULL;
+}
+
+static void server_list(RpcServer *server, RpcClient *client) {
+        g_ptr_array_add(server->clients, client);
+        client->user->clients++;
+        if (!rpc_user_is_trusted(client->user))
+                server->untrusted++;
+}
 
 RpcClient *rpc_server_admit(RpcServer *server, int fd, gboolean readonly, RpcAuth auth, const RpcPeer *peer) {
+        RpcUser *user = rpc_users_get(server->users, peer->uid);
+        const char *refusal = server_refusal(server, user);
+        if (refusal) {
+                g_info("client %d (uid %u) is turned away: %s", (int) peer->pid, peer->uid, refusal);
+                (void) close(fd);
+                rpc_user_unref(user);
+                return NULL;
+        }
         RpcClient *client = rpc_client_new(server, fd, readonly, auth, peer);
-        g_ptr_array_add(server->clients, client);
-        server->anonymous++;
-        if (auth == RPC_AUTH_NONE || peer->uid == 0)
+        server_list(server, client);
+        rpc_user_unref(user);
+        if (auth == RPC_AUTH_NONE || peer->uid == 0) {
+                server_serve(server, client);
                 rpc_client_authenticated(client);
-        rpc_client_update_reading(client);
-        server_update_accepting(server);
+        } else {
+                g_queue_push_tail(&server->waiting, client);
+                server_serve_waiting(server);
+        }
         return client;
 }
 
@@ -40,52 +99,54 @@ static void server_accept(RpcServer *server, const RpcSocket *sock, int fd) {
         (void) close(fd);
 }
 
+static gboolean socket_pause_over(gpointer data) {
+        RpcSocket *sock = data;
+        sock->source = 0;
+        socket_listen(sock);
+        return G_SOURCE_REMOVE;
+}
+
 static gboolean server_acceptable(int listener, GIOCondition condition, gpointer data) {
         RpcSocket *sock = data;
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0)
+        if (fd >= 0) {
                 server_accept(sock->server, sock, fd);
-        else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-                g_warning("cannot accept a client: %s", g_strerror(errno));
-                g_usleep(G_USEC_PER_SEC / 100); /* out of descriptors: do not spin */
+                return G_SOURCE_CONTINUE;
         }
-        return sock->source != 0;
+        if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+                return G_SOURCE_CONTINUE;
+        g_warning("cannot accept a client: %s", g_strerror(errno));
+        sock->source = g_timeout_add(ACCEPT_PAUSE_MS, socket_pause_over, sock);
+        return G_SOURCE_REMOVE;
 }
 
-static void server_update_accepting(RpcServer *server) {
-        gboolean room = server->accepting && server->clients->len < MAX(server->config->max_clients, 1) &&
-                        server->anonymous < MAX(server->config->max_anonymous_clients, 1);
-        for (guint i = 0; i < server->sockets->len; i++) {
-                RpcSocket *sock = &g_array_index(server->sockets, RpcSocket, i);
-                if (room && sock->source == 0)
-                        sock->source = g_unix_fd_add(sock->fd, G_IO_IN, server_acceptable, sock);
-                else if (!room)
-                        g_clear_handle_id(&sock->source, g_source_remove);
-        }
+static void socket_listen(RpcSocket *sock) {
+        if (sock->source == 0)
+                sock->source = g_unix_fd_add(sock->fd, G_IO_IN, server_acceptable, sock);
 }
 
-void rpc_server_client_authenticated(RpcServer *server) {
+void rpc_server_client_authenticated(RpcServer *server, RpcClient *client) {
         server->anonymous--;
-        server_update_accepting(server);
+        client->user->anonymous--;
+        server_serve_waiting(server);
 }
 
 void rpc_server_client_closed(RpcServer *server, RpcClient *client) {
-        if (!client->authenticated)
-                server->anonymous--;
-        if (g_ptr_array_remove_fast(server->clients, client))
-                rpc_client_unref(client);
-        server_update_accepting(server);
+        if (!client->served)
+                (void) g_queue_remove(&server->waiting, client);
+        else if (!client->authenticated)
+                rpc_server_client_authenticated(server, client);
+        if (!g_ptr_array_remove_fast(server->clients, client))
+                return;
+        client->user->clients--;
+        if (!rpc_user_is_trusted(client->user))
+                server->untrusted--;
+        rpc_client_unref(client);
+        rpc_workers_resume(server->workers);
 }
 
-/* Sending may close a client and take it off the list, so walk by falling index. */
 static void server_domain_event(const DomainEvent *event, gpointer data) {
-        RpcServer *server = data;
-        for (guint i = server->clients->len; i-- > 0;) {
-                if (i >= server->clients->len)
-                        continue;
-                g_autoptr(RpcClient) client = rpc_client_ref(g_ptr_array_index(server->clients, i));
-                rpc_events_send(client, event);
-        }
+        rpc_events_deliver(data, event);
 }
 
 RpcServer *rpc_server_new(Driver *driver, const DriverConfig *config, GError **err) {
@@ -94,7 +155,11 @@ RpcServer *rpc_server_new(Driver *driver, const DriverConfig *config, GError **e
                 g_warning("cannot initialize libvirt's client library");
         server->driver = driver;
         server->config = config;
+        server->users = rpc_users_new();
+        server->own = rpc_users_get(server->users, 0);
         server->clients = g_ptr_array_new();
+        server->callbacks = rpc_callbacks_new();
+        g_queue_init(&server->waiting);
         server->interruptible = g_ptr_array_new();
         server->names = neighbour_new("the resolver", "resolvectl status, and getent passwd",
                                       config->neighbour_timeout * 1000);
@@ -112,7 +177,8 @@ void rpc_server_start(RpcServer *server) {
                 return;
         server->listener = driver_add_listener(server->driver, server_domain_event, server);
         server->accepting = TRUE;
-        server_update_accepting(server);
+        for (guint i = 0; i < server->sockets->len; i++)
+                socket_listen(&g_array_index(server->sockets, RpcSocket, i));
 }
 
 /* virsh does not notice on an open console that its connection has gone, so the console is ended first. */
@@ -134,8 +200,8 @@ void rpc_server_stop(RpcServer *server) {
                 return;
         server->stopped = TRUE;
         server->accepting = FALSE;
-        if (server->sockets)
-                server_update_accepting(server);
+        for (guint i = 0; server->sockets && i < server->sockets->len; i++)
+                g_clear_handle_id(&g_array_index(server->sockets, RpcSocket, i).source, g_source_remove);
         while (server->clients->len > 0)
                 client_dismiss(g_ptr_array_index(server->clients, server->clients->len - 1));
         if (server->listener != 0)
@@ -156,6 +222,9 @@ void rpc_server_free(RpcServer *server) {
         g_ptr_array_unref(server->clients);
         g_ptr_array_unref(server->interruptible);
         neighbour_free(server->names);
+        g_hash_table_unref(server->callbacks);
+        rpc_user_unref(server->own);
+        rpc_users_free(server->users);
         g_free(server);
 }
 

@@ -11,8 +11,13 @@ struct RpcServer {
         const DriverConfig *config;
         RpcWorkers *workers;
         GArray *sockets;     /* RpcSocket */
+        RpcUsers *users;
+        RpcUser *own;        /* whom the server's own work is done for: nobody's quota holds it up */
         GPtrArray *clients;  /* RpcClient*, a reference each */
-        guint anonymous;     /* clients that are not authenticated */
+        guint untrusted;     /* of them, those that are not the superuser's */
+        GQueue waiting;      /* RpcClient* that are not served yet, in the order of coming */
+        guint anonymous;     /* clients that are served and not authenticated */
+        GHashTable *callbacks; /* callbacks.c */
         guint deferred;      /* calls that wait for polkit */
         GPtrArray *interruptible; /* RpcCall*: those that may wait for another process */
         Neighbour *names;    /* the resolver, and whoever knows users and groups */
@@ -26,16 +31,16 @@ typedef struct RpcSocket {
         gboolean readonly;
         RpcAuth auth;
         char *path; /* to be unlinked at the end; NULL when systemd made it */
-        guint source;
+        guint source; /* of clients, or of the end of a pause after a failure */
 } RpcSocket;
 
 /* sockets.c */
 GArray *rpc_sockets_open(RpcServer *server, GError **err);
 void rpc_sockets_close(GArray *sockets);
 
-/* Takes a connected socket; the server keeps the client. */
+/* Takes a connected socket; the server keeps the client. NULL: turned away, as its user or all have too many. */
 RpcClient *rpc_server_admit(RpcServer *server, int fd, gboolean readonly, RpcAuth auth, const RpcPeer *peer);
 
 /* What clients tell the server. */
 void rpc_server_client_closed(RpcServer *server, RpcClient *client);
-void rpc_server_client_authenticated(RpcServer *server);
+void rpc_server_client_authenticated(RpcServer *server, RpcClient *client); /* before it counts as such */

@@ -35,7 +35,6 @@ struct RpcStream {
         gint kicked; /* atomic */
 
         /* Main thread only. */
-        RpcServer *server;
         RpcClient *client; /* NULL: not attached, or closed */
         RpcHeader header;
         guint in_source, out_source, gather_source;
@@ -77,11 +76,12 @@ static void stream_end_session(gpointer data) {
 }
 
 /* Gives up the caller's reference. */
-void rpc_stream_discard(RpcStream *stream, RpcServer *server) {
+void rpc_stream_discard(RpcStream *stream, RpcClient *client) {
         if (stream->fd >= 0)
                 (void) close(stream->fd);
         stream->fd = -1;
-        rpc_workers_push(server->workers, RPC_LANE_HIGH, stream_end_session, stream_unref, stream);
+        rpc_workers_push(client->server->workers, client->server->own, RPC_LANE_HIGH, stream_end_session, stream_unref,
+                         stream);
 }
 
 void rpc_stream_close(RpcStream *stream) {
@@ -95,7 +95,7 @@ void rpc_stream_close(RpcStream *stream) {
                 client->streams_blocked--;
         (void) g_ptr_array_remove(client->streams, stream);
         rpc_client_update_reading(client);
-        rpc_stream_discard(stream, stream->server);
+        rpc_stream_discard(stream, client);
 }
 
 static void stream_send(RpcStream *stream, RpcStatus status, const void *data, gsize size) {
@@ -178,9 +178,8 @@ void rpc_stream_resume(RpcStream *stream) {
 }
 
 void rpc_stream_attach(RpcStream *stream, RpcClient *client, const RpcHeader *header) {
-        stream->server = client->server;
         if (client->closed) {
-                rpc_stream_discard(stream, stream->server);
+                rpc_stream_discard(stream, client);
                 return;
         }
         stream->client = client;

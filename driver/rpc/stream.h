@@ -15,7 +15,7 @@ void rpc_stream_free(RpcStream *stream); /* one that was never opened */
 
 /* On the main thread. The reply to the call that opened it has been queued before. */
 void rpc_stream_attach(RpcStream *stream, RpcClient *client, const RpcHeader *header);
-void rpc_stream_discard(RpcStream *stream, RpcServer *server);
+void rpc_stream_discard(RpcStream *stream, RpcClient *client);
 gboolean rpc_stream_matches(const RpcStream *stream, const RpcHeader *header);
 void rpc_stream_packet(RpcStream *stream, const RpcPacket *packet);
 void rpc_stream_resume(RpcStream *stream); /* the client takes data again */

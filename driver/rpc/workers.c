@@ -8,56 +8,81 @@
  * the resolver) has the third pool to itself, so that a neighbour which does not answer
  * holds up only those that need it.
  *
+ * Jobs wait here, by user, and users take turns: however much one of them asks for, the
+ * next job of another one is begun as soon as a worker is free. A user other than the
+ * superuser has at most half of a pool at a time, and all of them together leave a quarter
+ * to the superuser. Nothing more is begun for a user who does not take the results that
+ * there are.
+ *
  * A job has two halves: `func` in the worker and `done` on the main thread. Results come
  * back at the priority of domain events and in the order in which jobs ended, so a client
  * sees the events of its call before the reply, as far as they were emitted before it.
  */
 #include "rpc/dispatch.h"
+#include "rpc/users.h"
+
+/* A lane's own workers. */
+typedef struct Pool {
+        GThreadPool *threads; /* NULL: it has none */
+        guint max;
+        guint busy, untrusted; /* jobs that run there, and those of them that are not the superuser's */
+} Pool;
 
 typedef struct Job {
         RpcWorkers *workers;
-        GThreadPool *pool;
+        RpcUser *user;
+        guint64 number; /* in the order of coming */
+        RpcLane pool;   /* where it runs */
         void (*func)(gpointer data);
         void (*done)(gpointer data);
         gpointer data;
 } Job;
 
+/* Main thread only. */
 struct RpcWorkers {
-        GThreadPool *normal, *priority, *neighbour; /* priority: NULL when there are none */
-        guint max_normal;
-        guint busy_normal; /* main thread only: queued or running there */
-        guint jobs;        /* main thread only: not done */
+        Pool pools[RPC_LANES];
+        GQueue turns; /* RpcUser*, a reference each: those with jobs that wait */
+        guint64 last_number;
+        guint jobs; /* not done */
 };
+
+static void workers_begin(RpcWorkers *workers);
 
 static gboolean job_done(gpointer data) {
         Job *job = data;
-        if (job->pool == job->workers->normal)
-                job->workers->busy_normal--;
-        job->workers->jobs--;
+        RpcWorkers *workers = job->workers;
+        Pool *pool = &workers->pools[job->pool];
+        pool->busy--;
+        if (!rpc_user_is_trusted(job->user))
+                pool->untrusted--;
+        job->user->running[job->pool]--;
+        workers->jobs--;
         job->done(job->data);
+        rpc_user_unref(job->user);
         g_free(job);
+        workers_begin(workers);
         return G_SOURCE_REMOVE;
 }
 
-static void job_run(gpointer data, gpointer user) {
+static void job_run(gpointer data, gpointer user_data) {
         Job *job = data;
         job->func(job->data);
         g_idle_add_full(G_PRIORITY_DEFAULT, job_done, job, NULL);
 }
 
-/* NULL with *err when it has failed, and without when there are to be none. */
-static GThreadPool *pool_new(guint threads, GError **err) {
-        return threads > 0 ? g_thread_pool_new(job_run, NULL, (gint) threads, FALSE, err) : NULL;
+static gboolean pool_init(Pool *pool, guint max, GError **err) {
+        pool->max = max;
+        if (max > 0)
+                pool->threads = g_thread_pool_new(job_run, NULL, (gint) max, FALSE, err);
+        return max == 0 || pool->threads;
 }
 
 RpcWorkers *rpc_workers_new(guint normal, guint priority, guint neighbour, GError **err) {
         RpcWorkers *workers = g_new0(RpcWorkers, 1);
-        workers->max_normal = MAX(normal, 1);
-        workers->normal = pool_new(workers->max_normal, err);
-        workers->priority = workers->normal ? pool_new(priority, err) : NULL;
-        gboolean ok = workers->normal && (workers->priority || priority == 0);
-        workers->neighbour = ok ? pool_new(MAX(neighbour, 1), err) : NULL;
-        if (workers->neighbour)
+        g_queue_init(&workers->turns);
+        if (pool_init(&workers->pools[RPC_LANE_NORMAL], MAX(normal, 1), err) &&
+            pool_init(&workers->pools[RPC_LANE_HIGH], priority, err) &&
+            pool_init(&workers->pools[RPC_LANE_NEIGHBOUR], MAX(neighbour, 1), err))
                 return workers;
         rpc_workers_free(workers);
         return NULL;
@@ -66,30 +91,99 @@ RpcWorkers *rpc_workers_new(guint normal, guint priority, guint neighbour, GErro
 void rpc_workers_free(RpcWorkers *workers) {
         if (!workers)
                 return;
+        workers_begin(workers);
         while (workers->jobs > 0)
                 (void) g_main_context_iteration(NULL, TRUE);
-        GThreadPool *pools[] = { workers->normal, workers->priority, workers->neighbour };
-        for (gsize i = 0; i < G_N_ELEMENTS(pools); i++)
-                if (pools[i])
-                        g_thread_pool_free(pools[i], FALSE, TRUE);
+        for (guint i = 0; i < RPC_LANES; i++)
+                if (workers->pools[i].threads)
+                        g_thread_pool_free(workers->pools[i].threads, FALSE, TRUE);
         g_free(workers);
 }
 
-static GThreadPool *choose_pool(const RpcWorkers *workers, RpcLane lane) {
-        if (lane == RPC_LANE_NEIGHBOUR)
-                return workers->neighbour;
-        if (lane == RPC_LANE_HIGH && workers->priority && workers->busy_normal >= workers->max_normal)
-                return workers->priority;
-        return workers->normal;
+/* --- Turns --- */
+
+static gboolean pool_has_room(const Pool *pool, guint running, gboolean trusted) {
+        if (pool->busy >= pool->max)
+                return FALSE;
+        return trusted || (running < MAX(pool->max / 2, 1) && pool->untrusted < MAX(pool->max - pool->max / 4, 1));
 }
 
-void rpc_workers_push(RpcWorkers *workers, RpcLane lane, void (*func)(gpointer data), void (*done)(gpointer data),
-                      gpointer data) {
-        Job *job = g_new0(Job, 1);
-        *job = (Job) { workers, choose_pool(workers, lane), func, done, data };
-        workers->jobs++;
-        if (job->pool == workers->normal)
-                workers->busy_normal++;
+/* Whose workers a job of the lane may have now; RPC_LANES: nobody's. */
+static RpcLane choose_pool(const RpcWorkers *workers, const RpcUser *user, RpcLane lane) {
+        const RpcLane choices[] = { lane == RPC_LANE_HIGH ? RPC_LANE_NORMAL : lane, lane };
+        for (guint i = 0; i < G_N_ELEMENTS(choices); i++)
+                if (pool_has_room(&workers->pools[choices[i]], user->running[choices[i]], rpc_user_is_trusted(user)))
+                        return choices[i];
+        return RPC_LANES;
+}
+
+/* The user's job that came first among those which may begin now, or NULL. */
+static Job *take_job(RpcWorkers *workers, RpcUser *user) {
+        RpcLane first = RPC_LANES, pool = RPC_LANES;
+        guint64 number = G_MAXUINT64;
+        if (!rpc_user_is_trusted(user) && user->output.used > RPC_USER_OUTPUT_HIGH)
+                return NULL;
+        for (RpcLane lane = 0; lane < RPC_LANES; lane++) {
+                const Job *job = g_queue_peek_head(&user->waiting[lane]);
+                RpcLane choice = job && job->number < number ? choose_pool(workers, user, lane) : RPC_LANES;
+                if (choice == RPC_LANES)
+                        continue;
+                first = lane;
+                pool = choice;
+                number = job->number;
+        }
+        Job *job = first < RPC_LANES ? g_queue_pop_head(&user->waiting[first]) : NULL;
+        if (job)
+                job->pool = pool;
+        return job;
+}
+
+static void job_begin(RpcWorkers *workers, Job *job) {
+        Pool *pool = &workers->pools[job->pool];
+        pool->busy++;
+        if (!rpc_user_is_trusted(job->user))
+                pool->untrusted++;
+        job->user->running[job->pool]++;
         /* An error says that no thread could be made now; the job stays queued for the threads there are. */
-        (void) g_thread_pool_push(job->pool, job, NULL);
+        (void) g_thread_pool_push(pool->threads, job, NULL);
+}
+
+static gboolean user_waits(RpcUser *user) {
+        for (RpcLane lane = 0; lane < RPC_LANES; lane++)
+                if (!g_queue_is_empty(&user->waiting[lane]))
+                        return TRUE;
+        return FALSE;
+}
+
+/* One turn of each user, until nobody's next job may begin. */
+static void workers_begin(RpcWorkers *workers) {
+        for (guint idle = 0; idle < workers->turns.length;) {
+                RpcUser *user = g_queue_pop_head(&workers->turns);
+                Job *job = take_job(workers, user);
+                idle = job ? 0 : idle + 1;
+                if (job)
+                        job_begin(workers, job);
+                user->has_turn = user_waits(user);
+                if (user->has_turn)
+                        g_queue_push_tail(&workers->turns, user);
+                else
+                        rpc_user_unref(user);
+        }
+}
+
+void rpc_workers_resume(RpcWorkers *workers) {
+        if (workers)
+                workers_begin(workers);
+}
+
+void rpc_workers_push(RpcWorkers *workers, RpcUser *user, RpcLane lane, void (*func)(gpointer data),
+                      void (*done)(gpointer data), gpointer data) {
+        Job *job = g_new0(Job, 1);
+        *job = (Job) { workers, rpc_user_ref(user), ++workers->last_number, lane, func, done, data };
+        workers->jobs++;
+        g_queue_push_tail(&user->waiting[lane], job);
+        if (!user->has_turn)
+                g_queue_push_tail(&workers->turns, rpc_user_ref(user));
+        user->has_turn = TRUE;
+        workers_begin(workers);
 }

@@ -97,6 +97,7 @@ static void test_sample(void) {
         g_assert_cmpint(given->reject_legacy_devices, ==, defaults->reject_legacy_devices);
         g_assert_cmpuint(given->uid_base, ==, defaults->uid_base);
         g_assert_cmpuint(given->max_clients, ==, defaults->max_clients);
+        g_assert_cmpuint(given->max_user_clients, ==, defaults->max_user_clients);
         g_assert_cmpuint(given->max_anonymous_clients, ==, defaults->max_anonymous_clients);
         g_assert_cmpuint(given->max_client_requests, ==, defaults->max_client_requests);
         g_assert_cmpuint(given->max_workers, ==, defaults->max_workers);

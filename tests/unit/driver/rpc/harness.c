@@ -28,6 +28,7 @@ void harness_start(Harness *harness) {
         g_autofree char *text = g_strdup_printf("config_dir = \"%s/etc\"\nstate_dir = \"%s/state\"\n"
                                                 "socket_dir = \"%s/run\"\nkeepalive_interval = 1\n"
                                                 "keepalive_count = 1\nmax_anonymous_clients = 3\n"
+                                                "max_user_clients = 20\nmax_clients = 50\n"
                                                 "unix_sock_group = \"\"\n",
                                                 harness->dir, harness->dir, harness->dir);
         g_assert_true(g_file_set_contents(file, text, -1, NULL));

@@ -86,7 +86,7 @@ static void test_open_comes_first(void) {
 
 static const guint32 extremes[] = { 0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0x00010001 };
 
-/* Three numbers after `prefix`: whatever they are counts of, the answer is an error or of a size that a packet may have. */
+/* Three numbers after `prefix`: whatever they are counts of, the answer is an error or not too large. */
 static void check_numbers(Wire *wire, gint32 nr, const guint8 *prefix, gsize prefix_size) {
         const guint n = G_N_ELEMENTS(extremes);
         guint8 payload[256] = { 0 };

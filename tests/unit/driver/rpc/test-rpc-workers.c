@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Who waits behind whom: jobs that wait for a guest, for another process, or for neither. */
 #include "rpc/dispatch.h"
+#include "rpc/users.h"
+
+static RpcUser *root; /* whom no share limits: test-rpc-limits.c has the others */
 
 typedef struct Gate {
         GMutex lock;
@@ -32,7 +35,7 @@ static void job_done(gpointer data) {
 static void push(RpcWorkers *workers, RpcLane lane, Gate *gate, guint *done) {
         Job *job = g_new0(Job, 1);
         *job = (Job) { gate, done };
-        rpc_workers_push(workers, lane, job_run, job_done, job);
+        rpc_workers_push(workers, root, lane, job_run, job_done, job);
 }
 
 static gboolean too_late(gpointer data) {
@@ -100,5 +103,10 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/rpc/workers/neighbours", test_neighbours);
         g_test_add_func("/rpc/workers/priority", test_priority);
-        return g_test_run();
+        RpcUsers *users = rpc_users_new();
+        root = rpc_users_get(users, 0);
+        int r = g_test_run();
+        rpc_user_unref(root);
+        rpc_users_free(users);
+        return r;
 }
