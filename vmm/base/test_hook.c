@@ -113,7 +113,6 @@ ATTEMPT(long_write, SYS_write, role->fd, "123456789", 9)
 #define VCPU    BIT(THREAD_VCPU)
 #define DISK    BIT(THREAD_DISK)
 #define NET     BIT(THREAD_NET)
-#define CONSOLE BIT(THREAD_CONSOLE)
 #define RNG     BIT(THREAD_RNG)
 #define ALL     (BIT(THREAD_KIND_MAX) - 1)
 
@@ -138,7 +137,7 @@ const struct test_hook_attempt test_hook_attempts[] = {
         ENTRY(vhost, ALL & ~(CONTROL | NET)), ENTRY(zero_out, ALL & ~(CONTROL | DISK)),
         ENTRY(behind_the_end, DISK), ENTRY(zero_behind_the_end, DISK), ENTRY(other_disk, DISK),
         ENTRY(read_other_disk, DISK), ENTRY(other_writev, DISK | NET | RNG), ENTRY(other_readv, DISK | NET | RNG),
-        ENTRY(long_write, DISK | NET | CONSOLE | RNG),
+        ENTRY(long_write, DISK | NET | RNG),
         { .name = NULL },
 };
 

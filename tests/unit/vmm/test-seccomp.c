@@ -164,6 +164,7 @@ static void console_work(void) {
 
         everyone();
         allocate();
+        expect(write(CLOSED, "longer than a number", 20), EBADF);
         expect(readv(CLOSED, &iov, 1), EBADF);
         expect(writev(CLOSED, &iov, 1), EBADF);
         expect(accept4(CLOSED, NULL, NULL, SOCK_CLOEXEC), EBADF);
