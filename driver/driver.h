@@ -86,7 +86,20 @@ gboolean domain_is_persistent(Domain *domain);
 gboolean domain_is_updated(Domain *domain); /* the next boot's definition differs from the running one */
 void domain_get_state(Domain *domain, int *ret_state, int *ret_reason);
 void domain_get_info(Domain *domain, virDomainInfoPtr ret);
-char *domain_get_scope_unit(Domain *domain);  /* NULL when inactive */
+/* A domain at one moment; what a list of thousands shows of each. Waits for nothing but the domain's lock. */
+typedef struct DomainSummary {
+        guint8 uuid[16];
+        char *name;
+        int id, state, reason; /* id -1: inactive */
+        char *scope;           /* systemd unit; NULL: none */
+        char *title;           /* NULL: none */
+        guint vcpus;
+        guint64 memory_kib, max_memory_kib;
+        gboolean persistent, autostart;
+} DomainSummary;
+void domain_get_summary(Domain *domain, DomainSummary *ret);
+void domain_summary_clear(DomainSummary *summary);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(DomainSummary, domain_summary_clear)
 char *domain_get_os_type(Domain *domain);     /* "hvm" */
 
 /* --- Tuning: `params` are libvirt typed parameters (virTypedParamsAdd*, virTypedParamsFree) --------- */

@@ -9,48 +9,32 @@
 #define POLKIT_AUTHORITY "org.freedesktop.PolicyKit1.Authority"
 #define POLKIT_ALLOW_INTERACTION 1u
 
-typedef struct Check {
-        GDBusMethodInvocation *invocation;
-        const char *action;
-} Check;
-
-static void check_free(gpointer data) {
-        Check *check = data;
-
-        g_object_unref(check->invocation);
-        g_free(check);
-}
-
-static gboolean may_prompt(GDBusMethodInvocation *invocation) {
-        GDBusMessage *message = g_dbus_method_invocation_get_message(invocation);
-
-        return (g_dbus_message_get_flags(message) & G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION) != 0;
+static gboolean may_prompt(const BusCall *call) {
+        return (g_dbus_message_get_flags(call->message) & G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION) != 0;
 }
 
 /* CheckAuthorization's ((sa{sv})sa{ss}us): subject, action, details, flags, no cancellation id. */
-static GVariant *polkit_question(const Check *check, const char *domain) {
+static GVariant *polkit_question(const BusCall *call, const char *action, const char *domain) {
         GVariantBuilder subject, details;
 
         g_variant_builder_init(&subject, G_VARIANT_TYPE("a{sv}"));
-        g_variant_builder_add(&subject, "{sv}", "name",
-                              g_variant_new_string(g_dbus_method_invocation_get_sender(check->invocation)));
+        g_variant_builder_add(&subject, "{sv}", "name", g_variant_new_string(bus_call_sender(call)));
         g_variant_builder_init(&details, G_VARIANT_TYPE("a{ss}"));
         g_variant_builder_add(&details, "{ss}", "domain", domain);
-        return g_variant_new("((sa{sv})sa{ss}us)", "system-bus-name", &subject, check->action, &details,
-                             may_prompt(check->invocation) ? POLKIT_ALLOW_INTERACTION : 0u, "");
+        return g_variant_new("((sa{sv})sa{ss}us)", "system-bus-name", &subject, action, &details,
+                             may_prompt(call) ? POLKIT_ALLOW_INTERACTION : 0u, "");
 }
 
 static void answer(GTask *task, gboolean authorized, gboolean challenge) {
-        const Check *check = g_task_get_task_data(task);
+        const char *action = g_task_get_task_data(task);
 
         if (authorized)
                 g_task_return_boolean(task, TRUE);
         else if (challenge)
                 g_task_return_new_error(task, G_DBUS_ERROR, G_DBUS_ERROR_AUTH_FAILED,
-                                        "%s needs interactive authentication", check->action);
+                                        "%s needs interactive authentication", action);
         else
-                g_task_return_new_error(task, G_DBUS_ERROR, G_DBUS_ERROR_ACCESS_DENIED, "%s denied by policy",
-                                        check->action);
+                g_task_return_new_error(task, G_DBUS_ERROR, G_DBUS_ERROR_ACCESS_DENIED, "%s denied by policy", action);
 }
 
 static void polkit_answered(GObject *source, GAsyncResult *result, gpointer data) {
@@ -68,19 +52,15 @@ static void polkit_answered(GObject *source, GAsyncResult *result, gpointer data
         answer(task, authorized, challenge);
 }
 
-void auth_check_async(GDBusMethodInvocation *invocation, const char *action, const char *domain,
-                      GCancellable *cancellable, GAsyncReadyCallback done, gpointer data) {
+void auth_check_async(const BusCall *call, const char *action, const char *domain, GCancellable *cancellable,
+                      GAsyncReadyCallback done, gpointer data) {
         GTask *task = g_task_new(NULL, cancellable, done, data);
-        Check *check = g_new0(Check, 1);
 
-        check->invocation = g_object_ref(invocation);
-        check->action = action;
-        g_task_set_task_data(task, check, check_free);
+        g_task_set_task_data(task, g_strdup(action), g_free);
         /* No timeout: someone may be typing a password. */
-        g_dbus_connection_call(g_dbus_method_invocation_get_connection(invocation), POLKIT_NAME, POLKIT_PATH,
-                               POLKIT_AUTHORITY, "CheckAuthorization", polkit_question(check, domain),
-                               G_VARIANT_TYPE("((bba{ss}))"), G_DBUS_CALL_FLAGS_NONE, G_MAXINT, cancellable,
-                               polkit_answered, task);
+        g_dbus_connection_call(call->bus, POLKIT_NAME, POLKIT_PATH, POLKIT_AUTHORITY, "CheckAuthorization",
+                               polkit_question(call, action, domain), G_VARIANT_TYPE("((bba{ss}))"),
+                               G_DBUS_CALL_FLAGS_NONE, G_MAXINT, cancellable, polkit_answered, task);
 }
 
 gboolean auth_check_finish(GAsyncResult *result, GError **err) {

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include <gio/gio.h>
+#include "dbus/bus_call.h"
 
 /* units/org.virtmicro1.policy */
 #define AUTH_MONITOR "org.virtmicro1.monitor"
@@ -16,7 +16,7 @@
  * Asks without blocking; `done` gets the result. `domain` is what polkit rules see as
  * action.lookup("domain"). The user is prompted only when the caller's message allows it.
  */
-void auth_check_async(GDBusMethodInvocation *invocation, const char *action, const char *domain,
-                      GCancellable *cancellable, GAsyncReadyCallback done, gpointer data);
+void auth_check_async(const BusCall *call, const char *action, const char *domain, GCancellable *cancellable,
+                      GAsyncReadyCallback done, gpointer data);
 /* FALSE: denied (G_DBUS_ERROR_ACCESS_DENIED), or _AUTH_FAILED when a prompt that did not happen could change that. */
 gboolean auth_check_finish(GAsyncResult *result, GError **err);

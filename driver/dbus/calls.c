@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A call goes through four steps, each of which ends in the callback of the next:
+ * A call goes through three steps, each of which ends in the callback of the next:
  *
- *   calls_begin -> sender_known: who is it? The superuser skips the next step.
- *   authorize   -> authorized:   does polkit let them?
- *   run         -> done:         the operation, on a thread of the pool
+ *   calls_begin -> authorized: does polkit let them? The superuser skips this step.
+ *   run         -> done:       the operation, on a thread of the pool
  *   the answer
  *
- * Every user but the superuser may have CALLS_PER_USER_MAX calls between the second step
+ * Every user but the superuser may have CALLS_PER_USER_MAX calls between the first step
  * and the last, so that unanswered password prompts cannot grow without bound. That is
  * counted by user, as one user can have many connections.
  *
- * Steps run on the main thread; a thread of the pool touches nothing but its own Call.
+ * Steps run on the thread of D-Bus. A thread of the pool touches nothing but its own Call;
+ * the main thread, which an operation's end passes so that the events it caused come
+ * first, only hands it on.
  */
 #include "dbus/calls.h"
 
@@ -22,18 +23,19 @@
 #define CALLS_THREADS_MAX  16 /* operations at the same time; more wait */
 
 struct Calls {
-        grefcount refs; /* one for the owner, one for each call in flight */
+        gatomicrefcount refs; /* one for the owner, one for each call in flight */
         GCancellable *cancellable;
+        GMainContext *context;
         GThreadPool *pool;
         GHashTable *pending; /* uid -> how many calls */
-        void (*finished)(Domain *domain, gpointer data);
+        guint asking;        /* of them, those that polkit is asked about */
+        void (*done)(Call *call, gpointer data); /* main thread only; NULL: the owner is gone */
         gpointer data;
 };
 
-typedef struct Call {
+struct Call {
         Calls *calls;
-        GDBusMethodInvocation *invocation;
-        const char *action;
+        BusCall *bus_call;
         CallFunc func;
         Domain *domain;
         guint flags;
@@ -42,12 +44,13 @@ typedef struct Call {
         /* What the operation gave. */
         char *text;
         GError *err;
-} Call;
+};
 
 static void calls_unref(Calls *calls) {
-        if (!g_ref_count_dec(&calls->refs))
+        if (!g_atomic_ref_count_dec(&calls->refs))
                 return;
         g_object_unref(calls->cancellable);
+        g_main_context_unref(calls->context);
         g_hash_table_unref(calls->pending);
         g_free(calls);
 }
@@ -73,12 +76,12 @@ static void call_uncount(Call *call) {
                 g_hash_table_remove(call->calls->pending, key);
 }
 
-static void call_free(gpointer data) {
+void call_free(gpointer data) {
         Call *call = data;
 
         if (call->counted)
                 call_uncount(call);
-        g_clear_object(&call->invocation);
+        bus_call_free(call->bus_call);
         domain_unref(call->domain);
         g_free(call->text);
         g_clear_error(&call->err);
@@ -87,31 +90,29 @@ static void call_free(gpointer data) {
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Call, call_free)
 
-static void call_fail(Call *call, const GError *err) {
-        g_dbus_method_invocation_return_dbus_error(g_steal_pointer(&call->invocation), bus_error_name(err),
-                                                   err->message);
+Domain *call_domain(const Call *call) {
+        return call->domain;
 }
 
-static void call_fail_remote(Call *call, GError *err) {
-        g_dbus_error_strip_remote_error(err);
-        g_dbus_method_invocation_return_dbus_error(g_steal_pointer(&call->invocation),
-                                                   "org.freedesktop.DBus.Error.AccessDenied", err->message);
-}
-
-static void call_succeed(Call *call, const char *text) {
-        g_dbus_method_invocation_return_value(g_steal_pointer(&call->invocation),
-                                              text ? g_variant_new("(s)", text) : NULL);
-}
-
-static gboolean call_done(gpointer data) {
+void call_finish(Call *data) {
         g_autoptr(Call) call = data;
 
-        if (call->calls->finished)
-                call->calls->finished(call->domain, call->calls->data);
         if (call->err)
-                call_fail(call, call->err);
+                bus_call_fail_error(g_steal_pointer(&call->bus_call), call->err);
         else
-                call_succeed(call, call->text);
+                bus_call_return(g_steal_pointer(&call->bus_call),
+                                call->text ? g_variant_new("(s)", call->text) : NULL);
+}
+
+/* --- The operation ---------------------------------------------------------------- */
+
+static gboolean call_done(gpointer data) {
+        Call *call = data;
+
+        if (call->calls->done)
+                call->calls->done(call, call->calls->data);
+        else
+                call_free(call);
         return G_SOURCE_REMOVE;
 }
 
@@ -123,62 +124,67 @@ static void call_work(gpointer data, gpointer pool_data) {
 }
 
 static void call_run(Call *call) {
-        if (call->calls->pool)
-                g_thread_pool_push(call->calls->pool, call, NULL);
-        else
-                call_free(call);
+        g_thread_pool_push(call->calls->pool, call, NULL);
 }
+
+/* --- The permission ----------------------------------------------------------------- */
 
 static void call_authorized(GObject *source, GAsyncResult *result, gpointer data) {
         g_autoptr(Call) call = data;
         g_autoptr(GError) err = NULL;
 
-        if (auth_check_finish(result, &err))
+        call->calls->asking--;
+        if (!auth_check_finish(result, &err))
+                bus_call_fail_error(g_steal_pointer(&call->bus_call), err);
+        else if (!g_cancellable_is_cancelled(call->calls->cancellable))
                 call_run(g_steal_pointer(&call));
-        else
-                call_fail(call, err);
 }
 
-static void call_authorize(Call *data) {
+static void call_authorize(Call *data, const char *action) {
         g_autoptr(Call) call = data;
         g_auto(DomainHandle) handle = { 0 };
+        g_autoptr(GError) err = NULL;
 
         if (!call_count(call)) {
-                g_dbus_method_invocation_return_error(g_steal_pointer(&call->invocation), G_DBUS_ERROR,
-                                                      G_DBUS_ERROR_LIMITS_EXCEEDED,
-                                                      "user %u has %u calls in flight", call->uid,
-                                                      CALLS_PER_USER_MAX);
+                g_set_error(&err, G_DBUS_ERROR, G_DBUS_ERROR_LIMITS_EXCEEDED, "user %u has %u calls in flight",
+                            call->uid, CALLS_PER_USER_MAX);
+                bus_call_fail_error(g_steal_pointer(&call->bus_call), err);
                 return;
         }
         domain_get_handle(call->domain, &handle);
-        auth_check_async(call->invocation, call->action, handle.name, call->calls->cancellable, call_authorized, call);
+        call->calls->asking++;
+        auth_check_async(call->bus_call, action, handle.name, call->calls->cancellable, call_authorized, call);
         g_steal_pointer(&call);
 }
 
-static void call_sender_known(GObject *source, GAsyncResult *result, gpointer data) {
-        g_autoptr(Call) call = data;
-        g_autoptr(GError) err = NULL;
-        g_autoptr(GVariant) reply = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &err);
+void calls_begin(Calls *calls, BusCall *bus_call, const char *action, CallFunc func, Domain *domain, guint flags) {
+        Call *call = g_new0(Call, 1);
 
-        if (!reply) {
-                call_fail_remote(call, err);
-                return;
-        }
-        g_variant_get(reply, "(u)", &call->uid);
+        g_atomic_ref_count_inc(&calls->refs);
+        call->calls = calls;
+        call->bus_call = bus_call;
+        call->func = func;
+        call->domain = domain_ref(domain);
+        call->flags = flags;
+        call->uid = bus_call->uid;
+        bus_call->sent = NULL; /* the one who counts may be gone by the time of the answer */
         if (call->uid == 0)
-                call_run(g_steal_pointer(&call));
+                call_run(call);
         else
-                call_authorize(g_steal_pointer(&call));
+                call_authorize(call, action);
 }
 
-Calls *calls_new(void (*finished)(Domain *domain, gpointer data), gpointer data) {
+/* --- Life ----------------------------------------------------------------------------- */
+
+Calls *calls_new(void (*done)(Call *call, gpointer data), gpointer data) {
         Calls *calls = g_new0(Calls, 1);
 
-        g_ref_count_init(&calls->refs);
+        g_atomic_ref_count_init(&calls->refs);
         calls->cancellable = g_cancellable_new();
+        calls->context = g_main_context_ref_thread_default();
         calls->pool = g_thread_pool_new_full(call_work, NULL, call_free, CALLS_THREADS_MAX, FALSE, NULL);
         calls->pending = g_hash_table_new(NULL, NULL);
-        calls->finished = finished;
+        calls->done = done;
         calls->data = data;
         return calls;
 }
@@ -186,26 +192,10 @@ Calls *calls_new(void (*finished)(Domain *domain, gpointer data), gpointer data)
 void calls_free(Calls *calls) {
         if (!calls)
                 return;
-        calls->finished = NULL;
+        calls->done = NULL;
         g_cancellable_cancel(calls->cancellable);
+        while (calls->asking > 0)
+                (void) g_main_context_iteration(calls->context, TRUE);
         g_thread_pool_free(g_steal_pointer(&calls->pool), TRUE, TRUE);
         calls_unref(calls);
-}
-
-void calls_begin(Calls *calls, GDBusMethodInvocation *invocation, const char *action, CallFunc func, Domain *domain,
-                 guint flags) {
-        Call *call = g_new0(Call, 1);
-
-        g_ref_count_inc(&calls->refs);
-        call->calls = calls;
-        call->invocation = invocation;
-        call->action = action;
-        call->func = func;
-        call->domain = domain_ref(domain);
-        call->flags = flags;
-        g_dbus_connection_call(g_dbus_method_invocation_get_connection(invocation), "org.freedesktop.DBus",
-                               "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionUnixUser",
-                               g_variant_new("(s)", g_dbus_method_invocation_get_sender(invocation)),
-                               G_VARIANT_TYPE("(u)"), G_DBUS_CALL_FLAGS_NONE, -1, calls->cancellable,
-                               call_sender_known, call);
 }

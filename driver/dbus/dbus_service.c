@@ -1,200 +1,79 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The manager object, and the set of domain objects kept in step with the driver.
+ * The daemon on the bus, on a thread and a connection of its own: what anybody on the bus
+ * may ask for costs the main loop, which serves libvirt clients, nothing.
  *
- * Domains come and go on any thread; the driver tells of it by events on the main thread,
- * in order. An event names a domain by UUID. Whatever has that UUID when the event
- * arrives is what the bus shows: an object is made or refreshed when there is one, and
- * removed when there is none. So an event that is already out of date does no harm. A
- * transient domain that does not run, because it is only now starting or just ended, is none.
+ *   callers.c   whose call it is, how many wait, whose turn it is
+ *   router.c    what a call is answered with          calls.c  operations, behind polkit
+ *   domains.c   the objects (domain_object.c)         inbox.c  events, from the main thread
  *
- * For one event the bus sees, in this order: InterfacesAdded and DomainAdded of a new
- * object; PropertiesChanged; Lifecycle and DomainEvent; DomainRemoved and InterfacesRemoved.
+ * The thread is started last and joined first, so that everything else is made and ended
+ * on the main thread without a lock; meanwhile the main thread only puts into the inbox.
  */
 #include "dbus/dbus_service.h"
 
-#include "dbus/domain_object.h"
+#include "dbus/callers.h"
+#include "dbus/inbox.h"
 #include "dbus/names.h"
+#include "dbus/router.h"
 
 struct DbusService {
         Driver *driver;
         GDBusConnection *bus;
-        GDBusObjectManagerServer *objects;
-        GHashTable *domains; /* path -> DomainObject, which owns the path */
-        BusManager *manager;
-        Calls *calls;
+        GMainContext *context;
+        GMainLoop *loop;
+        GThread *thread; /* NULL: it does not run */
+        Inbox *inbox;
+        Router router;
+        Callers *callers;
         guint listener;
         guint name_id;
 };
 
-static void refresh_counts(DbusService *service) {
-        GHashTableIter iter;
-        gpointer object;
-        guint active = 0;
+/* --- The thread of D-Bus --------------------------------------------------------------- */
 
-        g_hash_table_iter_init(&iter, service->domains);
-        while (g_hash_table_iter_next(&iter, NULL, &object))
-                active += domain_object_is_active(object) ? 1 : 0;
-        bus_manager_set_domain_count(service->manager, g_hash_table_size(service->domains));
-        bus_manager_set_active_domain_count(service->manager, active);
+static void handle_call(BusCall *call, gpointer data) {
+        const DbusService *service = data;
+
+        router_handle(&service->router, call);
 }
 
-static DomainObject *object_add(DbusService *service, Domain *domain) {
-        DomainObject *object = domain_object_new(domain, service->calls);
-        const char *path = domain_object_path(object);
-
-        g_hash_table_insert(service->domains, (gpointer) path, object);
-        g_dbus_object_manager_server_export(service->objects, domain_object_skeleton(object));
-        bus_manager_emit_domain_added(service->manager, path, domain_object_name(object));
-        refresh_counts(service);
-        return object;
-}
-
-static void object_remove(DbusService *service, DomainObject *object) {
-        const char *path = domain_object_path(object);
-
-        bus_manager_emit_domain_removed(service->manager, path, domain_object_name(object));
-        g_dbus_object_manager_server_unexport(service->objects, path);
-        g_hash_table_remove(service->domains, path);
-        refresh_counts(service);
-}
-
-static gboolean domain_shows(Domain *domain) {
-        return domain_is_persistent(domain) || domain_is_active(domain);
-}
-
-static Domain *lookup_shown(DbusService *service, const guint8 uuid[16]) {
-        g_autoptr(Domain) domain = driver_lookup_by_uuid(service->driver, uuid, NULL);
-
-        return domain && domain_shows(domain) ? g_steal_pointer(&domain) : NULL;
-}
-
-/* The object of a domain that shows, made when the event for it is still on its way. */
-static DomainObject *object_of(DbusService *service, Domain *domain) {
-        g_auto(DomainHandle) handle = { 0 };
-        g_autofree char *path = NULL;
-        DomainObject *object;
-
-        domain_get_handle(domain, &handle);
-        path = bus_domain_path(handle.uuid);
-        object = g_hash_table_lookup(service->domains, path);
-        if (!object)
-                return object_add(service, domain);
-        domain_object_refresh(object, domain);
-        refresh_counts(service);
-        return object;
-}
-
-/* --- Events ------------------------------------------------------------------ */
-
-static void emit_lifecycle(DbusService *service, DomainObject *object, const DomainEvent *event) {
-        const char *what = lifecycle_event_name(event->lifecycle.event);
-        const char *detail = lifecycle_detail_name(event->lifecycle.event, event->lifecycle.detail);
-
-        domain_object_emit_lifecycle(object, what, detail);
-        bus_manager_emit_domain_event(service->manager, domain_object_path(object), event->domain.name, what, detail);
-}
-
-static void on_event(const DomainEvent *event, gpointer data) {
-        DbusService *service = data;
-        g_autoptr(Domain) domain = lookup_shown(service, event->domain.uuid);
-        g_autofree char *path = bus_domain_path(event->domain.uuid);
-        DomainObject *object = domain ? object_of(service, domain) : g_hash_table_lookup(service->domains, path);
-
-        if (!object)
-                return;
-        if (event->type == VIR_DOMAIN_EVENT_ID_LIFECYCLE)
-                emit_lifecycle(service, object, event);
-        if (!domain)
-                object_remove(service, object);
-}
-
-/* An operation has run: what it changed without an event shows before its answer arrives. */
-static void on_call_finished(Domain *domain, gpointer data) {
-        DbusService *service = data;
+/* An operation has run: what it changed shows before its answer arrives. */
+static void finish_call(Domains *domains, Call *call) {
         g_auto(DomainHandle) handle = { 0 };
         g_autoptr(Domain) current = NULL;
 
-        domain_get_handle(domain, &handle);
-        current = lookup_shown(service, handle.uuid);
+        domain_get_handle(call_domain(call), &handle);
+        current = driver_lookup_by_uuid(domains_driver(domains), handle.uuid, NULL);
         if (current)
-                object_of(service, current);
+                (void) domains_object_of(domains, current);
+        domains_flush(domains);
+        call_finish(call);
 }
 
-/* --- The manager's methods ------------------------------------------------------ */
+static void handle_item(InboxItem *item, gpointer data) {
+        const DbusService *service = data;
 
-static void return_error(GDBusMethodInvocation *invocation, const GError *err) {
-        g_dbus_method_invocation_return_dbus_error(invocation, bus_error_name(err), err->message);
-}
-
-static gboolean handle_list_domains(BusManager *manager, GDBusMethodInvocation *invocation, guint flags,
-                                    DbusService *service) {
-        g_autoptr(GError) err = NULL;
-        g_autoptr(GPtrArray) domains = driver_list(service->driver, flags, &err);
-        g_autoptr(GPtrArray) paths = g_ptr_array_new();
-
-        if (!domains) {
-                return_error(invocation, err);
-                return TRUE;
-        }
-        for (guint i = 0; i < domains->len; i++)
-                if (domain_shows(domains->pdata[i]))
-                        g_ptr_array_add(paths, (gpointer) domain_object_path(object_of(service, domains->pdata[i])));
-        g_ptr_array_add(paths, NULL);
-        bus_manager_complete_list_domains(manager, invocation, (const char *const *)paths->pdata);
-        return TRUE;
-}
-
-/* All three lookups answer with one object path. */
-static gboolean return_domain(DbusService *service, GDBusMethodInvocation *invocation, Domain *domain, GError *err) {
-        if (domain && domain_shows(domain))
-                g_dbus_method_invocation_return_value(
-                        invocation, g_variant_new("(o)", domain_object_path(object_of(service, domain))));
-        else if (domain)
-                g_dbus_method_invocation_return_dbus_error(invocation, BUS_ERROR("NoDomain"),
-                                                           "the domain is only being created");
+        if (item->call)
+                finish_call(service->router.domains, g_steal_pointer(&item->call));
         else
-                return_error(invocation, err);
-        return TRUE;
+                domains_note(service->router.domains, item->uuid, item->name, item->event, item->detail);
 }
 
-static gboolean handle_get_domain_by_name(BusManager *manager, GDBusMethodInvocation *invocation, const char *name,
-                                          DbusService *service) {
-        g_autoptr(GError) err = NULL;
-        g_autoptr(Domain) domain = driver_lookup_by_name(service->driver, name, &err);
+static void items_through(gpointer data) {
+        const DbusService *service = data;
 
-        return return_domain(service, invocation, domain, err);
+        domains_flush(service->router.domains);
 }
 
-static gboolean handle_get_domain_by_uuid(BusManager *manager, GDBusMethodInvocation *invocation, const char *text,
-                                          DbusService *service) {
-        g_autoptr(GError) err = NULL;
-        g_autoptr(Domain) domain = NULL;
-        guint8 uuid[16];
+static gpointer thread_main(gpointer data) {
+        const DbusService *service = data;
 
-        if (domain_uuid_parse(text, uuid))
-                domain = driver_lookup_by_uuid(service->driver, uuid, &err);
-        else
-                g_set_error(&err, G_DBUS_ERROR, G_DBUS_ERROR_INVALID_ARGS, "malformed UUID '%s'", text);
-        return return_domain(service, invocation, domain, err);
+        g_main_context_push_thread_default(service->context);
+        g_main_loop_run(service->loop);
+        g_main_context_pop_thread_default(service->context);
+        return NULL;
 }
-
-static gboolean handle_get_domain_by_id(BusManager *manager, GDBusMethodInvocation *invocation, int id,
-                                        DbusService *service) {
-        g_autoptr(GError) err = NULL;
-        g_autoptr(Domain) domain = driver_lookup_by_id(service->driver, id, &err);
-
-        return return_domain(service, invocation, domain, err);
-}
-
-static void connect_manager(DbusService *service) {
-        g_signal_connect(service->manager, "handle-list-domains", G_CALLBACK(handle_list_domains), service);
-        g_signal_connect(service->manager, "handle-get-domain-by-name", G_CALLBACK(handle_get_domain_by_name), service);
-        g_signal_connect(service->manager, "handle-get-domain-by-uuid", G_CALLBACK(handle_get_domain_by_uuid), service);
-        g_signal_connect(service->manager, "handle-get-domain-by-id", G_CALLBACK(handle_get_domain_by_id), service);
-}
-
-/* --- Life ----------------------------------------------------------------------- */
 
 static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) {
         if (!bus || g_dbus_connection_is_closed(bus))
@@ -202,70 +81,105 @@ static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) 
         g_warning("cannot own %s on the system bus: is its policy installed? is another daemon running?", name);
 }
 
-static void set_version(BusManager *manager) {
-        gulong version = driver_get_version();
-        g_autofree char *text =
-                g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
+/* --- The main thread ---------------------------------------------------------------------- */
 
-        bus_manager_set_version(manager, text);
+static void on_event(const DomainEvent *event, gpointer data) {
+        const DbusService *service = data;
+
+        inbox_put_event(service->inbox, event);
+}
+
+static void on_call_done(Call *call, gpointer data) {
+        const DbusService *service = data;
+
+        inbox_put_call(service->inbox, call);
+}
+
+/* Not GLib's shared connection: what waits for the driver's calls to systemd does not wait behind what users send. */
+static GDBusConnection *connect_bus(GError **err) {
+        g_autofree char *address = g_dbus_address_get_for_bus_sync(G_BUS_TYPE_SYSTEM, NULL, err);
+
+        if (!address)
+                return NULL;
+        return g_dbus_connection_new_for_address_sync(
+                address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
+                NULL, NULL, err);
 }
 
 DbusService *dbus_service_new(Driver *driver, GError **err) {
-        g_autoptr(GDBusConnection) bus = g_bus_get_sync(G_BUS_TYPE_SYSTEM, NULL, err);
+        g_autoptr(GMainContext) context = g_main_context_new();
         DbusService *service;
+        GDBusConnection *bus;
 
-        if (!bus)
+        g_main_context_push_thread_default(context);
+        bus = connect_bus(err);
+        if (!bus) {
+                g_main_context_pop_thread_default(context);
                 return NULL;
+        }
         service = g_new0(DbusService, 1);
         service->driver = driver;
-        service->bus = g_steal_pointer(&bus);
-        service->domains = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) domain_object_free);
-        service->objects = g_dbus_object_manager_server_new(BUS_ROOT);
-        service->manager = bus_manager_skeleton_new();
-        service->calls = calls_new(on_call_finished, service);
-        connect_manager(service);
-        set_version(service->manager);
-        g_dbus_connection_set_exit_on_close(service->bus, FALSE); /* main.c ends the daemon in order */
+        service->bus = bus;
+        service->context = g_main_context_ref(context);
+        service->loop = g_main_loop_new(context, FALSE);
+        service->inbox = inbox_new(context, handle_item, items_through, service);
+        service->router.domains = domains_new(driver, bus);
+        service->router.calls = calls_new(on_call_done, service);
+        g_main_context_pop_thread_default(context);
         return service;
 }
 
-static void add_all(DbusService *service) {
-        g_autoptr(GError) err = NULL;
-        g_autoptr(GPtrArray) domains = driver_list(service->driver, 0, &err);
+gboolean dbus_service_start(DbusService *service, GError **err) {
+        gboolean ok;
 
-        if (!domains) {
-                g_warning("no domains on the bus: %s", err->message);
-                return;
+        g_main_context_push_thread_default(service->context);
+        service->listener = driver_add_listener(service->driver, on_event, service);
+        ok = domains_load(service->router.domains, err);
+        if (ok) {
+                service->callers = callers_new(service->bus, handle_call, service);
+                service->name_id = g_bus_own_name_on_connection(service->bus, BUS_NAME, G_BUS_NAME_OWNER_FLAGS_NONE,
+                                                                NULL, on_name_lost, NULL, NULL);
         }
-        for (guint i = 0; i < domains->len; i++)
-                if (domain_shows(domains->pdata[i]))
-                        object_of(service, domains->pdata[i]);
+        g_main_context_pop_thread_default(service->context);
+        if (!ok)
+                return FALSE;
+        service->thread = g_thread_try_new("dbus", thread_main, service, err);
+        return service->thread != NULL;
 }
 
-gboolean dbus_service_start(DbusService *service, GError **err) {
-        if (!g_dbus_interface_skeleton_export(G_DBUS_INTERFACE_SKELETON(service->manager), service->bus, BUS_ROOT, err))
-                return FALSE;
-        service->listener = driver_add_listener(service->driver, on_event, service);
-        add_all(service);
-        g_dbus_object_manager_server_set_connection(service->objects, service->bus);
-        service->name_id = g_bus_own_name_on_connection(service->bus, BUS_NAME, G_BUS_NAME_OWNER_FLAGS_NONE, NULL,
-                                                        on_name_lost, NULL, NULL);
-        return TRUE;
+static gboolean quit(gpointer data) {
+        g_main_loop_quit(data);
+        return G_SOURCE_REMOVE;
+}
+
+/* Also when the loop has not begun to run yet. */
+static void join_thread(DbusService *service) {
+        g_autoptr(GSource) source = g_idle_source_new();
+
+        if (!service->thread)
+                return;
+        g_source_set_priority(source, G_PRIORITY_HIGH);
+        g_source_set_callback(source, quit, service->loop, NULL);
+        g_source_attach(source, service->context);
+        (void) g_thread_join(g_steal_pointer(&service->thread));
 }
 
 void dbus_service_free(DbusService *service) {
         if (!service)
                 return;
-        if (service->name_id)
-                g_bus_unown_name(service->name_id);
         if (service->listener)
                 driver_remove_listener(service->driver, service->listener);
-        calls_free(service->calls);
-        g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(service->manager));
-        g_signal_handlers_disconnect_by_data(service->manager, service);
-        g_object_unref(service->objects);
-        g_hash_table_unref(service->domains);
-        g_object_unref(service->manager);
+        join_thread(service);
+        g_main_context_push_thread_default(service->context);
+        if (service->name_id)
+                g_bus_unown_name(service->name_id);
+        callers_free(service->callers);
+        calls_free(service->router.calls);
+        inbox_free(service->inbox);
+        domains_free(service->router.domains);
         g_object_unref(service->bus);
+        g_main_context_pop_thread_default(service->context);
+        g_main_loop_unref(service->loop);
+        g_main_context_unref(service->context);
         g_free(service);
 }

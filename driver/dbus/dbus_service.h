@@ -2,7 +2,7 @@
 /*
  * The daemon on the system bus: the name org.virtmicro1, an object for the manager and
  * one for every domain (units/org.virtmicro1.xml, docs/org.virtmicro1.5.scd).
- * All functions are for the main thread.
+ * All functions are for the main thread; the bus is served by another, whether or not the main loop turns.
  */
 #pragma once
 

@@ -1,201 +1,165 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The properties live in the generated skeleton, which answers Get and GetAll itself,
- * after a look at what may change without an event (live_domain.c), and sends one
- * PropertiesChanged for all that a refresh has changed, before the signal or the answer
- * that made it necessary. Values that libvirt counts in KiB are bytes here, as everywhere
- * on systemd's bus.
- *
- * Methods go through Calls. Reading XML needs the monitor action, or the manage action
- * when the security-sensitive parts are asked for; everything else needs manage.
+ * An object holds its properties ready to be sent, so that reading thousands of them costs
+ * little more than copying. A refresh compares a fresh summary of the domain with what they
+ * say, and sends one PropertiesChanged for all that differs, before the signal or the answer
+ * that made it necessary. Values that libvirt counts in KiB are bytes here, as everywhere on
+ * systemd's bus.
  */
 #include "dbus/domain_object.h"
 
-#include "dbus/auth.h"
-#include "dbus/live_domain.h"
+#include <string.h>
+
 #include "dbus/names.h"
 
+typedef GVariant *(*Maker)(const DomainSummary *summary);
+
 struct DomainObject {
-        Domain *domain;
-        Calls *calls;
-        GDBusObjectSkeleton *skeleton;
-        BusDomain *bus;
+        GDBusConnection *bus;
+        char *path;
+        DomainSummary shown;
+        GHashTable *values; /* property -> GVariant* */
+        GVariant *all;      /* of them; NULL: to be made */
 };
 
-static gboolean run_start(Domain *domain, guint flags, char **ret_text, GError **err) {
-        return domain_create(domain, flags, err);
+/* --- Properties --------------------------------------------------------------------- */
+
+static GVariant *make_uuid(const DomainSummary *summary) {
+        char text[37];
+
+        domain_uuid_format(summary->uuid, text);
+        return g_variant_new_string(text);
 }
 
-static gboolean run_shutdown(Domain *domain, guint flags, char **ret_text, GError **err) {
-        return domain_shutdown(domain, flags, err);
+static GVariant *make_name(const DomainSummary *s) { return g_variant_new_string(s->name); }
+static GVariant *make_id(const DomainSummary *s) { return g_variant_new_int32(s->id); }
+static GVariant *make_state(const DomainSummary *s) { return g_variant_new_string(state_name(s->state)); }
+static GVariant *make_reason(const DomainSummary *s) { return g_variant_new_string(reason_name(s->state, s->reason)); }
+static GVariant *make_scope(const DomainSummary *s) { return g_variant_new_string(s->scope ? s->scope : ""); }
+static GVariant *make_vcpus(const DomainSummary *s) { return g_variant_new_uint32(s->vcpus); }
+static GVariant *make_memory(const DomainSummary *s) { return g_variant_new_uint64(s->memory_kib * 1024); }
+static GVariant *make_max_memory(const DomainSummary *s) { return g_variant_new_uint64(s->max_memory_kib * 1024); }
+static GVariant *make_persistent(const DomainSummary *s) { return g_variant_new_boolean(s->persistent); }
+static GVariant *make_autostart(const DomainSummary *s) { return g_variant_new_boolean(s->autostart); }
+static GVariant *make_title(const DomainSummary *s) { return g_variant_new_string(s->title ? s->title : ""); }
+
+/* In the order of the introspection file. */
+static const struct {
+        const char *name;
+        Maker make;
+} properties[] = {
+        { "Name", make_name },         { "UUID", make_uuid },     { "Id", make_id },
+        { "State", make_state },       { "Reason", make_reason }, { "Scope", make_scope },
+        { "VCPUs", make_vcpus },       { "Memory", make_memory }, { "MaxMemory", make_max_memory },
+        { "Persistent", make_persistent }, { "Autostart", make_autostart }, { "Title", make_title },
+};
+
+static gboolean summary_equal(const DomainSummary *a, const DomainSummary *b) {
+        return a->id == b->id && a->state == b->state && a->reason == b->reason && a->vcpus == b->vcpus &&
+               a->memory_kib == b->memory_kib && a->max_memory_kib == b->max_memory_kib &&
+               a->persistent == b->persistent && a->autostart == b->autostart && strcmp(a->name, b->name) == 0 &&
+               g_strcmp0(a->scope, b->scope) == 0 && g_strcmp0(a->title, b->title) == 0;
 }
 
-static gboolean run_reboot(Domain *domain, guint flags, char **ret_text, GError **err) {
-        return domain_reboot(domain, flags, err);
-}
+/* TRUE when it is another one than before. */
+static gboolean set_value(DomainObject *object, guint i) {
+        g_autoptr(GVariant) value = g_variant_ref_sink(properties[i].make(&object->shown));
+        GVariant *old = g_hash_table_lookup(object->values, properties[i].name);
 
-static gboolean run_destroy(Domain *domain, guint flags, char **ret_text, GError **err) {
-        return domain_destroy(domain, flags, err);
-}
-
-static gboolean run_suspend(Domain *domain, guint flags, char **ret_text, GError **err) {
-        return domain_suspend(domain, err);
-}
-
-static gboolean run_resume(Domain *domain, guint flags, char **ret_text, GError **err) {
-        return domain_resume(domain, err);
-}
-
-static gboolean run_get_xml(Domain *domain, guint flags, char **ret_text, GError **err) {
-        return (*ret_text = domain_get_xml(domain, flags, err)) != NULL;
-}
-
-/* Handlers: a GObject signal with the method's arguments; TRUE says that the invocation is taken care of. */
-
-#define HANDLER_WITH_FLAGS(method)                                                                                  \
-        static gboolean handle_##method(BusDomain *bus, GDBusMethodInvocation *invocation, guint flags,             \
-                                        DomainObject *object)                                                       \
-        {                                                                                                           \
-                calls_begin(object->calls, invocation, AUTH_MANAGE, run_##method, object->domain, flags);           \
-                return TRUE;                                                                                        \
-        }
-#define HANDLER(method)                                                                                             \
-        static gboolean handle_##method(BusDomain *bus, GDBusMethodInvocation *invocation, DomainObject *object)    \
-        {                                                                                                           \
-                calls_begin(object->calls, invocation, AUTH_MANAGE, run_##method, object->domain, 0);               \
-                return TRUE;                                                                                        \
-        }
-
-HANDLER_WITH_FLAGS(start)
-HANDLER_WITH_FLAGS(shutdown)
-HANDLER_WITH_FLAGS(reboot)
-HANDLER_WITH_FLAGS(destroy)
-HANDLER(suspend)
-HANDLER(resume)
-
-static gboolean handle_get_xml(BusDomain *bus, GDBusMethodInvocation *invocation, guint flags, DomainObject *object) {
-        const char *action = flags & VIR_DOMAIN_XML_SECURE ? AUTH_MANAGE : AUTH_MONITOR;
-
-        calls_begin(object->calls, invocation, action, run_get_xml, object->domain, flags);
+        if (old && g_variant_equal(old, value))
+                return FALSE;
+        g_hash_table_insert(object->values, (gpointer) properties[i].name, g_steal_pointer(&value));
+        g_clear_pointer(&object->all, g_variant_unref);
         return TRUE;
 }
 
-static void connect_handlers(DomainObject *object) {
-        static const struct {
-                const char *signal;
-                GCallback handler;
-        } handlers[] = {
-                { "handle-start", G_CALLBACK(handle_start) },       { "handle-shutdown", G_CALLBACK(handle_shutdown) },
-                { "handle-reboot", G_CALLBACK(handle_reboot) },     { "handle-destroy", G_CALLBACK(handle_destroy) },
-                { "handle-suspend", G_CALLBACK(handle_suspend) },   { "handle-resume", G_CALLBACK(handle_resume) },
-                { "handle-get-xml", G_CALLBACK(handle_get_xml) },
-        };
-
-        for (guint i = 0; i < G_N_ELEMENTS(handlers); i++)
-                g_signal_connect(object->bus, handlers[i].signal, handlers[i].handler, object);
+GVariant *domain_object_get(const DomainObject *object, const char *property) {
+        return g_hash_table_lookup(object->values, property);
 }
 
-static void refresh_identity(BusDomain *bus, Domain *domain) {
-        g_auto(DomainHandle) handle = { 0 };
-        char uuid[37];
+GVariant *domain_object_get_all(DomainObject *object) {
+        GVariantBuilder all;
 
-        domain_get_handle(domain, &handle);
-        domain_uuid_format(handle.uuid, uuid);
-        bus_domain_set_name(bus, handle.name);
-        bus_domain_set_uuid(bus, uuid);
-        bus_domain_set_id(bus, handle.id);
+        if (object->all)
+                return object->all;
+        g_variant_builder_init(&all, G_VARIANT_TYPE_VARDICT);
+        for (guint i = 0; i < G_N_ELEMENTS(properties); i++)
+                g_variant_builder_add(&all, "{sv}", properties[i].name, domain_object_get(object, properties[i].name));
+        object->all = g_variant_ref_sink(g_variant_builder_end(&all));
+        (void) g_variant_get_data(object->all); /* to be copied as bytes */
+        return object->all;
 }
 
-static void refresh_state(BusDomain *bus, Domain *domain) {
-        g_autofree char *scope = domain_get_scope_unit(domain);
-        int state, reason;
-
-        domain_get_state(domain, &state, &reason);
-        bus_domain_set_state(bus, state_name(state));
-        bus_domain_set_reason(bus, reason_name(state, reason));
-        bus_domain_set_scope(bus, scope ? scope : "");
+static void emit(DomainObject *object, const char *interface, const char *signal, GVariant *arguments) {
+        (void) g_dbus_connection_emit_signal(object->bus, NULL, object->path, interface, signal, arguments, NULL);
 }
 
-static void refresh_definition(BusDomain *bus, Domain *domain) {
-        g_autofree char *title = domain_get_metadata(domain, VIR_DOMAIN_METADATA_TITLE, NULL, 0, NULL);
+void domain_object_refresh(DomainObject *object, DomainSummary *summary) {
+        GVariantBuilder changed;
+        gboolean any = FALSE;
 
-        bus_domain_set_persistent(bus, domain_is_persistent(domain));
-        bus_domain_set_title(bus, title ? title : "");
-}
-
-/* What changes without an event. */
-static void refresh_numbers(BusDomain *bus, Domain *domain) {
-        virDomainInfo info = { 0 };
-
-        domain_get_info(domain, &info);
-        bus_domain_set_vcpus(bus, info.nrVirtCpu);
-        bus_domain_set_memory(bus, (guint64) info.memory * 1024);
-        bus_domain_set_max_memory(bus, (guint64) info.maxMem * 1024);
-        bus_domain_set_autostart(bus, domain_get_autostart(domain));
-}
-
-static void refresh_live(BusDomain *bus, gpointer data) {
-        const DomainObject *object = data;
-
-        refresh_numbers(bus, object->domain);
-}
-
-void domain_object_refresh(DomainObject *object, Domain *domain) {
-        if (domain != object->domain) {
-                domain_unref(object->domain);
-                object->domain = domain_ref(domain);
+        if (summary_equal(summary, &object->shown))
+                return;
+        domain_summary_clear(&object->shown);
+        object->shown = *summary;
+        *summary = (DomainSummary) { 0 };
+        g_variant_builder_init(&changed, G_VARIANT_TYPE_VARDICT);
+        for (guint i = 0; i < G_N_ELEMENTS(properties); i++) {
+                if (!set_value(object, i))
+                        continue;
+                any = TRUE;
+                g_variant_builder_add(&changed, "{sv}", properties[i].name,
+                                      domain_object_get(object, properties[i].name));
         }
-        refresh_identity(object->bus, domain);
-        refresh_state(object->bus, domain);
-        refresh_definition(object->bus, domain);
-        refresh_numbers(object->bus, domain);
-        g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(object->bus));
+        if (any)
+                emit(object, "org.freedesktop.DBus.Properties", "PropertiesChanged",
+                     g_variant_new("(sa{sv}as)", BUS_DOMAIN_INTERFACE, &changed, NULL));
+        else
+                g_variant_builder_clear(&changed);
 }
 
-DomainObject *domain_object_new(Domain *domain, Calls *calls) {
-        DomainObject *object = g_new0(DomainObject, 1);
-        g_auto(DomainHandle) handle = { 0 };
-        g_autofree char *path = NULL;
+void domain_object_emit_lifecycle(DomainObject *object, const char *event, const char *detail) {
+        emit(object, BUS_DOMAIN_INTERFACE, "Lifecycle", g_variant_new("(ss)", event, detail));
+}
 
-        domain_get_handle(domain, &handle);
-        path = bus_domain_path(handle.uuid);
-        object->domain = domain_ref(domain);
-        object->calls = calls;
-        object->bus = BUS_DOMAIN(live_domain_new(refresh_live, object));
-        object->skeleton = g_dbus_object_skeleton_new(path);
-        g_dbus_object_skeleton_add_interface(object->skeleton, G_DBUS_INTERFACE_SKELETON(object->bus));
-        connect_handlers(object);
-        domain_object_refresh(object, domain);
+/* --- Life ----------------------------------------------------------------------------- */
+
+DomainObject *domain_object_new(GDBusConnection *bus, DomainSummary *summary) {
+        DomainObject *object = g_new0(DomainObject, 1);
+
+        object->bus = g_object_ref(bus);
+        object->path = bus_domain_path(summary->uuid);
+        object->shown = *summary;
+        *summary = (DomainSummary) { 0 };
+        object->values = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) g_variant_unref);
+        for (guint i = 0; i < G_N_ELEMENTS(properties); i++)
+                (void) set_value(object, i);
         return object;
 }
 
 void domain_object_free(DomainObject *object) {
         if (!object)
                 return;
-        live_domain_disconnect(LIVE_DOMAIN(object->bus));
-        g_signal_handlers_disconnect_by_data(object->bus, object);
-        g_object_unref(object->skeleton);
+        domain_summary_clear(&object->shown);
+        g_hash_table_unref(object->values);
+        g_clear_pointer(&object->all, g_variant_unref);
         g_object_unref(object->bus);
-        domain_unref(object->domain);
+        g_free(object->path);
         g_free(object);
 }
 
-GDBusObjectSkeleton *domain_object_skeleton(DomainObject *object) {
-        return object->skeleton;
+const guint8 *domain_object_uuid(const DomainObject *object) {
+        return object->shown.uuid;
 }
 
-const char *domain_object_path(DomainObject *object) {
-        return g_dbus_object_get_object_path(G_DBUS_OBJECT(object->skeleton));
+const char *domain_object_path(const DomainObject *object) {
+        return object->path;
 }
 
-const char *domain_object_name(DomainObject *object) {
-        return bus_domain_get_name(object->bus);
+const char *domain_object_name(const DomainObject *object) {
+        return object->shown.name;
 }
 
-gboolean domain_object_is_active(DomainObject *object) {
-        return bus_domain_get_id(object->bus) >= 0;
-}
-
-void domain_object_emit_lifecycle(DomainObject *object, const char *event, const char *detail) {
-        bus_domain_emit_lifecycle(object->bus, event, detail);
+gboolean domain_object_is_active(const DomainObject *object) {
+        return object->shown.id >= 0;
 }

@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A domain's object on the bus: properties that mirror the domain, methods that act on it. */
+/* What the bus has been told of a domain: its object's properties and signals. On the thread of D-Bus. */
 #pragma once
 
-#include "dbus/calls.h"
-#include "dbus/bus.h"
+#include <gio/gio.h>
+
+#include "driver.h"
 
 typedef struct DomainObject DomainObject;
 
-/* The properties are right from the start; the caller exports domain_object_skeleton(). */
-DomainObject *domain_object_new(Domain *domain, Calls *calls);
+/* Takes the summary's contents. */
+DomainObject *domain_object_new(GDBusConnection *bus, DomainSummary *summary);
 void domain_object_free(DomainObject *object);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainObject, domain_object_free)
 
-GDBusObjectSkeleton *domain_object_skeleton(DomainObject *object);
-const char *domain_object_path(DomainObject *object);
-const char *domain_object_name(DomainObject *object);
-gboolean domain_object_is_active(DomainObject *object);
+const guint8 *domain_object_uuid(const DomainObject *object); /* 16 bytes */
+const char *domain_object_path(const DomainObject *object);
+const char *domain_object_name(const DomainObject *object);
+gboolean domain_object_is_active(const DomainObject *object);
 
-/* Brings the properties up to date and announces those that changed. `domain`: who has the UUID now. */
-void domain_object_refresh(DomainObject *object, Domain *domain);
+/* Properties as they were last announced: NULL when there is no such; all: a{sv}. The object's. */
+GVariant *domain_object_get(const DomainObject *object, const char *property);
+GVariant *domain_object_get_all(DomainObject *object);
+
+/* Takes the summary's contents, and announces what has changed. */
+void domain_object_refresh(DomainObject *object, DomainSummary *summary);
 void domain_object_emit_lifecycle(DomainObject *object, const char *event, const char *detail);

@@ -7,8 +7,9 @@
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
-#include "util/error.h"
 #include "dbus/names.h"
+#include "driver.h"
+#include "util/error.h"
 
 typedef struct Words {
         const char *const *words;
@@ -172,14 +173,10 @@ static const Words details[] = {
 };
 
 char *bus_domain_path(const guint8 uuid[16]) {
-        g_autoptr(GString) path = g_string_new(BUS_ROOT "/domain/");
+        char text[37];
 
-        for (guint i = 0; i < 16; i++) {
-                if (i == 4 || i == 6 || i == 8 || i == 10)
-                        g_string_append_c(path, '_');
-                g_string_append_printf(path, "%02x", uuid[i]);
-        }
-        return g_string_free(g_steal_pointer(&path), FALSE);
+        domain_uuid_format(uuid, text);
+        return g_strconcat(BUS_ROOT "/domain/", g_strdelimit(text, "-", '_'), NULL);
 }
 
 const char *state_name(int state) {

@@ -103,11 +103,29 @@ void domain_get_state(Domain *d, int *ret_state, int *ret_reason) {
         domain_unlock(d);
 }
 
-char *domain_get_scope_unit(Domain *d) {
+void domain_get_summary(Domain *d, DomainSummary *ret) {
         domain_lock(d);
-        char *unit = g_strdup(d->run.unit);
+        *ret = (DomainSummary){
+                .name = g_strdup(d->name),
+                .id = d->def->id,
+                .state = d->state,
+                .reason = d->reason,
+                .scope = g_strdup(d->run.unit),
+                .title = g_strdup(d->def->title),
+                .vcpus = d->def->vcpus,
+                .memory_kib = d->def->memory.current_kib,
+                .max_memory_kib = d->def->memory.maximum_kib,
+                .persistent = d->persistent,
+                .autostart = d->autostart,
+        };
+        memcpy(ret->uuid, d->uuid, sizeof(ret->uuid));
         domain_unlock(d);
-        return unit;
+}
+
+void domain_summary_clear(DomainSummary *summary) {
+        g_clear_pointer(&summary->name, g_free);
+        g_clear_pointer(&summary->scope, g_free);
+        g_clear_pointer(&summary->title, g_free);
 }
 
 char *domain_get_os_type(Domain *d) {

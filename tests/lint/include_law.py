@@ -35,7 +35,7 @@ LAW = {
 }
 
 # Generated into the build directory: no file of the tree.
-GENERATED = {"remote_protocol.h", "bus.h"}
+GENERATED = {"remote_protocol.h", "bus_info.h"}
 
 
 def included(root, source):

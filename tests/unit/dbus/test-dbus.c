@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "conf/driver_config.h"
@@ -25,6 +26,8 @@
 #define DOMAIN  "org.virtmicro1.Domain"
 #define NOBODY  65534
 #define CALLS_PER_USER 32
+#define MANY 1000 /* domains; TEST_DOMAINS in the environment says how many else, to measure */
+#define ROOT_OBJECTS "org.freedesktop.DBus.ObjectManager"
 
 typedef enum Verdict { VERDICT_YES, VERDICT_NO, VERDICT_CHALLENGE, VERDICT_LATER } Verdict;
 
@@ -32,6 +35,7 @@ typedef struct Fixture {
         char *dir;
         pid_t bus_pid;
         DriverConfig config;
+        guint n_domains; /* defined from the start */
         Driver *driver;
         DbusService *service;
         GDBusConnection *user, *root, *polkit;
@@ -238,15 +242,35 @@ static void fill_config(Fixture *f) {
         };
 }
 
-static void set_up(Fixture *f) {
+/* Their files, for the driver to find. */
+static void write_domains(Fixture *f) {
+        (void) g_mkdir_with_parents(f->config.config_dir, 0700);
+        for (guint i = 0; i < f->n_domains; i++) {
+                g_autofree char *path = g_strdup_printf("%s/d%05u.xml", f->config.config_dir, i);
+                g_autofree char *xml = g_strdup_printf(
+                        "<domain type='kvm'><name>d%05u</name><uuid>00000000-0000-4000-8000-0000%08x</uuid>"
+                        "<memory unit='MiB'>128</memory><vcpu>2</vcpu><os><type arch='x86_64'>hvm</type>"
+                        "<kernel>/nonexistent/vmlinuz</kernel></os></domain>", i, i);
+                g_assert_true(g_file_set_contents(path, xml, -1, NULL));
+        }
+}
+
+static guint many_domains(void) {
+        const char *text = g_getenv("TEST_DOMAINS");
+
+        return text ? (guint) g_ascii_strtoull(text, NULL, 10) : MANY;
+}
+
+static void set_up(Fixture *f, guint n_domains) {
         g_autoptr(GError) err = NULL;
 
-        *f = (Fixture) { .dir = g_dir_make_tmp("test-dbus-XXXXXX", NULL) };
+        *f = (Fixture) { .dir = g_dir_make_tmp("test-dbus-XXXXXX", NULL), .n_domains = n_domains };
         g_assert_cmpint(g_chmod(f->dir, 0755), ==, 0);
         f->signals = g_ptr_array_new_with_free_func(g_free);
         f->questions = g_ptr_array_new();
         start_bus(f);
         fill_config(f);
+        write_domains(f);
         f->driver = driver_new(&f->config, &err);
         g_assert_no_error(err);
         f->service = dbus_service_new(f->driver, &err);
@@ -477,6 +501,199 @@ static void test_ends_with_calls_in_flight(Fixture *f) {
                 (void) g_main_context_iteration(NULL, TRUE);
 }
 
+/* --- Many domains, many calls ------------------------------------------------------------- */
+
+/* Without a turn of the main loop: a blocking call does not iterate it. */
+static GVariant *call_blocking(GDBusConnection *bus, const char *path, const char *interface, const char *method,
+                               GVariant *parameters) {
+        g_autoptr(GError) err = NULL;
+        GVariant *reply = g_dbus_connection_call_sync(bus, BUS_NAME, path, interface, method, parameters, NULL,
+                                                      G_DBUS_CALL_FLAGS_NO_AUTO_START, 60000, NULL, &err);
+
+        g_assert_no_error(err);
+        return reply;
+}
+
+/* Whatever users read, the main loop has no part in it, so none of its other work waits. */
+static void test_main_loop_has_no_part(Fixture *f) {
+        g_autoptr(GVariant) list = call_blocking(f->user, BUS_ROOT, MANAGER, "ListDomains", g_variant_new("(u)", 0));
+        g_autoptr(GVariant) objects = call_blocking(f->user, BUS_ROOT, ROOT_OBJECTS, "GetManagedObjects", NULL);
+        g_autoptr(GVariant) tree = call_blocking(f->user, BUS_ROOT "/domain", "org.freedesktop.DBus.Introspectable",
+                                                 "Introspect", NULL);
+        g_autoptr(GVariant) all = call_blocking(f->user, BUS_ROOT, "org.freedesktop.DBus.Properties", "GetAll",
+                                                g_variant_new("(s)", MANAGER));
+        g_autoptr(GVariant) paths = g_variant_get_child_value(list, 0);
+        g_autoptr(GVariant) table = g_variant_get_child_value(objects, 0);
+        g_autoptr(GVariant) properties G_GNUC_UNUSED = NULL;
+        const char *path, *xml;
+        guint nodes = 0;
+
+        g_assert_cmpuint(g_variant_n_children(paths), ==, f->n_domains);
+        g_assert_cmpuint(g_variant_n_children(table), ==, f->n_domains);
+        g_variant_get(tree, "(&s)", &xml);
+        for (const char *node = xml; (node = strstr(node, "<node name=")); node++)
+                nodes++;
+        g_assert_cmpuint(nodes, ==, f->n_domains);
+        g_variant_get_child(paths, 0, "&o", &path);
+        properties = call_blocking(f->user, path, "org.freedesktop.DBus.Properties", "GetAll",
+                                   g_variant_new("(s)", DOMAIN));
+}
+
+static gint64 cpu_time_us(void) {
+        struct timespec now;
+
+        g_assert_cmpint(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now), ==, 0);
+        return now.tv_sec * G_USEC_PER_SEC + now.tv_nsec / 1000;
+}
+
+/* In processor time, client included. It was quadratic once: seconds for the thousands. */
+static void check_cost(Fixture *f, const char *path, const char *interface, const char *method, gboolean has_flags) {
+        gint64 start = cpu_time_us(), used;
+        g_autoptr(GVariant) reply G_GNUC_UNUSED = call_blocking(f->user, path, interface, method,
+                                                                has_flags ? g_variant_new("(u)", 0) : NULL);
+
+        used = cpu_time_us() - start;
+        (void) fprintf(stderr, "%s of %u domains: %.1f ms\n", method, f->n_domains, (double) used / 1000);
+        g_assert_cmpint(used, <, 500 * (gint64) f->n_domains);
+}
+
+static void test_lists_are_cheap(Fixture *f) {
+        check_cost(f, BUS_ROOT, MANAGER, "ListDomains", TRUE);
+        check_cost(f, BUS_ROOT, ROOT_OBJECTS, "GetManagedObjects", FALSE);
+        check_cost(f, BUS_ROOT "/domain", "org.freedesktop.DBus.Introspectable", "Introspect", FALSE);
+}
+
+/* The serial numbers of the answers that a connection gets, in order. */
+typedef struct Answers {
+        GMutex lock;
+        GArray *serials; /* guint32 */
+} Answers;
+
+static GDBusMessage *note_answer(GDBusConnection *bus, GDBusMessage *message, gboolean incoming, gpointer data) {
+        Answers *answers = data;
+        guint32 serial = g_dbus_message_get_serial(message);
+
+        if (incoming && g_dbus_message_get_message_type(message) == G_DBUS_MESSAGE_TYPE_METHOD_RETURN) {
+                g_mutex_lock(&answers->lock);
+                g_array_append_val(answers->serials, serial);
+                g_mutex_unlock(&answers->lock);
+        }
+        return message;
+}
+
+/* As many as have a lower number. */
+static guint count_before(Answers *answers, guint32 serial) {
+        guint n = 0;
+
+        g_mutex_lock(&answers->lock);
+        for (guint i = 0; i < answers->serials->len; i++)
+                n += g_array_index(answers->serials, guint32, i) < serial ? 1 : 0;
+        g_mutex_unlock(&answers->lock);
+        return n;
+}
+
+static void await_answers(Answers *answers, guint n) {
+        for (gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+             count_before(answers, G_MAXUINT32) < n && g_get_monotonic_time() < end;)
+                g_usleep(1000);
+        g_assert_cmpuint(count_before(answers, G_MAXUINT32), >=, n);
+}
+
+static void send_many(GDBusConnection *bus, guint n, GAsyncReadyCallback done, gpointer data) {
+        for (guint i = 0; i < n; i++)
+                g_dbus_connection_call(bus, BUS_NAME, BUS_ROOT, ROOT_OBJECTS, "GetManagedObjects", NULL, NULL,
+                                       G_DBUS_CALL_FLAGS_NONE, 120000, NULL, done, data);
+}
+
+/* One user's calls wait for that user's others, not for another's. */
+static void test_users_take_turns(Fixture *f) {
+        enum { CALLS = 60 };
+        Answers answers = { .serials = g_array_new(FALSE, FALSE, sizeof(guint32)) };
+        guint filter = g_dbus_connection_add_filter(f->user, note_answer, &answers, NULL);
+        guint counts[2] = { 0, 0 };
+        g_autoptr(GDBusMessage) call = g_dbus_message_new_method_call(BUS_NAME, BUS_ROOT, MANAGER, "ListDomains");
+        g_autoptr(GDBusMessage) reply = NULL;
+
+        if (geteuid() != 0) { /* then both would be the same user */
+                g_dbus_connection_remove_filter(f->user, filter);
+                g_array_unref(answers.serials);
+                return;
+        }
+        g_dbus_message_set_body(call, g_variant_new("(u)", 0));
+        send_many(f->user, CALLS, count_limit, counts);
+        await_answers(&answers, 1);
+        reply = g_dbus_connection_send_message_with_reply_sync(f->root, call, G_DBUS_SEND_MESSAGE_FLAGS_NONE, 60000,
+                                                               NULL, NULL, NULL);
+        g_assert_nonnull(reply);
+        await_answers(&answers, CALLS);
+        g_assert_cmpuint(count_before(&answers, g_dbus_message_get_serial(reply)), <, CALLS / 2);
+        while (counts[0] < CALLS)
+                (void) g_main_context_iteration(NULL, TRUE);
+        g_dbus_connection_remove_filter(f->user, filter);
+        g_array_unref(answers.serials);
+}
+
+/* Over all connections of a user; the service ends with the rest of them still waiting. */
+static void test_calls_that_wait_are_bounded(Fixture *f) {
+        GDBusConnection *buses[4];
+        guint counts[2] = { 0, 0 };
+
+        for (guint i = 0; i < G_N_ELEMENTS(buses); i++) {
+                buses[i] = connect_as(NOBODY);
+                send_many(buses[i], 110, count_limit, counts);
+        }
+        while (counts[1] == 0)
+                (void) g_main_context_iteration(NULL, TRUE);
+        g_clear_pointer(&f->service, dbus_service_free);
+        for (guint i = 0; i < G_N_ELEMENTS(buses); i++) {
+                g_assert_true(g_dbus_connection_close_sync(buses[i], NULL, NULL));
+                g_object_unref(buses[i]);
+        }
+        while (counts[0] < 110 * G_N_ELEMENTS(buses))
+                (void) g_main_context_iteration(NULL, TRUE);
+}
+
+static void assert_refused(Fixture *f, const char *path, const char *interface, const char *method,
+                           GVariant *parameters, const char *name) {
+        g_autoptr(GError) err = NULL;
+        g_autoptr(GVariant) reply = call_on(f->user, path, interface, method, parameters, &err);
+
+        g_assert_null(reply);
+        assert_error(err, name);
+}
+
+#define DBUS_ERROR(name) "org.freedesktop.DBus.Error." name
+#define PROPERTIES "org.freedesktop.DBus.Properties"
+
+/* What no well-meaning library sends. */
+static void test_calls_that_make_no_sense(Fixture *f) {
+        g_autoptr(Domain) domain G_GNUC_UNUSED = define_shown(f);
+        g_autofree char *long_name = g_strnfill(5000, 'x');
+
+        assert_refused(f, BUS_ROOT, MANAGER, "GetDomainByName", g_variant_new("(s)", long_name),
+                       DBUS_ERROR("LimitsExceeded"));
+        assert_refused(f, BUS_ROOT, MANAGER, "GetDomainByName", g_variant_new("(u)", 1), DBUS_ERROR("InvalidArgs"));
+        assert_refused(f, BUS_ROOT, MANAGER, "GetDomainByName", NULL, DBUS_ERROR("InvalidArgs"));
+        assert_refused(f, BUS_ROOT, MANAGER, "Nonsense", NULL, DBUS_ERROR("UnknownMethod"));
+        assert_refused(f, BUS_ROOT, DOMAIN, "Suspend", NULL, DBUS_ERROR("UnknownMethod"));
+        assert_refused(f, PATH, MANAGER, "ListDomains", g_variant_new("(u)", 0), DBUS_ERROR("UnknownMethod"));
+        assert_refused(f, PATH, ROOT_OBJECTS, "GetManagedObjects", NULL, DBUS_ERROR("UnknownMethod"));
+        assert_refused(f, PATH "0", DOMAIN, "Suspend", NULL, DBUS_ERROR("UnknownObject"));
+        assert_refused(f, "/org/virtmicro1/domain/5F2E1D1C_0a3b_4c5d_8e7f_112233445566", DOMAIN, "Suspend", NULL,
+                       DBUS_ERROR("UnknownObject"));
+        assert_refused(f, "/nowhere", PROPERTIES, "GetAll", g_variant_new("(s)", DOMAIN), DBUS_ERROR("UnknownObject"));
+        assert_refused(f, PATH, PROPERTIES, "Get", g_variant_new("(ss)", DOMAIN, "Nonsense"),
+                       DBUS_ERROR("UnknownProperty"));
+        assert_refused(f, PATH, PROPERTIES, "Get", g_variant_new("(ss)", MANAGER, "Version"),
+                       DBUS_ERROR("UnknownInterface"));
+        assert_refused(f, BUS_ROOT, PROPERTIES, "Get", g_variant_new("(ss)", MANAGER, "Nonsense"),
+                       DBUS_ERROR("UnknownProperty"));
+        assert_refused(f, PATH, PROPERTIES, "Set",
+                       g_variant_new("(ssv)", DOMAIN, "Name", g_variant_new_string("other")),
+                       DBUS_ERROR("PropertyReadOnly"));
+        assert_property(f, "Name", "'web1'");
+}
+
 static void test_words(void) {
         g_assert_cmpstr(state_name(VIR_DOMAIN_SHUTOFF), ==, "shut off");
         g_assert_cmpstr(state_name(-1), ==, "unknown");
@@ -491,11 +708,11 @@ static void test_words(void) {
         g_assert_cmpstr(lifecycle_detail_name(VIR_DOMAIN_EVENT_STARTED, 99), ==, "unknown");
 }
 
-static void run(const char *name, void (*test)(Fixture *f)) {
+static void run(const char *name, void (*test)(Fixture *f), guint n_domains) {
         Fixture f;
 
         (void) fprintf(stderr, "%s\n", name);
-        set_up(&f);
+        set_up(&f, n_domains);
         test(&f);
         tear_down(&f);
 }
@@ -505,6 +722,7 @@ int main(int argc, char **argv) {
         static const struct {
                 const char *name;
                 void (*test)(Fixture *f);
+                guint n_domains; /* MANY: as many as the environment says */
         } tests[] = {
                 { "domains_come_and_go", test_domains_come_and_go },
                 { "lookups", test_lookups },
@@ -514,6 +732,11 @@ int main(int argc, char **argv) {
                 { "xml", test_xml },
                 { "prompts_are_bounded", test_prompts_are_bounded },
                 { "ends_with_calls_in_flight", test_ends_with_calls_in_flight },
+                { "calls_that_make_no_sense", test_calls_that_make_no_sense },
+                { "main_loop_has_no_part", test_main_loop_has_no_part, MANY },
+                { "lists_are_cheap", test_lists_are_cheap, MANY },
+                { "users_take_turns", test_users_take_turns, 100 },
+                { "calls_that_wait_are_bounded", test_calls_that_wait_are_bounded, MANY },
         };
         g_autofree char *daemon = g_find_program_in_path("dbus-daemon");
 
@@ -523,7 +746,8 @@ int main(int argc, char **argv) {
         }
         for (guint i = 0; i < G_N_ELEMENTS(tests); i++)
                 if (argc > 1 && strcmp(argv[1], tests[i].name) == 0) {
-                        run(tests[i].name, tests[i].test);
+                        run(tests[i].name, tests[i].test,
+                            tests[i].n_domains == MANY ? many_domains() : tests[i].n_domains);
                         return 0;
                 }
         g_assert_cmpint(argc, ==, 1);
