@@ -206,8 +206,8 @@ static void identify(RpcRelay *relay) {
         lookup->names->uid = relay->client->peer.uid;
         lookup->names->gid = relay->client->peer.gid;
         relay->names = lookup;
-        rpc_workers_push(relay->client->server->workers, relay->client->user, RPC_LANE_NEIGHBOUR, lookup_run, lookup_done,
-                         lookup);
+        rpc_workers_push(relay->client->server->workers, relay->client->user, RPC_LANE_NEIGHBOUR, lookup_run,
+                         lookup_done, lookup);
 }
 
 /* --- The handshake --- */
