@@ -82,9 +82,28 @@ static void relay_disconnect(RpcRelay *relay) {
         relay->phase = RELAY_IDLE;
 }
 
+/* What waits counts as its user's input, as calls that wait for workers do. */
+static void waiting_push(RpcRelay *relay, RpcPacket *packet) {
+        relay->client->user->input.used += packet->size;
+        g_queue_push_tail(&relay->waiting, packet);
+}
+
+static RpcPacket *waiting_pop(RpcClient *client, GQueue *waiting) {
+        RpcPacket *packet = g_queue_pop_head(waiting);
+        if (packet)
+                client->user->input.used -= packet->size;
+        return packet;
+}
+
+static void waiting_clear(RpcClient *client, GQueue *waiting) {
+        RpcPacket *packet;
+        while ((packet = waiting_pop(client, waiting)))
+                rpc_packet_free(packet);
+}
+
 void rpc_relay_free(RpcRelay *relay) {
         relay_disconnect(relay);
-        g_queue_clear_full(&relay->waiting, (GDestroyNotify) rpc_packet_free);
+        waiting_clear(relay->client, &relay->waiting);
         g_array_unref(relay->pending);
         g_array_unref(relay->streams);
         g_array_unref(relay->callbacks);
@@ -117,7 +136,7 @@ void relay_fail(RpcRelay *relay, const GError *err) {
                                                           RPC_TYPE_REPLY, err));
         for (guint i = 0; i < streams->len; i++)
                 rpc_client_send(client, rpc_packet_error(&g_array_index(streams, RpcHeader, i), RPC_TYPE_STREAM, err));
-        g_queue_clear_full(&waiting, (GDestroyNotify) rpc_packet_free);
+        waiting_clear(client, &waiting);
 }
 
 static void relay_closed(gpointer data, const GError *cause) {
@@ -193,7 +212,7 @@ void relay_set_ready(RpcRelay *relay) {
         relay->phase = RELAY_READY;
         relay->delay = 1;
         /* One that is refused may end the client. */
-        while (client->relays[upstream] == relay && (packet = g_queue_pop_head(&relay->waiting)))
+        while (client->relays[upstream] == relay && (packet = waiting_pop(client, &relay->waiting)))
                 relay_forward(relay, packet);
 }
 
@@ -297,11 +316,20 @@ static void relay_sent(gpointer data) {
         rpc_client_update_reading(relay->client);
 }
 
+static gboolean call_check(const RpcClient *client, const RpcProc *proc, const RpcPacket *packet, GError **err) {
+        const RpcRelay *relay = client->relays[proc->upstream];
+        if (packet->n_fds > 0)
+                return error_set_no_support(err, proc->api);
+        if (proc->stream && relay && relay->streams->len >= RELAY_STREAMS_MAX)
+                return error_set(err, VIR_ERR_RPC, "%s: the client has %u streams with libvirt's %s driver already",
+                                 proc->api, relay->streams->len, relay_name(relay));
+        return TRUE;
+}
+
 void rpc_relay_call(RpcClient *client, const RpcProc *proc, RpcPacket *packet) {
         g_autoptr(RpcPacket) owned = packet;
-        if (packet->n_fds > 0) {
-                g_autoptr(GError) err = NULL;
-                error_set_no_support(&err, proc->api);
+        g_autoptr(GError) err = NULL;
+        if (!call_check(client, proc, packet, &err)) {
                 relay_refuse(client, &packet->header, err);
                 return;
         }
@@ -314,7 +342,7 @@ void rpc_relay_call(RpcClient *client, const RpcProc *proc, RpcPacket *packet) {
         }
         if (relay_events_drop(relay, proc, packet))
                 return;
-        g_queue_push_tail(&relay->waiting, g_steal_pointer(&owned));
+        waiting_push(relay, g_steal_pointer(&owned));
         if (relay->phase == RELAY_IDLE)
                 relay_connect(relay);
 }

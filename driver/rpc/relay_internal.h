@@ -5,6 +5,8 @@
 #include "rpc/relay.h"
 #include "rpc/server_internal.h"
 
+#define RELAY_STREAMS_MAX 256u /* of a client with one driver, as of consoles */
+
 typedef enum RelayPhase {
         RELAY_IDLE,       /* no connection; one is made for the next call, or by the timer for callbacks */
         RELAY_CONNECTING, /* the other daemon's backlog is full: the timer tries again */

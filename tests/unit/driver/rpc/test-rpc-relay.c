@@ -13,8 +13,12 @@
 
 #include "harness.h"
 #include "rpc/handlers.h"
+#include "rpc/relay_internal.h"
 
+#define PROC_DEFINE_NETWORK 41
 #define PROC_NUM_NETWORKS   52
+#define PROC_NUM_POOLS      71
+#define PROC_VOL_DOWNLOAD   209
 #define PROC_REGISTER       313
 #define PROC_DEREGISTER     314
 #define BACKLOG_FULL        8 /* connections are enough for a backlog of 0 */
@@ -166,6 +170,42 @@ static void test_gone(void) {
         g_free(upstream.path);
 }
 
+/* What waits for a silent daemon counts as its user's, and no longer when its client has gone. */
+static void test_bytes_that_wait(void) {
+        Harness harness;
+        Wire wire;
+        Upstream upstream;
+        g_autofree char *xml = g_strnfill(100000, 'x');
+        rpc_text_args args = { xml };
+        open_client(&harness, &wire);
+        harness.config->neighbour_timeout = 60;
+        upstream_listen(&upstream, &harness);
+        RpcHeader header = { RPC_PROGRAM_REMOTE, RPC_VERSION, PROC_DEFINE_NETWORK, RPC_TYPE_CALL, 7, RPC_STATUS_OK };
+        wire_send(&wire, rpc_packet_encode(&header, (xdrproc_t) xdr_rpc_text_args, &args, NULL));
+        g_assert_null(wire_receive(&wire, 200));
+        g_assert_cmpuint(harness.server->own->input.used, >=, 100000);
+        wire_close(&wire);
+        g_assert_cmpuint(harness.server->own->input.used, ==, 0);
+        harness_stop(&harness);
+        (void) close(upstream.fd);
+        g_free(upstream.path);
+}
+
+static void test_streams_are_bounded(void) {
+        Harness harness;
+        Wire wire;
+        g_autofree char *text = NULL;
+        open_client(&harness, &wire);
+        g_assert_cmpint(wire_call_simple(&wire, PROC_NUM_POOLS), ==, VIR_ERR_NO_SUPPORT);
+        RpcRelay *relay = ((RpcClient *) g_ptr_array_index(harness.server->clients, 0))->relays[RPC_UPSTREAM_STORAGE];
+        g_array_set_size(relay->streams, RELAY_STREAMS_MAX);
+        send_call(&wire, PROC_VOL_DOWNLOAD);
+        g_assert_cmpint(take_error(&wire, &text), ==, VIR_ERR_RPC);
+        g_assert_nonnull(strstr(text, "the client has 256 streams with libvirt's storage driver already"));
+        g_array_set_size(relay->streams, 0);
+        close_client(&harness, &wire);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_log_set_always_fatal(G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);
@@ -174,5 +214,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/rpc/relay/backlog-clears", test_backlog_clears);
         g_test_add_func("/rpc/relay/silence", test_silence);
         g_test_add_func("/rpc/relay/gone", test_gone);
+        g_test_add_func("/rpc/relay/bytes-that-wait", test_bytes_that_wait);
+        g_test_add_func("/rpc/relay/streams-are-bounded", test_streams_are_bounded);
         return g_test_run();
 }
