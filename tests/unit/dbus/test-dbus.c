@@ -16,6 +16,7 @@
 
 #include "conf/driver_config.h"
 #include "dbus/dbus_service.h"
+#include "dbus/inbox.h"
 #include "dbus/names.h"
 #include "driver.h"
 #include "util/error.h"
@@ -708,6 +709,56 @@ static void test_words(void) {
         g_assert_cmpstr(lifecycle_detail_name(VIR_DOMAIN_EVENT_STARTED, 99), ==, "unknown");
 }
 
+/* --- What the main thread leaves while the bus is busy ----------------------------------------- */
+
+typedef struct Taken {
+        guint events, changes, idle;
+} Taken;
+
+static void take_item(InboxItem *item, gpointer data) {
+        Taken *taken = data;
+
+        taken->events += item->event ? 1 : 0;
+        taken->changes += item->event ? 0 : 1;
+}
+
+static void note_idle(gpointer data) {
+        ((Taken *) data)->idle++;
+}
+
+static void take_all(GMainContext *context, Taken *taken) {
+        *taken = (Taken) { 0 };
+        while (g_main_context_iteration(context, FALSE))
+                ;
+}
+
+/* A guest causes any number of changes; what waits is one for each domain, and of words some thousands. */
+static void test_inbox(void) {
+        g_autoptr(GMainContext) context = g_main_context_new();
+        Taken taken = { 0 };
+        Inbox *inbox = inbox_new(context, take_item, note_idle, &taken);
+        DomainEvent change = { .type = VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, .domain = { .name = (char *) "a" } };
+        DomainEvent word = { .type = VIR_DOMAIN_EVENT_ID_LIFECYCLE, .domain = { .name = (char *) "a" } };
+
+        for (guint i = 0; i < 100000; i++) {
+                change.domain.uuid[0] = i % 4;
+                inbox_put_event(inbox, &change);
+        }
+        take_all(context, &taken);
+        g_assert_cmpuint(taken.changes, ==, 4);
+        g_assert_cmpuint(taken.idle, ==, 1);
+        for (guint i = 0; i < 100000; i++)
+                inbox_put_event(inbox, &word);
+        take_all(context, &taken);
+        g_assert_cmpuint(taken.events, ==, 16384);
+        g_assert_cmpuint(taken.changes, ==, 1);
+        inbox_put_event(inbox, &word);
+        take_all(context, &taken);
+        g_assert_cmpuint(taken.events, ==, 1);
+        inbox_put_event(inbox, &change);
+        inbox_free(inbox);
+}
+
 static void run(const char *name, void (*test)(Fixture *f), guint n_domains) {
         Fixture f;
 
@@ -752,5 +803,6 @@ int main(int argc, char **argv) {
                 }
         g_assert_cmpint(argc, ==, 1);
         test_words();
+        test_inbox();
         return 0;
 }
