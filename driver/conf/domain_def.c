@@ -41,8 +41,9 @@ static const gsize domain_nic_strings[] = {
         offsetof(DomainNic, alias), END_OF_STRINGS
 };
 static const gsize domain_char_strings[] = {
-        offsetof(DomainChar, path), offsetof(DomainChar, target_type), offsetof(DomainChar, target_name),
-        offsetof(DomainChar, target_state), offsetof(DomainChar, alias), END_OF_STRINGS
+        offsetof(DomainChar, path), offsetof(DomainChar, log_file), offsetof(DomainChar, target_type),
+        offsetof(DomainChar, target_name), offsetof(DomainChar, target_state), offsetof(DomainChar, alias),
+        END_OF_STRINGS
 };
 static const gsize domain_rng_strings[] = {
         offsetof(DomainRng, model), offsetof(DomainRng, backend_path), offsetof(DomainRng, alias), END_OF_STRINGS

@@ -214,6 +214,8 @@ typedef struct DomainChar {
         gboolean generated; /* unix channel, live only: the start has chosen the path */
         gboolean listen;    /* unix: mode='bind' */
         gboolean append;    /* file */
+        char *log_file;     /* <log>: what the guest writes is kept here as well */
+        gboolean has_log_append, log_append;
         char *target_type;  /* serial: "isa-serial"; console: "serial" or "virtio"; channel: "virtio" */
         guint target_port;
         char *target_name;  /* channel: org.qemu.guest_agent.0 */

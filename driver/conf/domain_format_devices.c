@@ -188,6 +188,16 @@ static void format_char_source(XmlWriter *w, const DomainChar *chr, gboolean liv
         xml_end(w);
 }
 
+static void format_char_log(XmlWriter *w, const DomainChar *chr) {
+        if (chr->log_file == NULL)
+                return;
+        xml_begin(w, "log");
+        xml_put(w, "file", chr->log_file);
+        if (chr->has_log_append)
+                xml_put(w, "append", chr->log_append ? "on" : "off");
+        xml_end(w);
+}
+
 static void format_char_target(XmlWriter *w, const DomainChar *chr, gboolean live) {
         xml_begin(w, "target");
         xml_put(w, "type", chr->target_type);
@@ -207,6 +217,7 @@ static void format_char(XmlWriter *w, const DomainChar *chr, const DomainChar *s
         if (live && chr->device == DOMAIN_CHAR_CONSOLE && shown->backend == DOMAIN_CHAR_PTY)
                 xml_put(w, "tty", shown->path);
         format_char_source(w, shown, live, status);
+        format_char_log(w, shown);
         format_char_target(w, chr, live);
         format_alias(w, shown->alias, live);
         xml_end(w);

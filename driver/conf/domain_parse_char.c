@@ -58,6 +58,19 @@ static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, 
         return FALSE;
 }
 
+static gboolean parse_log(const xmlNode *node, DomainChar *chr, GError **err) {
+        const xmlNode *log = xml_first(node, "log");
+        g_autofree char *append = xml_attr(log, "append");
+        if (log == NULL)
+                return TRUE;
+        chr->log_file = xml_attr(log, "file");
+        chr->has_log_append = append != NULL;
+        if (chr->log_file != NULL && g_path_is_absolute(chr->log_file))
+                return xml_attr_bool(log, "append", &chr->log_append, err);
+        error_set(err, VIR_ERR_XML_ERROR, "the <log> of a character device names no file by an absolute path");
+        return FALSE;
+}
+
 static gboolean parse_target_type(const xmlNode *target, DomainChar *chr, GError **err) {
         static const struct {
                 const char *fallback;
@@ -109,7 +122,7 @@ gboolean domain_parse_char(const xmlNode *node, DomainDef *def, guint flags, GEr
         g_autoptr(DomainChar) chr = g_new0(DomainChar, 1);
         chr->device = device_of(node);
         if (!parse_backend(node, chr, err) || !parse_source(node, chr, flags, err) ||
-            !parse_target(node, def, chr, flags, err))
+            !parse_log(node, chr, err) || !parse_target(node, def, chr, flags, err))
                 return FALSE;
         chr->alias = domain_parse_alias(node, flags);
         g_ptr_array_add(def->chars, g_steal_pointer(&chr));
@@ -131,6 +144,15 @@ static DomainChar *counterpart(const DomainChar *chr, DomainCharDevice device, c
         return other;
 }
 
+/* The two have one log, whichever of them names it. */
+static void share_log(DomainChar *serial, DomainChar *console) {
+        if (serial->log_file != NULL || console->log_file == NULL)
+                return;
+        serial->log_file = g_steal_pointer(&console->log_file);
+        serial->has_log_append = console->has_log_append;
+        serial->log_append = console->log_append;
+}
+
 static DomainChar *first_console(const DomainDef *def, guint *ret_index) {
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = g_ptr_array_index(def->chars, i);
@@ -150,8 +172,10 @@ void domain_def_pair_consoles(DomainDef *def) {
                 g_ptr_array_insert(def->chars, 0, serial);
                 first_console(def, &index);
         }
-        if (stands_for_serial)
+        if (stands_for_serial) {
+                share_log(serial, console);
                 g_ptr_array_remove_index(def->chars, index);
+        }
         if (serial != NULL)
                 g_ptr_array_insert(def->chars, stands_for_serial ? (int) index : 0,
                                    counterpart(serial, DOMAIN_CHAR_CONSOLE, "serial"));

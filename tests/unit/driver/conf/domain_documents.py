@@ -37,7 +37,7 @@ VALUES = {
 CHARS = ("serial", "console", "channel")
 for _device in CHARS:
     VALUES.update({f"devices/{_device}/source/@mode": "bind", f"devices/{_device}/source/@path": "/x",
-                   f"devices/{_device}/target/@port": "0"})
+                   f"devices/{_device}/target/@port": "0", f"devices/{_device}/log/@file": "/x.log"})
 ALIAS = "ua-x"
 # The source of a disk or interface, by type.
 SOURCES = {
