@@ -46,7 +46,7 @@ struct run {
         struct vm *vm;
         struct vm_config config;
         int status; /* exit status */
-        int signal_fd, terminal_fd, console_fd, rng_fd;
+        int signal_fd, terminal_fd, console_fd, rng_fd, log_fd;
         int disk_fd[CTL_DISKS_MAX], tap_fd[CTL_NICS_MAX], vhost_fd[CTL_NICS_MAX];
         uint8_t mac[CTL_NICS_MAX][6];
         struct virtio_device *device[DEVICES_MAX]; /* not yet the VM's */
@@ -117,6 +117,18 @@ static int open_file(const char *path, int flags, const char *what, int *ret) {
         if (fd < 0) {
                 int r = -errno;
                 log_error(r, "cannot open %s '%s'", what, path);
+                return r;
+        }
+        *ret = fd;
+        return 0;
+}
+
+static int open_log(const char *path, int *ret) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+
+        if (fd < 0) {
+                int r = -errno;
+                log_error(r, "cannot open the console's log '%s'", path);
                 return r;
         }
         *ret = fd;
@@ -218,6 +230,8 @@ static int open_all(struct run *run) {
                 r = terminal_pair(&run->terminal_fd, &run->console_fd);
         if (r >= 0 && o->rng)
                 r = open_file("/dev/urandom", O_RDONLY, "entropy source", &run->rng_fd);
+        if (r >= 0 && o->console_log)
+                r = open_log(o->console_log, &run->log_fd);
         return r;
 }
 
@@ -233,6 +247,8 @@ static int lock_run_in(const struct run *run) {
                 fds[n++] = run->config.initrd_fd;
         if (run->rng_fd >= 0)
                 fds[n++] = run->rng_fd;
+        if (run->log_fd >= 0)
+                fds[n++] = run->log_fd;
         for (unsigned i = 0; i < run->options->n_disks; i++)
                 fds[n++] = run->disk_fd[i];
         for (unsigned i = 0; i < run->options->n_nets; i++) {
@@ -295,8 +311,10 @@ static int open_terminal(struct run *run) {
                 log_error(r, "cannot use standard input and output as a console");
                 return r;
         }
-        if (!run->options->virtio_console)
+        if (!run->options->virtio_console) {
                 run->config.serial_fd = take_fd(&run->console_fd);
+                run->config.serial_log_fd = take_fd(&run->log_fd);
+        }
         return 0;
 }
 
@@ -354,12 +372,13 @@ static int make_rng(struct run *run) {
 
 static int make_console(struct run *run) {
         struct console_config config = { .name = "console", .n_ports = 1,
-                                         .ports = { { .is_console = true, .fd = run->console_fd } } };
+                                         .ports = { { .is_console = true, .fd = run->console_fd,
+                                                     .log_fd = run->log_fd } } };
         struct virtio_device *dev = NULL;
         int r = console_new(&config, &dev);
 
         if (r >= 0)
-                run->console_fd = -EBADF;
+                run->console_fd = run->log_fd = -EBADF;
         return add_device(run, r, dev, "console", "standard output");
 }
 
@@ -416,7 +435,8 @@ static int make_machine(struct run *run) {
 
 static void run_init(struct run *run, const struct options *options) {
         *run = (struct run) { .options = options, .status = 1, .signal_fd = -EBADF, .terminal_fd = -EBADF,
-                              .console_fd = -EBADF, .rng_fd = -EBADF };
+                              .console_fd = -EBADF, .rng_fd = -EBADF,
+                              .log_fd = -EBADF };
         vm_config_init(&run->config);
         for (unsigned i = 0; i < CTL_DISKS_MAX; i++)
                 run->disk_fd[i] = -EBADF;

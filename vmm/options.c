@@ -32,6 +32,7 @@ const char options_help[] =
         "                         existing TAP interface as virtio network interface\n"
         "  --rng                  virtio entropy device\n"
         "  --console serial|virtio  which console is on standard input and output (default: serial)\n"
+        "  --console-log FILE     append what the guest writes there to FILE as well\n"
         "  --no-reboot            exit when the guest reboots\n"
         "  --name TEXT            name of the machine, for process lists\n"
         "  --uid N                user to become when started as root (default: 65534)\n"
@@ -283,6 +284,11 @@ static int parse_rng(struct parser *p, char *value) {
         return 0;
 }
 
+static int parse_console_log(struct parser *p, char *value) {
+        p->options->console_log = value;
+        return 0;
+}
+
 static int parse_no_reboot(struct parser *p, char *value) {
         p->options->no_reboot = true;
         return 0;
@@ -312,6 +318,7 @@ static const struct {
         { "--net", true, parse_net },
         { "--rng", false, parse_rng },
         { "--console", true, parse_console },
+        { "--console-log", true, parse_console_log },
         { "--no-reboot", false, parse_no_reboot },
         { "--name", true, parse_name },
         { "--uid", true, parse_uid },

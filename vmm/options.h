@@ -28,7 +28,7 @@ struct options {
         bool help, version;
 
         /* Run by hand. */
-        const char *kernel, *initrd, *cmdline;
+        const char *kernel, *initrd, *cmdline, *console_log;
         uint64_t memory; /* bytes */
         unsigned cpus;
         struct option_disk disk[CTL_DISKS_MAX];

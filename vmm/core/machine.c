@@ -173,6 +173,11 @@ static int create_devices(struct machine *m, struct vm_config *config, const cha
         if (r < 0)
                 return r;
         config->serial_fd = -EBADF;
+        *ret_text = "the serial port's log cannot be written to";
+        r = config->serial_log_fd >= 0 ? serial_set_log(m->serial, config->serial_log_fd) : 0;
+        if (r < 0)
+                return r;
+        config->serial_log_fd = -EBADF;
         *ret_text = "cannot create the machine's chips";
         r = rtc_new(&m->pio, config->rtc_offset, &m->rtc);
         if (r < 0)

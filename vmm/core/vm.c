@@ -84,6 +84,7 @@ void vm_config_init(struct vm_config *config) {
                 .kernel_fd = -EBADF,
                 .initrd_fd = -EBADF,
                 .serial_fd = -EBADF,
+                .serial_log_fd = -EBADF,
         };
 }
 
@@ -92,6 +93,7 @@ void vm_config_done(struct vm_config *config) {
         close_fd(&config->kernel_fd);
         close_fd(&config->initrd_fd);
         close_fd(&config->serial_fd);
+        close_fd(&config->serial_log_fd);
 }
 
 static void post(struct vm *vm, enum request request) {

@@ -29,6 +29,7 @@ struct vm_config {
         int kernel_fd; /* -EBADF: none, vm_new() refuses */
         int initrd_fd; /* -EBADF: none */
         int serial_fd; /* pty master, or -EBADF: output is dropped */
+        int serial_log_fd; /* gets a copy of the output; -EBADF: none */
         char cmdline[CTL_CMDLINE_MAX];
 };
 

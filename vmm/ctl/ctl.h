@@ -52,11 +52,11 @@ enum ctl_type {
         CTL_SET_KERNEL,     /* ctl_file      + fd;              reply ctl_reply */
         CTL_SET_INITRD,     /* ctl_file      + fd;              reply ctl_reply */
         CTL_SET_CMDLINE,    /* ctl_cmdline;                     reply ctl_reply */
-        CTL_SET_SERIAL,     /* ctl_header    + fd;              reply ctl_reply */
+        CTL_SET_SERIAL,     /* ctl_header    + fd [+ log fd];   reply ctl_reply */
         CTL_SET_EXIT_RECORD,/* ctl_header    + fd;              reply ctl_reply */
         CTL_ADD_DISK,       /* ctl_disk      + fd;              reply ctl_reply */
         CTL_ADD_NIC,        /* ctl_nic + tap fd [+ vhost-net fd]; reply ctl_reply */
-        CTL_ADD_PORT,       /* ctl_port      + fd;              reply ctl_reply */
+        CTL_ADD_PORT,       /* ctl_port      + fd [+ log fd];   reply ctl_reply */
         CTL_ADD_RNG,        /* ctl_rng       + fd;              reply ctl_reply */
         CTL_START,          /* ctl_start;                       reply ctl_reply */
 

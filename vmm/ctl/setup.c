@@ -47,15 +47,17 @@ void setup_init(struct setup *setup, struct notes *notes) {
         setup->console.port_open = notes_port_open;
         setup->console.arg = notes;
         for (unsigned i = 0; i < CTL_PORTS_MAX; i++)
-                setup->console.ports[i].fd = -EBADF;
+                setup->console.ports[i].fd = setup->console.ports[i].log_fd = -EBADF;
 }
 
 void setup_done(struct setup *setup) {
         for (unsigned i = setup->n_joined; i < setup->n_devices; i++)
                 setup->devices[i]->ops->free(setup->devices[i]);
         setup->n_devices = setup->n_joined = 0;
-        for (unsigned i = 0; i < CTL_PORTS_MAX; i++)
+        for (unsigned i = 0; i < CTL_PORTS_MAX; i++) {
                 close_fd(&setup->console.ports[i].fd);
+                close_fd(&setup->console.ports[i].log_fd);
+        }
         vm_config_done(&setup->config);
 }
 
@@ -131,6 +133,15 @@ static int set_fd(int *slot, struct ctl_message *message, const char *what, char
                 return fail(text, -EBUSY, "the %s has been set already", what);
         *slot = take_fd(&message->fds[0]);
         return 0;
+}
+
+/* The copy of the guest's output is the second descriptor. */
+static int set_serial(struct setup *setup, struct ctl_message *message, char *text) {
+        int r = set_fd(&setup->config.serial_fd, message, "serial port", text);
+
+        if (r == 0 && message->n_fds > 1)
+                setup->config.serial_log_fd = take_fd(&message->fds[1]);
+        return r;
 }
 
 static int set_cmdline(struct setup *setup, const struct ctl_message *message) {
@@ -233,6 +244,7 @@ static int add_port(struct setup *setup, struct ctl_message *message, char *text
                 .is_console = is_console,
                 .is_socket = m->flags & CTL_PORT_SOCKET,
                 .fd = take_fd(&message->fds[0]),
+                .log_fd = message->n_fds > 1 ? take_fd(&message->fds[1]) : -EBADF,
         };
         setup->console.n_ports++;
         return 0;
@@ -267,7 +279,7 @@ int setup_request(struct setup *setup, struct ctl_message *message, char text[st
         case CTL_SET_INITRD:
                 return set_fd(&setup->config.initrd_fd, message, "initrd", text);
         case CTL_SET_SERIAL:
-                return set_fd(&setup->config.serial_fd, message, "serial port", text);
+                return set_serial(setup, message, text);
         case CTL_SET_CMDLINE:
                 return set_cmdline(setup, message);
         case CTL_ADD_DISK:
@@ -294,8 +306,10 @@ static int make_console(struct setup *setup, char *text) {
         if (r < 0)
                 return fail_errno(text, r, "device", "console",
                                   r == -EINVAL ? "a port has a socket that does not listen" : NULL);
-        for (unsigned i = 0; i < setup->console.n_ports; i++)
+        for (unsigned i = 0; i < setup->console.n_ports; i++) {
                 (void) take_fd(&setup->console.ports[i].fd);
+                (void) take_fd(&setup->console.ports[i].log_fd);
+        }
         add_device(setup, dev);
         return 0;
 }

@@ -15,7 +15,7 @@
  * a channel, has the port open). Output of a channel waits in its queue until the peer
  * reads. A console must not wait: Linux spins with interrupts off until the device has
  * taken its text, so what the host end does not take within CONSOLE_PATIENCE_MS is
- * dropped.
+ * dropped. A port's log gets all text once, as it goes to the host end or is dropped.
  *
  * No chain holds the loop: one that is too long for a turn goes back to its queue, and tx_done remembers how far
  * it has got.
@@ -44,6 +44,7 @@
 #include "../base/iov.h"
 #include "../core/again.h"
 #include "../core/virtio.h"
+#include "output_log.h"
 
 #define CONSOLE_QUEUE_SIZE  128u
 #define CONSOLE_IDS_MAX     (CTL_PORTS_MAX + 1)         /* with a reserved 0 */
@@ -81,6 +82,7 @@ struct port {
         bool tx_blocked; /* waits for the host end */
         bool stalled;    /* console: output is being dropped */
         size_t tx_done;  /* bytes of the first available chain that are out already */
+        struct output_log log;
         unsigned pending;
 };
 
@@ -189,7 +191,31 @@ static bool is_passing(int error) {
         return error == -EFBIG || error == -ENOSPC || error == -ENOMEM || error == -ENOBUFS || error == -EIO;
 }
 
+/* What goes to the host end, or is dropped, goes to the log. */
+static void port_log(struct port *p, const struct vq_chain *chain, size_t len) {
+        struct iovec iov[VQ_SIZE_MAX];
+
+        if (p->log.fd >= 0)
+                output_log_write(&p->log, p->name[0] ? p->name : p->console->name, iov,
+                                 iov_slice(chain->iov, chain->n_out, p->tx_done, len, iov), CONSOLE_PATIENCE_MS);
+}
+
 enum progress { WRITTEN, HOST_IS_FULL, TURN_IS_OVER };
+
+/* The host end takes no more of this chain: only the log gets the rest, as far as this turn goes. */
+static enum progress port_drop_rest(struct port *p, const struct vq_chain *chain, size_t *left) {
+        size_t len = MIN(chain->out_len - p->tx_done, *left);
+
+        if (p->log.fd >= 0) {
+                port_log(p, chain, len);
+                p->tx_done += len;
+                *left -= len;
+                if (p->tx_done < chain->out_len)
+                        return TURN_IS_OVER;
+        }
+        p->tx_done = 0;
+        return WRITTEN;
+}
 
 /*
  * Writes the chain out, or as much of it as there is room for at the host end and in *left, the bytes of this turn,
@@ -206,6 +232,7 @@ static enum progress port_write_chain(struct port *p, const struct vq_chain *cha
                         return TURN_IS_OVER;
                 r = port_writev(p, iov, n);
                 if (r > 0) {
+                        port_log(p, chain, r);
                         p->tx_done += r;
                         *left = loop_is_called(p->console->dev.loop) ? 0 : *left - r;
                         p->stalled = false;
@@ -219,8 +246,7 @@ static enum progress port_write_chain(struct port *p, const struct vq_chain *cha
                 } else if (r != -EINTR)
                         port_hang_up(p);
         }
-        p->tx_done = 0;
-        return WRITTEN;
+        return port_drop_rest(p, chain, left);
 }
 
 static void port_transmit(struct port *p) {
@@ -508,6 +534,7 @@ static void console_free(struct virtio_device *dev) {
                 close_fd(&p->fd);
                 close_fd(&p->listen_fd);
                 close_fd(&p->other_fd);
+                output_log_done(&p->log);
         }
         free(c);
 }
@@ -558,6 +585,10 @@ static int port_init(struct port *p, const struct console_port_config *config) {
         return 0;
 }
 
+static int port_init_log(struct port *p, const struct console_port_config *config) {
+        return config->log_fd > 0 ? output_log_init(&p->log, config->log_fd) : 0;
+}
+
 static void console_init(struct console *c, const struct console_config *config) {
         unsigned first_id = config->ports[0].is_console ? 0 : 1;
 
@@ -570,7 +601,7 @@ static void console_init(struct console *c, const struct console_config *config)
         for (unsigned i = 0; i < c->n_ports; i++)
                 c->ports[i] = (struct port) {
                         .console = c, .index = i, .id = first_id + i,
-                        .fd = -EBADF, .listen_fd = -EBADF, .other_fd = -EBADF,
+                        .fd = -EBADF, .listen_fd = -EBADF, .other_fd = -EBADF, .log = OUTPUT_LOG_NONE,
                 };
         c->dev = (struct virtio_device) {
                 .ops = &console_ops,
@@ -602,7 +633,11 @@ int console_new(const struct console_config *config, struct virtio_device **ret)
                 r = again_init(&c->again, c->dev.loop, console_again, c);
         for (unsigned i = 0; r == 0 && i < c->n_ports; i++)
                 r = port_init(&c->ports[i], &config->ports[i]);
+        for (unsigned i = 0; r == 0 && i < c->n_ports; i++)
+                r = port_init_log(&c->ports[i], &config->ports[i]);
         if (r < 0) {
+                for (unsigned i = 0; i < c->n_ports; i++)
+                        c->ports[i].log = OUTPUT_LOG_NONE; /* still the caller's */
                 console_free(&c->dev);
                 return r;
         }

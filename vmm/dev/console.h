@@ -15,6 +15,7 @@ struct console_port_config {
         bool is_console;
         bool is_socket; /* fd is a listening stream socket; else a pty master or another stream */
         int fd;         /* the device's once console_new() has succeeded; made non-blocking */
+        int log_fd;     /* gets a copy of what the guest writes; the same. 0 or less: none */
 };
 
 struct console_config {

@@ -29,6 +29,7 @@
 #include "../base/cleanup.h"
 #include "../core/layout.h"
 #include "../core/loop.h"
+#include "output_log.h"
 
 #define SERIAL_PORTS 8u
 #define FIFO_BYTES   16u
@@ -50,6 +51,7 @@ struct serial {
         unsigned rx_start, rx_len;
         uint8_t tx[OUTPUT_BYTES];
         unsigned tx_start, tx_len;
+        struct output_log log;
 };
 
 static uint8_t interrupt_id(const struct serial *s) {
@@ -180,10 +182,12 @@ static uint8_t read_register(struct serial *s, unsigned reg) {
 }
 
 static void transmit(struct serial *s, uint8_t byte) {
-        if (s->mcr & UART_MCR_LOOP)
+        if (s->mcr & UART_MCR_LOOP) {
                 rx_put(s, byte);
-        else
+        } else {
                 tx_put(s, byte);
+                output_log_put(&s->log, "serial port", byte);
+        }
         s->thr_interrupt = true;
 }
 
@@ -299,6 +303,7 @@ int serial_new(struct bus *pio, struct irq *irq, int fd, struct serial **ret) {
                 return -ENOMEM;
         s->irq = irq;
         s->fd = -EBADF;
+        s->log = OUTPUT_LOG_NONE;
         (void) pthread_mutex_init(&s->lock, NULL);
         reset_registers(s);
         r = loop_new("serial", &s->loop);
@@ -322,9 +327,14 @@ struct serial *serial_free(struct serial *serial) {
                 return NULL;
         loop_free(serial->loop);
         close_fd(&serial->fd);
+        output_log_done(&serial->log);
         (void) pthread_mutex_destroy(&serial->lock);
         free(serial);
         return NULL;
+}
+
+int serial_set_log(struct serial *serial, int fd) {
+        return output_log_init(&serial->log, fd);
 }
 
 int serial_start(struct serial *serial, int (*prepare)(void *arg), void *arg) {

@@ -13,6 +13,9 @@ struct serial;
 int serial_new(struct bus *pio, struct irq *irq, int fd, struct serial **ret);
 struct serial *serial_free(struct serial *serial); /* NULL is fine; returns NULL */
 
+/* Gives what the guest writes to `fd` as well, which is taken on success. Before the start. */
+int serial_set_log(struct serial *serial, int fd);
+
 /* Starts its thread; `prepare` as in loop_start(). */
 int serial_start(struct serial *serial, int (*prepare)(void *arg), void *arg);
 /* The registers as after power on. While no vCPU runs. */

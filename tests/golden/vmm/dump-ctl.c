@@ -107,7 +107,7 @@ static void files(void) {
         ok(CTL_SET_INITRD);
         say(CTL_SET_CMDLINE, &cmdline, sizeof(cmdline), 0);
         ok(CTL_SET_CMDLINE);
-        say(CTL_SET_SERIAL, &header, sizeof(header), 1);
+        say(CTL_SET_SERIAL, &header, sizeof(header), version < 2 ? 1 : 2);
         ok(CTL_SET_SERIAL);
         say(CTL_SET_EXIT_RECORD, &header, sizeof(header), 1);
         ok(CTL_SET_EXIT_RECORD);
@@ -128,7 +128,7 @@ static void devices(void) {
         ok(CTL_ADD_DISK);
         say(CTL_ADD_NIC, &nic, sizeof(nic), 1);
         ok(CTL_ADD_NIC);
-        say(CTL_ADD_PORT, &console, sizeof(console), 1);
+        say(CTL_ADD_PORT, &console, sizeof(console), version < 2 ? 1 : 2);
         ok(CTL_ADD_PORT);
         say(CTL_ADD_PORT, &channel, sizeof(channel), 1);
         ok(CTL_ADD_PORT);

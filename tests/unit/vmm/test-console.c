@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/virtio_console.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -404,6 +405,87 @@ static void test_many_chains(void) {
         driver_stop(&driver, false);
 }
 
+struct logged {
+        struct driver driver;
+        struct ring tx;
+};
+
+/* One console, whose only chain holds `size` bytes that count up. */
+static void logged_init(struct logged *l, int fd, int log_fd, uint32_t size) {
+        struct console_config config = { .n_ports = 1 };
+        struct virtio_device *dev;
+        uint32_t *text;
+
+        config.ports[0] = (struct console_port_config) { .fd = fd, .is_console = true, .log_fd = log_fd };
+        CHECK_EQ(console_new(&config, &dev), 0);
+        driver_init(&l->driver, dev);
+        ring_init(&l->tx, &l->driver, 1, 16);
+        driver_activate(&l->driver, 0);
+        CHECK_EQ(loop_start(dev->loop, NULL, NULL), 0);
+        text = driver_at(&l->driver, DATA(0), size);
+        for (unsigned i = 0; i < size / sizeof(*text); i++)
+                text[i] = i;
+        (void) ring_add(&l->tx, &(struct segment) { DATA(0), size }, 1, 0);
+        ring_kick(&l->tx);
+        (void) ring_wait(&l->tx);
+}
+
+/* The log has each byte once, in order: also with a host end that takes all, none, or is gone. */
+static void test_log(void) {
+        const uint32_t size = 1 << 20;
+        struct logged l;
+        uint32_t *got = malloc(size);
+        int pair[2];
+
+        CHECK(got);
+        (void) signal(SIGPIPE, SIG_IGN); /* as the monitor does */
+        for (unsigned i = 0; i < 3; i++) {
+                AUTOCLOSE int file = memfd_create("log", MFD_CLOEXEC), peer = -EBADF;
+                CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+                peer = pair[1];
+                if (i == 0)
+                        CHECK(dup2(open("/dev/null", O_RDWR | O_CLOEXEC), pair[0]) == pair[0]);
+                if (i == 1)
+                        close_fd(&peer);
+                logged_init(&l, pair[0], dup(file), size);
+                CHECK_EQ(size_of(file), size);
+                CHECK(pread(file, got, size, 0) == (ssize_t) size);
+                for (unsigned k = 0; k < size / sizeof(*got); k++)
+                        CHECK_EQ(got[k], k);
+                driver_stop(&l.driver, false);
+        }
+        free(got);
+}
+
+/* A guest waits a moment for its log, once, and goes on without it. */
+static void test_log_that_nobody_reads(void) {
+        struct logged l;
+        int ends[2];
+        char *got = malloc(1 << 20);
+
+        CHECK(got && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+        logged_init(&l, open("/dev/null", O_RDWR | O_CLOEXEC), ends[1], 1 << 20);
+        CHECK(read(ends[0], got, 1 << 20) >= 4096);
+        CHECK(read(ends[0], got, 1 << 20) == -1);
+        (void) ring_add(&l.tx, &(struct segment) { DATA(0), 5 }, 1, 0);
+        ring_kick(&l.tx);
+        (void) ring_wait(&l.tx);
+        CHECK_EQ(read(ends[0], got, 1 << 20), 5);
+        close_fd(&ends[0]);
+        driver_stop(&l.driver, false);
+        free(got);
+}
+
+static void test_log_that_is_no_output(void) {
+        struct console_config config = { .n_ports = 1 };
+        struct virtio_device *dev;
+        AUTOCLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC), log = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+        config.ports[0] = (struct console_port_config) { .fd = null, .is_console = true, .log_fd = log };
+        CHECK_EQ(console_new(&config, &dev), -EBADF);
+        CHECK(fcntl(log, F_GETFD) >= 0);
+}
+
 /* The file of a console is full for a while: its text is lost, the console is not. */
 static void test_full_file(void) {
         struct console_config config = { .n_ports = 1 };
@@ -570,6 +652,9 @@ int main(void) {
         RUN(test_backpressure);
         RUN(test_long_chain);
         RUN(test_many_chains);
+        RUN(test_log);
+        RUN(test_log_that_nobody_reads);
+        RUN(test_log_that_is_no_output);
         RUN(test_full_file);
         RUN(test_much_input);
         RUN(test_listener);

@@ -45,6 +45,7 @@ static int fake_new_error, fake_start_error;
 void vm_config_init(struct vm_config *config) {
         *config = (struct vm_config) {
                 .vcpus = 1, .kvm_fd = -EBADF, .kernel_fd = -EBADF, .initrd_fd = -EBADF, .serial_fd = -EBADF,
+                .serial_log_fd = -EBADF,
         };
 }
 
@@ -53,6 +54,7 @@ void vm_config_done(struct vm_config *config) {
         close_fd(&config->kernel_fd);
         close_fd(&config->initrd_fd);
         close_fd(&config->serial_fd);
+        close_fd(&config->serial_log_fd);
 }
 
 static void on_order(void *arg, uint32_t events) {
@@ -417,6 +419,7 @@ static void expect_unknown(struct fixture *f, uint16_t type) {
 
 static void test_order(void) {
         struct ctl_link link = { .nic = 1 };
+        struct ctl_message reply;
         struct ctl_header header;
         struct fixture f;
 
@@ -431,7 +434,7 @@ static void test_order(void) {
         CHECK_EQ(set_machine(&f), 0);
         CHECK_EQ(start(&f, 0), -EINVAL); /* no kernel */
         CHECK_EQ(set_machine(&f), -EBUSY);
-        CHECK_EQ(call_fd(&f, CTL_SET_SERIAL, &header, sizeof(header), 2), 0);
+        CHECK_EQ(call_fds(&f, CTL_SET_SERIAL, &header, sizeof(header), (int[]) { 2, 2 }, 2, &reply), 0);
         CHECK_EQ(call_fd(&f, CTL_SET_SERIAL, &header, sizeof(header), 2), -EBUSY);
         expect_unknown(&f, 33);
         expect_unknown(&f, CTL_EVENT_STATE);
@@ -600,6 +603,7 @@ static void test_bad_machines(void) {
 
 static void test_bad_devices(void) {
         struct ctl_disk disk = { .name = "vda" };
+        struct ctl_message reply;
         struct ctl_port port = { .name = "org.test" };
         struct fixture f;
         AUTOCLOSE int empty = memfd_create("empty", MFD_CLOEXEC);
@@ -611,7 +615,7 @@ static void test_bad_devices(void) {
         for (unsigned i = 0; i < CTL_DISKS_MAX; i++)
                 CHECK_EQ(add_disk(&f), 0);
         CHECK_EQ(add_disk(&f), -E2BIG);
-        CHECK_EQ(call_fd(&f, CTL_ADD_PORT, &port, sizeof(port), f.client), 0);
+        CHECK_EQ(call_fds(&f, CTL_ADD_PORT, &port, sizeof(port), (int[]) { f.client, 2 }, 2, &reply), 0);
         CHECK_EQ(call_fd(&f, CTL_ADD_PORT, &port, sizeof(port), f.client), -EEXIST);
         port.flags = CTL_PORT_CONSOLE;
         CHECK_EQ(call_fd(&f, CTL_ADD_PORT, &port, sizeof(port), f.client), -EINVAL);

@@ -23,12 +23,13 @@ static void test_good(void) {
         struct options o;
         char text[OPTIONS_TEXT_MAX];
 
-        CHECK_EQ(parse(&o, text, "--kernel=k --initrd i --memory 1G --cpus 32 --rng --console virtio"), 0);
+        CHECK_EQ(parse(&o, text, "--kernel=k --initrd i --memory 1G --cpus 32 --rng --console virtio --console-log /l"), 0);
         CHECK_STR(o.kernel, "k");
         CHECK_STR(o.initrd, "i");
         CHECK_EQ(o.memory, 1ull << 30);
         CHECK_EQ(o.cpus, 32);
         CHECK(o.rng && o.virtio_console && !o.no_reboot);
+        CHECK_STR(o.console_log, "/l");
         CHECK_EQ(parse(&o, text, "--kernel k --memory 128 --disk /d,readonly,cache=none,serial=S --disk e,discard"), 0);
         CHECK_EQ(o.memory, 128ull << 20);
         CHECK_EQ(o.n_disks, 2);

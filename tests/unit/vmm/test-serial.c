@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/serial_reg.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -64,6 +65,33 @@ static void test_output_that_nobody_reads(void) {
         for (unsigned i = 0; i < (1u << 20); i++)
                 out(&p, UART_TX, 'x');
         CHECK_EQ(in(&p, UART_LSR), UART_LSR_TEMT | UART_LSR_THRE);
+        port_done(&p);
+}
+
+/* The log has what is sent, whether somebody reads the port or not; in loopback nothing is sent. */
+static void test_log(void) {
+        struct port p;
+        char buffer[8];
+        int ends[2];
+
+        port_init(&p);
+        CHECK(pipe2(ends, O_CLOEXEC) == 0);
+        CHECK_EQ(serial_set_log(p.serial, ends[0]), -EBADF);
+        CHECK_EQ(serial_set_log(p.serial, ends[1]), 0);
+        for (const char *c = "hello"; *c; c++)
+                out(&p, UART_TX, (uint8_t) *c);
+        CHECK_EQ(read(ends[0], buffer, sizeof(buffer)), 5);
+        CHECK_EQ(memcmp(buffer, "hello", 5), 0);
+        out(&p, UART_MCR, UART_MCR_LOOP);
+        out(&p, UART_TX, 'x');
+        out(&p, UART_MCR, 0);
+        out(&p, UART_TX, 'y');
+        CHECK_EQ(read(ends[0], buffer, sizeof(buffer)), 1);
+        CHECK_EQ(buffer[0], 'y');
+        for (unsigned i = 0; i < (1u << 16); i++)
+                out(&p, UART_TX, 'z');
+        CHECK(in(&p, UART_LSR) & UART_LSR_THRE);
+        close(ends[0]);
         port_done(&p);
 }
 
@@ -209,6 +237,7 @@ static void test_input_over_a_reset(void) {
 int main(void) {
         RUN(test_output);
         RUN(test_output_that_nobody_reads);
+        RUN(test_log);
         RUN(test_no_terminal);
         RUN(test_transmitter_interrupt);
         RUN(test_input);
