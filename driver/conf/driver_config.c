@@ -17,9 +17,11 @@
 #include <string.h>
 
 #include "util/error.h"
+#include "util/rotating_file.h"
 
 #define DEFAULT_PATH     CONFDIR "/virtmicrod.conf"
 #define CONFIG_SIZE_MAX  (1024 * 1024)
+#define LOG_SIZE_MIN     4096u
 #define UID_COUNT        65536u
 #define UID_BASE_DEFAULT 1879048192u /* 0x70000000: above the ranges that systemd gives to containers */
 
@@ -63,6 +65,8 @@ static const Key keys[] = {
         NUMBER("neighbour_timeout", neighbour_timeout, 1, 3600),
         NUMBER("keepalive_interval", keepalive_interval, 0, 86400),
         NUMBER("keepalive_count", keepalive_count, 0, 1024),
+        NUMBER("log_max_size", log_max_size, LOG_SIZE_MIN, G_MAXINT32),
+        NUMBER("log_max_backups", log_max_backups, 0, ROTATING_BACKUPS_MAX),
         NUMBER("shutdown_timeout", shutdown_timeout, 1, 86400),
         WORD("auth_unix_ro", auth_unix_ro, auth_modes),
         WORD("auth_unix_rw", auth_unix_rw, auth_modes),
@@ -88,6 +92,8 @@ static DriverConfig *config_new(void) {
         config->neighbour_timeout = 10;
         config->keepalive_interval = 5;
         config->keepalive_count = 5;
+        config->log_max_size = 2097152;
+        config->log_max_backups = 3;
         config->shutdown_timeout = 90;
         config->auth_unix_ro = g_strdup("polkit");
         config->auth_unix_rw = g_strdup("polkit");

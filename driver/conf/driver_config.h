@@ -20,6 +20,8 @@ typedef struct DriverConfig {
         guint neighbour_workers, neighbour_timeout; /* for calls that may wait for another process; seconds */
         guint keepalive_interval, keepalive_count; /* seconds, tries */
         guint shutdown_timeout; /* seconds that a scope gets between SIGTERM and SIGKILL */
+        guint log_max_size;     /* bytes of a file that a guest prints into */
+        guint log_max_backups;  /* older ones that are kept: FILE.0, FILE.1, ... */
         char *auth_unix_ro, *auth_unix_rw; /* "polkit" or "none" */
         char *unix_sock_group; /* group of the sockets that the daemon opens itself */
 } DriverConfig;

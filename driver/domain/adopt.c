@@ -195,6 +195,7 @@ static void adopt_one(Driver *driver, const char *name) {
         g_autoptr(Domain) d = attach(driver, def, &status);
         g_autofree char *socket_path = state_path(driver, name, ".ctl");
         callbacks.data = domain_ref(d);
+        domain_logs_adopt(d);
         if (!domain_job_begin(d, NULL)) /* nobody else has it yet */
                 return;
         d->run.vmm = vmm_adopt(socket_path, status.pid, status.start_time, &callbacks, &err);

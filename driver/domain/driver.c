@@ -87,8 +87,14 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
         int lock_fd = driver_make_dirs(config, err) ? lock_state_dir(config, err) : -1;
         if (lock_fd < 0)
                 return NULL;
+        GuestLogs *logs = guest_logs_new(config->log_max_size, config->log_max_backups, err);
+        if (!logs) {
+                (void) close(lock_fd);
+                return NULL;
+        }
         Driver *driver = g_new0(Driver, 1);
         driver->config = config;
+        driver->logs = logs;
         driver->lock_fd = lock_fd;
         g_mutex_init(&driver->lock);
         driver->by_name = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify) domain_unref);
@@ -132,6 +138,7 @@ void driver_free(Driver *driver) {
         g_thread_pool_free(driver->background, FALSE, TRUE);
         releases_free(driver->releases);
         libvirt_client_free(driver->libvirt);
+        guest_logs_free(driver->logs);
         g_hash_table_foreach(driver->by_name, domain_detach, NULL);
         g_hash_table_unref(driver->by_uuid);
         g_hash_table_unref(driver->by_name);

@@ -18,6 +18,7 @@
 #include "conf/driver_config.h"
 #include "driver.h"
 #include "net/network.h"
+#include "process/guest_log.h"
 #include "process/vmm.h"
 #include "systemd/journal.h"
 
@@ -39,6 +40,7 @@ struct Driver {
         LibvirtClient *libvirt;
         Releases *releases;
         EventQueue *events;
+        GuestLogs *logs; /* what guests print into files */
         GMutex lock;
         GHashTable *by_name; /* char* -> Domain* (owns a reference) */
         GHashTable *by_uuid; /* 16 bytes -> Domain* */
@@ -165,6 +167,14 @@ void status_delete(Domain *d);
 
 /* adopt.c */
 void driver_adopt_all(Driver *driver);
+
+/* logs.c: what a device prints into files. No lock needed. */
+/* Whether type='file' names a file that grows, so that it is a log; the device then has no other host end. */
+gboolean domain_char_keeps_file(const DomainChar *chr);
+/* *ret_fd is the monitor's end, or -1 where nothing is kept of this device. */
+gboolean domain_log_open(Driver *driver, const DomainDef *def, const DomainChar *chr, int *ret_fd, GError **err);
+void domain_logs_adopt(Domain *d); /* lock held */
+void domain_logs_end(Driver *driver, const DomainDef *def);
 
 /* start.c */
 gboolean domain_start(Domain *d, guint flags, GError **err); /* lock and job held */

@@ -21,6 +21,7 @@ typedef struct Launch {
         int kvm_fd, kernel_fd, initrd_fd, serial_fd, exit_fd, rng_fd;
         int disk_fd[DOMAIN_DISKS_MAX];
         int port_fd[DOMAIN_CHARS_MAX];
+        int serial_log_fd, port_log_fd[DOMAIN_CHARS_MAX]; /* -1: no log */
         const char *bound[DOMAIN_CHARS_MAX]; /* paths of sockets that were made; in def */
         unsigned n_bound;
         unsigned n_taps;

@@ -7,6 +7,7 @@
  *   STATE_DIR/NAME.xml              <domstatus>: a running domain, for re-adoption
  *   STATE_DIR/NAME.ctl              its monitor's control socket (process/spawn.c)
  *   STATE_DIR/ID.CHANNEL.sock       a channel's socket (conf/domain_def.h)
+ *   STATE_DIR/ID.DEVICE.fifo        on the way to a log file (domain/logs.c)
  *   STATE_DIR/NAME.exit             where the monitor says why it ended (vmm/ctl/ctl.h)
  *   STATE_DIR/ports/PORTID          the network of a port that is to be released (release.c)
  *   STATE_DIR/lock, autostarted     of the daemon itself (driver.c)

@@ -32,11 +32,11 @@ Launch *launch_new(Domain *d, DomainDef *def, int id) {
         def->memory.current_kib = def->memory.maximum_kib; /* there is no balloon to take the rest away */
         l->uid = driver_take_uid(d->driver, id);
         l->terminals = terminals_new();
-        l->kvm_fd = l->kernel_fd = l->initrd_fd = l->serial_fd = l->exit_fd = l->rng_fd = -1;
+        l->kvm_fd = l->kernel_fd = l->initrd_fd = l->serial_fd = l->serial_log_fd = l->exit_fd = l->rng_fd = -1;
         for (unsigned i = 0; i < DOMAIN_DISKS_MAX; i++)
                 l->disk_fd[i] = -1;
         for (unsigned i = 0; i < DOMAIN_CHARS_MAX; i++)
-                l->port_fd[i] = -1;
+                l->port_fd[i] = l->port_log_fd[i] = -1;
         for (unsigned i = 0; i < DOMAIN_NICS_MAX; i++)
                 l->tap[i].fd = l->vhost_fd[i] = -1;
         return l;
@@ -51,11 +51,13 @@ static void close_fds(int *fds, unsigned n) {
 }
 
 void launch_close(Launch *l) {
-        int *single[] = { &l->kvm_fd, &l->kernel_fd, &l->initrd_fd, &l->serial_fd, &l->exit_fd, &l->rng_fd };
+        int *single[] = { &l->kvm_fd, &l->kernel_fd, &l->initrd_fd, &l->serial_fd, &l->serial_log_fd,
+                          &l->exit_fd, &l->rng_fd };
         for (gsize i = 0; i < G_N_ELEMENTS(single); i++)
                 close_fds(single[i], 1);
         close_fds(l->disk_fd, DOMAIN_DISKS_MAX);
         close_fds(l->port_fd, DOMAIN_CHARS_MAX);
+        close_fds(l->port_log_fd, DOMAIN_CHARS_MAX);
         close_fds(l->vhost_fd, DOMAIN_NICS_MAX);
         for (; l->n_taps > 0; l->n_taps--)
                 tap_clear(&l->tap[l->n_taps - 1]);
@@ -221,7 +223,9 @@ static int open_char(DomainChar *chr, GError **err) {
         case DOMAIN_CHAR_UNIX:
                 return open_unix(chr, err);
         case DOMAIN_CHAR_FILE:
-                return open_plain(chr->path, O_WRONLY | O_CREAT | (chr->append ? O_APPEND : O_TRUNC), err);
+                if (!domain_char_keeps_file(chr))
+                        return open_plain(chr->path, O_WRONLY, err);
+                return open_plain("/dev/null", O_RDWR, err);
         default:
                 return open_plain("/dev/null", O_RDWR, err);
         }
@@ -251,8 +255,10 @@ static void choose_channel_paths(Launch *l) {
         }
 }
 
-/* Opens it, notes the socket that this has made, if any, and holds the end that clients open. */
-static int open_own_char(Launch *l, DomainChar *chr, GError **err) {
+/* Opens it, its log, notes the socket that this has made, if any, and holds the end that clients open. */
+static int open_own_char(Launch *l, DomainChar *chr, int *ret_log, GError **err) {
+        if (!domain_log_open(l->domain->driver, l->def, chr, ret_log, err))
+                return -1;
         int fd = open_char(chr, err);
         gboolean bound = chr->backend == DOMAIN_CHAR_UNIX && chr->listen;
         if (fd >= 0 && bound && l->n_bound < G_N_ELEMENTS(l->bound))
@@ -266,13 +272,13 @@ static gboolean open_chars(Launch *l, GError **err) {
         DomainChar *serial = (DomainChar *) l->config.serial;
         choose_channel_paths(l);
         if (serial) {
-                l->serial_fd = open_own_char(l, serial, err);
+                l->serial_fd = open_own_char(l, serial, &l->serial_log_fd, err);
                 if (l->serial_fd < 0)
                         return FALSE;
                 share_serial_path(l->def, serial);
         }
         for (unsigned i = 0; i < l->config.n_ports; i++) {
-                l->port_fd[i] = open_own_char(l, (DomainChar *) l->config.port_def[i], err);
+                l->port_fd[i] = open_own_char(l, (DomainChar *) l->config.port_def[i], &l->port_log_fd[i], err);
                 if (l->port_fd[i] < 0)
                         return FALSE;
         }
@@ -419,4 +425,5 @@ void def_release_files(const DomainDef *def) {
 void launch_unlink(Launch *l) {
         for (unsigned i = 0; i < l->n_bound; i++)
                 (void) g_unlink(l->bound[i]);
+        domain_logs_end(l->domain->driver, l->def);
 }

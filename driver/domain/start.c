@@ -152,12 +152,21 @@ static gboolean send_disks_and_nics(Launch *l, GError **err) {
         return TRUE;
 }
 
+/* With the log as second descriptor, if there is one. */
+static gboolean send_char(Launch *l, enum ctl_type type, gpointer message, gsize size, int fd, int log_fd,
+                          GError **err) {
+        const int fds[] = { fd, log_fd };
+        return send_one(l, type, message, size, fds, log_fd >= 0 ? 2 : 1, err);
+}
+
 static gboolean send_chars_and_rng(Launch *l, GError **err) {
         struct ctl_header serial = { 0 };
-        if (l->serial_fd >= 0 && !send_one(l, CTL_SET_SERIAL, &serial, sizeof(serial), &l->serial_fd, 1, err))
+        if (l->serial_fd >= 0 && !send_char(l, CTL_SET_SERIAL, &serial, sizeof(serial), l->serial_fd, l->serial_log_fd,
+                                            err))
                 return FALSE;
         for (unsigned i = 0; i < l->config.n_ports; i++)
-                if (!send_one(l, CTL_ADD_PORT, &l->config.port[i], sizeof(l->config.port[i]), &l->port_fd[i], 1, err))
+                if (!send_char(l, CTL_ADD_PORT, &l->config.port[i], sizeof(l->config.port[i]), l->port_fd[i],
+                               l->port_log_fd[i], err))
                         return FALSE;
         return l->rng_fd < 0 || send_one(l, CTL_ADD_RNG, &l->config.rng, sizeof(l->config.rng), &l->rng_fd, 1, err);
 }

@@ -36,6 +36,7 @@ void domain_cleanup_runtime(Domain *d) {
         }
         def_release_limits(d->def, d->def->nics->len);
         def_release_files(d->def);
+        domain_logs_end(d->driver, d->def);
         domain_release(d, d->def, d->run.unit, d->run.registered ? d->run.machine : NULL);
         domain_lock(d);
         status_delete(d);

@@ -376,19 +376,32 @@ gboolean guest_logs_adopt(GuestLogs *logs, const GuestLogConfig *config, GError 
         return FALSE;
 }
 
-void guest_logs_end(GuestLogs *logs, const char *fifo) {
-        gint64 deadline = g_get_monotonic_time() + GUEST_LOG_END_MS * G_TIME_SPAN_MILLISECOND;
+/* Out of the table, and on to the thread. Returns a reference for who waits, or NULL. Lock held. */
+static GuestLog *begin_end(GuestLogs *logs, const char *fifo) {
         GuestLog *log = NULL;
-        (void) g_unlink(fifo);
-        g_mutex_lock(&logs->lock);
-        if (g_hash_table_steal_extended(logs->by_fifo, fifo, NULL, (gpointer *) &log)) {
+        (void) g_hash_table_steal_extended(logs->by_fifo, fifo, NULL, (gpointer *) &log);
+        if (log) {
                 g_atomic_ref_count_inc(&log->refs);
                 g_ptr_array_add(logs->ending, log);
-                wake(logs);
+        }
+        return log;
+}
+
+void guest_logs_end(GuestLogs *logs, const char *const *fifos) {
+        gint64 deadline = g_get_monotonic_time() + GUEST_LOG_END_MS * G_TIME_SPAN_MILLISECOND;
+        g_autoptr(GPtrArray) ending = g_ptr_array_new_with_free_func(log_unref);
+        g_mutex_lock(&logs->lock);
+        for (; *fifos; fifos++) {
+                GuestLog *log = begin_end(logs, *fifos);
+                if (log)
+                        g_ptr_array_add(ending, log);
+                (void) g_unlink(*fifos);
+        }
+        wake(logs);
+        for (guint i = 0; i < ending->len; i++) {
+                const GuestLog *log = g_ptr_array_index(ending, i);
                 while (!log->ended && g_cond_wait_until(&logs->end_done, &logs->lock, deadline))
                         ;
         }
         g_mutex_unlock(&logs->lock);
-        if (log)
-                log_unref(log);
 }

@@ -40,8 +40,8 @@ int guest_logs_add(GuestLogs *logs, const GuestLogConfig *config, GError **err);
 /* Serves a FIFO that another daemon has made. A file that cannot be opened is tried again when there is text for it. */
 gboolean guest_logs_adopt(GuestLogs *logs, const GuestLogConfig *config, GError **err);
 /*
- * The monitor is gone: what is left in the FIFO goes to the files, then it is forgotten. Deletes the FIFO. Waits a
- * moment (GUEST_LOG_END_MS) for that, so that the log of a domain that has ended is whole, but not for a disk that hangs.
- * An unknown FIFO is merely deleted.
+ * Their monitor is gone: what is left in these FIFOs goes to the files, and the FIFOs are deleted. Waits a moment for
+ * that (GUEST_LOG_END_MS for all), so that the log of a domain that has ended is whole, but not for a disk that hangs. A
+ * FIFO that is not served is merely deleted.
  */
-void guest_logs_end(GuestLogs *logs, const char *fifo);
+void guest_logs_end(GuestLogs *logs, const char *const *fifos); /* NULL-terminated */

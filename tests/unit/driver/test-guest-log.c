@@ -85,7 +85,8 @@ static int new_log(Fixture *f, const char *fifo, const char *file) {
 
 static void end_log(Fixture *f, const char *fifo) {
         g_autofree char *path = in_dir(f, fifo);
-        guest_logs_end(f->logs, path);
+        const char *const fifos[] = { path, NULL };
+        guest_logs_end(f->logs, fifos);
         g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
 }
 
@@ -156,7 +157,7 @@ static void test_append(Fixture *f, gconstpointer data) {
                 int fd = guest_logs_add(f->logs, &config, NULL);
                 print(fd, i < 2 ? "x" : "y");
                 (void) close(fd);
-                guest_logs_end(f->logs, config.fifo);
+                end_log(f, "fifo");
                 assert_content(f, "file", i == 0 ? "x" : i == 1 ? "xx" : "y");
         }
         config_clear(&config);
