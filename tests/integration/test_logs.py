@@ -1,0 +1,195 @@
+"""What guests print into files: <log> beside a console, type='file', their sizes, and daemons that come and go."""
+import os
+import pathlib
+import re
+import stat
+import subprocess
+
+import pytest
+
+import helpers
+from test_adopt import kill_daemon
+
+MAX_SIZE, BACKUPS = 2097152, 3
+
+
+@pytest.fixture
+def directory():
+    """For logs, where the daemon may write them and no test before has."""
+    path = pathlib.Path(f"/var/log/virtmicro-tests-{os.getpid()}")
+    path.mkdir()
+    yield path
+    helpers.run("rm", "-rf", path)
+
+
+def log_xml(path, append=None):
+    return f"<log file='{path}'" + (f" append='{append}'/>" if append else "/>")
+
+
+def sizes(path):
+    """Of a log and its backups, the youngest first."""
+    names = [path, *(pathlib.Path(f"{path}.{number}") for number in range(BACKUPS + 2))]
+    return [name.stat().st_size for name in names if name.exists()]
+
+
+def wait_for_text(path, pattern):
+    helpers.wait_for(lambda: re.search(pattern, path.read_text(errors="replace")), helpers.BOOT,
+                     what=f"{path} has {pattern!r}; it has {path.read_text(errors='replace')[-500:]!r}")
+
+
+def test_log_beside_a_console(no_leaks, make_domain, directory):
+    """`virsh console` works as ever, what it shows is in the file, and so is what nobody watched."""
+    log = directory / "web.log"
+    domain = make_domain(console=False, devices=f"<serial type='pty'>{log_xml(log)}</serial>")
+    assert f"<log file='{log}'/>" in domain.xml()
+    with domain.boot() as console:
+        assert console.command("echo $((40 + 2))").strip() == "42"
+        console.send("echo $((50 + 5)) >/dev/ttyS0\n")
+    wait_for_text(log, r"(?s)guest# .*42.*\n55\r?\n")
+    assert log.stat().st_mode == stat.S_IFREG | 0o600
+    assert f"<log file='{log}'/>" in domain.xml()
+    assert not any(str(log) in name for name in helpers.descriptors(helpers.monitor_of(domain)))
+
+
+def test_daemon_is_away(no_leaks, make_domain, directory):
+    """Killed, and stopped while the guest prints: nothing is missing."""
+    log = directory / "away.log"
+    domain = make_domain(devices=f"<console type='pty'><target type='virtio'/>{log_xml(log)}</console>",
+                         cmdline="console=ttyS0 quiet")
+    with domain.boot() as console:
+        console.command("echo one >/dev/hvc0")
+        wait_for_text(log, "one")
+        console.command("(sleep 8; echo two >/dev/hvc0; sleep 12; echo three >/dev/hvc0) &")
+    kill_daemon()
+    helpers.run("systemctl", "stop", "virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service")
+    helpers.time.sleep(20)
+    assert "two" not in log.read_text()
+    helpers.run("systemctl", "start", "virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service")
+    wait_for_text(log, r"one\r?\ntwo\r?\nthree")
+
+
+def test_more_than_the_limit(no_leaks, make_domain, directory):
+    """A guest prints without end into a file and a log: both rotate, and the newest text is in them."""
+    output, log = directory / "output", directory / "log"
+    domain = make_domain(devices=f"<console type='file'><source path='{output}'/><target type='virtio'/>{log_xml(log)}"
+                                 "</console>")
+    with domain.boot() as console:
+        console.send("i=0; while [ $i -lt 1200 ]; do seq $((i * 1500)) $((i * 1500 + 1499)) >/dev/hvc0; i=$((i + 1)); "
+                     "done; echo the end >/dev/hvc0; echo all-''done\n")
+        helpers.wait_for(lambda: len(sizes(output)) > 1, 600)
+        helpers.run("systemctl", "restart", "virtmicrod.service")
+        console.process.wait(helpers.CALL)
+    wait_for_text(output, "the end")
+    wait_for_text(log, "the end")
+    for path in (output, log):
+        assert len(sizes(path)) <= 1 + BACKUPS
+        assert all(size <= MAX_SIZE for size in sizes(path))
+        text = b"".join(pathlib.Path(f"{path}{suffix}").read_bytes() for suffix in (".2", ".1", ".0", "")
+                        if pathlib.Path(f"{path}{suffix}").exists())
+        numbers = [int(word) for word in text.split()[1:-2]]
+        assert numbers == sorted(numbers) and numbers[-1] == 1200 * 1500 - 1
+
+
+def test_append(no_leaks, make_domain, directory):
+    """Like virtlogd: without append='on' the file and its backups are of this run of the domain."""
+    kept, fresh = directory / "kept", directory / "fresh"
+    for path in (kept, fresh, pathlib.Path(f"{fresh}.0")):
+        path.write_text("old\n")
+    domain = make_domain(console=False, cmdline="console=hvc0 vm.run=poweroff quiet",
+                         devices=f"<console type='null'><target type='virtio'/>{log_xml(kept, 'on')}</console>"
+                                 f"<serial type='null'>{log_xml(fresh, 'off')}</serial>")
+    domain.start()
+    domain.wait_state("shut off", helpers.BOOT)
+    assert kept.read_text().startswith("old\n") and "init reached" in kept.read_text()
+    assert "old" not in fresh.read_text() and sizes(fresh) == [fresh.stat().st_size]
+
+
+def test_one_file_for_two(no_leaks, make_domain, directory):
+    shared = directory / "shared"
+    first = make_domain(console=False, devices=f"<serial type='file'><source path='{shared}'/></serial>")
+    second = make_domain(console=False, devices=f"<serial type='pty'>{log_xml(shared)}</serial>")
+    both = make_domain(console=False, devices=f"<serial type='file'><source path='{shared}'/>{log_xml(shared)}</serial>")
+    first.start("--paused")
+    helpers.run("systemctl", "restart", "virtmicrod.service")
+    assert f"is written by serial0 of the running domain '{first.name}'" in second.virsh("start", check=False)
+    first.virsh("destroy")
+    assert "choose two" in both.virsh("start", check=False)
+    second.start("--paused")
+    first.virsh("start", check=False)
+    assert first.state() == "shut off"
+
+
+def test_start_that_fails(no_leaks, make_domain, directory):
+    """Of the logs of a start that fails later nothing is left, and no file is kept from the next one."""
+    log, missing = directory / "log", directory / "nowhere" / "log"
+    domain = make_domain(console=False, devices=f"<serial type='pty'>{log_xml(log)}</serial>"
+                                                f"<console type='pty'><target type='virtio'/>{log_xml(missing)}</console>")
+    assert f"cannot open log file '{missing}'" in domain.virsh("start", check=False)
+    missing.parent.mkdir()
+    domain.start("--paused")
+
+
+def test_files_that_do_not_grow(no_leaks, make_domain, directory):
+    """A pipe of an operator's is written directly; as a log it is refused."""
+    fifo = directory / "fifo"
+    os.mkfifo(fifo)
+    domain = make_domain(console=False, cmdline="console=ttyS0 quiet vm.run=poweroff",
+                         devices=f"<serial type='file'><source path='{fifo}'/></serial>")
+    with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE, text=True) as reader:
+        domain.start()
+        domain.wait_state("shut off", helpers.BOOT)
+        assert "init reached" in reader.communicate(timeout=helpers.CALL)[0]
+    refused = make_domain(console=False, devices=f"<serial type='pty'>{log_xml(fifo)}</serial>")
+    with subprocess.Popen(["cat", fifo], stdout=subprocess.DEVNULL) as reader:
+        assert "is not a regular file" in refused.virsh("start", check=False)
+        reader.kill()
+
+
+def test_full_disk(no_leaks, make_domain, directory):
+    """What does not fit is lost, and that is told once; when there is room again the log goes on."""
+    small = directory / "small"
+    small.mkdir()
+    helpers.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small)
+    try:
+        log = small / "log"
+        since = helpers.journal_cursor()
+        domain = make_domain(devices=f"<console type='pty'><target type='virtio'/>{log_xml(log)}</console>")
+        with domain.boot() as console:
+            (small / "ballast").write_bytes(bytes(60 << 10))
+            console.command("seq 1 9999 >/dev/hvc0", timeout=helpers.BOOT)
+
+            def told():
+                return [entry["MESSAGE"] for entry in helpers.journal(since, "virtmicrod.service")
+                        if "console1" in entry["MESSAGE"]]
+
+            helpers.wait_for(told)
+            console.command("seq 1 9999 >/dev/hvc0", timeout=helpers.BOOT)
+            assert len(told()) == 1 and "No space left on device" in told()[0]
+            (small / "ballast").unlink()
+            console.command("echo room again >/dev/hvc0")
+            wait_for_text(log, "room again")
+            helpers.wait_for(lambda: len(told()) == 2)
+            assert "bytes were lost" in told()[1]
+        domain.virsh("destroy")
+    finally:
+        helpers.run("umount", small)
+
+
+def test_flood_of_one_guest(no_leaks, make_domain, directory):
+    """A guest that does nothing but print costs the daemon some percent of a processor at most."""
+    log = directory / "log"
+    domain = make_domain(devices=f"<console type='null'><target type='virtio'/>{log_xml(log)}</console>")
+
+    def cpu():
+        fields = pathlib.Path(f"/proc/{helpers.daemon_pid()}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    with domain.boot() as console:
+        console.send("cat /dev/zero >/dev/hvc0\n")
+        helpers.wait_for(lambda: sizes(log)[0] > 0)
+        before, start = cpu(), helpers.time.monotonic()
+        helpers.time.sleep(20)
+        share = (cpu() - before) / (helpers.time.monotonic() - start)
+        assert share < 0.25, share
+        assert all(size <= MAX_SIZE for size in sizes(log))
+    print(f"the daemon used {share:.1%} of a processor")
