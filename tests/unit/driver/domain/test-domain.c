@@ -112,6 +112,25 @@ static void drop(Domain *d) {
         domain_unref(d);
 }
 
+/* Who asks to keep and to remove the same thing keeps the domain, and is told. */
+static void test_undefine_flags(Fixture *f, gconstpointer unused) {
+        static const guint contradictions[] = { 4 | 8, 32 | 64, 4 | 8 | 64 }; /* NVRAM, KEEP_NVRAM, TPM, KEEP_TPM */
+        static const guint sound[] = { 4, 8, 32, 64, 4 | 64 };
+        for (gsize i = 0; i < G_N_ELEMENTS(contradictions); i++) {
+                g_autoptr(Domain) d = must_define(f, "a", UUID_A);
+                g_autoptr(GError) err = NULL;
+                g_assert_false(domain_undefine(d, contradictions[i], &err));
+                g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_INVALID);
+                g_assert_nonnull(strstr(err->message, "cannot both keep and delete"));
+                g_assert_cmpuint(count_domains(f), ==, 1);
+        }
+        for (gsize i = 0; i < G_N_ELEMENTS(sound); i++) {
+                g_autoptr(Domain) d = must_define(f, "a", UUID_A);
+                g_assert_true(domain_undefine(d, sound[i], NULL));
+                g_assert_cmpuint(count_domains(f), ==, 0);
+        }
+}
+
 /* --- Locks ----------------------------------------------------------------------- */
 
 /* With a domain's lock held by somebody: the main loop counts at each event. */
@@ -280,6 +299,7 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* there may be no system bus to warn about */
 #define ADD(name) g_test_add("/domain/" #name, Fixture, NULL, fixture_up, test_##name, fixture_down)
+        ADD(undefine_flags);
         ADD(count_takes_no_lock);
         ADD(lock_is_free_while_files_are_written);
         ADD(rename_against_redefinition);
