@@ -3,14 +3,17 @@
  * A call goes through three steps, each of which ends in the callback of the next:
  *
  *   calls_begin -> authorized: does polkit let them? The superuser skips this step.
- *   run         -> done:       the operation, on a thread of the pool
+ *   run         -> done:       the operation, on a thread of a pool
  *   the answer
  *
  * Every user but the superuser may have CALLS_PER_USER_MAX calls between the first step
  * and the last, so that unanswered password prompts cannot grow without bound. That is
  * counted by user, as one user can have many connections.
  *
- * Steps run on the thread of D-Bus. A thread of the pool touches nothing but its own Call;
+ * What may wait for another process has a pool of its own, so that nothing else waits
+ * behind it; the end of the service interrupts it (util/neighbour.h).
+ *
+ * Steps run on the thread of D-Bus. A thread of a pool touches nothing but its own Call;
  * the main thread, which an operation's end passes so that the events it caused come
  * first, only hands it on.
  */
@@ -21,12 +24,13 @@
 
 #define CALLS_PER_USER_MAX 32u
 #define CALLS_THREADS_MAX  16 /* operations at the same time; more wait */
+#define STARTS_THREADS_MAX 8  /* the same of those that may wait for another process */
 
 struct Calls {
         gatomicrefcount refs; /* one for the owner, one for each call in flight */
         GCancellable *cancellable;
         GMainContext *context;
-        GThreadPool *pool;
+        GThreadPool *pool, *starts;
         GHashTable *pending; /* uid -> how many calls */
         guint asking;        /* of them, those that polkit is asked about */
         void (*done)(Call *call, gpointer data); /* main thread only; NULL: the owner is gone */
@@ -37,6 +41,7 @@ struct Call {
         Calls *calls;
         BusCall *bus_call;
         CallFunc func;
+        gboolean waits; /* maybe for another process */
         Domain *domain;
         guint flags;
         guint32 uid;
@@ -119,12 +124,14 @@ static gboolean call_done(gpointer data) {
 static void call_work(gpointer data, gpointer pool_data) {
         Call *call = data;
 
+        g_cancellable_push_current(call->calls->cancellable);
         (void) call->func(call->domain, call->flags, &call->text, &call->err);
+        g_cancellable_pop_current(call->calls->cancellable);
         g_idle_add_full(G_PRIORITY_DEFAULT, call_done, call, NULL);
 }
 
 static void call_run(Call *call) {
-        g_thread_pool_push(call->calls->pool, call, NULL);
+        g_thread_pool_push(call->waits ? call->calls->starts : call->calls->pool, call, NULL);
 }
 
 /* --- The permission ----------------------------------------------------------------- */
@@ -157,13 +164,15 @@ static void call_authorize(Call *data, const char *action) {
         g_steal_pointer(&call);
 }
 
-void calls_begin(Calls *calls, BusCall *bus_call, const char *action, CallFunc func, Domain *domain, guint flags) {
+void calls_begin(Calls *calls, BusCall *bus_call, const char *action, CallFunc func, gboolean waits, Domain *domain,
+                 guint flags) {
         Call *call = g_new0(Call, 1);
 
         g_atomic_ref_count_inc(&calls->refs);
         call->calls = calls;
         call->bus_call = bus_call;
         call->func = func;
+        call->waits = waits;
         call->domain = domain_ref(domain);
         call->flags = flags;
         call->uid = bus_call->uid;
@@ -183,6 +192,7 @@ Calls *calls_new(void (*done)(Call *call, gpointer data), gpointer data) {
         calls->cancellable = g_cancellable_new();
         calls->context = g_main_context_ref_thread_default();
         calls->pool = g_thread_pool_new_full(call_work, NULL, call_free, CALLS_THREADS_MAX, FALSE, NULL);
+        calls->starts = g_thread_pool_new_full(call_work, NULL, call_free, STARTS_THREADS_MAX, FALSE, NULL);
         calls->pending = g_hash_table_new(NULL, NULL);
         calls->done = done;
         calls->data = data;
@@ -196,6 +206,7 @@ void calls_free(Calls *calls) {
         g_cancellable_cancel(calls->cancellable);
         while (calls->asking > 0)
                 (void) g_main_context_iteration(calls->context, TRUE);
+        g_thread_pool_free(g_steal_pointer(&calls->starts), TRUE, TRUE);
         g_thread_pool_free(g_steal_pointer(&calls->pool), TRUE, TRUE);
         calls_unref(calls);
 }

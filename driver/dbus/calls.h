@@ -25,8 +25,12 @@ Calls *calls_new(void (*done)(Call *call, gpointer data), gpointer data);
  */
 void calls_free(Calls *calls);
 
-/* Takes the call. `action` is one of auth.h's. Of the arguments nothing but flags is looked at before polkit's yes. */
-void calls_begin(Calls *calls, BusCall *bus_call, const char *action, CallFunc func, Domain *domain, guint flags);
+/*
+ * Takes the call. `action` is one of auth.h's; `waits` is for operations that may wait for another process. Of the
+ * arguments nothing but flags is looked at before polkit's yes.
+ */
+void calls_begin(Calls *calls, BusCall *bus_call, const char *action, CallFunc func, gboolean waits, Domain *domain,
+                 guint flags);
 
 Domain *call_domain(const Call *call);
 void call_finish(Call *call); /* answers, and frees it */

@@ -314,7 +314,7 @@ static void handle_domain(const Router *router, const Node *node, BusCall *call,
         else if (!domain)
                 bus_call_fail_error(call, err);
         else
-                calls_begin(router->calls, call, action_for(func, flags), func, domain, flags);
+                calls_begin(router->calls, call, action_for(func, flags), func, func == run_start, domain, flags);
 }
 
 /* --- All of them --------------------------------------------------------------------------------- */
