@@ -16,9 +16,10 @@
  *
  * Its log, for what is said before and after its own journal entries (the C library's
  * last words, and whatever somebody writes who has taken it over), is a stream that the
- * child connects to the journal itself. The journal takes who is at the other end
- * from the kernel, at that moment: so these lines have the monitor's process, its scope
- * and its scope's limit of rate, not the daemon's. The stream is non-blocking, since a
+ * child connects to the journal itself. The journal takes a line's identifier from what
+ * the stream began with, and its process, which decides on unit and limit of rate, from
+ * the kernel: who has connected or, in newer versions, who has written. On the daemon's
+ * stream it would stand under the daemon's name. The stream is non-blocking, since a
  * journal that stands still must not hold up a guest. Without a journal it is the
  * daemon's standard error, unless that is the journal, too.
  */

@@ -5,6 +5,8 @@ import os
 import pathlib
 import re
 import signal
+import socket
+import struct
 import time
 
 import pytest
@@ -133,14 +135,18 @@ def standard_error_of(pid):
     return fd
 
 
-def write_lines(fd, lines):
-    for line in lines:
-        data = line.encode()
-        while data:
-            try:
-                data = data[os.write(fd, data):]
-            except BlockingIOError:  # the journal has yet to read
-                time.sleep(0.01)
+def write_lines(fd, pid, lines):
+    """Writes to a stream as that process: root may put any sender's name to what it sends."""
+    uid, gid = (int(status(pathlib.Path(f"/proc/{pid}"))[name].split()[0]) for name in ("Uid", "Gid"))
+    sender = [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("iII", pid, uid, gid))]
+    with socket.socket(fileno=os.dup(fd)) as stream:
+        for line in lines:
+            data = line.encode()
+            while data:
+                try:
+                    data = data[stream.sendmsg([data], sender):]
+                except BlockingIOError:  # the journal has yet to read
+                    time.sleep(0.01)
 
 
 def test_journal_of_its_own(make_domain, strict_journal):
@@ -151,11 +157,11 @@ def test_journal_of_its_own(make_domain, strict_journal):
     monitor, scope = helpers.monitor_of(domain), helpers.scope_of(domain)
     time.sleep(2)  # the journal looks at a process anew once a second
     fd = standard_error_of(monitor)
-    write_lines(fd, [f"<4>first line of {monitor}\n"])
+    write_lines(fd, monitor, [f"<4>first line of {monitor}\n"])
     (entry,) = helpers.wait_for(lambda: helpers.journal(since, matches=[f"MESSAGE=first line of {monitor}"]))
     assert (entry["SYSLOG_IDENTIFIER"], entry["PRIORITY"]) == ("virtmicro-vmm", "4")
     assert (entry["_SYSTEMD_UNIT"], entry["_PID"]) == (scope, str(monitor))
-    write_lines(fd, (f"flood {i}\n" for i in range(5000)))
+    write_lines(fd, monitor, (f"flood {i}\n" for i in range(5000)))
     os.close(fd)
     other.start("--paused")
     other.virsh("destroy")
