@@ -110,6 +110,7 @@ DomainDef *domain_def_new(void) {
         def->clock.timers = g_ptr_array_new_with_free_func(domain_timer_free_item);
         def->on_reboot = DOMAIN_ACTION_RESTART;
         def->cputune.vcpupin = g_array_new(FALSE, TRUE, sizeof(DomainVcpuPin));
+        def->cpu.features = g_array_new(FALSE, TRUE, sizeof(DomainCpuFeature));
         def->blkiotune.devices = g_ptr_array_new_with_free_func(domain_blkio_device_free_item);
         def->disks = g_ptr_array_new_with_free_func(domain_disk_free_item);
         def->nics = g_ptr_array_new_with_free_func(domain_nic_free_item);
@@ -124,6 +125,7 @@ void domain_def_free(DomainDef *def) {
         g_ptr_array_unref(def->os.boot);
         g_ptr_array_unref(def->clock.timers);
         g_array_unref(def->cputune.vcpupin);
+        g_array_unref(def->cpu.features);
         g_ptr_array_unref(def->blkiotune.devices);
         g_ptr_array_unref(def->disks);
         g_ptr_array_unref(def->nics);
@@ -143,6 +145,7 @@ DomainDef *domain_def_copy(const DomainDef *def) {
         copy->os.boot = copy_list(def->os.boot, copy_string);
         copy->clock.timers = copy_list(def->clock.timers, domain_timer_copy_item);
         copy->cputune.vcpupin = g_array_copy(def->cputune.vcpupin);
+        copy->cpu.features = g_array_copy(def->cpu.features);
         copy->blkiotune.devices = copy_list(def->blkiotune.devices, domain_blkio_device_copy_item);
         copy->disks = copy_list(def->disks, domain_disk_copy_item);
         copy->nics = copy_list(def->nics, domain_nic_copy_item);

@@ -117,12 +117,20 @@ typedef enum DomainCpuMode {
         DOMAIN_CPU_MAXIMUM,
 } DomainCpuMode;
 
+typedef struct DomainCpuFeature {
+        char name[28];   /* one of cpu_features.h */
+        unsigned policy; /* index of domain_cpu_policy_names, which is enum ctl_cpu_policy */
+} DomainCpuFeature;
+
+#define DOMAIN_CPU_FEATURES_MAX 96u
+
 typedef struct DomainCpu {
         DomainCpuMode mode;
         char *check, *match, *migratable; /* attributes as given */
         char *model, *fallback;           /* custom: accepted as text, treated as host-passthrough */
         gboolean has_topology;
         unsigned sockets, dies, cores, threads;
+        GArray *features; /* DomainCpuFeature */
 } DomainCpu;
 
 typedef struct DomainTimer {

@@ -201,6 +201,13 @@ static void format_cpu(XmlWriter *w, const DomainCpu *cpu) {
                 xml_putf(w, "threads", "%u", cpu->threads);
                 xml_end(w);
         }
+        for (guint i = 0; i < cpu->features->len; i++) {
+                const DomainCpuFeature *feature = &g_array_index(cpu->features, DomainCpuFeature, i);
+                xml_begin(w, "feature");
+                xml_put(w, "policy", domain_cpu_policy_names[feature->policy]);
+                xml_put(w, "name", feature->name);
+                xml_end(w);
+        }
         xml_end_used(w);
 }
 

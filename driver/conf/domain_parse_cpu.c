@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: a guest sees the host's CPU whatever the model says, so a model
- * is kept as text for the client and features are ignored. The topology is real.
+ * Theory of operation: a guest sees the host's CPU, with the features that are given or
+ * denied by name; a model by name becomes the host's (legacy.c). The topology is real.
  * Of the clock, the offset reaches the guest's RTC; timers are kept as text.
  */
 #include "conf/domain_parse.h"
 
 #include <string.h>
 
+#include "conf/cpu_features.h"
 #include "conf/domain_names.h"
 #include "util/error.h"
 
@@ -62,9 +63,39 @@ static gboolean parse_topology(const xmlNode *node, DomainDef *def, guint flags,
         return TRUE;
 }
 
+static gboolean has_feature(const DomainCpu *cpu, const char *name) {
+        for (guint i = 0; i < cpu->features->len; i++)
+                if (strcmp(g_array_index(cpu->features, DomainCpuFeature, i).name, name) == 0)
+                        return TRUE;
+        return FALSE;
+}
+
+static gboolean parse_feature(const xmlNode *node, DomainCpu *cpu, GError **err) {
+        DomainCpuFeature feature = { 0 };
+        g_autofree char *name = xml_attr(node, "name"), *policy = xml_attr(node, "policy");
+        int word = xml_word_index(domain_cpu_policy_names, policy != NULL ? policy : "require");
+        if (word < 0)
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Invalid CPU feature policy '%s'", policy);
+        if (name == NULL || *name == '\0')
+                return error_set(err, VIR_ERR_XML_ERROR, "Invalid CPU feature name");
+        if (cpu_feature_find(name) == NULL)
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU feature '%.64s' is not known: remove it", name);
+        if (has_feature(cpu, name))
+                return error_set(err, VIR_ERR_XML_ERROR, "CPU feature '%s' specified more than once", name);
+        if (cpu->features->len == DOMAIN_CPU_FEATURES_MAX)
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u CPU features", DOMAIN_CPU_FEATURES_MAX);
+        feature.policy = (unsigned) word;
+        g_strlcpy(feature.name, name, sizeof(feature.name));
+        g_array_append_val(cpu->features, feature);
+        return TRUE;
+}
+
 gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, guint flags, GError **err) {
         if (cpu == NULL)
                 return TRUE;
+        XML_FOREACH(feature, cpu, "feature")
+                if (!parse_feature(feature, &def->cpu, err))
+                        return FALSE;
         return parse_cpu_mode(cpu, &def->cpu, err) && parse_cpu_attributes(cpu, &def->cpu, err) &&
                parse_topology(xml_first(cpu, "topology"), def, flags, err);
 }

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "conf/domain_def_internal.h"
+#include "conf/cpu_features.h"
 #include "conf/xml_read.h"
 #include "conf/xml_verdict.h"
 #include "util/error.h"
@@ -119,6 +120,22 @@ static gboolean set_machine(const DomainDef *def, struct ctl_machine *m, GError 
         memcpy(m->uuid, def->uuid, sizeof(m->uuid));
         g_strlcpy(m->name, def->name, sizeof(m->name));
         return TRUE;
+}
+
+G_STATIC_ASSERT(DOMAIN_CPU_FEATURES_MAX == CTL_CPU_FEATURES_MAX);
+G_STATIC_ASSERT(sizeof(((DomainCpuFeature *) NULL)->name) == CTL_FEATURE_NAME_MAX);
+
+static void set_cpu(const DomainCpu *cpu, struct ctl_cpu *ret) {
+        for (guint i = 0; i < cpu->features->len; i++) {
+                const DomainCpuFeature *feature = &g_array_index(cpu->features, DomainCpuFeature, i);
+                const CpuFeature *known = cpu_feature_find(feature->name);
+                g_assert(known != NULL); /* the parser has looked it up */
+                struct ctl_cpu_feature *message = &ret->feature[ret->n++];
+                *message = (struct ctl_cpu_feature) { .function = known->function, .index = known->index,
+                                                      .reg = known->reg, .bit = known->bit,
+                                                      .policy = (guint8) feature->policy };
+                g_strlcpy(message->name, known->name, sizeof(message->name));
+        }
 }
 
 /* --- The command line ------------------------------------------------------------------ */
@@ -265,6 +282,7 @@ static void set_rng(const DomainRng *rng, VmmConfig *config) {
 gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err) {
         memset(ret, 0, sizeof(*ret));
         set_rng(def->rng, ret);
+        set_cpu(&def->cpu, &ret->cpu);
         return set_machine(def, &ret->machine, err) && add_disks(def, ret, err) && add_nics(def, ret, err) &&
                add_chars(def, ret, err) && set_cmdline(def, ret, err);
 }

@@ -13,6 +13,7 @@
 
 typedef struct VmmConfig {
         struct ctl_machine machine;     /* with the fd of /dev/kvm */
+        struct ctl_cpu cpu;             /* n 0: not to be sent */
         struct ctl_cmdline cmdline;
         const DomainChar *serial;       /* SET_SERIAL with its pty master; NULL: none. Points into the def */
         unsigned n_disks;

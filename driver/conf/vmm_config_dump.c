@@ -82,6 +82,11 @@ static void dump_port(GString *out, const VmmConfig *config, unsigned i) {
 char *vmm_config_dump(const VmmConfig *config) {
         GString *out = g_string_new(NULL);
         dump_machine(out, &config->machine);
+        for (unsigned i = 0; i < config->cpu.n; i++) {
+                const struct ctl_cpu_feature *f = &config->cpu.feature[i];
+                g_string_append_printf(out, "SET_CPU %s=%s %#x.%u register=%u bit=%u\n", f->name,
+                                       domain_cpu_policy_names[f->policy], f->function, f->index, f->reg, f->bit);
+        }
         g_string_append_printf(out, "SET_CMDLINE %s\n", config->cmdline.text);
         if (config->serial != NULL)
                 g_string_append_printf(out, "SET_SERIAL fd=%s\n", domain_char_backend_names[config->serial->backend]);

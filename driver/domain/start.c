@@ -134,6 +134,8 @@ static gboolean send_machine(Launch *l, GError **err) {
         struct ctl_header exit_record = { 0 };
         return send_one(l, CTL_SET_EXIT_RECORD, &exit_record, sizeof(exit_record), &l->exit_fd, 1, err) &&
                send_one(l, CTL_SET_MACHINE, &l->config.machine, sizeof(l->config.machine), &l->kvm_fd, 1, err) &&
+               (l->config.cpu.n == 0 ||
+                send_one(l, CTL_SET_CPU, &l->config.cpu, sizeof(l->config.cpu), NULL, 0, err)) &&
                send_file(l, CTL_SET_KERNEL, l->def->os.kernel, l->kernel_fd, err) &&
                (l->initrd_fd < 0 || send_file(l, CTL_SET_INITRD, l->def->os.initrd, l->initrd_fd, err)) &&
                send_one(l, CTL_SET_CMDLINE, &l->config.cmdline, sizeof(l->config.cmdline), NULL, 0, err);

@@ -369,8 +369,11 @@ static gboolean check_reply(const Call *call, GError **err) {
 
         if (reply->error == 0)
                 return TRUE;
+        virErrorNumber code = VIR_ERR_OPERATION_FAILED;
+        if (reply->error == -EOPNOTSUPP) /* what the host cannot do is a matter of the configuration */
+                code = VIR_ERR_CONFIG_UNSUPPORTED;
         if (text[0])
-                error_set(err, VIR_ERR_OPERATION_FAILED, "%s", text);
+                error_set(err, code, "%s", text);
         else
                 error_set(err, VIR_ERR_OPERATION_FAILED, "the monitor refuses %s: %s", ctl_type_name(call->type),
                           g_strerror(reply->error == G_MININT32 ? 0 : ABS(reply->error)));

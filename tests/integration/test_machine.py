@@ -59,3 +59,50 @@ def test_channel_and_entropy(no_leaks, make_domain):
             client.sendall(b"from-the-host\n")
             assert console.command("head -n 1 <&7").strip() == "from-the-host"
         assert "state='connected'" in domain.xml()
+
+
+# --- What the XML asks for -------------------------------------------------------------------------------------------
+
+def feature(policy, name):
+    return f"<cpu mode='host-passthrough'><feature policy='{policy}' name='{name}'/></cpu>"
+
+
+def cpu_flags(domain):
+    with domain.boot() as console:
+        return console.command("grep -m1 ^flags /proc/cpuinfo").split()
+
+
+def test_nothing_is_nested_unless_asked_for(no_leaks, make_domain):
+    assert not {"svm", "vmx"} & set(cpu_flags(make_domain()))
+
+
+def test_nested_virtualisation_on_request(no_leaks, make_domain):
+    """On a host that has it; elsewhere the start says what is missing."""
+    name = "vmx" if "vmx" in helpers.pathlib.Path("/proc/cpuinfo").read_text().split() else "svm"
+    domain = make_domain(extra=feature("require", name))
+    if helpers.pathlib.Path(f"/sys/module/kvm_{'intel' if name == 'vmx' else 'amd'}/parameters/nested").read_text().strip() \
+            in ("1", "Y"):
+        assert name in cpu_flags(domain)
+    else:
+        assert f"CPU feature '{name}' is required" in domain.virsh("start", check=False)
+
+
+def test_a_feature_is_hidden(no_leaks, make_domain):
+    assert "rdrand" not in cpu_flags(make_domain(extra=feature("disable", "rdrand")))
+
+
+@pytest.mark.parametrize("policy, name, text", [
+    ("require", "3dnow", "unsupported configuration: CPU feature '3dnow' is required, and the host's KVM does not have it"),
+    ("forbid", "fpu", "unsupported configuration: CPU feature 'fpu' is forbidden, and the host has it")])
+def test_a_host_that_does_not_fit(no_leaks, make_domain, policy, name, text):
+    assert text in make_domain(extra=feature(policy, name)).virsh("start", "--paused", check=False)
+
+
+def test_names_have_one_limit(no_leaks, make_domain):
+    """The longest name that a file can have beside what is appended to it works throughout, one byte more nowhere."""
+    domain = make_domain(name="n" * 247)
+    domain.start("--paused")
+    assert domain.state() == "paused"
+    domain.virsh("destroy")
+    domain.path.write_text(domain.path.read_text().replace("n" * 247, "n" * 248))
+    assert "name is longer than 247 bytes" in helpers.virsh("define", domain.path, check=False)

@@ -11,6 +11,9 @@
  *  0x8000001d  who shares a cache                          (AMD)
  *  0x8000001e  core, die and package of this processor     (AMD)
  *
+ * Last come the features that were asked for by name. Nested virtualisation (svm, vmx) is
+ * most of KVM's code and few guests use it, so it is off unless asked for.
+ *
  * Register names and bits: Intel SDM volume 2, CPUID; AMD APM volume 3, appendix E.
  * The leaves from 0x40000000 on, with KVM's signature and paravirtual features, come
  * from KVM itself. The TSC deadline timer is not in KVM's list since it depends on the
@@ -189,4 +192,74 @@ void cpuid_adapt(struct kvm_cpuid2 *cpuid, const struct topology *topology, unsi
         for (unsigned i = 0; i < cpuid->nent; i++)
                 adapt_entry(&cpuid->entries[i], topology, apic_id);
         adapt_topology(cpuid, topology, apic_id);
+}
+
+static uint32_t *feature_register(struct kvm_cpuid2 *cpuid, const struct ctl_cpu_feature *feature) {
+        struct kvm_cpuid_entry2 *e = find(cpuid, feature->function, feature->index);
+
+        if (!e)
+                return NULL;
+        switch (feature->reg) {
+        case CTL_CPUID_EAX:
+                return &e->eax;
+        case CTL_CPUID_EBX:
+                return &e->ebx;
+        case CTL_CPUID_ECX:
+                return &e->ecx;
+        default:
+                return &e->edx;
+        }
+}
+
+static bool has_feature(struct kvm_cpuid2 *cpuid, const struct ctl_cpu_feature *feature) {
+        const uint32_t *reg = feature_register(cpuid, feature);
+
+        return reg && (*reg & BIT(feature->bit));
+}
+
+const struct ctl_cpu_feature *cpuid_find_conflict(struct kvm_cpuid2 *cpuid, const struct cpu_features *features) {
+        for (unsigned i = 0; i < features->n; i++) {
+                const struct ctl_cpu_feature *f = &features->feature[i];
+                if ((f->policy == CTL_CPU_REQUIRE && !has_feature(cpuid, f)) ||
+                    (f->policy == CTL_CPU_FORCE && !feature_register(cpuid, f)) ||
+                    (f->policy == CTL_CPU_FORBID && has_feature(cpuid, f)))
+                        return f;
+        }
+        return NULL;
+}
+
+static bool is_same(const struct ctl_cpu_feature *a, const struct ctl_cpu_feature *b) {
+        return a->function == b->function && a->index == b->index && a->reg == b->reg && a->bit == b->bit;
+}
+
+static bool is_mentioned(const struct cpu_features *features, const struct ctl_cpu_feature *feature) {
+        for (unsigned i = 0; i < features->n; i++)
+                if (is_same(&features->feature[i], feature))
+                        return true;
+        return false;
+}
+
+static void set_feature(struct kvm_cpuid2 *cpuid, const struct ctl_cpu_feature *feature, bool on) {
+        uint32_t *reg = feature_register(cpuid, feature);
+
+        if (reg)
+                *reg = on ? *reg | BIT(feature->bit) : *reg & ~BIT(feature->bit);
+}
+
+void cpuid_apply(struct kvm_cpuid2 *cpuid, const struct cpu_features *features) {
+        static const struct ctl_cpu_feature nested[] = {
+                { .function = 1, .reg = CTL_CPUID_ECX, .bit = 5 },          /* vmx */
+                { .function = 0x80000001, .reg = CTL_CPUID_ECX, .bit = 2 }, /* svm */
+        };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(nested); i++)
+                if (!is_mentioned(features, &nested[i]))
+                        set_feature(cpuid, &nested[i], false);
+        for (unsigned i = 0; i < features->n; i++) {
+                const struct ctl_cpu_feature *f = &features->feature[i];
+                if (f->policy == CTL_CPU_DISABLE || f->policy == CTL_CPU_FORCE)
+                        set_feature(cpuid, f, f->policy == CTL_CPU_FORCE);
+        }
+        if (!has_feature(cpuid, &nested[1]))
+                remove_leaf(cpuid, 0x8000000a); /* what SVM can do */
 }

@@ -6,6 +6,7 @@
 
 #include <linux/kvm.h>
 
+#include "cpu_features.h"
 #include "topology.h"
 
 #define CPUID_ENTRIES_MAX 256u
@@ -14,3 +15,8 @@
 int cpuid_new(int kvm_fd, struct kvm_cpuid2 **ret);
 /* Adapts the table to the vCPU with this index, leaf by leaf; can be repeated for the next one. */
 void cpuid_adapt(struct kvm_cpuid2 *cpuid, const struct topology *topology, unsigned index);
+
+/* The first feature that an adapted table, that of the host, has or lacks against its policy; NULL: none. */
+const struct ctl_cpu_feature *cpuid_find_conflict(struct kvm_cpuid2 *cpuid, const struct cpu_features *features);
+/* Sets and clears bits of an adapted table. Nested virtualisation is off unless its feature is asked for. */
+void cpuid_apply(struct kvm_cpuid2 *cpuid, const struct cpu_features *features);

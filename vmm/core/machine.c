@@ -191,11 +191,12 @@ static int create_devices(struct machine *m, struct vm_config *config, const cha
         return pvpanic_new(m->pci, on_panic, m, &m->pvpanic);
 }
 
-static int create_vcpus(struct machine *m, const char **ret_text) {
+static int create_vcpus(struct machine *m, const struct cpu_features *features, const char **ret_text) {
         struct vcpus_config config = {
                 .kvm_fd = m->kvm_fd,
                 .vm_fd = m->vm_fd,
                 .topology = m->topology,
+                .features = features,
                 .pio = &m->pio,
                 .mmio = &m->mmio,
                 .enter_thread = m->enter_thread,
@@ -235,7 +236,7 @@ static int build(struct machine *m, struct vm_config *config, const char **ret_t
         r = create_devices(m, config, ret_text);
         if (r < 0)
                 return r;
-        r = create_vcpus(m, ret_text);
+        r = create_vcpus(m, &config->cpu_features, ret_text);
         if (r < 0)
                 return r;
         return save_chips(m);

@@ -73,6 +73,7 @@ static void kick_handler(int sig) {
 }
 
 static int vcpu_create(struct vcpus *vcpus, struct vcpu *v, struct kvm_cpuid2 *cpuid) {
+        static const struct cpu_features none;
         const struct vcpus_config *c = &vcpus->config;
         int r;
 
@@ -85,6 +86,7 @@ static int vcpu_create(struct vcpus *vcpus, struct vcpu *v, struct kvm_cpuid2 *c
                 return -errno;
         }
         cpuid_adapt(cpuid, &c->topology, v->index);
+        cpuid_apply(cpuid, c->features ?: &none);
         if (ioctl(v->fd, KVM_SET_CPUID2, cpuid) < 0)
                 return -errno;
         r = vcpu_state_init(v->fd);

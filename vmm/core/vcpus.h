@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "bus.h"
+#include "cpu_features.h"
 #include "topology.h"
 #include "vcpu_state.h"
 
@@ -16,6 +17,7 @@ struct vcpus;
 struct vcpus_config {
         int kvm_fd, vm_fd; /* the caller's; outlive the vCPUs */
         struct topology topology;
+        const struct cpu_features *features; /* the caller's; only for vcpus_new(). NULL: none */
         const struct bus *pio, *mmio;
         int (*enter_thread)(void *role); /* optional: first thing on each vCPU thread */
         /* A vCPU cannot go on (triple fault, KVM error). On its thread; it waits at the gate afterwards. */

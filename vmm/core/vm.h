@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "../ctl/ctl.h"
+#include "cpu_features.h"
 
 struct vm;
 struct virtio_device;
@@ -23,6 +24,7 @@ struct vm_config {
         unsigned memory_flags; /* enum guest_mem_flags */
         uint64_t hugepage_size;
         unsigned vcpus, sockets, dies, cores, threads;
+        struct cpu_features cpu_features;
         enum ctl_action on_poweroff, on_reboot, on_crash;
         int64_t rtc_offset; /* seconds ahead of UTC */
         int kvm_fd;

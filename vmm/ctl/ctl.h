@@ -43,6 +43,8 @@
 #define CTL_MTU_MIN     68u   /* what an interface advertises, if anything (virtio 1.2 §5.1.4.1) */
 #define CTL_PORTS_MAX   16u   /* virtio-console ports */
 #define CTL_DEVICES_MAX 30u   /* PCI slots for disks, interfaces, the entropy device, and one for all ports */
+#define CTL_CPU_FEATURES_MAX 96u /* CPUID bits that are asked for by name */
+#define CTL_FEATURE_NAME_MAX 28u /* with NUL: libvirt's longest is "avx512-vpopcntdq" */
 #define CTL_SERIAL_MAX  21u   /* disk serial number, with NUL (virtio 1.2 §5.2.6.1: 20 bytes) */
 
 enum ctl_type {
@@ -59,6 +61,7 @@ enum ctl_type {
         CTL_ADD_PORT,       /* ctl_port      + fd [+ log fd];   reply ctl_reply */
         CTL_ADD_RNG,        /* ctl_rng       + fd;              reply ctl_reply */
         CTL_START,          /* ctl_start;                       reply ctl_reply */
+        CTL_SET_CPU,        /* ctl_cpu, since version 2;        reply ctl_reply */
 
         /* Requests valid after START */
         CTL_PAUSE = 64,     /* ctl_header;                      reply ctl_reply */
@@ -143,6 +146,36 @@ struct ctl_machine {
         uint8_t pad[5];
         uint8_t uuid[16];        /* RFC 4122 byte order */
         char name[CTL_NAME_MAX];
+};
+
+/* libvirt's <feature policy=>. */
+enum ctl_cpu_policy {
+        CTL_CPU_DISABLE = 0, /* the guest does not see it */
+        CTL_CPU_FORCE,       /* the guest sees it, whatever the host has */
+        CTL_CPU_REQUIRE,     /* the host has to have it */
+        CTL_CPU_OPTIONAL,    /* the guest sees it if the host has it */
+        CTL_CPU_FORBID,      /* the host must not have it */
+        CTL_CPU_POLICY_MAX,
+};
+
+enum ctl_cpuid_register { CTL_CPUID_EAX = 0, CTL_CPUID_EBX, CTL_CPUID_ECX, CTL_CPUID_EDX, CTL_CPUID_REGISTER_MAX };
+
+struct ctl_cpu_feature {
+        uint32_t function; /* CPUID leaf and sub-leaf */
+        uint32_t index;
+        uint8_t reg;       /* enum ctl_cpuid_register */
+        uint8_t bit;       /* 0..31 */
+        uint8_t policy;    /* enum ctl_cpu_policy */
+        uint8_t pad;
+        char name[CTL_FEATURE_NAME_MAX]; /* for messages */
+};
+
+/* What the guest's CPU differs in from the host's. Without it, or an entry for svm or vmx, nothing is nested. */
+struct ctl_cpu {
+        struct ctl_header header;
+        uint32_t n;
+        uint32_t pad;
+        struct ctl_cpu_feature feature[CTL_CPU_FEATURES_MAX];
 };
 
 struct ctl_file {

@@ -109,6 +109,8 @@ static const struct rule rules[] = {
           { FLAGS(struct ctl_port, flags, PORT_FLAGS), ZERO(struct ctl_port, pad), STRING(struct ctl_port, name) },
           .older = { { 1, 1, sizeof(struct ctl_port), REPLY } } },
         { "ADD_RNG", CTL_ADD_RNG, 1, 1, sizeof(struct ctl_rng), REPLY, {} },
+        { "SET_CPU", CTL_SET_CPU, 0, 0, sizeof(struct ctl_cpu), REPLY,
+          { ENUM(struct ctl_cpu, n, CTL_CPU_FEATURES_MAX + 1), ZERO(struct ctl_cpu, pad) }, .since = 2 },
         { "START", CTL_START, 0, 0, sizeof(struct ctl_start), REPLY,
           { FLAGS(struct ctl_start, flags, CTL_START_PAUSED), ZERO(struct ctl_start, pad) } },
 
@@ -156,7 +158,7 @@ static const struct field stats_reply_fields[] = {
 };
 
 _Static_assert(sizeof(struct ctl_stats_reply) <= CTL_MESSAGE_MAX, "the longest message fits a packet");
-_Static_assert(sizeof(struct ctl_cmdline) <= CTL_MESSAGE_MAX, "the longest request fits a packet");
+_Static_assert(sizeof(struct ctl_cpu) <= CTL_MESSAGE_MAX, "the longest request fits a packet");
 
 static const struct rule *rule_find(uint16_t type) {
         for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
@@ -346,6 +348,21 @@ static int check_fields(const struct ctl_message *m, const struct rule *rule, bo
         return r < 0 ? r : check_list(m, rule, fields_of(rule, is_reply), version, text);
 }
 
+/* The one list in a request. */
+static int check_cpu(const struct ctl_message *m, char *text) {
+        const struct ctl_cpu *cpu = (const struct ctl_cpu *) m->data;
+
+        for (uint32_t i = 0; i < cpu->n; i++) {
+                const struct ctl_cpu_feature *f = &cpu->feature[i];
+                if (f->reg >= CTL_CPUID_REGISTER_MAX || f->bit > 31 || f->policy >= CTL_CPU_POLICY_MAX || f->pad ||
+                    !memchr(f->name, 0, sizeof(f->name))) {
+                        (void) snprintf(text, CTL_TEXT_MAX, "SET_CPU: feature %u is malformed", i);
+                        return -EINVAL;
+                }
+        }
+        return 0;
+}
+
 static int check_size(const struct ctl_message *m, const struct rule *rule, struct shape shape, bool is_reply,
                       char *text) {
         size_t length = is_reply ? shape.reply_length : shape.length;
@@ -408,7 +425,8 @@ int ctl_check(struct ctl_message *message, enum ctl_sender sender, uint32_t vers
         if (r < 0)
                 return r;
         message_extend(message, is_reply ? rule->reply_length : rule->length);
-        return check_fields(message, rule, is_reply, version, text);
+        r = check_fields(message, rule, is_reply, version, text);
+        return r < 0 || is_reply || type != CTL_SET_CPU ? r : check_cpu(message, text);
 }
 
 /* A value that the version does not know; in what the monitor tells it becomes 0. */

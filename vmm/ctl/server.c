@@ -287,7 +287,7 @@ static int check_state(const struct server *s, uint16_t type, char *text) {
         const char *why = NULL;
         int r = 0;
 
-        if (s->started && type > CTL_HELLO && type <= CTL_START && type != CTL_SET_EXIT_RECORD) {
+        if (s->started && type > CTL_HELLO && type < CTL_PAUSE && type != CTL_SET_EXIT_RECORD) {
                 why = "the guest has been started";
                 r = -EBUSY;
         } else if (!s->started && type >= CTL_PAUSE && type < CTL_QUIT) {

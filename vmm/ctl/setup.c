@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "../base/cleanup.h"
+#include "../core/cpuid.h"
 #include "../core/memory.h"
 #include "../core/topology.h"
 #include "../core/virtio.h"
@@ -126,6 +127,32 @@ static int set_machine(struct setup *setup, struct ctl_message *message, char *t
         c->kvm_fd = take_fd(&message->fds[0]);
         setup->has_machine = true;
         return 0;
+}
+
+/* Refused here and not at START, where the sentence could not name the feature. */
+static int set_cpu(struct setup *setup, const struct ctl_message *message, char *text) {
+        const struct ctl_cpu *m = (const struct ctl_cpu *) message->data;
+        struct vm_config *c = &setup->config;
+        const struct topology topology = { c->vcpus, c->sockets, c->dies, c->cores, c->threads };
+        AUTOFREE struct kvm_cpuid2 *cpuid = NULL;
+        const struct ctl_cpu_feature *conflict;
+        int r;
+
+        if (!setup->has_machine)
+                return fail(text, -EINVAL, "the machine has to be set before its CPU");
+        c->cpu_features.n = m->n;
+        memcpy(c->cpu_features.feature, m->feature, sizeof(c->cpu_features.feature));
+        r = cpuid_new(c->kvm_fd, &cpuid);
+        if (r < 0)
+                return fail_errno(text, r, "CPU", "host", NULL);
+        cpuid_adapt(cpuid, &topology, 0);
+        conflict = cpuid_find_conflict(cpuid, &c->cpu_features);
+        if (!conflict)
+                return 0;
+        if (conflict->policy == CTL_CPU_FORBID)
+                return fail(text, -EOPNOTSUPP, "CPU feature '%s' is forbidden, and the host has it", conflict->name);
+        return fail(text, -EOPNOTSUPP, "CPU feature '%s' is required, and the host's KVM does not have it",
+                    conflict->name);
 }
 
 static int set_fd(int *slot, struct ctl_message *message, const char *what, char *text) {
@@ -280,6 +307,8 @@ int setup_request(struct setup *setup, struct ctl_message *message, char text[st
                 return set_fd(&setup->config.initrd_fd, message, "initrd", text);
         case CTL_SET_SERIAL:
                 return set_serial(setup, message, text);
+        case CTL_SET_CPU:
+                return set_cpu(setup, message, text);
         case CTL_SET_CMDLINE:
                 return set_cmdline(setup, message);
         case CTL_ADD_DISK:

@@ -2,6 +2,7 @@
 /*
  * What becomes of a host's CPUID, with leaves as an AMD and an Intel processor have them.
  */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
@@ -44,7 +45,101 @@ static void test_apic_id(void) {
         CHECK(e.ecx & BIT(31)); /* hypervisor */
 }
 
+/* --- Features by name --------------------------------------------------------------------- */
+
+static const struct ctl_cpu_feature svm = { .function = 0x80000001, .reg = CTL_CPUID_ECX, .bit = 2 };
+static const struct ctl_cpu_feature vmx = { .function = 1, .reg = CTL_CPUID_ECX, .bit = 5 };
+static const struct ctl_cpu_feature aes = { .function = 1, .reg = CTL_CPUID_ECX, .bit = 25 };
+static const struct ctl_cpu_feature fsgsbase = { .function = 7, .reg = CTL_CPUID_EBX, .bit = 0 };
+
+/* A host with svm, vmx, aes and without fsgsbase. */
+static struct kvm_cpuid2 *host_new(void) {
+        struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
+
+        CHECK(cpuid);
+        cpuid->nent = 4;
+        cpuid->entries[0] = (struct kvm_cpuid_entry2) { .function = 1, .ecx = BIT(5) | BIT(25), .edx = BIT(0) };
+        cpuid->entries[1] = (struct kvm_cpuid_entry2) { .function = 7, .ebx = BIT(3) };
+        cpuid->entries[2] = (struct kvm_cpuid_entry2) { .function = 0x80000001, .ecx = BIT(2) | BIT(5) };
+        cpuid->entries[3] = (struct kvm_cpuid_entry2) { .function = 0x8000000a, .eax = 1 };
+        return cpuid;
+}
+
+static void add(struct cpu_features *features, struct ctl_cpu_feature feature, enum ctl_cpu_policy policy) {
+        feature.policy = policy;
+        features->feature[features->n++] = feature;
+}
+
+static void test_nesting_is_off(void) {
+        AUTOFREE struct kvm_cpuid2 *cpuid = host_new();
+        struct cpu_features none = { 0 };
+
+        cpuid_apply(cpuid, &none);
+        CHECK_EQ(cpuid->nent, 3);
+        CHECK_EQ(cpuid->entries[0].ecx, BIT(25));
+        CHECK_EQ(cpuid->entries[2].ecx, BIT(5));
+        CHECK_EQ(cpuid->entries[1].ebx, BIT(3));
+}
+
+static void test_nesting_on_request(void) {
+        static const enum ctl_cpu_policy on[] = { CTL_CPU_REQUIRE, CTL_CPU_OPTIONAL, CTL_CPU_FORCE };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(on); i++) {
+                AUTOFREE struct kvm_cpuid2 *cpuid = host_new();
+                struct cpu_features features = { 0 };
+
+                add(&features, svm, on[i]);
+                add(&features, vmx, on[i]);
+                CHECK(!cpuid_find_conflict(cpuid, &features));
+                cpuid_apply(cpuid, &features);
+                CHECK_EQ(cpuid->nent, 4);
+                CHECK_EQ(cpuid->entries[0].ecx, BIT(5) | BIT(25));
+                CHECK_EQ(cpuid->entries[2].ecx, BIT(2) | BIT(5));
+        }
+}
+
+static void test_features(void) {
+        AUTOFREE struct kvm_cpuid2 *cpuid = host_new();
+        struct cpu_features features = { 0 };
+
+        add(&features, aes, CTL_CPU_DISABLE);
+        add(&features, fsgsbase, CTL_CPU_FORCE);
+        CHECK(!cpuid_find_conflict(cpuid, &features));
+        cpuid_apply(cpuid, &features);
+        cpuid_apply(cpuid, &features); /* the next vCPU */
+        CHECK_EQ(cpuid->entries[0].ecx, 0);
+        CHECK_EQ(cpuid->entries[1].ebx, BIT(3) | BIT(0));
+}
+
+static void test_conflicts(void) {
+        const struct {
+                struct ctl_cpu_feature feature;
+                enum ctl_cpu_policy policy;
+                bool conflict;
+        } cases[] = {
+                { aes, CTL_CPU_REQUIRE, false },     { aes, CTL_CPU_FORBID, true },
+                { fsgsbase, CTL_CPU_REQUIRE, true }, { fsgsbase, CTL_CPU_FORBID, false },
+                { fsgsbase, CTL_CPU_OPTIONAL, false }, { fsgsbase, CTL_CPU_DISABLE, false },
+                { { .function = 0x1234 }, CTL_CPU_FORCE, true }, /* no such leaf */
+                { { .function = 0x1234 }, CTL_CPU_REQUIRE, true },
+                { { .function = 0x1234 }, CTL_CPU_DISABLE, false },
+        };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+                AUTOFREE struct kvm_cpuid2 *cpuid = host_new();
+                struct cpu_features features = { 0 };
+
+                add(&features, svm, CTL_CPU_OPTIONAL);
+                add(&features, cases[i].feature, cases[i].policy);
+                CHECK_EQ(cpuid_find_conflict(cpuid, &features) == &features.feature[1], cases[i].conflict);
+        }
+}
+
 int main(void) {
+        RUN(test_nesting_is_off);
+        RUN(test_nesting_on_request);
+        RUN(test_features);
+        RUN(test_conflicts);
         RUN(test_no_pmu);
         RUN(test_apic_id);
         return 0;

@@ -28,6 +28,7 @@ static const struct {
         { CTL_ADD_PORT, sizeof(struct ctl_port), 1, 2 },
         { CTL_ADD_RNG, sizeof(struct ctl_rng), 1, 1 },
         { CTL_START, sizeof(struct ctl_start), 0, 0 },
+        { CTL_SET_CPU, sizeof(struct ctl_cpu), 0, 0 },
         { CTL_PAUSE, sizeof(struct ctl_header), 0, 0 },
         { CTL_RESUME, sizeof(struct ctl_header), 0, 0 },
         { CTL_POWER_BUTTON, sizeof(struct ctl_header), 0, 0 },
@@ -140,6 +141,34 @@ static void test_mtu(void) {
                 ((struct ctl_nic *) m.data)->mtu = cases[i].mtu;
                 CHECK_EQ(check(&m), cases[i].result);
         }
+}
+
+/* A list: as long as it says, each entry in range; what is behind its end is nobody's. */
+static void test_cpu_features(void) {
+        struct ctl_message m;
+        struct ctl_cpu *cpu = (struct ctl_cpu *) m.data;
+        struct ctl_cpu_feature *last = &cpu->feature[CTL_CPU_FEATURES_MAX - 1];
+
+        message_init(&m, CTL_SET_CPU, sizeof(*cpu), 0);
+        cpu->n = CTL_CPU_FEATURES_MAX;
+        *last = (struct ctl_cpu_feature) { .function = 0x80000001, .reg = CTL_CPUID_EDX, .bit = 31,
+                                           .policy = CTL_CPU_FORBID, .name = "x" };
+        CHECK_EQ(check(&m), 0);
+        last->reg = CTL_CPUID_REGISTER_MAX;
+        CHECK_EQ(check(&m), -EINVAL);
+        last->reg = 0;
+        last->bit = 32;
+        CHECK_EQ(check(&m), -EINVAL);
+        last->bit = 0;
+        last->policy = CTL_CPU_POLICY_MAX;
+        CHECK_EQ(check(&m), -EINVAL);
+        last->policy = 0;
+        memset(last->name, 'x', sizeof(last->name));
+        CHECK_EQ(check(&m), -EINVAL);
+        cpu->n--;
+        CHECK_EQ(check(&m), 0);
+        cpu->n = CTL_CPU_FEATURES_MAX + 1;
+        CHECK_EQ(check(&m), -EINVAL);
 }
 
 static void test_strings(void) {
@@ -399,6 +428,7 @@ int main(void) {
         RUN(test_types);
         RUN(test_versions);
         RUN(test_mtu);
+        RUN(test_cpu_features);
         RUN(test_strings);
         RUN(test_values);
         RUN(test_monitor_side);

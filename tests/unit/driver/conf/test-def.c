@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "conf/cpu_features.h"
 #include "conf/domain_def_internal.h"
 #include "conf/vmm_config.h"
 #include "conf/xml_read.h"
@@ -348,6 +349,38 @@ static void test_startable(void) {
         }
 }
 
+/* --- CPU features ----------------------------------------------------------------------------- */
+
+/* The table against libvirt's own, as installed: every name there that stands for one bit of CPUID, and no other. */
+static void test_cpu_features(void) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *text = NULL;
+        gsize n, found = 0;
+        const CpuFeature *all = cpu_features_all(&n);
+        g_assert_true(g_file_get_contents("/usr/share/libvirt/cpu_map/x86_features.xml", &text, NULL, NULL));
+        g_autoptr(xmlDoc) doc = xml_document_parse(text, "cpu_map", &err);
+        g_assert_no_error(err);
+        for (gsize i = 1; i < n; i++)
+                g_assert_cmpstr(all[i - 1].name, <, all[i].name);
+        XML_FOREACH(node, xmlDocGetRootElement(doc), "feature") {
+                static const char *const registers[] = { "eax", "ebx", "ecx", "edx" };
+                const xmlNode *cpuid = xml_first(node, "cpuid");
+                g_autofree char *name = xml_attr(node, "name");
+                const CpuFeature *feature = cpu_feature_find(name);
+                g_assert_cmpint(feature != NULL, ==, cpuid != NULL);
+                if (feature == NULL)
+                        continue;
+                guint64 function = 0, index = 0, mask = 0;
+                g_assert_true(xml_attr_u64(cpuid, "eax_in", &function, NULL) && xml_attr_u64(cpuid, "ecx_in", &index, NULL) &&
+                              xml_attr_u64(cpuid, registers[feature->reg], &mask, NULL));
+                g_assert_cmpuint(feature->function, ==, function);
+                g_assert_cmpuint(feature->index, ==, index);
+                g_assert_cmphex(1u << feature->bit, ==, mask);
+                found++;
+        }
+        g_assert_cmpuint(found, ==, n);
+}
+
 /* --- Metadata -------------------------------------------------------------------------------- */
 
 static void test_metadata_texts(void) {
@@ -503,6 +536,7 @@ static void test_absolute_clock(void) {
 
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/def/cpu-features", test_cpu_features);
         g_test_add_func("/def/units", test_units);
         g_test_add_func("/def/unit-errors", test_unit_errors);
         g_test_add_func("/def/numbers", test_numbers);
