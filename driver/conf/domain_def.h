@@ -58,6 +58,8 @@ typedef struct DomainVcpuPin {
 #define DOMAIN_QUOTA_MAX  17592186044415ull /* 2^44 - 1: the kernel counts in ns in 54 bits */
 #define DOMAIN_WEIGHT_MIN 10u
 #define DOMAIN_WEIGHT_MAX 1000u
+#define DOMAIN_MEMORY_KIB_MIN 65536u
+#define DOMAIN_MEMORY_KIB_MAX 9007199254740991ull /* 2^53 - 1: in bytes it fits 63 bits */
 
 typedef struct DomainCpuTune {
         guint64 shares;          /* 0: not set */

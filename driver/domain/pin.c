@@ -205,6 +205,17 @@ gboolean domain_set_vcpus(Domain *d, guint vcpus, guint flags, GError **err) {
         return ok;
 }
 
+static gboolean check_memory(const DomainDef *def, guint64 kib, gboolean maximum, GError **err) {
+        if (kib < DOMAIN_MEMORY_KIB_MIN)
+                return error_set(err, VIR_ERR_INVALID_ARG, "a domain needs at least %u KiB of memory",
+                                 DOMAIN_MEMORY_KIB_MIN);
+        if (kib > DOMAIN_MEMORY_KIB_MAX)
+                return error_set(err, VIR_ERR_INVALID_ARG, "a domain has at most %llu KiB of memory",
+                                 DOMAIN_MEMORY_KIB_MAX);
+        return maximum || kib <= def->memory.maximum_kib ||
+               error_set(err, VIR_ERR_INVALID_ARG, "cannot set memory higher than max memory");
+}
+
 gboolean domain_set_memory(Domain *d, guint64 kib, guint flags, GError **err) {
         DomainDef *live = NULL, *config = NULL;
         gboolean maximum = (flags & VIR_DOMAIN_MEM_MAXIMUM) != 0;
@@ -217,9 +228,7 @@ gboolean domain_set_memory(Domain *d, guint64 kib, guint flags, GError **err) {
                 ok = FALSE;
         } else if (ok && live) {
                 ok = refuse_live("the memory", err);
-        } else if (ok && (kib < 65536 || (!maximum && kib > config->memory.maximum_kib))) {
-                error_set(err, VIR_ERR_INVALID_ARG, kib < 65536 ? "a domain needs at least 65536 KiB of memory"
-                                                                : "cannot set memory higher than max memory");
+        } else if (ok && !check_memory(config, kib, maximum, err)) {
                 ok = FALSE;
         } else if (ok) {
                 DomainDef *copy = domain_def_copy(config);

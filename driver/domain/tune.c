@@ -21,6 +21,7 @@ typedef struct Field {
         gsize offset; /* in DomainDef; of a guint64 or gint64 */
         guint64 min, max;
         guint64 unset; /* what a getter shows for a field that is 0 */
+        gboolean truncates; /* more than max is max, as with libvirt's QEMU driver */
 } Field;
 
 #define FIELD(n, t, member, lo, hi, none)                                                                              \
@@ -39,12 +40,15 @@ static const Field scheduler_fields[] = {
         QUOTA(VIR_DOMAIN_SCHEDULER_GLOBAL_QUOTA, cputune.global_quota_us),
 };
 
+#define MEMORY(n, member, none)                                                                                        \
+        { .name = (n), .type = VIR_TYPED_PARAM_ULLONG, .offset = G_STRUCT_OFFSET(DomainDef, memtune.member),           \
+          .max = DOMAIN_MEMORY_UNLIMITED, .unset = (none), .truncates = TRUE }
+
 static const Field memory_fields[] = {
-        FIELD(VIR_DOMAIN_MEMORY_HARD_LIMIT, ULLONG, memtune.hard_limit_kib, 0, G_MAXUINT64, DOMAIN_MEMORY_UNLIMITED),
-        FIELD(VIR_DOMAIN_MEMORY_SOFT_LIMIT, ULLONG, memtune.soft_limit_kib, 0, G_MAXUINT64, DOMAIN_MEMORY_UNLIMITED),
-        FIELD(VIR_DOMAIN_MEMORY_SWAP_HARD_LIMIT, ULLONG, memtune.swap_hard_limit_kib, 0, G_MAXUINT64,
-              DOMAIN_MEMORY_UNLIMITED),
-        FIELD(VIR_DOMAIN_MEMORY_MIN_GUARANTEE, ULLONG, memtune.min_guarantee_kib, 0, G_MAXUINT64, 0),
+        MEMORY(VIR_DOMAIN_MEMORY_HARD_LIMIT, hard_limit_kib, DOMAIN_MEMORY_UNLIMITED),
+        MEMORY(VIR_DOMAIN_MEMORY_SOFT_LIMIT, soft_limit_kib, DOMAIN_MEMORY_UNLIMITED),
+        MEMORY(VIR_DOMAIN_MEMORY_SWAP_HARD_LIMIT, swap_hard_limit_kib, DOMAIN_MEMORY_UNLIMITED),
+        MEMORY(VIR_DOMAIN_MEMORY_MIN_GUARANTEE, min_guarantee_kib, 0),
 };
 
 static guint64 field_read(const Field *f, const DomainDef *def) {
@@ -106,6 +110,8 @@ static gboolean fields_set(const Field *fields, gsize count, DomainDef *def, vir
                         error_set(err, VIR_ERR_INVALID_ARG, "invalid type of parameter '%s'", f->name);
                         return FALSE;
                 }
+                if (f->truncates)
+                        value = MIN(value, f->max);
                 if (!check_range(f, value, err))
                         return FALSE;
                 *(guint64 *) G_STRUCT_MEMBER_P(def, f->offset) = value;

@@ -461,6 +461,110 @@ static void test_vcpus_of_a_topology(Fixture *f, gconstpointer data) {
         assert_definable(f->domain);
 }
 
+/* --- Every setter with the values that its type can carry: what it accepts can be read again --------------- */
+
+static const guint64 extremes[] = {
+        0, 1, 2, 65535, 65536, 1ull << 31, G_MAXUINT32, 1ull << 32, DOMAIN_QUOTA_MAX + 1, DOMAIN_MEMORY_UNLIMITED,
+        1ull << 53, G_MAXINT64, 1ull << 63, G_MAXUINT64,
+};
+
+/* What stands in the file is what the domain has, and the next daemon reads it. */
+static void assert_readable(Fixture *f) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *text = read_config(f);
+        g_autoptr(DomainDef) def = domain_def_parse(text, DOMAIN_PARSE_OWN, NULL, &err);
+        g_assert_no_error(err);
+        g_autofree char *stored = domain_def_format(def, DOMAIN_FORMAT_INACTIVE);
+        g_autofree char *known = domain_def_format(f->domain->def, DOMAIN_FORMAT_INACTIVE);
+        g_assert_cmpstr(stored, ==, known);
+}
+
+static void test_numbers_of_all_setters(Fixture *f, gconstpointer data) {
+        static const char *const scheduler[] = { "cpu_shares", "vcpu_period", "emulator_period", "global_period" };
+        static const char *const quotas[] = { "vcpu_quota", "emulator_quota", "global_quota" };
+        static const char *const memory[] = { "hard_limit", "soft_limit", "swap_hard_limit", "min_guarantee" };
+        const guint config = VIR_DOMAIN_AFFECT_CONFIG;
+        for (gsize i = 0; i < G_N_ELEMENTS(extremes); i++) {
+                guint64 value = extremes[i];
+                for (gsize j = 0; j < G_N_ELEMENTS(scheduler); j++)
+                        (void) set_ullong(f->domain, domain_set_scheduler, scheduler[j], value, config, NULL);
+                for (gsize j = 0; j < G_N_ELEMENTS(quotas); j++)
+                        (void) set_llong(f->domain, quotas[j], (gint64) value, config, NULL);
+                for (gsize j = 0; j < G_N_ELEMENTS(memory); j++)
+                        (void) set_ullong(f->domain, domain_set_memory_params, memory[j], value, config, NULL);
+                assert_readable(f);
+                (void) domain_set_memory(f->domain, value, config | VIR_DOMAIN_MEM_MAXIMUM, NULL);
+                (void) domain_set_memory(f->domain, value, config, NULL);
+                assert_readable(f);
+                (void) domain_set_vcpus(f->domain, (guint) MIN(value, G_MAXUINT), config | VIR_DOMAIN_VCPU_MAXIMUM, NULL);
+                (void) domain_set_vcpus(f->domain, (guint) MIN(value, G_MAXUINT), config, NULL);
+                assert_readable(f);
+        }
+}
+
+static void test_limits_of_memory(Fixture *f, gconstpointer data) {
+        const guint maximum = VIR_DOMAIN_AFFECT_CONFIG | (guint) VIR_DOMAIN_MEM_MAXIMUM;
+        GError *err = NULL;
+        assert_error(domain_set_memory(f->domain, 1ull << 53, maximum, &err), &err, VIR_ERR_INVALID_ARG,
+                     "at most 9007199254740991 KiB");
+        g_assert_true(domain_set_memory(f->domain, DOMAIN_MEMORY_KIB_MAX, maximum, &err));
+        assert_readable(f);
+        g_assert_true(set_ullong(f->domain, domain_set_memory_params, "hard_limit", G_MAXUINT64,
+                                 VIR_DOMAIN_AFFECT_CONFIG, &err));
+        g_assert_cmpuint(f->domain->def->memtune.hard_limit_kib, ==, DOMAIN_MEMORY_UNLIMITED);
+        assert_readable(f);
+}
+
+static void test_texts_of_all_setters(Fixture *f, gconstpointer data) {
+        static const char *const texts[] = {
+                "", " ", "a\nb", "a\tb", "\001", "\xff\xfe", "<", "&", "]]>", "'\"", "\xef\xbf\xbf", "a:b",
+        };
+        static const char *const fields[] = { "device_weight", "device_read_iops_sec", "device_write_iops_sec",
+                                              "device_read_bytes_sec", "device_write_bytes_sec" };
+        const guint config = VIR_DOMAIN_AFFECT_CONFIG;
+        g_autofree char *huge = g_strnfill(2u << 20, 'x');
+        for (gsize i = 0; i <= G_N_ELEMENTS(texts); i++) {
+                const char *text = i < G_N_ELEMENTS(texts) ? texts[i] : huge;
+                g_autofree char *element = g_strdup_printf("<e>%s</e>", text);
+                (void) domain_set_metadata(f->domain, VIR_DOMAIN_METADATA_TITLE, text, NULL, NULL, config, NULL);
+                assert_readable(f);
+                (void) domain_set_metadata(f->domain, VIR_DOMAIN_METADATA_DESCRIPTION, text, NULL, NULL, config, NULL);
+                assert_readable(f);
+                (void) domain_set_metadata(f->domain, VIR_DOMAIN_METADATA_ELEMENT, element, text, text, config, NULL);
+                (void) domain_set_metadata(f->domain, VIR_DOMAIN_METADATA_ELEMENT, "<e/>", text, text, config, NULL);
+                assert_readable(f);
+                for (gsize j = 0; j < G_N_ELEMENTS(fields); j++) {
+                        g_autofree char *one = g_strdup_printf("/dev/%s,100", text);
+                        g_autofree char *two = g_strdup_printf("/dev/a\001%s,100,/dev/a\002%s,200", text, text);
+                        (void) set_string(f->domain, fields[j], one, config, NULL);
+                        (void) set_string(f->domain, fields[j], two, config, NULL);
+                        (void) set_string(f->domain, fields[j], text, config, NULL);
+                        assert_readable(f);
+                }
+        }
+}
+
+static void test_cpus_and_rates_of_all_setters(Fixture *f, gconstpointer data) {
+        static const char *const rates[] = { "inbound.average", "inbound.peak", "inbound.burst", "inbound.floor",
+                                             "outbound.average", "outbound.peak", "outbound.burst" };
+        const guint config = VIR_DOMAIN_AFFECT_CONFIG;
+        CpuMap cpus = { 0 };
+        for (unsigned cpu = 0; cpu < CPUMAP_BITS; cpu = cpu * 2 + 1) {
+                cpumap_set(&cpus, cpu);
+                (void) domain_pin_vcpu(f->domain, cpu, &cpus, config, NULL);
+                (void) domain_pin_vcpu(f->domain, 0, &cpus, config, NULL);
+                (void) domain_pin_emulator(f->domain, &cpus, config, NULL);
+                assert_readable(f);
+        }
+        for (gsize i = 0; i < G_N_ELEMENTS(rates); i++) {
+                g_autofree char *text = g_strdup_printf("%s=%d", rates[i], -1); /* the largest unsigned one */
+                g_autofree char *with = g_strdup_printf("%s inbound.average=-1 outbound.average=-1", text);
+                (void) set_bandwidth(f->domain, MAC, text, config, NULL);
+                (void) set_bandwidth(f->domain, MAC, with, config, NULL);
+                assert_readable(f);
+        }
+}
+
 #define TEST(path, data, func) g_test_add("/domain/" path, Fixture, data, set_up, func, tear_down)
 
 int main(int argc, char **argv) {
@@ -484,5 +588,9 @@ int main(int argc, char **argv) {
         TEST("blkio-range", NULL, test_blkio_range);
         TEST("vcpus-of-a-topology", "<cpu><topology sockets='2' cores='1' threads='1'/></cpu>",
              test_vcpus_of_a_topology);
+        TEST("numbers-of-all-setters", NULL, test_numbers_of_all_setters);
+        TEST("limits-of-memory", NULL, test_limits_of_memory);
+        TEST("texts-of-all-setters", NULL, test_texts_of_all_setters);
+        TEST("cpus-and-rates-of-all-setters", NULL, test_cpus_and_rates_of_all_setters);
         return g_test_run();
 }
