@@ -71,6 +71,7 @@ enum ctl_type {
         CTL_NMI,            /* ctl_header;                      reply ctl_reply */
         CTL_SET_LINK,       /* ctl_link;                        reply ctl_reply */
         CTL_SET_ACTIONS,    /* ctl_actions;                     reply ctl_reply */
+        CTL_REBOOT_BUTTON,  /* ctl_header;                      reply ctl_reply; since version 2 */
 
         /* Requests valid at any time after HELLO */
         CTL_QUIT = 96,      /* ctl_header; the monitor replies, then exits */

@@ -125,6 +125,7 @@ static const struct rule rules[] = {
           { ENUM8(struct ctl_actions, on_poweroff, CTL_ACTION_MAX),
             ENUM8(struct ctl_actions, on_reboot, CTL_ACTION_MAX), ENUM8(struct ctl_actions, on_crash, CTL_ACTION_MAX),
             ZERO(struct ctl_actions, pad) } },
+        { "REBOOT_BUTTON", CTL_REBOOT_BUTTON, 0, 0, PLAIN, REPLY, {}, .since = 2 },
 
         { "QUIT", CTL_QUIT, 0, 0, PLAIN, REPLY, {} },
         { "QUERY", CTL_QUERY, 0, 0, PLAIN, sizeof(struct ctl_query_reply), {} },

@@ -273,6 +273,8 @@ static int handle_run_request(struct server *s, uint16_t type) {
                 return vm_resume(s->vm);
         case CTL_POWER_BUTTON:
                 return vm_power_button(s->vm);
+        case CTL_REBOOT_BUTTON:
+                return s->stop_asked ? 0 : vm_reboot_button(s->vm); /* stopped for good: nothing restarts it */
         case CTL_RESET:
                 return vm_reset(s->vm);
         case CTL_NMI:

@@ -192,6 +192,10 @@ static void run(void) {
         ok(CTL_SET_LINK);
         say(CTL_SET_ACTIONS, &actions, sizeof(actions), 0);
         ok(CTL_SET_ACTIONS);
+        if (version >= 2) {
+                say(CTL_REBOOT_BUTTON, &header, sizeof(header), 0);
+                ok(CTL_REBOOT_BUTTON);
+        }
         events();
         say(CTL_QUIT, &header, sizeof(header), 0);
         ok(CTL_QUIT);

@@ -36,6 +36,7 @@ static const struct {
         { CTL_NMI, sizeof(struct ctl_header), 0, 0 },
         { CTL_SET_LINK, sizeof(struct ctl_link), 0, 0 },
         { CTL_SET_ACTIONS, sizeof(struct ctl_actions), 0, 0 },
+        { CTL_REBOOT_BUTTON, sizeof(struct ctl_header), 0, 0 },
         { CTL_QUIT, sizeof(struct ctl_header), 0, 0 },
         { CTL_QUERY, sizeof(struct ctl_header), 0, 0 },
         { CTL_STATS, sizeof(struct ctl_header), 0, 0 },

@@ -368,6 +368,8 @@ static void test_life(void) {
         CHECK_EQ(call_plain(&f, CTL_RESUME), 0);
         CHECK_EQ(call_plain(&f, CTL_POWER_BUTTON), 0);
         CHECK_EQ(fake.buttons, 1);
+        CHECK_EQ(call_plain(&f, CTL_REBOOT_BUTTON), 0);
+        CHECK_EQ(fake.reboot_buttons, 1);
         CHECK_EQ(call_plain(&f, CTL_RESET), 0);
         CHECK_EQ(fake.resets, 1);
         CHECK_EQ(call_plain(&f, CTL_NMI), -ENXIO);
