@@ -2,104 +2,68 @@
 /*
  * Finding running domains again after the daemon was restarted, upgraded or killed. Each
  * status file names a monitor by pid and start time; one that is still there is
- * connected to and asked for its state, one that is not has left an exit record, or
+ * connected to and says how its guest is, one that is not has left an exit record, or
  * nothing when it was killed. Either way the domain's end is reported as an event.
+ *
+ * A guest that runs is never ended, hidden or doubled by the daemon's own trouble:
+ *
+ *   all files are read before anything is opened that stays open; a daemon that has no
+ *   descriptor to read them with does not start, and systemd tries again
+ *   a domain is gone only if the kernel says that its process is; everything else is
+ *   tried again in the background until it has succeeded (process/vmm_connect.c)
+ *   until then the domain is shown as it was last known, calls that need the monitor fail
+ *   with a sentence, destroy works, and no other domain waits
+ *   a status that is damaged is made up from what the process says (status.c); a start
+ *   is refused while anybody serves the domain's control socket (domain_check_free())
  */
-#include <libxml/parser.h>
-#include <libxml/tree.h>
 #include <string.h>
 
 #include "domain/launch.h"
-#include "systemd/scope.h"
+#include "domain/status.h"
 #include "util/error.h"
+#include "util/file.h"
 
-/* The attributes of <domstatus>. */
-typedef struct Status {
-        int state, reason, registered, reboot_pending;
+/* A domain that an earlier daemon has started. */
+typedef struct Found {
+        Domain *domain;
         pid_t pid;
         guint64 start_time;
-        guint32 uid;
-        char *unit, *machine, *cgroup, *terminals;
-        char *domain_xml;
-} Status;
+} Found;
 
-static void status_clear(Status *s) {
-        g_free(s->unit);
-        g_free(s->machine);
-        g_free(s->cgroup);
-        g_free(s->terminals);
-        g_free(s->domain_xml);
+static void found_free(gpointer data) {
+        Found *found = data;
+        domain_unref(found->domain);
+        g_free(found);
 }
 
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Status, status_clear)
+/* --- The domain ------------------------------------------------------------------------- */
 
-static char *get_string(xmlNodePtr node, const char *name) {
-        xmlChar *value = xmlGetProp(node, (const xmlChar *) name);
-        char *copy = g_strdup(value ? (const char *) value : "");
-        xmlFree(value);
-        return copy;
+/* Another definition of the name is left alone on disk: the guest that runs is what counts. */
+static void make_room(Driver *driver, const DomainDef *def) {
+        g_autoptr(Domain) other = driver_lookup_by_name(driver, def->name, NULL);
+        if (!other)
+                return;
+        g_warning("the definition of domain '%s' is ignored: a domain of this name and another UUID runs", def->name);
+        domain_lock(other);
+        driver_remove(other);
+        domain_unlock(other);
 }
 
-static guint64 get_number(xmlNodePtr node, const char *name) {
-        g_autofree char *text = get_string(node, name);
-        return g_ascii_strtoull(text, NULL, 10);
-}
-
-static char *dump_node(xmlDocPtr doc, xmlNodePtr node) {
-        xmlBufferPtr buffer = xmlBufferCreate();
-        xmlNodeDump(buffer, doc, node, 0, 0);
-        char *text = g_strdup((const char *) xmlBufferContent(buffer));
-        xmlBufferFree(buffer);
-        return text;
-}
-
-static gboolean status_parse(const char *text, Status *ret, GError **err) {
-        xmlDocPtr doc = xmlReadMemory(text, (int) strlen(text), NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR);
-        xmlNodePtr root = doc ? xmlDocGetRootElement(doc) : NULL;
-        xmlNodePtr domain = root ? xmlFirstElementChild(root) : NULL;
-        gboolean ok = domain && xmlStrEqual(root->name, (const xmlChar *) "domstatus");
-        if (ok) {
-                *ret = (Status){
-                        .state = (int) get_number(root, "state"),
-                        .reason = (int) get_number(root, "reason"),
-                        .registered = (int) get_number(root, "registered"),
-                        .reboot_pending = (int) get_number(root, "reboot-pending"),
-                        .pid = (pid_t) get_number(root, "pid"),
-                        .start_time = get_number(root, "start-time"),
-                        .uid = (guint32) get_number(root, "uid"),
-                        .unit = get_string(root, "unit"),
-                        .machine = get_string(root, "machine"),
-                        .cgroup = get_string(root, "cgroup"),
-                        .terminals = get_string(root, "terminals"),
-                        .domain_xml = dump_node(doc, domain),
-                };
-        } else {
-                error_set(err, VIR_ERR_XML_ERROR, "not a <domstatus> that holds a domain");
-        }
-        xmlFreeDoc(doc);
-        return ok;
-}
-
-static gboolean status_load(Driver *driver, const char *name, Status *ret, DomainDef **ret_def, GError **err) {
-        g_autofree char *path = state_path(driver, name, ".xml");
-        g_autofree char *text = NULL;
-        if (!g_file_get_contents(path, &text, NULL, err) || !status_parse(text, ret, err))
-                return FALSE;
-        *ret_def = domain_def_parse(ret->domain_xml, DOMAIN_PARSE_STATUS, driver->config->schema_dir, err);
-        return *ret_def != NULL;
-}
-
-/* The domain that a live definition belongs to: a persistent one, or a new transient one. Takes def. */
-static Domain *attach(Driver *driver, DomainDef *def, const Status *status) {
+/* The domain that a live definition belongs to: a persistent one, or a new transient one. Takes the definition. */
+static Domain *attach(Driver *driver, Status *status) {
+        DomainDef *def = g_steal_pointer(&status->def);
         Domain *d = driver_lookup_by_uuid(driver, def->uuid, NULL);
         int id = def->id;
-        if (d) {
+        if (d && strcmp(d->name, def->name) == 0) {
                 d->newdef = d->def;
                 d->def = def;
         } else {
+                if (d) /* renamed on disk while it ran */
+                        driver_remove(d);
+                g_clear_pointer(&d, domain_unref);
+                make_room(driver, def);
                 d = domain_new(driver, def);
-                if (!driver_insert(driver, d))
-                        g_warning("two domains are named '%s'", def->name);
+                (void) driver_insert(driver, d);
         }
         d->def->id = id;
         d->state = status->state;
@@ -119,7 +83,43 @@ static Domain *attach(Driver *driver, DomainDef *def, const Status *status) {
         return d;
 }
 
-/* Background, with the job that adopt_one() began: a domain whose monitor is gone is cleaned up like any that ended. */
+/* FALSE: nothing runs, or so it seems; a start looks again. */
+static gboolean recover(Driver *driver, const char *name, const char *why, Status *ret) {
+        g_autoptr(Domain) d = driver_lookup_by_name(driver, name, NULL);
+        status_clear(ret);
+        *ret = (Status){ 0 };
+        if (!status_recover(name, d ? d->def : NULL, ret)) {
+                g_warning("the status of domain '%s' is of no use, and no monitor of it runs: %s", name, why);
+                return FALSE;
+        }
+        g_warning("the status of domain '%s' is of no use, so it was made up from process %d: %s", name,
+                  (int) ret->pid, why);
+        return TRUE;
+}
+
+static gboolean find_one(Driver *driver, const char *name, gpointer data, GError **err) {
+        GPtrArray *all = data;
+        g_autoptr(GError) failed = NULL;
+        g_auto(Status) status = { 0 };
+        if (!status_load(driver, name, &status, &failed)) {
+                if (file_error_is_shortage(failed)) {
+                        g_propagate_error(err, g_steal_pointer(&failed));
+                        return FALSE;
+                }
+                if (!recover(driver, name, failed->message, &status))
+                        return TRUE;
+        }
+        Found *found = g_new0(Found, 1);
+        found->pid = status.pid;
+        found->start_time = status.start_time;
+        found->domain = attach(driver, &status);
+        g_ptr_array_add(all, found);
+        return TRUE;
+}
+
+/* --- The monitor ------------------------------------------------------------------------ */
+
+/* Background, with the job that connect_one() began: a domain whose monitor is gone is cleaned up like any that ended. */
 static void finish_lost(Domain *d, gpointer data) {
         int reason, detail;
         domain_lock(d);
@@ -132,91 +132,100 @@ static void finish_lost(Domain *d, gpointer data) {
         domain_job_end(d);
 }
 
-/* The monitor's own word on its state wins over the file's. */
-static void refresh_state(Domain *d, const struct ctl_query_reply *reply) {
-        if (reply->state == CTL_STATE_RUNNING && d->state != VIR_DOMAIN_RUNNING) {
-                d->state = VIR_DOMAIN_RUNNING;
-                d->reason = VIR_DOMAIN_RUNNING_UNKNOWN;
-        } else if (reply->state == CTL_STATE_PAUSED && d->state != VIR_DOMAIN_PAUSED) {
-                d->state = VIR_DOMAIN_PAUSED;
-                d->reason = VIR_DOMAIN_PAUSED_UNKNOWN;
-        } else if (reply->state == CTL_STATE_CRASHED) {
-                d->state = VIR_DOMAIN_CRASHED;
-                d->reason = reply->reason == CTL_REASON_PANIC ? VIR_DOMAIN_CRASHED_PANICKED
-                                                              : VIR_DOMAIN_CRASHED_UNKNOWN;
-        } else if (reply->state == CTL_STATE_SHUTDOWN) {
-                d->state = VIR_DOMAIN_SHUTDOWN;
-                d->reason = VIR_DOMAIN_SHUTDOWN_USER;
-        }
-}
-
-/*
- * Background, with the job that adopt_one() began: greet the monitor, learn the state and threads. One that does not
- * answer, because it is stopped or the host swaps, is left running; and so are those that a daemon which ends already
- * has not come to.
- */
-static void finish_adopted(Domain *d, gpointer data) {
-        struct ctl_header message = { 0 };
-        struct ctl_query_reply reply;
+static void connect_one(const Found *found) {
+        Domain *d = found->domain;
         g_autoptr(GError) err = NULL;
-        if (driver_stopping(d->driver)) {
-                domain_lock(d);
-                domain_job_end(d);
-                return;
-        }
-        gboolean ok = vmm_hello(d->run.vmm, &err) &&
-                      vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), &err);
-        domain_lock(d);
-        if (ok && reply.state == CTL_STATE_SETUP) {
-                domain_log(d, G_LOG_LEVEL_WARNING, "was being started when the daemon ended: ending it");
-                domain_stop(d, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
-                ok = FALSE;
-        } else if (ok) {
-                refresh_state(d, &reply);
-                (void) domain_read_vcpu_tids(d, NULL, NULL);
-        } else {
-                domain_log(d, G_LOG_LEVEL_WARNING, "its monitor does not answer: %s", err->message);
-        }
-        if (ok && d->run.reboot_pending)
-                (void) domain_send_actions(d, TRUE, NULL);
-        domain_job_end(d);
-}
-
-static void adopt_one(Driver *driver, const char *name) {
-        g_autoptr(GError) err = NULL;
-        g_auto(Status) status = { 0 };
-        DomainDef *def = NULL;
+        g_autofree char *socket_path = state_path(d->driver, d->name, ".ctl");
         VmmCallbacks callbacks = domain_vmm_callbacks;
-        if (!status_load(driver, name, &status, &def, &err)) {
-                g_warning("cannot read the status of domain '%s', so a monitor of it is not found again: %s", name,
-                          err->message);
-                return;
-        }
-        g_autoptr(Domain) d = attach(driver, def, &status);
-        g_autofree char *socket_path = state_path(driver, name, ".ctl");
         callbacks.data = domain_ref(d);
         domain_logs_adopt(d);
         if (!domain_job_begin(d, NULL)) /* nobody else has it yet */
                 return;
-        d->run.vmm = vmm_adopt(socket_path, status.pid, status.start_time, &callbacks, &err);
+        d->run.vmm = vmm_adopt(socket_path, found->pid, found->start_time, &callbacks, &err);
         if (d->run.vmm) {
-                domain_log(d, G_LOG_LEVEL_MESSAGE, "found again, running as process %d", (int) status.pid);
-                driver_run(driver, finish_adopted, d, NULL);
-        } else {
-                domain_log(d, G_LOG_LEVEL_DEBUG, "%s", err->message);
-                domain_unref(d);
-                driver_run(driver, finish_lost, d, NULL);
+                domain_log(d, G_LOG_LEVEL_MESSAGE, "found again, running as process %d", (int) found->pid);
+                domain_job_end(d);
+                return;
         }
+        domain_log(d, G_LOG_LEVEL_DEBUG, "%s", err->message);
+        domain_unref(d);
+        driver_run(d->driver, finish_lost, d, NULL);
         domain_unlock(d);
 }
 
-void driver_adopt_all(Driver *driver) {
-        g_autoptr(GDir) dir = g_dir_open(driver->config->state_dir, 0, NULL);
-        const char *file;
-        while (dir && (file = g_dir_read_name(dir))) {
-                if (!g_str_has_suffix(file, ".xml"))
-                        continue;
-                g_autofree char *name = g_strndup(file, strlen(file) - strlen(".xml"));
-                adopt_one(driver, name);
+gboolean driver_adopt_all(Driver *driver, GError **err) {
+        g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(found_free);
+        if (!persist_for_each(driver, driver->config->state_dir, find_one, all, err))
+                return FALSE;
+        for (guint i = 0; i < all->len; i++)
+                connect_one(g_ptr_array_index(all, i));
+        return TRUE;
+}
+
+/* What a monitor says of itself when the connection was made, or made again. */
+typedef struct Greeting {
+        Vmm *vmm;
+        struct ctl_query_reply reply;
+} Greeting;
+
+static void learn_threads(Domain *d, const Greeting *greeting) {
+        const gint32 *inner = greeting->reply.vcpu_tid;
+        pid_t tids[DOMAIN_VCPUS_MAX] = { 0 };
+        unsigned n = MIN(greeting->reply.vcpus, DOMAIN_VCPUS_MAX);
+        g_autoptr(GError) err = NULL;
+        if (!vmm_resolve_threads(greeting->vmm, inner, n, tids, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "cannot learn the threads of its vCPUs: %s", err->message);
+        domain_lock(d);
+        if (d->run.vmm == greeting->vmm)
+                memcpy(d->run.vcpu_tid, tids, sizeof(tids));
+        domain_unlock(d);
+}
+
+/* Rare, and the only part that needs the job. */
+static void settle(Domain *d, const Greeting *greeting) {
+        g_autoptr(GError) err = NULL;
+        domain_job_wait(d);
+        gboolean meant = d->run.vmm == greeting->vmm;
+        if (meant && greeting->reply.state == CTL_STATE_SETUP) {
+                domain_log(d, G_LOG_LEVEL_WARNING, "was being started when the daemon ended: ending it");
+                domain_stop(d, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+        } else if (meant && !domain_send_actions(d, &err)) {
+                domain_log(d, G_LOG_LEVEL_WARNING, "would restart when it powers off: %s", err->message);
         }
+        domain_job_end(d);
+}
+
+/* Background. A daemon that ends leaves guests alone, whatever it has not come to. */
+static void finish_greeting(Domain *d, gpointer data) {
+        Greeting *greeting = data;
+        if (!driver_stopping(d->driver)) {
+                learn_threads(d, greeting);
+                if (greeting->reply.state == CTL_STATE_SETUP || d->run.reboot_pending)
+                        settle(d, greeting);
+        }
+        vmm_unref(greeting->vmm);
+        g_free(greeting);
+}
+
+void domain_on_greeting(Domain *d, const struct ctl_query_reply *reply) {
+        Greeting *greeting = g_new0(Greeting, 1);
+        *greeting = (Greeting){ .vmm = vmm_ref(d->run.vmm), .reply = *reply };
+        domain_note_state(d, reply->state, reply->reason);
+        driver_run(d->driver, finish_greeting, d, greeting);
+}
+
+/* --- Nobody else ------------------------------------------------------------------------- */
+
+gboolean domain_check_free(const Driver *driver, const char *name, GError **err) {
+        g_autofree char *path = state_path(driver, name, ".ctl");
+        g_auto(Status) status = { 0 };
+        gboolean served = FALSE;
+        if (!vmm_socket_is_served(path, &served, err))
+                return FALSE;
+        if (!served)
+                return TRUE;
+        gboolean found = status_recover(name, NULL, &status);
+        return error_set(err, VIR_ERR_OPERATION_INVALID,
+                         "a monitor of a domain '%s' runs that this daemon does not manage: restart virtmicrod to find "
+                         "it again, or end it with 'systemctl stop %s'", name, found ? status.unit : "SCOPE");
 }

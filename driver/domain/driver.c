@@ -112,10 +112,8 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
                 g_warning("no system bus, so no domain can be started: %s", bus_error->message);
         driver->libvirt = libvirt_client_new(config->neighbour_timeout);
         driver->releases = releases_new(driver, err);
-        if (driver->releases && config_load_all(driver, err)) {
-                driver_adopt_all(driver);
+        if (driver->releases && config_load_all(driver, err) && driver_adopt_all(driver, err))
                 return driver;
-        }
         driver_free(driver);
         return NULL;
 }

@@ -58,8 +58,8 @@ typedef struct DomainRuntime {
         gboolean registered; /* with machined */
         guint32 uid;
         pid_t vcpu_tid[DOMAIN_VCPUS_MAX]; /* in the host's PID namespace; 0: unknown */
-        gboolean reboot_pending;          /* the power button was pressed for a reboot */
-        gboolean restoring;               /* restore_actions() is on its way */
+        gboolean reboot_pending;          /* an earlier version of the daemon has left "restart" as the monitor's
+                                           * action for a power off */
         gboolean destroyed;               /* a destroy has killed the monitor */
         gboolean ended;                   /* the monitor told why it ends: state, detail below */
         int end_reason;                   /* virDomainShutoffReason */
@@ -156,9 +156,11 @@ gboolean config_rename(Domain *d, const DomainDef *def, GError **err);
 gboolean autostart_link(Domain *d, const char *name, gboolean on, GError **err);
 /* FALSE when files cannot be read for want of descriptors or memory; what is wrong with one file is a warning. */
 gboolean config_load_all(Driver *driver, GError **err);
+typedef gboolean (*NameFunc)(Driver *driver, const char *name, gpointer data, GError **err);
 /* Calls `fn` with the name of each domain that has a file NAME.xml in a directory, until it fails. */
-gboolean persist_for_each(Driver *driver, const char *path, gboolean (*fn)(Driver *driver, const char *name, GError **),
-                          GError **err);
+gboolean persist_for_each(Driver *driver, const char *path, NameFunc fn, gpointer data, GError **err);
+
+/* status.c; lock held */
 gboolean status_save(Domain *d, GError **err);
 /* Writes the status of what is about to run; strings of `run` may be NULL. No lock needed. */
 gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRuntime *run, int state, int reason,
@@ -166,7 +168,12 @@ gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRu
 void status_delete(Domain *d);
 
 /* adopt.c */
-void driver_adopt_all(Driver *driver);
+/* FALSE when it cannot read what is there, for want of descriptors or memory; no guest has come to harm. */
+gboolean driver_adopt_all(Driver *driver, GError **err);
+/* The monitor's word on itself, after a connection was made. Main thread, lock held. */
+void domain_on_greeting(Domain *d, const struct ctl_query_reply *reply);
+/* FALSE: somebody else runs a domain of the name, or it cannot be told. No lock needed. */
+gboolean domain_check_free(const Driver *driver, const char *name, GError **err);
 
 /* logs.c: what a device prints into files. No lock needed. */
 /* Whether type='file' names a file that grows, so that it is a log; the device then has no other host end. */
@@ -185,7 +192,7 @@ extern const VmmCallbacks domain_vmm_callbacks;              /* data is the Doma
 /* stop.c: after the monitor ended or to end it; lock and job held; the domain may be removed from the tables */
 void domain_stop(Domain *d, int reason, int detail);
 void domain_cleanup_runtime(Domain *d); /* the part of a stop that undoes a start */
-/* What the monitor has told of its guest: notes and announces an end. Lock held. */
+/* What the monitor has told of its guest: notes it, and announces an end. Lock held. */
 void domain_note_state(Domain *d, guint32 state, guint32 reason);
 /* virDomainShutoffReason and virDomainEventStoppedDetailType from the word that a monitor leaves. */
 void domain_read_exit_record(Domain *d, int *ret_reason, int *ret_detail);
@@ -237,5 +244,5 @@ void console_kick_all(Domain *d); /* lock held */
 
 /* vmm requests that several files make; job held, lock dropped meanwhile by the callers' choice */
 gboolean domain_vmm_simple(Domain *d, enum ctl_type type, GError **err);
-/* Sends the on_* actions; for a reboot, power off means restart until the guest has restarted. */
-gboolean domain_send_actions(Domain *d, gboolean reboot, GError **err);
+/* Sends the on_* actions of the definition. */
+gboolean domain_send_actions(Domain *d, GError **err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What an operator does to a domain: start, pause, press its buttons, end it. There is
- * one button on a microVM, ACPI power; a reboot is that button after the monitor was
- * told to restart the guest when it has powered off.
+ * one button on a microVM, ACPI power; a reboot is that button too, and the monitor itself
+ * remembers to restart the guest when it has powered off.
  */
 #include <errno.h>
 #include <signal.h>
@@ -20,9 +20,9 @@ gboolean domain_vmm_simple(Domain *d, enum ctl_type type, GError **err) {
         return ok;
 }
 
-gboolean domain_send_actions(Domain *d, gboolean reboot, GError **err) {
+gboolean domain_send_actions(Domain *d, GError **err) {
         struct ctl_actions message = {
-                .on_poweroff = reboot ? CTL_ACTION_RESTART : vmm_config_action(d->def->on_poweroff),
+                .on_poweroff = vmm_config_action(d->def->on_poweroff),
                 .on_reboot = vmm_config_action(d->def->on_reboot),
                 .on_crash = vmm_config_action(d->def->on_crash),
         };
@@ -33,7 +33,7 @@ gboolean domain_send_actions(Domain *d, gboolean reboot, GError **err) {
         domain_lock(d);
         if (!ok)
                 return FALSE;
-        d->run.reboot_pending = reboot;
+        d->run.reboot_pending = FALSE;
         return status_save(d, err);
 }
 
@@ -157,8 +157,7 @@ gboolean domain_shutdown(Domain *d, guint flags, GError **err) {
         if (flags == VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
                 error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "no guest agent is used: shut down with --mode acpi");
         else
-                ok = check_running(d, err) && (!d->run.reboot_pending || domain_send_actions(d, FALSE, err)) &&
-                     domain_vmm_simple(d, CTL_POWER_BUTTON, err);
+                ok = check_running(d, err) && domain_vmm_simple(d, CTL_POWER_BUTTON, err);
         domain_job_end(d);
         return ok;
 }
@@ -172,8 +171,7 @@ gboolean domain_reboot(Domain *d, guint flags, GError **err) {
         if (flags == VIR_DOMAIN_REBOOT_GUEST_AGENT)
                 error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "no guest agent is used: reboot with --mode acpi");
         else
-                ok = check_running(d, err) && domain_send_actions(d, TRUE, err) &&
-                     domain_vmm_simple(d, CTL_POWER_BUTTON, err);
+                ok = check_running(d, err) && domain_vmm_simple(d, CTL_REBOOT_BUTTON, err);
         domain_job_end(d);
         return ok;
 }

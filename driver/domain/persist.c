@@ -4,7 +4,7 @@
  *
  *   CONFIG_DIR/NAME.xml             the definition of a persistent domain
  *   CONFIG_DIR/autostart/NAME.xml   a link to it: start with the host
- *   STATE_DIR/NAME.xml              <domstatus>: a running domain, for re-adoption
+ *   STATE_DIR/NAME.xml              <domstatus>: a running domain, for re-adoption (status.c)
  *   STATE_DIR/NAME.ctl              its monitor's control socket (process/spawn.c)
  *   STATE_DIR/ID.CHANNEL.sock       a channel's socket (conf/domain_def.h)
  *   STATE_DIR/ID.DEVICE.fifo        on the way to a log file (domain/logs.c)
@@ -27,7 +27,6 @@
  * A daemon that finds a file whose text has another name finishes that rename, and
  * removes links without a file. Nothing is written that could not be read again.
  */
-#include <glib/gstdio.h>
 #include <string.h>
 
 #include "domain/internal.h"
@@ -184,7 +183,7 @@ static DomainDef *config_load_def(Driver *driver, const char *name, GError **err
 }
 
 /* FALSE when the daemon cannot read files at all: it had better not run than hide what is there. */
-static gboolean config_load_one(Driver *driver, const char *name, GError **err) {
+static gboolean config_load_one(Driver *driver, const char *name, gpointer unused, GError **err) {
         g_autoptr(GError) failed = NULL;
         g_autofree char *autostart = autostart_path(driver, name);
         DomainDef *def = config_load_def(driver, name, &failed);
@@ -204,19 +203,18 @@ static gboolean config_load_one(Driver *driver, const char *name, GError **err) 
         return TRUE;
 }
 
-gboolean persist_for_each(Driver *driver, const char *path, gboolean (*fn)(Driver *driver, const char *name, GError **),
-                          GError **err) {
+gboolean persist_for_each(Driver *driver, const char *path, NameFunc fn, gpointer data, GError **err) {
         g_autoptr(GDir) dir = g_dir_open(path, 0, err);
         const char *file;
         while (dir && (file = g_dir_read_name(dir))) {
                 g_autofree char *name = name_from_file(file);
-                if (name && !fn(driver, name, err))
+                if (name && !fn(driver, name, data, err))
                         return FALSE;
         }
         return dir != NULL;
 }
 
-static gboolean check_link(Driver *driver, const char *name, GError **unused) {
+static gboolean check_link(Driver *driver, const char *name, gpointer unused, GError **never) {
         g_autoptr(GError) err = NULL;
         g_autofree char *path = config_path(driver, name), *link = autostart_path(driver, name);
         if (!g_file_test(path, G_FILE_TEST_EXISTS) && !file_remove(link, &err))
@@ -226,33 +224,6 @@ static gboolean check_link(Driver *driver, const char *name, GError **unused) {
 
 gboolean config_load_all(Driver *driver, GError **err) {
         g_autofree char *autostart = g_build_filename(driver->config->config_dir, "autostart", NULL);
-        return persist_for_each(driver, driver->config->config_dir, config_load_one, err) &&
-               persist_for_each(driver, autostart, check_link, err);
-}
-
-gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRuntime *run, int state, int reason,
-                      GError **err) {
-        g_autofree char *path = state_path(driver, def->name, ".xml");
-        g_autofree char *live = domain_def_format(def, DOMAIN_FORMAT_STATUS | DOMAIN_FORMAT_SECURE);
-        g_autofree char *terminals = terminals_format(run->terminals, def);
-        g_autofree char *head = g_markup_printf_escaped(
-                "<domstatus state='%d' reason='%d' pid='%d' start-time='%" G_GUINT64_FORMAT "' uid='%u' unit='%s' "
-                "machine='%s' cgroup='%s' registered='%d' reboot-pending='%d' terminals='%s'>\n",
-                state, reason, (int) vmm_pid(run->vmm), vmm_start_time(run->vmm), run->uid, run->unit, run->machine,
-                run->cgroup ? run->cgroup : "", run->registered, run->reboot_pending,
-                terminals);
-        g_autofree char *text = g_strconcat(head, live, "</domstatus>\n", NULL);
-        return file_write_atomic(path, text, err);
-}
-
-gboolean status_save(Domain *d, GError **err) {
-        return status_write(d->driver, d->def, &d->run, d->state, d->reason, err);
-}
-
-void status_delete(Domain *d) {
-        static const char *const suffixes[] = { ".xml", ".ctl", ".exit" };
-        for (gsize i = 0; i < G_N_ELEMENTS(suffixes); i++) {
-                g_autofree char *path = state_path(d->driver, d->name, suffixes[i]);
-                (void) g_unlink(path);
-        }
+        return persist_for_each(driver, driver->config->config_dir, config_load_one, NULL, err) &&
+               persist_for_each(driver, autostart, check_link, NULL, err);
 }

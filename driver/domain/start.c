@@ -234,7 +234,7 @@ static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
         l->machine = scope_machine_name(l->def->id, l->def->name);
         l->unit = scope_unit_name(l->machine);
         l->slice = scope_slice_name(l->def->partition, err);
-        return l->slice && launch_open(l, err) && launch_spawn(l, err) && launch_scope(l, err) &&
+        return l->slice && domain_check_free(l->domain->driver, l->def->name, err) && launch_open(l, err) && launch_spawn(l, err) && launch_scope(l, err) &&
                launch_connect(l, paused, err) && launch_hand_over(l, paused, err);
 }
 
@@ -269,7 +269,7 @@ static void finish_start(Domain *d) {
         guint32 state = CTL_STATE_RUNNING, reason = 0;
         (void) domain_read_vcpu_tids(d, &state, &reason);
         domain_apply_affinity(d);
-        if (!d->run.ended)
+        if (!d->run.ended && state != CTL_STATE_PAUSED && state != CTL_STATE_RUNNING)
                 domain_note_state(d, state, reason);
         if (!status_save(d, &err))
                 domain_log(d, G_LOG_LEVEL_WARNING, "a restart of the daemon would not find all of it: %s",

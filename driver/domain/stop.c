@@ -79,7 +79,7 @@ static void note_end(Domain *d, enum ctl_state state, enum ctl_reason reason) {
         }
 }
 
-void domain_note_state(Domain *d, guint32 state, guint32 reason) {
+static void take_end(Domain *d, guint32 state, guint32 reason) {
         switch (state) {
         case CTL_STATE_SHUTDOWN:
                 note_end(d, state, reason);
@@ -130,24 +130,18 @@ static void note_request(Domain *d, gboolean running) {
         }
 }
 
-static void on_state(Domain *d, const struct ctl_event_state *event) {
-        gboolean running = event->state == CTL_STATE_RUNNING, lives = running || event->state == CTL_STATE_PAUSED;
+void domain_note_state(Domain *d, guint32 state, guint32 reason) {
+        gboolean running = state == CTL_STATE_RUNNING, lives = running || state == CTL_STATE_PAUSED;
         if (lives && (d->state == VIR_DOMAIN_CRASHED || d->state == VIR_DOMAIN_SHUTDOWN))
                 note_revival(d, running);
         else if (lives)
                 note_request(d, running);
         else if (!d->run.ended)
-                domain_note_state(d, event->state, event->reason);
+                take_end(d, state, reason);
 }
 
-/* A reboot asked for by the host has happened: power off is power off again. */
-static void restore_actions(Domain *d, gpointer data) {
-        g_autoptr(GError) err = NULL;
-        domain_job_wait(d);
-        d->run.restoring = FALSE;
-        if (domain_check_active(d, NULL) && d->run.reboot_pending && !domain_send_actions(d, FALSE, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "would restart when it powers off: %s", err->message);
-        domain_job_end(d);
+static void on_state(Domain *d, const struct ctl_event_state *event) {
+        domain_note_state(d, event->state, event->reason);
 }
 
 static void on_io_error(Domain *d, const struct ctl_event_io_error *event) {
@@ -163,8 +157,11 @@ static void on_port(Domain *d, const struct ctl_event_port *event) {
         DomainChar *chr = (DomainChar *) config.port_def[event->port];
         if (chr->device != DOMAIN_CHAR_CHANNEL)
                 return;
+        const char *state = event->open ? "connected" : "disconnected";
+        if (g_strcmp0(chr->target_state, state) == 0)
+                return;
         g_free(chr->target_state);
-        chr->target_state = g_strdup(event->open ? "connected" : "disconnected");
+        chr->target_state = g_strdup(state);
         if (g_strcmp0(chr->target_name, "org.qemu.guest_agent.0") == 0)
                 event_agent(d, event->open != 0);
 }
@@ -176,12 +173,11 @@ void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) 
         case CTL_EVENT_STATE:
                 on_state(d, (const struct ctl_event_state *) message);
                 break;
+        case CTL_QUERY | CTL_REPLY:
+                domain_on_greeting(d, (const struct ctl_query_reply *) message);
+                break;
         case CTL_EVENT_RESET:
                 event_simple(d, VIR_DOMAIN_EVENT_ID_REBOOT);
-                if (d->run.reboot_pending && !d->run.restoring) {
-                        d->run.restoring = TRUE;
-                        driver_run(d->driver, restore_actions, d, NULL);
-                }
                 break;
         case CTL_EVENT_IO_ERROR:
                 on_io_error(d, (const struct ctl_event_io_error *) message);

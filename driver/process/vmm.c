@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A monitor process as an object: made by spawning one (spawn.c) or by finding one
- * again after the daemon was restarted, and talked to by vmm_io.c.
+ * again after the daemon was restarted, connected to by vmm_connect.c, and talked to by
+ * vmm_io.c.
  *
  * The process is known by a pidfd and by (pid, start time): signals go through the
  * pidfd, and a process that is adopted has to show the start time that the earlier
  * daemon wrote down, compared after the pidfd is open, so that a number that has been
- * reused meanwhile is noticed. The control socket's path lies in a directory that is
- * root's alone, hence who answers there is who was given the listening socket.
+ * reused meanwhile is noticed. A process that this daemon has spawned is reaped with the
+ * last reference, so its number, which systemd and machined are told, stays its own for
+ * as long as anybody here knows it.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "process/spawn.h"
@@ -24,9 +22,11 @@
 #include "util/error.h"
 #include "util/process.h"
 
+#define GREETING_SECONDS 30 /* as for calls: the host may swap */
+
 /* --- The object ------------------------------------------------------------------------- */
 
-static Vmm *vmm_new(pid_t pid, int pidfd, guint64 start_time, int fd, const VmmCallbacks *callbacks) {
+static Vmm *vmm_new(pid_t pid, int pidfd, guint64 start_time, const char *path, const VmmCallbacks *callbacks) {
         Vmm *vmm = g_new0(Vmm, 1);
 
         g_atomic_ref_count_init(&vmm->refs);
@@ -37,7 +37,10 @@ static Vmm *vmm_new(pid_t pid, int pidfd, guint64 start_time, int fd, const VmmC
         vmm->pid = pid;
         vmm->pidfd = pidfd;
         vmm->start_time = start_time;
-        vmm->fd = fd;
+        vmm->path = g_strdup(path);
+        vmm->fd = -1;
+        vmm->retry_ms = VMM_RETRY_MIN_MS;
+        vmm->owed = g_array_new(FALSE, FALSE, sizeof(guint32));
         if (callbacks)
                 vmm->callbacks = *callbacks;
         return vmm;
@@ -48,13 +51,27 @@ Vmm *vmm_ref(Vmm *vmm) {
         return vmm;
 }
 
+/* Of another one's child, or one that still runs, this does nothing. */
+static void reap(int pidfd) {
+        siginfo_t info;
+
+        while (waitid(P_PIDFD, (id_t) pidfd, &info, WEXITED | WNOHANG) < 0 && errno == EINTR)
+                ;
+}
+
 void vmm_unref(Vmm *vmm) {
         if (!vmm || !g_atomic_ref_count_dec(&vmm->refs))
                 return;
         g_queue_clear_full(&vmm->events, (GDestroyNotify) g_bytes_unref);
-        (void) close(vmm->fd);
-        (void) close(vmm->pidfd);
-        g_free(vmm->close_reason);
+        g_array_unref(vmm->owed);
+        if (vmm->fd >= 0)
+                (void) close(vmm->fd);
+        if (vmm->pidfd >= 0) {
+                reap(vmm->pidfd);
+                (void) close(vmm->pidfd);
+        }
+        g_free(vmm->path);
+        g_free(vmm->down_reason);
         g_cond_clear(&vmm->cond);
         g_mutex_clear(&vmm->lock);
         g_free(vmm);
@@ -73,6 +90,14 @@ guint64 vmm_start_time(const Vmm *vmm) {
 }
 
 void vmm_kill(Vmm *vmm, int signal) {
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
+        g_autoptr(GError) err = NULL;
+
+        if (!vmm_find_process(vmm, &err)) {
+                if (!vmm->exited)
+                        g_warning("cannot send signal %d to monitor %d: %s", signal, (int) vmm->pid, err->message);
+                return;
+        }
         if (syscall(SYS_pidfd_send_signal, vmm->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
                 g_warning("cannot send signal %d to monitor %d: %s", signal, (int) vmm->pid, g_strerror(errno));
 }
@@ -145,101 +170,6 @@ gboolean vmm_resolve_threads(const Vmm *vmm, const gint32 *inner, unsigned n, pi
         return FALSE;
 }
 
-/* --- The control socket -------------------------------------------------------------------- */
-
-/*
- * An address holds about a hundred bytes, a path with a domain's name in it may have more. So both ends go through
- * /proc/self/fd, where a directory or the socket's own file has a short name.
- */
-static void fill_address(struct sockaddr_un *ret, int fd, const char *name) {
-        *ret = (struct sockaddr_un) { .sun_family = AF_UNIX };
-        g_snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d%s%s", fd, name[0] ? "/" : "", name);
-}
-
-static int socket_new(GError **err) {
-        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                error_set_errno(err, errno, "cannot make a control socket");
-        return fd;
-}
-
-/*
- * Bound under a passing name, then renamed: what was at `path` is replaced. The mode set on the socket before bind
- * is the file's, less the umask: there is no moment with another one. 0 or a negative errno.
- */
-static int bind_at(int fd, int dir_fd, const char *path) {
-        struct sockaddr_un address;
-        g_autofree char *name = g_strdup_printf(".ctl-%d-%08x", (int) getpid(), g_random_int());
-
-        fill_address(&address, dir_fd, name);
-        if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
-                return -errno;
-        if (renameat(dir_fd, name, AT_FDCWD, path) == 0 && listen(fd, 1) == 0)
-                return 0;
-        int r = -errno;
-        (void) unlinkat(dir_fd, name, 0);
-        (void) unlink(path);
-        return r;
-}
-
-static int socket_listen(const char *path, GError **err) {
-        g_autofree char *dir = g_path_get_dirname(path);
-        int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        int fd, r;
-
-        if (dir_fd < 0) {
-                error_set_errno(err, errno, "cannot open '%s'", dir);
-                return -1;
-        }
-        fd = socket_new(err);
-        r = fd < 0 ? 0 : bind_at(fd, dir_fd, path);
-        (void) close(dir_fd);
-        if (r == 0)
-                return fd; /* -1 with *err set when there is none */
-        error_set_errno(err, r, "cannot listen on '%s'", path);
-        (void) close(fd);
-        return -1;
-}
-
-/* 0 or a negative errno. */
-static int connect_to(int fd, const char *path) {
-        struct sockaddr_un address;
-        int file_fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-
-        if (file_fd < 0)
-                return -errno;
-        fill_address(&address, file_fd, "");
-        int r = connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0 ? -errno : 0;
-        (void) close(file_fd);
-        return r;
-}
-
-static int socket_connect(const char *path, GError **err) {
-        int fd = socket_new(err), r;
-
-        if (fd < 0)
-                return -1;
-        r = connect_to(fd, path);
-        if (r == 0)
-                return fd;
-        error_set_errno(err, r, "cannot connect to the control socket '%s'", path);
-        (void) close(fd);
-        return -1;
-}
-
-gboolean vmm_hello(Vmm *vmm, GError **err) {
-        struct ctl_hello hello = { .version_min = CTL_VERSION_MIN, .version_max = CTL_VERSION };
-        struct ctl_hello_reply reply;
-
-        if (!vmm_call(vmm, CTL_HELLO, &hello, sizeof(hello), NULL, 0, &reply, sizeof(reply), err))
-                return FALSE;
-        if (reply.version >= hello.version_min && reply.version <= hello.version_max)
-                return TRUE;
-        error_set(err, VIR_ERR_OPERATION_FAILED, "the monitor speaks version %u of the control protocol, not %u to %u",
-                  reply.version, hello.version_min, hello.version_max);
-        return FALSE;
-}
-
 /* --- Making one ----------------------------------------------------------------------------- */
 
 /* A start that failed: no process and no socket stay behind. */
@@ -265,7 +195,7 @@ static Vmm *spawn_listening(const VmmSpawn *spawn, int listen_fd, const VmmCallb
         guint64 start_time = 0;
         pid_t pid = 0;
         int pidfd = -1;
-        int fd = socket_connect(spawn->socket_path, err); /* queued until the monitor accepts */
+        int fd = vmm_socket_connect(spawn->socket_path, err); /* queued until the monitor accepts */
 
         if (fd < 0)
                 return NULL;
@@ -275,14 +205,28 @@ static Vmm *spawn_listening(const VmmSpawn *spawn, int listen_fd, const VmmCallb
         }
         /* It is a zombie at worst: its entry in /proc is there until it is reaped. */
         (void) process_start_time(pid, &start_time, NULL);
-        Vmm *vmm = vmm_new(pid, pidfd, start_time, fd, callbacks);
+        Vmm *vmm = vmm_new(pid, pidfd, start_time, spawn->socket_path, callbacks);
+        g_mutex_lock(&vmm->lock);
         vmm->muted = TRUE; /* nobody knows of it before it has greeted */
-        vmm_io_start(vmm);
+        vmm_io_watch_process(vmm);
+        vmm_link_begin(vmm, fd);
+        g_mutex_unlock(&vmm->lock);
         return vmm;
 }
 
+/* The first connection is the only one: a monitor that is lost before START ends. */
+static gboolean await_greeting(Vmm *vmm, GError **err) {
+        gint64 deadline = g_get_monotonic_time() + GREETING_SECONDS * G_TIME_SPAN_SECOND;
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
+
+        while (vmm->link == VMM_LINK_GREETING)
+                if (!g_cond_wait_until(&vmm->cond, &vmm->lock, deadline))
+                        break;
+        return vmm->link == VMM_LINK_UP || error_set(err, VIR_ERR_OPERATION_FAILED, "HELLO: %s", vmm->down_reason);
+}
+
 Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **err) {
-        int listen_fd = socket_listen(spawn->socket_path, err);
+        int listen_fd = vmm_socket_listen(spawn->socket_path, err);
         if (listen_fd < 0)
                 return NULL;
 
@@ -294,7 +238,7 @@ Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **er
         }
         if (spawn->made)
                 spawn->made(vmm, spawn->made_data);
-        if (vmm_hello(vmm, err)) {
+        if (await_greeting(vmm, err)) {
                 vmm_io_unmute(vmm);
                 return vmm;
         }
@@ -303,37 +247,20 @@ Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **er
         return NULL;
 }
 
-/* Opens the process and makes sure that it is the one that was meant. */
-static int open_process(pid_t pid, guint64 start_time, GError **err) {
-        guint64 actual = 0;
-        int pidfd = (int) syscall(SYS_pidfd_open, pid, 0);
-
-        if (pidfd < 0) {
-                error_set_errno(err, errno, "cannot open process %d", (int) pid);
-                return -1;
-        }
-        if (process_start_time(pid, &actual, err)) {
-                if (actual == start_time)
-                        return pidfd;
-                error_set(err, VIR_ERR_OPERATION_FAILED, "process %d is not the monitor any more", (int) pid);
-        }
-        (void) close(pidfd);
-        return -1;
-}
-
 Vmm *vmm_adopt(const char *socket_path, pid_t pid, guint64 start_time, const VmmCallbacks *callbacks, GError **err) {
-        int pidfd = open_process(pid, start_time, err);
-        if (pidfd < 0)
-                return NULL;
-        int fd = socket_new(err);
-        if (fd < 0) {
-                (void) close(pidfd);
+        g_autoptr(GError) failed = NULL;
+        int pidfd = -1;
+
+        if (vmm_open_process(pid, start_time, &pidfd, &failed) == VMM_GONE) {
+                g_propagate_error(err, g_steal_pointer(&failed));
                 return NULL;
         }
-        int r = connect_to(fd, socket_path);
-        if (r < 0)
-                g_warning("cannot connect to the control socket '%s': %s", socket_path, g_strerror(-r));
-        Vmm *vmm = vmm_new(pid, pidfd, start_time, fd, callbacks);
-        vmm_io_start(vmm);
+        Vmm *vmm = vmm_new(pid, pidfd, start_time, socket_path, callbacks);
+        g_mutex_lock(&vmm->lock);
+        vmm->asks = TRUE;
+        if (pidfd >= 0)
+                vmm_io_watch_process(vmm);
+        vmm_connect_first(vmm);
+        g_mutex_unlock(&vmm->lock);
         return vmm;
 }

@@ -14,7 +14,10 @@
 typedef struct Vmm Vmm;
 
 typedef struct VmmCallbacks {
-        /* Main context's thread, no lock held. `message` is a checked event packet. */
+        /*
+         * Main context's thread, no lock held. `message` is a checked event packet; or, when the connection was made
+         * by vmm_adopt() or again after an interruption, the reply to a QUERY, which says what was missed.
+         */
         void (*event)(Vmm *vmm, const struct ctl_header *message, gpointer data);
         /* The process is gone (pidfd became readable). Comes exactly once, after the last event. */
         void (*exited)(Vmm *vmm, gpointer data);
@@ -44,12 +47,13 @@ void vmm_init(void);
  */
 Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **err);
 /*
- * Takes a monitor that another daemon process has spawned; fails when `pid` is not it any more. Does not wait for it:
- * vmm_hello() does, and comes before every other call.
+ * Takes a monitor that another daemon process has spawned; NULL with *err set when that is gone. Waits for nothing: the
+ * connection is made in the background, however long that takes, and what cannot be opened for want of descriptors or
+ * memory is tried again.
  */
 Vmm *vmm_adopt(const char *socket_path, pid_t pid, guint64 start_time, const VmmCallbacks *callbacks, GError **err);
-/* Agrees with the monitor on a version of the protocol. vmm_spawn() has done so. */
-gboolean vmm_hello(Vmm *vmm, GError **err);
+/* Whether a process listens on the path; it loses the peer that it has. FALSE: it cannot be told. */
+gboolean vmm_socket_is_served(const char *path, gboolean *ret, GError **err);
 
 /* A handle stays alive, and watched, until vmm_disconnect(): the last owner calls that first. */
 Vmm *vmm_ref(Vmm *vmm);
@@ -70,8 +74,9 @@ gboolean vmm_resolve_threads(const Vmm *vmm, const gint32 *inner, unsigned n, pi
 /*
  * Sends a request with `n_fds` descriptors (they stay the caller's) and waits for the reply.
  * `message` is filled in but for its header; `size` is its struct's size. A monitor that says no is
- * VIR_ERR_OPERATION_FAILED with its text; one that does not answer is VIR_ERR_OPERATION_TIMEOUT. Any thread may
- * call, the main one too, and several at once.
+ * VIR_ERR_OPERATION_FAILED with its text; one that does not answer is VIR_ERR_OPERATION_TIMEOUT, and one that there
+ * has been no connection to for ten seconds VIR_ERR_OPERATION_FAILED at once. Any thread may call, the main one too,
+ * and several at once.
  */
 gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
                   gpointer ret_reply, gsize reply_size, GError **err);

@@ -1,42 +1,106 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What vmm.c (the process) and vmm_io.c (its control socket) share. */
+/*
+ * What vmm.c (the object), vmm_socket.c (its control socket), vmm_connect.c (the connection) and vmm_io.c (what
+ * goes over it) share.
+ */
 #pragma once
 
+#include <glib-unix.h>
 #include <signal.h>
 
 #include "vmm.h"
 
+#define READY_SECONDS    10 /* that calls wait for a connection, from when it was missing; the host may be busy */
+#define VMM_RETRY_MIN_MS 1000u /* from the end of a connection to the next attempt: a process that ends has ended by then */
+
+struct ctl_message;
+
+typedef enum VmmLink { VMM_LINK_DOWN, VMM_LINK_GREETING, VMM_LINK_UP } VmmLink;
+
 struct Vmm {
         gatomicrefcount refs;
         GMutex lock; /* guards all below; a leaf: nothing else is locked while it is held */
-        GCond cond;  /* a call was answered, the socket closed, or the process ended */
+        GCond cond;  /* a call was answered, the connection went up or down, or the process ended */
 
         VmmCallbacks callbacks;
         pid_t pid;
         guint64 start_time;
-        int pidfd;
+        int pidfd;   /* -1: it could not be opened yet */
+        char *path;  /* of the control socket */
 
-        int fd;             /* the control socket; open until the last reference goes */
-        guint32 version;    /* of the protocol, agreed on in HELLO; 0: not yet */
-        gboolean closed;    /* no more packets will be sent or received */
+        int fd;              /* one number for all connections, open until the last reference goes; -1: none was made */
+        VmmLink link;
+        guint64 connections; /* that have ended: a call that waits belongs to the one after these */
+        guint32 version;     /* of the protocol, agreed on in HELLO; 0: not yet */
+        guint32 greeting;    /* serial of the HELLO or QUERY that the connection waits for */
+        gboolean asks;       /* QUERY belongs to the greeting: what was missed is to be learned */
+        gboolean stopped;    /* no more attempts */
+        char *down_reason;   /* why there is no connection; NULL: there is */
+        gint64 down_since, up_since; /* monotonic; up_since 0: not up */
+        guint retry_ms;      /* the pause before the next attempt */
+        guint faults;        /* of connections, in this burst */
+
         gboolean exited;
         gboolean has_status; /* `status` is known: the process was our child */
         siginfo_t status;
         gboolean muted;     /* no callbacks: not yet, or, after vmm_disconnect(), no more */
         gboolean exit_told; /* callbacks.exited has been called */
-        char *close_reason; /* why `closed`; for the errors of later calls */
 
         gboolean late;      /* a call has timed out, and nothing was answered since */
         guint32 last_serial;
-        GQueue calls;      /* Call*: waiting for their replies */
-        GQueue events;     /* GBytes*: for the main context */
-        GSource *delivery; /* hands `events` and the end over; attached when there is something */
+        GQueue calls;       /* Call*: waiting for their replies */
+        GArray *owed;       /* guint32: serials of calls that have timed out, each of which may be answered once */
+        GQueue events;      /* GBytes*: for the main context */
+        gint64 window_end;  /* of PACKETS_PER_WINDOW, */
+        guint window_left;  /* as many of which are left */
+        GSource *delivery;  /* hands `events` and the end over; attached when there is something */
         GSource *socket_source, *exit_source;
+        GSource *timer;     /* the next attempt, or the end of patience with a greeting */
+        GSource *pause;     /* reading goes on after it */
 };
 
-/* Starts watching vmm->fd and vmm->pidfd. Each watch holds a reference. */
-void vmm_io_start(Vmm *vmm);
+/* --- vmm_socket.c: -1 on error ------------------------------------------------------------ */
+
+int vmm_socket_listen(const char *path, GError **err);
+int vmm_socket_connect(const char *path, GError **err); /* does not wait for the monitor to accept */
+
+/* --- vmm_connect.c: all with the lock held, except vmm_open_process() ------------------------- */
+
+/* VMM_UNKNOWN: it cannot be told, for want of descriptors or memory. */
+typedef enum VmmIdentity { VMM_FOUND, VMM_GONE, VMM_UNKNOWN } VmmIdentity;
+
+/* Opens the process with the number if it was started then. *err is set unless VMM_FOUND. */
+VmmIdentity vmm_open_process(pid_t pid, guint64 start_time, int *ret_pidfd, GError **err);
+/* Opens the process unless it is open; one that is gone counts as exited from here on. */
+gboolean vmm_find_process(Vmm *vmm, GError **err);
+
+/* Has attempts made from now on. */
+void vmm_connect_first(Vmm *vmm);
+/* After a connection or an attempt has ended. */
+void vmm_connect_later(Vmm *vmm);
+/* Begins a connection on a connected socket, which is taken. */
+void vmm_link_begin(Vmm *vmm, int fd);
+void vmm_link_close(Vmm *vmm, const char *reason); /* nobody's fault, or not known to be */
+void vmm_link_break(Vmm *vmm, const char *reason); /* the monitor's */
+/* A reply that has come before the connection is up. */
+void vmm_greeting_reply(Vmm *vmm, const struct ctl_message *message);
+
+/* --- vmm_io.c ------------------------------------------------------------------------------- */
+
 /* Lets callbacks happen, that of an end which has come already included. */
 void vmm_io_unmute(Vmm *vmm);
-/* Ends the watches and all pending calls. */
+/* Ends the watches, all pending calls and all attempts. */
 void vmm_io_stop(Vmm *vmm);
+
+/* The rest with the lock held. Each watch and timer holds a reference. */
+void vmm_io_watch_process(Vmm *vmm);
+void vmm_io_watch_socket(Vmm *vmm);
+/* Calls `func` with `vmm` on the receiving thread, once. */
+GSource *vmm_io_timer(Vmm *vmm, guint ms, GSourceFunc func);
+/* For the main context: a packet, and the end of the process. */
+void vmm_io_tell(Vmm *vmm, const struct ctl_message *message);
+void vmm_io_tell_exit(Vmm *vmm);
+/* The version that packets are in. */
+guint32 vmm_version(const Vmm *vmm);
+/* Text of a monitor goes into logs and to terminals: control characters and broken UTF-8 do not. */
+char *vmm_sanitize_text(const char *text);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The control socket of a monitor, seen from the daemon.
+ * What goes over the control socket of a monitor, seen from the daemon.
  *
  * One thread, "vmm-io", receives for all monitors. It never runs code of the domains:
  * replies wake the worker that waits for them, events and the end of the process are
@@ -13,18 +13,21 @@
  * has no words for fails with a sentence that says so.
  *
  * The monitor is not trusted. Every packet passes ctl_check(); one that fails it, a
- * reply that nobody asked for, or more events than EVENTS_MAX that the daemon has not
- * consumed close the connection for good. Calls then fail with the reason; the process
- * itself is left to the domain's owner, who can still end it by its pidfd. A reply to a
- * call that has timed out is dropped.
+ * reply that nobody waits for or waited for, or more events than EVENTS_MAX that the
+ * daemon has not consumed break the connection. Calls then fail with the reason, and
+ * vmm_connect.c makes a new one. A call that has timed out is owed one answer, which is
+ * dropped. Events that say how something is (a port, a disk) replace those before them
+ * about the same thing. And no monitor makes the thread work more than
+ * PACKETS_PER_WINDOW: what is beyond them waits in the socket, where it is the sender
+ * who runs out of room.
  *
  * When the process ends, what it had sent before is received first, so that its last
- * word (why the guest stopped) precedes `exited`.
+ * word (why the guest stopped) precedes `exited`. It is reaped when the last reference
+ * goes: whoever holds one may use its number.
  */
 #include "process/vmm_internal.h"
 
 #include <errno.h>
-#include <glib-unix.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,8 +36,11 @@
 #include "../../vmm/ctl/message.h"
 #include "util/error.h"
 
-#define EVENTS_MAX      256u /* a guest that crashes and restarts in a loop makes about 30 a second */
-#define PACKETS_PER_RUN 64u  /* received from one monitor before others get their turn */
+#define EVENTS_MAX 256u /* a guest that crashes and restarts in a loop makes about 30 a second */
+/* 3200 a second: more than the calls and events of a busy domain, and about a hundredth of a core. */
+#define PACKETS_PER_WINDOW 64u
+#define WINDOW_MS          20u
+#define OWED_MAX           64u /* answers to calls that have timed out; beyond, a new connection owes none */
 /* Handed over at once, and the pause after it: 1600 a second, more than guests of an honest monitor can cause. */
 #define DELIVERIES_PER_RUN 32u
 #define DELIVERY_PAUSE_MS  20u
@@ -45,8 +51,9 @@
 typedef struct Call {
         guint32 serial;
         guint16 type;
-        guint seconds; /* that the reply may take */
-        gboolean done;
+        gint64 deadline; /* for the reply; monotonic */
+        guint64 connection; /* that it was sent on; Vmm.connections */
+        gboolean sent, done;
         gpointer reply; /* room for `size` bytes, zeroed */
         gsize size;
 } Call;
@@ -135,6 +142,20 @@ static void delivery_schedule(Vmm *vmm) {
                 delivery_attach(vmm, 0);
 }
 
+void vmm_io_tell(Vmm *vmm, const struct ctl_message *message) {
+        if (vmm->muted)
+                return;
+        g_queue_push_tail(&vmm->events, g_bytes_new(message->data, message->length));
+        delivery_schedule(vmm);
+}
+
+void vmm_io_tell_exit(Vmm *vmm) {
+        vmm_link_close(vmm, "the monitor has ended");
+        vmm->exited = TRUE;
+        delivery_schedule(vmm);
+        g_cond_broadcast(&vmm->cond);
+}
+
 void vmm_io_unmute(Vmm *vmm) {
         g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
@@ -145,20 +166,6 @@ void vmm_io_unmute(Vmm *vmm) {
 
 /* --- Receiving: all with the lock held ------------------------------------------------- */
 
-static void connection_close(Vmm *vmm, const char *reason) {
-        if (vmm->closed)
-                return;
-        vmm->closed = TRUE;
-        vmm->close_reason = g_strdup(reason);
-        (void) shutdown(vmm->fd, SHUT_RDWR);
-        g_cond_broadcast(&vmm->cond);
-}
-
-static void connection_break(Vmm *vmm, const char *reason) {
-        g_warning("monitor %d: closing its control connection: %s", (int) vmm->pid, reason);
-        connection_close(vmm, reason);
-}
-
 static Call *call_find(Vmm *vmm, guint32 serial) {
         for (GList *l = vmm->calls.head; l; l = l->next) {
                 Call *call = l->data;
@@ -168,46 +175,80 @@ static Call *call_find(Vmm *vmm, guint32 serial) {
         return NULL;
 }
 
-/* At once, on this thread: the next packet is in this version. vmm_hello() says what is wrong with another one. */
-static void take_version(Vmm *vmm, const struct ctl_hello_reply *reply) {
-        if (reply->reply.error == 0)
-                vmm->version = ctl_version_agree(reply->version, reply->version);
+guint32 vmm_version(const Vmm *vmm) {
+        return vmm->version ? vmm->version : CTL_VERSION_MIN;
 }
 
-static guint32 version_of(const Vmm *vmm) {
-        return vmm->version ? vmm->version : CTL_VERSION_MIN;
+/* TRUE: the serial is of a call that has timed out, whose answer this is. */
+static gboolean owed_take(Vmm *vmm, guint32 serial) {
+        for (guint i = 0; i < vmm->owed->len; i++) {
+                if (g_array_index(vmm->owed, guint32, i) != serial)
+                        continue;
+                g_array_remove_index(vmm->owed, i);
+                return TRUE;
+        }
+        return FALSE;
+}
+
+static void owed_add(Vmm *vmm, guint32 serial) {
+        if (vmm->owed->len >= OWED_MAX)
+                vmm_link_break(vmm, "it owes too many answers");
+        else
+                g_array_append_val(vmm->owed, serial);
 }
 
 static void take_reply(Vmm *vmm, const struct ctl_message *message) {
         Call *call = call_find(vmm, message->header.serial);
 
+        if (vmm->link == VMM_LINK_GREETING) {
+                vmm_greeting_reply(vmm, message);
+                return;
+        }
+        vmm->late = FALSE;
         if (!call) {
-                /* Serials count up: one that was given out belongs to a call that has timed out. */
-                if (message->header.serial - 1 >= vmm->last_serial)
-                        connection_break(vmm, "it answered a question that was not asked");
-                vmm->late = FALSE;
+                if (!owed_take(vmm, message->header.serial))
+                        vmm_link_break(vmm, "it answered a question that was not asked");
                 return;
         }
         if (call->done || message->header.type != (call->type | CTL_REPLY)) {
-                connection_break(vmm, "it answered another question");
+                vmm_link_break(vmm, "it answered another question");
                 return;
         }
-        if (call->type == CTL_HELLO)
-                take_version(vmm, (const struct ctl_hello_reply *) message->data);
         memcpy(call->reply, message->data, MIN(call->size, message->length));
         call->done = TRUE;
         g_cond_broadcast(&vmm->cond);
 }
 
-static void take_event(Vmm *vmm, const struct ctl_message *message) {
-        if (g_queue_get_length(&vmm->events) >= EVENTS_MAX) {
-                connection_break(vmm, "it sends events faster than they can be handled");
-                return;
+/* Whether both say how the same port or disk is. */
+static gboolean is_same_subject(const struct ctl_header *a, const struct ctl_header *b) {
+        if (a->type != b->type)
+                return FALSE;
+        if (a->type == CTL_EVENT_PORT)
+                return ((const struct ctl_event_port *) a)->port == ((const struct ctl_event_port *) b)->port;
+        if (a->type == CTL_EVENT_IO_ERROR)
+                return ((const struct ctl_event_io_error *) a)->disk == ((const struct ctl_event_io_error *) b)->disk;
+        return FALSE;
+}
+
+/* TRUE: it has taken the place of one that the daemon has not consumed. */
+static gboolean replace_event(Vmm *vmm, const struct ctl_message *message) {
+        for (GList *l = vmm->events.head; l; l = l->next) {
+                if (!is_same_subject(g_bytes_get_data(l->data, NULL), (const struct ctl_header *) message->data))
+                        continue;
+                g_bytes_unref(l->data);
+                l->data = g_bytes_new(message->data, message->length);
+                return TRUE;
         }
-        if (vmm->muted)
+        return FALSE;
+}
+
+static void take_event(Vmm *vmm, const struct ctl_message *message) {
+        if (replace_event(vmm, message))
                 return;
-        g_queue_push_tail(&vmm->events, g_bytes_new(message->data, message->length));
-        delivery_schedule(vmm);
+        if (g_queue_get_length(&vmm->events) >= EVENTS_MAX)
+                vmm_link_break(vmm, "it sends events faster than they can be handled");
+        else
+                vmm_io_tell(vmm, message);
 }
 
 /* FALSE when there is nothing more to receive now. */
@@ -219,40 +260,74 @@ static gboolean receive_one(Vmm *vmm) {
         if (r == -EAGAIN)
                 return FALSE;
         if (r == 0 || r == -ECONNRESET) {
-                connection_close(vmm, "the monitor has closed its control socket");
+                vmm_link_close(vmm, "the monitor has closed its control socket");
                 return FALSE;
         }
         if (r < 0) {
-                connection_break(vmm, r == -EBADMSG ? "it sent an invalid message" : g_strerror(-r));
+                vmm_link_break(vmm, r == -EBADMSG ? "it sent an invalid message" : g_strerror(-r));
                 return FALSE;
         }
-        if (ctl_check(&message, CTL_SENDER_MONITOR, version_of(vmm), text) < 0)
-                connection_break(vmm, text);
+        if (ctl_check(&message, CTL_SENDER_MONITOR, vmm_version(vmm), text) < 0)
+                vmm_link_break(vmm, text);
         else if (message.header.type & CTL_REPLY)
                 take_reply(vmm, &message);
         else
                 take_event(vmm, &message);
         ctl_message_done(&message);
-        return !vmm->closed;
+        return vmm->link != VMM_LINK_DOWN;
+}
+
+/* FALSE: the monitor has had its share of the thread for now. */
+static gboolean window_take(Vmm *vmm) {
+        gint64 now = g_get_monotonic_time();
+
+        if (now >= vmm->window_end) {
+                vmm->window_end = now + WINDOW_MS * G_TIME_SPAN_MILLISECOND;
+                vmm->window_left = PACKETS_PER_WINDOW;
+        }
+        if (vmm->window_left == 0)
+                return FALSE;
+        vmm->window_left--;
+        return TRUE;
+}
+
+static gboolean pause_over(gpointer data) {
+        Vmm *vmm = data;
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
+
+        g_clear_pointer(&vmm->pause, g_source_unref);
+        if (!vmm->stopped)
+                vmm_io_watch_socket(vmm); /* a connection that has gone down meanwhile is noticed there */
+        return G_SOURCE_REMOVE;
 }
 
 static gboolean socket_readable(gint fd, GIOCondition condition, gpointer data) {
         Vmm *vmm = data;
         g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
+        gboolean had_share = FALSE;
 
-        for (unsigned i = 0; i < PACKETS_PER_RUN && !vmm->closed; i++)
-                if (!receive_one(vmm))
+        while (vmm->link != VMM_LINK_DOWN) {
+                had_share = !window_take(vmm);
+                if (had_share || !receive_one(vmm))
                         break;
-        return vmm->closed ? G_SOURCE_REMOVE : G_SOURCE_CONTINUE;
+        }
+        if (vmm->link != VMM_LINK_DOWN && !had_share)
+                return G_SOURCE_CONTINUE;
+        g_clear_pointer(&vmm->socket_source, g_source_unref);
+        if (vmm->link == VMM_LINK_DOWN)
+                vmm_connect_later(vmm);
+        else
+                vmm->pause = vmm_io_timer(vmm, WINDOW_MS, pause_over);
+        return G_SOURCE_REMOVE;
 }
 
-/* The daemon is the parent only of what it has spawned itself; others are reaped by init. */
-static void reap(Vmm *vmm) {
+/* How it ended. The daemon is the parent only of what it has spawned itself; others are reaped by init. */
+static void learn_status(Vmm *vmm) {
         siginfo_t info = {};
         int r;
 
         do
-                r = waitid(P_PIDFD, (id_t) vmm->pidfd, &info, WEXITED | WNOHANG);
+                r = waitid(P_PIDFD, (id_t) vmm->pidfd, &info, WEXITED | WNOHANG | WNOWAIT);
         while (r < 0 && errno == EINTR);
         if (r == 0 && info.si_pid != 0) {
                 vmm->status = info;
@@ -264,39 +339,45 @@ static gboolean process_ended(gint fd, GIOCondition condition, gpointer data) {
         Vmm *vmm = data;
         g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
-        reap(vmm);
-        while (!vmm->closed && receive_one(vmm)) /* bounded: nobody writes any more */
+        learn_status(vmm);
+        while (vmm->link != VMM_LINK_DOWN && receive_one(vmm)) /* bounded: nobody writes any more */
                 ;
-        connection_close(vmm, "the monitor has ended");
-        vmm->exited = TRUE;
-        delivery_schedule(vmm);
-        g_cond_broadcast(&vmm->cond);
+        vmm_io_tell_exit(vmm);
         return G_SOURCE_REMOVE;
 }
 
-static GSource *watch_fd(Vmm *vmm, int fd, GUnixFDSourceFunc func) {
-        GSource *source = g_unix_fd_source_new(fd, G_IO_IN | G_IO_HUP | G_IO_ERR);
-        g_source_set_callback(source, G_SOURCE_FUNC(func), vmm_ref(vmm), drop_ref);
+static GSource *watch(Vmm *vmm, GSource *source, GSourceFunc func) {
+        g_source_set_callback(source, func, vmm_ref(vmm), drop_ref);
         g_source_attach(source, io_context());
         return source;
 }
 
-void vmm_io_start(Vmm *vmm) {
-        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
-        vmm->socket_source = watch_fd(vmm, vmm->fd, socket_readable);
-        vmm->exit_source = watch_fd(vmm, vmm->pidfd, process_ended);
+void vmm_io_watch_socket(Vmm *vmm) {
+        GSource *source = g_unix_fd_source_new(vmm->fd, G_IO_IN | G_IO_HUP | G_IO_ERR);
+        vmm->socket_source = watch(vmm, source, G_SOURCE_FUNC(socket_readable));
+}
+
+void vmm_io_watch_process(Vmm *vmm) {
+        GSource *source = g_unix_fd_source_new(vmm->pidfd, G_IO_IN | G_IO_HUP | G_IO_ERR);
+        vmm->exit_source = watch(vmm, source, G_SOURCE_FUNC(process_ended));
+}
+
+GSource *vmm_io_timer(Vmm *vmm, guint ms, GSourceFunc func) {
+        return watch(vmm, g_timeout_source_new(ms), func);
 }
 
 void vmm_io_stop(Vmm *vmm) {
-        GSource *sources[3];
+        GSource *sources[5];
 
         g_mutex_lock(&vmm->lock);
-        vmm->muted = TRUE;
-        connection_close(vmm, "the daemon has closed the control connection");
+        vmm->muted = vmm->stopped = TRUE;
+        vmm_link_close(vmm, "the daemon has closed the control connection");
         g_queue_clear_full(&vmm->events, (GDestroyNotify) g_bytes_unref);
         sources[0] = g_steal_pointer(&vmm->socket_source);
         sources[1] = g_steal_pointer(&vmm->exit_source);
         sources[2] = g_steal_pointer(&vmm->delivery);
+        sources[3] = g_steal_pointer(&vmm->timer);
+        sources[4] = g_steal_pointer(&vmm->pause);
         g_mutex_unlock(&vmm->lock);
 
         /* Destroying a source drops its reference, which needs the lock to be free. */
@@ -310,17 +391,28 @@ void vmm_io_stop(Vmm *vmm) {
 
 /* --- Calling --------------------------------------------------------------------------- */
 
-static gboolean deadline_passed(gint64 deadline) {
-        return g_get_monotonic_time() >= deadline;
+/* Lock held. The time that a call gives a missing connection ends with that of all calls, READY_SECONDS into it. */
+static gboolean await_link(Vmm *vmm, const Call *call) {
+        gint64 deadline = MIN(call->deadline, vmm->down_since + READY_SECONDS * G_TIME_SPAN_SECOND);
+
+        while (vmm->link != VMM_LINK_UP && !vmm->stopped && !vmm->exited)
+                if (!g_cond_wait_until(&vmm->cond, &vmm->lock, deadline))
+                        break;
+        return vmm->link == VMM_LINK_UP;
+}
+
+/* Lock held. */
+static gboolean is_cut_off(const Vmm *vmm, const Call *call) {
+        return call->connection != vmm->connections;
 }
 
 /* Lock held. The monitor reads its socket whenever its loop runs, so a full one is rare and short. */
-static int send_until(Vmm *vmm, const void *message, const int *fds, unsigned n_fds, gint64 deadline) {
+static int send_until(Vmm *vmm, const Call *call, const void *message, const int *fds, unsigned n_fds) {
         for (;;) {
-                int r = vmm->closed ? -EPIPE : ctl_send(vmm->fd, message, fds, n_fds);
+                int r = is_cut_off(vmm, call) ? -EPIPE : ctl_send(vmm->fd, message, fds, n_fds);
                 if (r != -EAGAIN)
                         return r;
-                if (deadline_passed(deadline))
+                if (g_get_monotonic_time() >= call->deadline)
                         return -ETIMEDOUT;
                 g_mutex_unlock(&vmm->lock);
                 (void) poll(&(struct pollfd) { .fd = vmm->fd, .events = POLLOUT }, 1, 100);
@@ -330,14 +422,14 @@ static int send_until(Vmm *vmm, const void *message, const int *fds, unsigned n_
 
 /* Lock held. */
 static int call_exchange(Vmm *vmm, Call *call, const void *message, const int *fds, unsigned n_fds) {
-        gint64 deadline = g_get_monotonic_time() + call->seconds * G_TIME_SPAN_SECOND;
-        int r = send_until(vmm, message, fds, n_fds, deadline);
+        int r = send_until(vmm, call, message, fds, n_fds);
 
+        call->sent = r == 0;
         while (r == 0 && !call->done) {
-                if (vmm->closed)
+                if (is_cut_off(vmm, call))
                         r = -EPIPE;
-                else if (!g_cond_wait_until(&vmm->cond, &vmm->lock, deadline) && !call->done)
-                        r = vmm->closed ? -EPIPE : -ETIMEDOUT;
+                else if (!g_cond_wait_until(&vmm->cond, &vmm->lock, call->deadline) && !call->done)
+                        r = is_cut_off(vmm, call) ? -EPIPE : -ETIMEDOUT;
         }
         vmm->late = r == -ETIMEDOUT;
         return r;
@@ -348,14 +440,15 @@ static void set_exchange_error(Vmm *vmm, const Call *call, int r, GError **err) 
 
         if (r == -ETIMEDOUT)
                 error_set(err, VIR_ERR_OPERATION_TIMEOUT, "the monitor does not answer to %s", name);
-        else if (vmm->closed)
-                error_set(err, VIR_ERR_OPERATION_FAILED, "%s: %s", name, vmm->close_reason);
+        else if (is_cut_off(vmm, call) && vmm->down_reason)
+                error_set(err, VIR_ERR_OPERATION_FAILED, "%s: %s", name, vmm->down_reason);
+        else if (is_cut_off(vmm, call))
+                error_set(err, VIR_ERR_OPERATION_FAILED, "%s: the connection to the monitor was interrupted", name);
         else
                 error_set_errno(err, r, "cannot send %s to the monitor", name);
 }
 
-/* Text of a monitor goes into logs and to terminals: control characters and broken UTF-8 do not. */
-static char *sanitize_text(const char *text) {
+char *vmm_sanitize_text(const char *text) {
         char *clean = g_utf8_make_valid(text, -1);
         for (char *c = clean; *c; c++)
                 if (g_ascii_iscntrl(*c))
@@ -365,7 +458,7 @@ static char *sanitize_text(const char *text) {
 
 static gboolean check_reply(const Call *call, GError **err) {
         const struct ctl_reply *reply = call->reply;
-        g_autofree char *text = sanitize_text(reply->text);
+        g_autofree char *text = vmm_sanitize_text(reply->text);
 
         if (reply->error == 0)
                 return TRUE;
@@ -382,31 +475,53 @@ static gboolean check_reply(const Call *call, GError **err) {
 
 /* Lock held. */
 static int call_queued(Vmm *vmm, Call *call, const void *message, const int *fds, unsigned n_fds, GError **err) {
+        call->connection = vmm->connections;
         g_queue_push_tail(&vmm->calls, call);
         int r = call_exchange(vmm, call, message, fds, n_fds);
         g_queue_remove(&vmm->calls, call);
         if (r < 0)
                 set_exchange_error(vmm, call, r, err);
+        if (r == -ETIMEDOUT && call->sent)
+                owed_add(vmm, call->serial);
+        return r;
+}
+
+/* Lock held. A connection that is missing for longer than calls wait is none of this call's doing. */
+static int call_locked(Vmm *vmm, Call *call, gpointer message, gsize size, const int *fds, unsigned n_fds,
+                       GError **err) {
+        char text[CTL_TEXT_MAX];
+
+        if (!await_link(vmm, call)) {
+                vmm->late = TRUE;
+                const char *why = vmm->exited ? "the monitor has ended"
+                                  : vmm->down_reason ? vmm->down_reason : "there is no connection yet";
+                error_set(err, VIR_ERR_OPERATION_FAILED, "%s: cannot reach the monitor: %s", ctl_type_name(call->type),
+                          why);
+                return -ENOTCONN;
+        }
+        call->serial = ++vmm->last_serial;
+        ctl_header_init(message, call->type, call->serial, size);
+        int r = ctl_fit(message, vmm_version(vmm), n_fds, text);
+        if (r == 0)
+                return call_queued(vmm, call, message, fds, n_fds, err);
+        error_set(err, VIR_ERR_OPERATION_UNSUPPORTED, "the monitor is of an older version of virtmicro: %s; restart "
+                  "the domain", text);
         return r;
 }
 
 static gboolean call_run(Vmm *vmm, enum ctl_type type, guint seconds, gpointer message, gsize size, const int *fds,
                          unsigned n_fds, gpointer ret_reply, gsize reply_size, GError **err) {
         guint64 reply[(CTL_MESSAGE_MAX + 7) / 8] = {};
-        Call call = { .type = (guint16) type, .seconds = seconds, .reply = reply, .size = sizeof(reply) };
-        char text[CTL_TEXT_MAX];
+        Call call = {
+                .type = (guint16) type,
+                .deadline = g_get_monotonic_time() + seconds * G_TIME_SPAN_SECOND,
+                .reply = reply,
+                .size = sizeof(reply),
+        };
 
         g_mutex_lock(&vmm->lock);
-        call.serial = ++vmm->last_serial;
-        ctl_header_init(message, (guint16) type, call.serial, size);
-        int r = ctl_fit(message, version_of(vmm), n_fds, text);
-        if (r < 0)
-                error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
-                          "the monitor is of an older version of virtmicro: %s; restart the domain", text);
-        else
-                r = call_queued(vmm, &call, message, fds, n_fds, err);
+        int r = call_locked(vmm, &call, message, size, fds, n_fds, err);
         g_mutex_unlock(&vmm->lock);
-
         if (r < 0)
                 return FALSE;
         if (ret_reply)

@@ -61,11 +61,51 @@ static void send_reply(const struct ctl_message *request, uint32_t serial, int e
         (void) ctl_send(peer, &u, NULL, 0);
 }
 
+/* A guest that flaps its ports, as fast as the daemon reads. */
+static void flap_ports(void) {
+        for (uint32_t i = 0; i < 4000; i++) {
+                struct ctl_event_port event = { .port = i % 4, .open = i / 4 % 2 };
+                ctl_header_init(&event.header, CTL_EVENT_PORT, 0, sizeof(event));
+                while (ctl_send(peer, &event, NULL, 0) == -EAGAIN)
+                        (void) poll(&(struct pollfd) { .fd = peer, .events = POLLOUT }, 1, -1);
+        }
+}
+
+/* An answer that comes when nobody waits for it any more, again and again. */
+static void answer_late(const struct ctl_message *request) {
+        (void) poll(NULL, 0, 1500);
+        for (int i = 0; i < 1000; i++)
+                send_reply(request, request->header.serial, 0, "");
+}
+
+static void drop_peer(void) {
+        close(peer);
+        peer = -1;
+}
+
+/* Does what a mode does once. FALSE: it was done. */
+static bool misbehave_once(const struct ctl_message *request) {
+        static bool done;
+
+        if (done || request->header.type == CTL_QUERY)
+                return false;
+        if (is("drops"))
+                drop_peer();
+        else if (is("late"))
+                answer_late(request);
+        else
+                return false;
+        done = true;
+        return true;
+}
+
 /* What each mode does with a request other than HELLO. */
 static void misbehave(const struct ctl_message *request) {
         uint32_t serial = request->header.serial;
         char raw[64] = "no message of the protocol";
 
+        if (misbehave_once(request))
+                return;
         if (is("garbage"))
                 (void) !write(peer, raw, sizeof(raw));
         else if (is("short"))
@@ -78,7 +118,10 @@ static void misbehave(const struct ctl_message *request) {
         } else if (is("flood"))
                 for (int i = 0; i < 20000; i++)
                         send_event(CTL_STATE_RUNNING);
-        else if (is("dies"))
+        else if (is("ports") && request->header.type == CTL_PAUSE) {
+                flap_ports();
+                send_reply(request, serial, 0, "");
+        } else if (is("dies"))
                 _exit(7);
         else if (is("refuses"))
                 send_reply(request, serial, -EINVAL, "kernel is not one:\033[31m \xff red\n");

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -15,7 +16,7 @@
 
 typedef struct Fixture {
         char *dir, *path;
-        unsigned events, exits;
+        unsigned events, greetings, exits;
         guint32 last_state, last_length;
         gboolean event_after_exit;
 } Fixture;
@@ -28,7 +29,8 @@ static const char *monitor_path(void) {
 
 static void on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) {
         Fixture *f = data;
-        f->events++;
+        f->events += message->type != (CTL_QUERY | CTL_REPLY);
+        f->greetings += message->type == (CTL_QUERY | CTL_REPLY);
         f->event_after_exit |= f->exits > 0;
         f->last_length = message->length;
         if (message->type == CTL_EVENT_STATE)
@@ -183,6 +185,18 @@ static void test_answers_twice(Fixture *f, gconstpointer unused) {
         stop(vmm);
 }
 
+/* The last reference may be that of a callback on the receiving thread. */
+static void assert_no_child(void) {
+        siginfo_t info;
+        int r = 0;
+        for (int i = 0; i < 5000 && r == 0; i++) {
+                g_usleep(1000);
+                r = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
+        }
+        g_assert_cmpint(r, ==, -1);
+        g_assert_cmpint(errno, ==, ECHILD);
+}
+
 static void test_start_failures(Fixture *f, gconstpointer unused) {
         g_autoptr(GError) err = NULL;
         VmmSpawn spawn = { .binary = "/nonexistent/monitor", .name = "n", .uuid = "u", .socket_path = f->path, .log_fd = -1 };
@@ -199,8 +213,7 @@ static void test_start_failures(Fixture *f, gconstpointer unused) {
         g_assert_null(try_start(f, "future", &err));
         g_assert_nonnull(strstr(err->message, "speaks version 99"));
         g_assert_false(g_file_test(f->path, G_FILE_TEST_EXISTS));
-        g_assert_cmpint(waitpid(-1, NULL, WNOHANG), ==, -1); /* no child is left */
-        g_assert_cmpint(errno, ==, ECHILD);
+        assert_no_child();
 }
 
 /* A guest that an earlier version of virtmicro has started is managed on, as far as its monitor can. */
@@ -221,7 +234,6 @@ static void test_monitor_of_version_1(Fixture *f, gconstpointer unused) {
         g_assert_no_error(err);
         vmm_disconnect(vmm);
         vmm_unref(vmm);
-        g_assert_true(vmm_hello(again, &err));
         g_assert_true(vmm_call(again, CTL_QUERY, &header, sizeof(header), NULL, 0, &query, sizeof(query), &err));
         g_assert_cmpuint(query.state, ==, CTL_STATE_RUNNING);
         g_assert_cmpint(query.vcpu_tid[1], ==, 3);
@@ -284,7 +296,7 @@ static void test_long_path(Fixture *f, gconstpointer unused) {
         g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
         again = vmm_adopt(f->path, vmm_pid(vmm), vmm_start_time(vmm), NULL, &err);
         g_assert_no_error(err);
-        g_assert_true(vmm_hello(again, &err));
+        g_assert_true(call(again, CTL_PAUSE, &err));
         vmm_disconnect(again);
         vmm_unref(again);
         stop(vmm);
@@ -367,17 +379,151 @@ static void test_adopt(Fixture *f, gconstpointer unused) {
         g_assert_nonnull(strstr(err->message, "is not the monitor any more"));
         g_clear_error(&err);
 
+        vmm_disconnect(first); /* its reference keeps the process from being reaped */
         second = vmm_adopt(f->path, pid, start_time, &callbacks, &err);
         g_assert_no_error(err);
-        g_assert_true(vmm_hello(second, &err));
         g_assert_true(call(second, CTL_PAUSE, &err));
-        vmm_disconnect(first);
-        vmm_unref(first);
         g_assert_true(call(second, CTL_QUIT, &err));
         iterate_until(&f->exits, 1);
-        g_assert_null(vmm_adopt(f->path, pid, start_time, &callbacks, &err));
+        g_assert_cmpuint(f->greetings, ==, 1);
         vmm_disconnect(second);
         vmm_unref(second);
+        vmm_unref(first);
+        assert_no_child();
+        g_assert_null(vmm_adopt(f->path, pid, start_time, &callbacks, &err));
+}
+
+/* --- Connections that are interrupted ------------------------------------------------------ */
+
+static void test_managed_again(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "drops");
+        g_autoptr(GError) err = NULL;
+
+        ignore_warnings();
+        g_assert_false(call(vmm, CTL_PAUSE, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_FAILED);
+        g_clear_error(&err);
+        g_assert_true(call(vmm, CTL_PAUSE, &err)); /* it has waited for the next connection */
+        iterate_until(&f->greetings, 1);
+        g_assert_cmpuint(f->exits, ==, 0);
+        stop(vmm);
+}
+
+/* Whatever it is that breaks the protocol, the process can be ended, and nothing is tried after that. */
+static void test_broken_again_and_again(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "garbage");
+        g_autoptr(GError) err = NULL;
+
+        ignore_warnings();
+        g_assert_false(call(vmm, CTL_PAUSE, &err));
+        g_clear_error(&err);
+        gint64 before = g_get_monotonic_time();
+        g_assert_false(call(vmm, CTL_PAUSE, &err)); /* QUERY is answered with garbage as well */
+        g_assert_nonnull(strstr(err->message, "cannot reach the monitor"));
+        g_assert_cmpint(g_get_monotonic_time() - before, <, 20 * G_TIME_SPAN_SECOND);
+        g_clear_error(&err);
+        before = g_get_monotonic_time();
+        g_assert_false(call(vmm, CTL_PAUSE, &err)); /* nobody waits for ever */
+        g_assert_cmpint(g_get_monotonic_time() - before, <, 12 * G_TIME_SPAN_SECOND);
+        stop(vmm);
+}
+
+/* A call that was given up is owed one answer. */
+static void test_late_answers(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "late");
+        struct ctl_header header;
+        g_autoptr(GError) err = NULL;
+
+        ignore_warnings();
+        g_assert_false(vmm_call_briefly(vmm, CTL_STATS, &header, sizeof(header), NULL, 0, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_TIMEOUT);
+        g_clear_error(&err);
+        iterate_until(&f->greetings, 1); /* the second answer has cost it the connection, and there is another one */
+        g_assert_true(call(vmm, CTL_PAUSE, &err));
+        stop(vmm);
+}
+
+/* 4000 events about four ports, which nobody fetches: there is one of each left, the last. */
+static void test_flapping_ports(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "ports");
+        g_autoptr(GError) err = NULL;
+        gint64 before = g_get_monotonic_time();
+
+        g_assert_true(call(vmm, CTL_PAUSE, &err));
+        g_assert_cmpint(g_get_monotonic_time() - before, >, G_TIME_SPAN_SECOND); /* nobody has read as fast as he could */
+        iterate_until(&f->events, 4);
+        while (g_main_context_iteration(NULL, FALSE))
+                ;
+        g_assert_cmpuint(f->events, ==, 4);
+        g_assert_cmpuint(f->greetings, ==, 0); /* the connection is the first one */
+        stop(vmm);
+}
+
+/* Stopped, as the host's pager may stop it: who adopts it does not wait, and has it when it goes on. */
+static void test_adopt_a_stopped_one(Fixture *f, gconstpointer unused) {
+        Vmm *first = start(f, "good");
+        VmmCallbacks callbacks = { on_event, on_exited, f };
+        struct ctl_header header;
+        g_autoptr(GError) err = NULL;
+
+        vmm_disconnect(first);
+        vmm_kill(first, SIGSTOP);
+        gint64 before = g_get_monotonic_time();
+        Vmm *second = vmm_adopt(f->path, vmm_pid(first), vmm_start_time(first), &callbacks, &err);
+        g_assert_no_error(err);
+        g_assert_cmpint(g_get_monotonic_time() - before, <, G_TIME_SPAN_SECOND);
+        g_assert_false(vmm_call_briefly(second, CTL_STATS, &header, sizeof(header), NULL, 0, &err));
+        g_assert_nonnull(strstr(err->message, "does not answer"));
+        g_clear_error(&err);
+        vmm_kill(first, SIGCONT);
+        iterate_until(&f->greetings, 1);
+        g_assert_true(call(second, CTL_PAUSE, &err));
+        stop(second);
+        vmm_unref(first);
+}
+
+/* Without a descriptor left nothing is known of the process, which is no reason to take it for gone. */
+static void test_adopt_without_descriptors(Fixture *f, gconstpointer unused) {
+        Vmm *first = start(f, "good");
+        VmmCallbacks callbacks = { on_event, on_exited, f };
+        struct rlimit limit, none;
+        g_autoptr(GError) err = NULL;
+
+        ignore_warnings();
+        vmm_disconnect(first);
+        g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+        int lowest = dup(STDIN_FILENO);
+        (void) close(lowest);
+        none = (struct rlimit) { .rlim_cur = (rlim_t) lowest, .rlim_max = limit.rlim_max };
+        g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
+        Vmm *second = vmm_adopt(f->path, vmm_pid(first), vmm_start_time(first), &callbacks, &err);
+        g_assert_no_error(err);
+        g_assert_nonnull(second);
+        g_usleep(500000); /* the first attempt is made */
+        g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+        g_assert_true(call(second, CTL_PAUSE, &err));
+        iterate_until(&f->greetings, 1);
+        g_assert_cmpuint(f->exits, ==, 0);
+        g_assert_null(vmm_describe_end(second));
+        stop(second);
+        vmm_unref(first);
+}
+
+/* The number of a monitor that has ended belongs to nobody else while it is still in use here. */
+static void test_number_is_kept(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = start(f, "good");
+        pid_t pid = vmm_pid(vmm);
+
+        vmm_kill(vmm, SIGKILL);
+        g_assert_true(vmm_wait(vmm, 5000));
+        g_autofree char *end = vmm_describe_end(vmm);
+        g_assert_nonnull(strstr(end, "signal 9"));
+        iterate_until(&f->exits, 1);
+        vmm_disconnect(vmm);
+        g_assert_cmpint(kill(pid, 0), ==, 0);
+        vmm_unref(vmm);
+        assert_no_child();
+        g_assert_cmpint(kill(pid, 0), ==, -1);
 }
 
 static gpointer caller(gpointer data) {
@@ -456,6 +602,13 @@ int main(int argc, char **argv) {
         ADD("journal-fd", test_journal_fd);
         ADD("log-stream", test_log_stream);
         ADD("adopt", test_adopt);
+        ADD("managed-again", test_managed_again);
+        ADD("broken-again-and-again", test_broken_again_and_again);
+        ADD("late-answers", test_late_answers);
+        ADD("flapping-ports", test_flapping_ports);
+        ADD("adopt-a-stopped-one", test_adopt_a_stopped_one);
+        ADD("adopt-without-descriptors", test_adopt_without_descriptors);
+        ADD("number-is-kept", test_number_is_kept);
         ADD("real", test_real);
         ADD("many-callers", test_many_callers);
         return g_test_run();

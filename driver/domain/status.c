@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The status of a running domain: written as it changes, read by the next daemon.
+ *
+ * A status that cannot be made sense of does not make its guest go away. The monitor is
+ * found in its scope then: the kernel says which scope a process is in, so a monitor
+ * cannot pass for another one's, and the scope's name has the domain's and its number.
+ * With the persistent definition that is enough to show the domain as running, shut it
+ * down and end it; what only the file knew (TAPs, network ports, terminals) is lost, and
+ * a note in the domain's messages says so.
+ */
+#include "domain/status.h"
+
+#include <glib/gstdio.h>
+#include <libxml/parser.h>
+#include <libxml/tree.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "systemd/scope.h"
+#include "util/error.h"
+#include "util/file.h"
+#include "util/process.h"
+
+#define UNIT_PREFIX "machine-micro\\x2d" /* scope_unit_name(scope_machine_name(…)) begins so, and the number follows */
+
+void status_clear(Status *s) {
+        g_free(s->unit);
+        g_free(s->machine);
+        g_free(s->cgroup);
+        g_free(s->terminals);
+        domain_def_free(s->def);
+}
+
+/* --- Reading ---------------------------------------------------------------------------- */
+
+static char *get_string(xmlNodePtr node, const char *name) {
+        xmlChar *value = xmlGetProp(node, (const xmlChar *) name);
+        char *copy = g_strdup(value ? (const char *) value : "");
+        xmlFree(value);
+        return copy;
+}
+
+static guint64 get_number(xmlNodePtr node, const char *name) {
+        g_autofree char *text = get_string(node, name);
+        return g_ascii_strtoull(text, NULL, 10);
+}
+
+static char *dump_node(xmlDocPtr doc, xmlNodePtr node) {
+        xmlBufferPtr buffer = xmlBufferCreate();
+        xmlNodeDump(buffer, doc, node, 0, 0);
+        char *text = g_strdup((const char *) xmlBufferContent(buffer));
+        xmlBufferFree(buffer);
+        return text;
+}
+
+static void take_attributes(xmlNodePtr root, Status *ret) {
+        *ret = (Status){
+                .state = (int) get_number(root, "state"),
+                .reason = (int) get_number(root, "reason"),
+                .registered = (int) get_number(root, "registered"),
+                .reboot_pending = (int) get_number(root, "reboot-pending"),
+                .pid = (pid_t) get_number(root, "pid"),
+                .start_time = get_number(root, "start-time"),
+                .uid = (guint32) get_number(root, "uid"),
+                .unit = get_string(root, "unit"),
+                .machine = get_string(root, "machine"),
+                .cgroup = get_string(root, "cgroup"),
+                .terminals = get_string(root, "terminals"),
+        };
+}
+
+static gboolean status_parse(const char *text, const char *name, const char *schema_dir, Status *ret, GError **err) {
+        xmlDocPtr doc = xmlReadMemory(text, (int) strlen(text), NULL, NULL,
+                                      XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+        xmlNodePtr root = doc ? xmlDocGetRootElement(doc) : NULL;
+        xmlNodePtr domain = root ? xmlFirstElementChild(root) : NULL;
+        g_autofree char *xml = NULL;
+        if (domain && xmlStrEqual(root->name, (const xmlChar *) "domstatus")) {
+                take_attributes(root, ret);
+                xml = dump_node(doc, domain);
+        }
+        xmlFreeDoc(doc);
+        if (!xml)
+                return error_set(err, VIR_ERR_XML_ERROR, "not a <domstatus> that holds a domain");
+        ret->def = domain_def_parse(xml, DOMAIN_PARSE_STATUS, schema_dir, err);
+        if (!ret->def)
+                return FALSE;
+        if (ret->def->id < 0 || strcmp(ret->def->name, name) != 0 || ret->pid <= 0 || !ret->unit[0])
+                return error_set(err, VIR_ERR_XML_ERROR, "the status is incomplete, or of another domain");
+        return TRUE;
+}
+
+gboolean status_load(Driver *driver, const char *name, Status *ret, GError **err) {
+        g_autofree char *path = state_path(driver, name, ".xml");
+        g_autofree char *text = NULL;
+        return g_file_get_contents(path, &text, NULL, err) &&
+               status_parse(text, name, driver->config->schema_dir, ret, err);
+}
+
+/* --- Writing ---------------------------------------------------------------------------- */
+
+gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRuntime *run, int state, int reason,
+                      GError **err) {
+        g_auto(Status) again = { 0 };
+        g_autofree char *path = state_path(driver, def->name, ".xml");
+        g_autofree char *live = domain_def_format(def, DOMAIN_FORMAT_STATUS | DOMAIN_FORMAT_SECURE);
+        g_autofree char *terminals = terminals_format(run->terminals, def);
+        g_autofree char *head = g_markup_printf_escaped(
+                "<domstatus state='%d' reason='%d' pid='%d' start-time='%" G_GUINT64_FORMAT "' uid='%u' unit='%s' "
+                "machine='%s' cgroup='%s' registered='%d' terminals='%s'>\n",
+                state, reason, (int) vmm_pid(run->vmm), vmm_start_time(run->vmm), run->uid, run->unit, run->machine,
+                run->cgroup ? run->cgroup : "", run->registered, terminals);
+        g_autofree char *text = g_strconcat(head, live, "</domstatus>\n", NULL);
+        if (status_parse(text, def->name, driver->config->schema_dir, &again, err))
+                return file_write_atomic(path, text, err);
+        g_prefix_error(err, "the next daemon could not read the domain's status: ");
+        return FALSE;
+}
+
+gboolean status_save(Domain *d, GError **err) {
+        return status_write(d->driver, d->def, &d->run, d->state, d->reason, err);
+}
+
+void status_delete(Domain *d) {
+        static const char *const suffixes[] = { ".xml", ".ctl", ".exit" };
+        for (gsize i = 0; i < G_N_ELEMENTS(suffixes); i++) {
+                g_autofree char *path = state_path(d->driver, d->name, suffixes[i]);
+                (void) g_unlink(path);
+        }
+}
+
+/* --- Recovering --------------------------------------------------------------------------- */
+
+static char *read_proc(const char *pid, const char *file, gsize *ret_len) {
+        g_autofree char *path = g_build_filename("/proc", pid, file, NULL);
+        char *text = NULL;
+        return g_file_get_contents(path, &text, ret_len, NULL) ? text : NULL;
+}
+
+/* The number in the name of a scope that can only be the domain's; -1: it is another one. */
+static int id_of_scope(const char *unit, const char *name) {
+        int id = -1;
+        if (!g_str_has_prefix(unit, UNIT_PREFIX) || sscanf(unit + strlen(UNIT_PREFIX), "%d", &id) != 1 || id < 0)
+                return -1;
+        g_autofree char *machine = scope_machine_name(id, name);
+        g_autofree char *expected = scope_unit_name(machine);
+        return strcmp(unit, expected) == 0 ? id : -1;
+}
+
+/* What follows an option on the command line that the daemon has given the monitor; NULL: it is none. */
+static char *option_of(const char *pid, const char *option) {
+        gsize len = 0;
+        g_autofree char *text = read_proc(pid, "cmdline", &len);
+        const char *end = text ? text + len : NULL;
+        for (const char *p = text; p && p < end; p += strlen(p) + 1)
+                if (strcmp(p, option) == 0 && p + strlen(p) + 1 < end)
+                        return g_strdup(p + strlen(p) + 1);
+        return NULL;
+}
+
+static DomainDef *recover_def(const char *name, const char *uuid, const DomainDef *known) {
+        DomainDef *def = known ? domain_def_copy(known) : domain_def_new();
+        if (!known) {
+                def->name = g_strdup(name);
+                def->vcpus = def->vcpus_max = 1;
+                (void) domain_uuid_parse(uuid, def->uuid);
+        }
+        g_ptr_array_add(def->notes, g_strdup(known ? "its status was damaged: TAPs, network ports and terminals of "
+                                                     "this run are not known"
+                                                   : "its status was damaged: nothing is known of it but name, UUID "
+                                                     "and process"));
+        return def;
+}
+
+/* TRUE when the process is the monitor of the domain. */
+static gboolean recover_from(const char *pid, const char *name, const DomainDef *known, Status *ret) {
+        char uuid[37] = "";
+        g_autofree char *groups = read_proc(pid, "cgroup", NULL);
+        char *group = groups ? strstr(groups, "0::/") : NULL;
+        if (!group)
+                return FALSE;
+        g_autofree char *unit = g_path_get_basename(g_strchomp(group));
+        int id = id_of_scope(unit, name);
+        g_autofree char *own_name = id >= 0 ? option_of(pid, "--name") : NULL;
+        g_autofree char *own_uuid = id >= 0 ? option_of(pid, "--uuid") : NULL;
+        g_autofree char *uid = id >= 0 ? option_of(pid, "--uid") : NULL;
+        if (known)
+                domain_uuid_format(known->uuid, uuid);
+        if (!own_uuid || !uid || g_strcmp0(own_name, name) != 0 || (known && strcmp(own_uuid, uuid) != 0))
+                return FALSE;
+        *ret = (Status){
+                .state = VIR_DOMAIN_RUNNING, /* until the monitor says more */
+                .registered = TRUE,
+                .pid = (pid_t) g_ascii_strtoll(pid, NULL, 10),
+                .uid = (guint32) g_ascii_strtoull(uid, NULL, 10),
+                .unit = g_steal_pointer(&unit),
+                .machine = scope_machine_name(id, name),
+                .cgroup = g_build_filename("/sys/fs/cgroup", group + strlen("0::"), NULL),
+                .terminals = g_strdup(""),
+                .def = recover_def(name, own_uuid, known),
+        };
+        ret->def->id = id;
+        return process_start_time(ret->pid, &ret->start_time, NULL);
+}
+
+gboolean status_recover(const char *name, const DomainDef *known, Status *ret) {
+        g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+        const char *pid;
+        while (dir && (pid = g_dir_read_name(dir))) {
+                if (!g_ascii_isdigit(pid[0]))
+                        continue;
+                if (recover_from(pid, name, known, ret))
+                        return TRUE;
+                status_clear(ret);
+                *ret = (Status){ 0 };
+        }
+        return FALSE;
+}
