@@ -28,6 +28,7 @@ typedef struct Found {
         Domain *domain;
         pid_t pid;
         guint64 start_time;
+        gboolean recovered; /* its status file is of no use */
 } Found;
 
 static void found_free(gpointer data) {
@@ -110,6 +111,7 @@ static gboolean find_one(Driver *driver, const char *name, gpointer data, GError
                         return TRUE;
         }
         Found *found = g_new0(Found, 1);
+        found->recovered = failed != NULL;
         found->pid = status.pid;
         found->start_time = status.start_time;
         found->domain = attach(driver, &status);
@@ -144,6 +146,8 @@ static void connect_one(const Found *found) {
         d->run.vmm = vmm_adopt(socket_path, found->pid, found->start_time, &callbacks, &err);
         if (d->run.vmm) {
                 domain_log(d, G_LOG_LEVEL_MESSAGE, "found again, running as process %d", (int) found->pid);
+                if (found->recovered && !status_save(d, &err))
+                        domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
                 domain_job_end(d);
                 return;
         }

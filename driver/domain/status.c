@@ -159,17 +159,16 @@ static char *option_of(const char *pid, const char *option) {
         return NULL;
 }
 
+/* The persistent definition, or the least that is one. NULL: the process has no name or UUID of a domain. */
 static DomainDef *recover_def(const char *name, const char *uuid, const DomainDef *known) {
-        DomainDef *def = known ? domain_def_copy(known) : domain_def_new();
-        if (!known) {
-                def->name = g_strdup(name);
-                def->vcpus = def->vcpus_max = 1;
-                (void) domain_uuid_parse(uuid, def->uuid);
-        }
-        g_ptr_array_add(def->notes, g_strdup(known ? "its status was damaged: TAPs, network ports and terminals of "
-                                                     "this run are not known"
-                                                   : "its status was damaged: nothing is known of it but name, UUID "
-                                                     "and process"));
+        g_autofree char *xml = g_markup_printf_escaped(
+                "<domain type='kvm'><name>%s</name><uuid>%s</uuid><memory>%u</memory><vcpu>1</vcpu><os>"
+                "<type arch='x86_64'>hvm</type></os></domain>", name, uuid, DOMAIN_MEMORY_KIB_MIN);
+        DomainDef *def = known ? domain_def_copy(known) : domain_def_parse(xml, DOMAIN_PARSE_OWN, NULL, NULL);
+        const char *note = known ? "its status was damaged: TAPs, network ports and terminals of this run are not known"
+                                 : "its status was damaged: nothing is known of it but name, UUID and process";
+        if (def)
+                g_ptr_array_add(def->notes, g_strdup(note));
         return def;
 }
 
@@ -200,8 +199,10 @@ static gboolean recover_from(const char *pid, const char *name, const DomainDef 
                 .terminals = g_strdup(""),
                 .def = recover_def(name, own_uuid, known),
         };
+        if (!ret->def || !process_start_time(ret->pid, &ret->start_time, NULL))
+                return FALSE;
         ret->def->id = id;
-        return process_start_time(ret->pid, &ret->start_time, NULL);
+        return TRUE;
 }
 
 gboolean status_recover(const char *name, const DomainDef *known, Status *ret) {

@@ -51,7 +51,7 @@ VmmIdentity vmm_open_process(pid_t pid, guint64 start_time, int *ret_pidfd, GErr
                 (void) close(pidfd);
                 return gone ? VMM_GONE : VMM_UNKNOWN;
         }
-        if (actual == start_time) {
+        if (actual == start_time && !has_ended(pidfd)) {
                 *ret_pidfd = pidfd;
                 return VMM_FOUND;
         }

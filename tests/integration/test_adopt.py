@@ -1,7 +1,10 @@
 """Guests outlive the daemon: it may be killed, restarted or away while they run, and finds them again."""
 import os
 import signal
+import socket
 import subprocess
+
+import pytest
 
 import helpers
 
@@ -55,6 +58,81 @@ def test_a_monitor_that_does_not_answer_is_left_running(no_leaks, make_domain):
     helpers.wait_for(lambda: domain.virsh("suspend", check=False) is not None and domain.state() == "paused", 100)
     domain.virsh("resume")
     assert domain.state() == "running"
+
+
+def test_mute_monitors_hold_up_nobody(no_leaks, make_domain):
+    """As many as the daemon has threads for such work are stopped; another domain is managed as if they were not there."""
+    mute, healthy = [make_domain() for _ in range(5)], make_domain()
+    for domain in (*mute, healthy):
+        domain.start("--paused")
+    monitors = [helpers.monitor_of(domain) for domain in mute]
+    for pid in monitors:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        helpers.run("systemctl", "restart", "virtmicrod.service", timeout=20)
+        begun = helpers.time.monotonic()
+        healthy.virsh("resume")
+        assert helpers.time.monotonic() - begun < 10
+        assert [domain.state() for domain in mute] == ["paused"] * len(mute)
+        assert "cannot reach the monitor" in mute[0].virsh("resume", check=False)
+        mute[1].virsh("destroy")  # is no question to the monitor
+    finally:
+        for pid in monitors:
+            if os.path.exists(f"/proc/{pid}"):
+                os.kill(pid, signal.SIGCONT)
+    helpers.wait_for(lambda: "resumed" in mute[0].virsh("resume", check=False), what="it is managed again")
+
+
+def test_cut_connection_is_made_again(no_leaks, make_domain):
+    """The monitor lets the latest peer in: somebody who may open its socket takes the daemon's place, and goes."""
+    domain = make_domain()
+    domain.start("--paused")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        peer.connect(str(helpers.STATE / f"{domain.name}.ctl"))
+        helpers.time.sleep(0.5)
+    domain.virsh("resume")
+    assert domain.state() == "running"
+    domain.virsh("suspend")
+    domain.virsh("destroy")
+
+
+def test_reboot_while_the_daemon_is_away(no_leaks, make_domain):
+    """The reboot happens, and the power off after it is one."""
+    domain = make_domain()
+    console = domain.boot()
+    domain.virsh("reboot")
+    stop_daemon()
+    helpers.wait_for(lambda: "guest restarted" in helpers.run("journalctl", "-o", "cat", f"LIBVIRT_DOMAIN={domain.name}")
+                     .stdout, helpers.BOOT, what="the guest restarts")
+    console.close()
+    start_daemon()
+    assert domain.state() == "running"
+    with domain.console() as console:
+        console.prompt()
+        console.send("poweroff -f\n")
+    domain.wait_state("shut off", helpers.BOOT)
+    assert domain.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
+
+
+@pytest.mark.parametrize("define", (True, False))
+def test_damaged_status(no_leaks, make_domain, define):
+    """A guest whose status cannot be read is shown as running, and can be managed and ended."""
+    domain = make_domain(define=define)
+    helpers.virsh(*(("start", domain.name) if define else ("create", domain.path)), "--paused")
+    monitor, number = helpers.monitor_of(domain), domain.id()
+    stop_daemon()
+    (helpers.STATE / f"{domain.name}.xml").write_text("<domstatus state='3' pid='")
+    start_daemon()
+    assert (helpers.monitor_of(domain), domain.id()) == (monitor, number)
+    helpers.wait_for(lambda: domain.state() == "paused", what="the monitor has said so")
+    assert "its status was damaged" in domain.virsh("dominfo")
+    assert "already" in domain.virsh("start", check=False)
+    domain.virsh("resume")
+    helpers.run("systemctl", "restart", "virtmicrod.service")
+    assert domain.state() == "running"
+    domain.virsh("destroy")
+    if define:
+        domain.start("--paused")
 
 
 def test_daemon_killed_in_a_start(no_leaks, make_domain, bridge):

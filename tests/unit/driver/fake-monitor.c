@@ -53,6 +53,7 @@ static void send_reply(const struct ctl_message *request, uint32_t serial, int e
         if (request->header.type == CTL_HELLO)
                 u.hello.version = is("future") ? 99 : CTL_VERSION; /* as one of version 3 says, too */
         if (request->header.type == CTL_QUERY) {
+                u.query.state = CTL_STATE_RUNNING;
                 u.query.vcpus = 1;
                 u.query.vcpu_tid[0] = (int32_t) getpid();
         }
