@@ -121,7 +121,7 @@ static gboolean find_one(Driver *driver, const char *name, gpointer data, GError
 
 /* --- The monitor ------------------------------------------------------------------------ */
 
-/* Background, with the job that connect_one() began: a domain whose monitor is gone is cleaned up like any that ended. */
+/* Background, with the job that connect_one() began: a domain without its monitor is cleaned up like any that ended. */
 static void finish_lost(Domain *d, gpointer data) {
         int reason, detail;
         domain_lock(d);

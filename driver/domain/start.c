@@ -234,8 +234,9 @@ static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
         l->machine = scope_machine_name(l->def->id, l->def->name);
         l->unit = scope_unit_name(l->machine);
         l->slice = scope_slice_name(l->def->partition, err);
-        return l->slice && domain_check_free(l->domain->driver, l->def->name, err) && launch_open(l, err) && launch_spawn(l, err) && launch_scope(l, err) &&
-               launch_connect(l, paused, err) && launch_hand_over(l, paused, err);
+        return l->slice && domain_check_free(l->domain->driver, l->def->name, err) && launch_open(l, err) &&
+               launch_spawn(l, err) && launch_scope(l, err) && launch_connect(l, paused, err) &&
+               launch_hand_over(l, paused, err);
 }
 
 /* The domain becomes what the Launch has built. Lock held. */

@@ -11,7 +11,7 @@
 #include "vmm.h"
 
 #define READY_SECONDS    10 /* that calls wait for a connection, from when it was missing; the host may be busy */
-#define VMM_RETRY_MIN_MS 1000u /* from the end of a connection to the next attempt: a process that ends has ended by then */
+#define VMM_RETRY_MIN_MS 1000u /* from the end of a connection to the next attempt: a process that ends has by then */
 
 struct ctl_message;
 
