@@ -139,13 +139,17 @@ gboolean domain_destroy(Domain *d, guint flags, GError **err) {
         return ok;
 }
 
-/* A guest whose vCPUs stand still cannot react to its power button. */
 static gboolean check_running(const Domain *d, GError **err) {
         if (d->state == VIR_DOMAIN_RUNNING)
                 return TRUE;
         error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is not running but paused or ending: resume it first",
                   d->name);
         return FALSE;
+}
+
+/* A paused guest finds its button pressed when it is resumed; one that has ended finds nothing any more. */
+static gboolean check_not_ended(const Domain *d, GError **err) {
+        return d->state == VIR_DOMAIN_PAUSED || check_running(d, err);
 }
 
 gboolean domain_shutdown(Domain *d, guint flags, GError **err) {
@@ -157,7 +161,7 @@ gboolean domain_shutdown(Domain *d, guint flags, GError **err) {
         if (flags == VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
                 error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "no guest agent is used: shut down with --mode acpi");
         else
-                ok = check_running(d, err) && domain_vmm_simple(d, CTL_POWER_BUTTON, err);
+                ok = check_not_ended(d, err) && domain_vmm_simple(d, CTL_POWER_BUTTON, err);
         domain_job_end(d);
         return ok;
 }
@@ -171,7 +175,7 @@ gboolean domain_reboot(Domain *d, guint flags, GError **err) {
         if (flags == VIR_DOMAIN_REBOOT_GUEST_AGENT)
                 error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "no guest agent is used: reboot with --mode acpi");
         else
-                ok = check_running(d, err) && domain_vmm_simple(d, CTL_REBOOT_BUTTON, err);
+                ok = check_not_ended(d, err) && domain_vmm_simple(d, CTL_REBOOT_BUTTON, err);
         domain_job_end(d);
         return ok;
 }

@@ -69,10 +69,22 @@ def test_suspend_and_resume(running):
     assert "Requested operation is not valid: domain is already running" in running.virsh("resume", check=False)
 
 
-def test_buttons_of_a_paused_domain_say_why_they_do_nothing(paused):
-    for command in ("shutdown", "reboot", "inject-nmi"):
-        assert "resume it first" in paused.virsh(command, check=False)
+def test_buttons_of_a_paused_domain(paused):
+    """The power button is pressed, and waits for the guest; an interrupt that nobody can take is refused."""
+    for command in ("shutdown", "reboot"):
+        paused.virsh(command)
+    assert "resume it first" in paused.virsh("inject-nmi", check=False)
     assert paused.state() == "paused"
+
+
+def test_shutdown_of_a_suspended_guest(no_leaks, make_domain):
+    domain = make_domain()
+    domain.boot().close()
+    domain.virsh("suspend")
+    domain.virsh("shutdown")
+    assert domain.state() == "paused"
+    domain.virsh("resume")
+    domain.wait_state("shut off", helpers.BOOT)
 
 
 def test_destroy_graceful(running):

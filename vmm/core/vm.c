@@ -395,8 +395,9 @@ int vm_reset(struct vm *vm) {
         return 0;
 }
 
+/* A paused guest finds it pressed when it is resumed: the interrupt waits in KVM's interrupt controllers. */
 static int press_button(struct vm *vm, bool for_reboot) {
-        if (vm->state != CTL_STATE_RUNNING)
+        if (vm->state != CTL_STATE_RUNNING && vm->state != CTL_STATE_PAUSED)
                 return -EINVAL;
         vm->reboot_asked = for_reboot;
         power_button(vm->machine->power);

@@ -147,6 +147,10 @@ static void do_resume(void *arg) {
         CHECK_EQ(vm_resume(((struct fixture *) arg)->vm), 0);
 }
 
+static void do_press(void *arg) {
+        CHECK_EQ(vm_power_button(((struct fixture *) arg)->vm), 0);
+}
+
 static void do_resets(void *arg) {
         struct fixture *f = arg;
 
@@ -165,6 +169,8 @@ static void test_requests_while_it_waits(void) {
         wait_for(&f.resets, 4);
         for (unsigned i = 0; i < 3; i++) {
                 loop_call(f.control, do_pause, &f);
+                CHECK_EQ(f.state, CTL_STATE_PAUSED);
+                loop_call(f.control, do_press, &f);
                 CHECK_EQ(f.state, CTL_STATE_PAUSED);
                 before = f.resets;
                 (void) usleep(300000);
