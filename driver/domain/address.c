@@ -60,10 +60,6 @@ static DomainAddress *address_new(const DomainNic *nic, GPtrArray *addrs) {
 GPtrArray *domain_get_addresses(Domain *d, guint source, guint flags, GError **err) {
         if (!error_check_flags(flags, 0, "virDomainInterfaceAddresses", err))
                 return NULL;
-        if (source == VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT) {
-                error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
-                return NULL;
-        }
         if (source > VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP) {
                 error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "Unknown IP address data source %u", source);
                 return NULL;
@@ -73,6 +69,10 @@ GPtrArray *domain_get_addresses(Domain *d, guint source, guint flags, GError **e
         domain_unlock(d);
         if (!def)
                 return NULL;
+        if (source == VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT) {
+                (void) domain_refuse_agent(def, err);
+                return NULL;
+        }
         g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(address_free);
         for (guint i = 0; i < def->nics->len; i++) {
                 const DomainNic *nic = def->nics->pdata[i];

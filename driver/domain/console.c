@@ -93,6 +93,17 @@ static const DomainChar *find_channel(const DomainDef *def, const char *name) {
         return NULL;
 }
 
+gboolean domain_refuse_agent(const DomainDef *def, GError **err) {
+        const DomainChar *agent = find_channel(def, "org.qemu.guest_agent.0");
+        if (!agent)
+                return error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
+        if (g_strcmp0(agent->target_state, "connected") != 0)
+                return error_set(err, VIR_ERR_AGENT_UNRESPONSIVE, "QEMU guest agent is not connected");
+        return error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                         "the daemon does not speak to the guest agent; a client can, on the channel's '%s'",
+                         agent->path);
+}
+
 int domain_open_channel(Domain *d, const char *name, guint flags, void (*kicked)(void *), void *arg,
                         guint64 *ret_session, GError **err) {
         int fd = -1;

@@ -241,6 +241,8 @@ int terminals_open(Terminals *terminals, const char *path, GError **err);
 /* console.c */
 void console_sessions_free(Domain *d);
 void console_kick_all(Domain *d); /* lock held */
+/* Says what keeps a call from the guest's agent: there is none, it does not run, or nobody here speaks to it. FALSE. */
+gboolean domain_refuse_agent(const DomainDef *def, GError **err);
 
 /* vmm requests that several files make; job held, lock dropped meanwhile by the callers' choice */
 gboolean domain_vmm_simple(Domain *d, enum ctl_type type, GError **err);

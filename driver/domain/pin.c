@@ -152,7 +152,7 @@ int domain_get_vcpus(Domain *d, guint flags, GError **err) {
                 return -1;
         domain_lock(d);
         if (flags & VIR_DOMAIN_VCPU_GUEST)
-                error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
+                (void) domain_refuse_agent(d->def, err);
         else if (domain_affect(d, flags, &live, &config, err)) {
                 const DomainDef *def = live ? live : config;
                 n = (int) (flags & VIR_DOMAIN_VCPU_MAXIMUM ? def->vcpus_max : def->vcpus);

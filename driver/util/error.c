@@ -53,6 +53,8 @@ static const char *code_prefix(virErrorNumber code) {
                 return "metadata not found: ";
         case VIR_ERR_OPERATION_UNSUPPORTED:
                 return "Operation not supported: ";
+        case VIR_ERR_AGENT_UNRESPONSIVE:
+                return "Guest agent is not responding: ";
         case VIR_ERR_ACCESS_DENIED:
                 return "access denied: ";
         case VIR_ERR_XML_INVALID_SCHEMA:

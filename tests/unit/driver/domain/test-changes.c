@@ -198,6 +198,25 @@ static void test_console_without_monitor(Fixture *f, gconstpointer data) {
         (void) g_log_set_always_fatal(fatal);
 }
 
+static void assert_agent(Fixture *f, int code, const char *text) {
+        GError *err = NULL;
+        assert_error(domain_get_vcpus(f->domain, VIR_DOMAIN_VCPU_GUEST, &err) >= 0, &err, code, text);
+        assert_error(domain_get_addresses(f->domain, VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT, 0, &err) != NULL, &err,
+                     code, text);
+}
+
+/* That an agent has a channel, and that it runs, is not the same. */
+static void test_calls_for_an_agent(Fixture *f, gconstpointer data) {
+        count_as_running(f);
+        DomainChar *channel = g_ptr_array_index(f->domain->def->chars, 0);
+        assert_agent(f, VIR_ERR_ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
+        g_free(channel->target_name);
+        channel->target_name = g_strdup("org.qemu.guest_agent.0");
+        assert_agent(f, VIR_ERR_AGENT_UNRESPONSIVE, "QEMU guest agent is not connected");
+        channel->target_state = g_strdup("connected");
+        assert_agent(f, VIR_ERR_OPERATION_UNSUPPORTED, "does not speak to the guest agent");
+}
+
 /* --- Parameters ------------------------------------------------------------------------- */
 
 typedef gboolean (*SetParams)(Domain *d, virTypedParameterPtr params, int n, guint flags, GError **err);
@@ -577,6 +596,7 @@ int main(int argc, char **argv) {
         TEST("stats-without-waiting", NULL, test_stats_without_waiting);
         TEST("stats-of-a-busy-domain", NULL, test_stats_of_a_busy_domain);
         TEST("console-without-monitor", NULL, test_console_without_monitor);
+        TEST("calls-for-an-agent", NULL, test_calls_for_an_agent);
         TEST("live-goes-first", NULL, test_live_goes_first);
         TEST("both-are-checked", NULL, test_both_are_checked);
         TEST("failed-step-is-undone", NULL, test_failed_step_is_undone);
