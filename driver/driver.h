@@ -183,6 +183,7 @@ typedef struct DomainEvent {
                 struct { int event, detail; } lifecycle; /* VIR_DOMAIN_EVENT_ID_LIFECYCLE */
                 struct { int type; char *uri; } metadata; /* METADATA_CHANGE */
                 struct { char *path, *alias; int action; char *reason; } io_error; /* IO_ERROR and IO_ERROR_REASON */
+                struct { char *path, *alias; int reason; } disk_change; /* DISK_CHANGE */
                 struct { int state, reason; } agent;      /* AGENT_LIFECYCLE */
                 struct { virTypedParameterPtr params; int n; } tunable; /* TUNABLE */
         };

@@ -31,6 +31,7 @@ static const gsize domain_disk_strings[] = {
         offsetof(DomainDisk, device), offsetof(DomainDisk, source), offsetof(DomainDisk, pool),
         offsetof(DomainDisk, volume), offsetof(DomainDisk, target), offsetof(DomainDisk, bus),
         offsetof(DomainDisk, driver_name), offsetof(DomainDisk, driver_type), offsetof(DomainDisk, discard),
+        offsetof(DomainDisk, startup_policy),
         offsetof(DomainDisk, io), offsetof(DomainDisk, error_policy), offsetof(DomainDisk, rerror_policy),
         offsetof(DomainDisk, serial), offsetof(DomainDisk, wwn), offsetof(DomainDisk, alias), END_OF_STRINGS
 };

@@ -166,6 +166,7 @@ typedef struct DomainDisk {
         char *device;          /* "disk"; "cdrom" becomes a read-only disk */
         char *source;          /* path for file and block; NULL: no medium */
         char *pool, *volume;   /* type volume */
+        char *startup_policy;  /* NULL, "mandatory", "requisite", "optional": what a start does when it is missing */
         char *target;          /* "vda" */
         char *bus;             /* "virtio" after conversion */
         char *driver_name, *driver_type; /* as given; type must be NULL or "raw" to start */

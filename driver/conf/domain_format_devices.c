@@ -46,6 +46,7 @@ static void format_disk_source(XmlWriter *w, const DomainDisk *disk, gboolean st
         } else {
                 xml_put(w, disk->type == DOMAIN_DISK_FILE ? "file" : "dev", disk->source);
         }
+        xml_put(w, "startupPolicy", disk->startup_policy);
         xml_end_used(w);
 }
 

@@ -66,6 +66,9 @@ static gboolean parse_disk_target(const xmlNode *node, DomainDisk *disk, GError 
 
 /* Removable drives may be empty. The state of a running domain also has the path that a volume turned out to be. */
 static gboolean parse_disk_source(const xmlNode *source, DomainDisk *disk, guint flags, GError **err) {
+        static const char *const policies[] = { "mandatory", "requisite", "optional", NULL };
+        if (!xml_attr_word(source, "startupPolicy", policies, &disk->startup_policy, err))
+                return FALSE;
         if (disk->type == DOMAIN_DISK_VOLUME) {
                 disk->pool = xml_attr(source, "pool");
                 disk->volume = xml_attr(source, "volume");

@@ -34,6 +34,10 @@ static void event_free(DomainEvent *event) {
                 g_free(event->io_error.alias);
                 g_free(event->io_error.reason);
                 break;
+        case VIR_DOMAIN_EVENT_ID_DISK_CHANGE:
+                g_free(event->disk_change.path);
+                g_free(event->disk_change.alias);
+                break;
         case VIR_DOMAIN_EVENT_ID_TUNABLE:
                 virTypedParamsFree(event->tunable.params, event->tunable.n);
                 break;
@@ -160,6 +164,14 @@ static void event_io_error_one(Domain *d, int type, const DomainDisk *disk, int 
 void event_io_error(Domain *d, const DomainDisk *disk, int errnum) {
         event_io_error_one(d, VIR_DOMAIN_EVENT_ID_IO_ERROR, disk, errnum);
         event_io_error_one(d, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, disk, errnum);
+}
+
+void event_disk_dropped(Domain *d, const DomainDisk *disk) {
+        DomainEvent *event = event_new(d, VIR_DOMAIN_EVENT_ID_DISK_CHANGE);
+        event->disk_change.path = g_strdup(disk->source);
+        event->disk_change.alias = g_strdup(disk->alias ? disk->alias : "");
+        event->disk_change.reason = VIR_DOMAIN_EVENT_DISK_DROP_MISSING_ON_START;
+        event_queue_push(d->driver->events, event);
 }
 
 void event_agent(Domain *d, gboolean connected) {

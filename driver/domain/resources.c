@@ -335,9 +335,25 @@ static gboolean open_rng(Launch *l, GError **err) {
         return l->rng_fd >= 0;
 }
 
+/* startupPolicy='optional': a disk that is missing is none of the running domain's. */
+static void drop_missing_disks(Launch *l) {
+        for (guint i = l->def->disks->len; i-- > 0;) {
+                DomainDisk *disk = l->def->disks->pdata[i];
+                if (g_strcmp0(disk->startup_policy, "optional") != 0 || !disk->source || access(disk->source, F_OK) == 0 ||
+                    (errno != ENOENT && errno != ENOTDIR))
+                        continue;
+                domain_log(l->domain, G_LOG_LEVEL_MESSAGE, "disk '%s' left out: '%s' is missing", disk->target,
+                           disk->source);
+                event_disk_dropped(l->domain, disk);
+                g_ptr_array_remove_index(l->def->disks, i);
+        }
+}
+
 gboolean launch_open(Launch *l, GError **err) {
-        return domain_def_check_startable(l->def, err) && check_memory(l->def, err) && resolve_volumes(l, err) &&
-               vmm_config_from_def(l->def, &l->config, err) && open_boot_files(l, err) && open_disks(l, err) &&
+        if (!domain_def_check_startable(l->def, err) || !check_memory(l->def, err) || !resolve_volumes(l, err))
+                return FALSE;
+        drop_missing_disks(l);
+        return vmm_config_from_def(l->def, &l->config, err) && open_boot_files(l, err) && open_disks(l, err) &&
                open_kvm(l, err) && open_rng(l, err) && open_exit_record(l, err) && open_chars(l, err);
 }
 

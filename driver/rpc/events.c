@@ -55,6 +55,7 @@ typedef union EventPayload {
         rpc_lifecycle_event lifecycle;
         rpc_io_error_event io_error;
         rpc_io_error_reason_event io_error_reason;
+        rpc_disk_change_event disk_change;
         rpc_metadata_event metadata;
         rpc_agent_event agent;
         rpc_tunable_event tunable;
@@ -84,6 +85,12 @@ static xdrproc_t event_describe(const DomainEvent *event, rpc_domain domain, Eve
                         event->io_error.action, text_or_empty(event->io_error.reason)
                 };
                 return (xdrproc_t) xdr_rpc_io_error_reason_event;
+        case VIR_DOMAIN_EVENT_ID_DISK_CHANGE:
+                ret->disk_change = (rpc_disk_change_event) {
+                        domain, event->disk_change.path ? (rpc_opt_text) &event->disk_change.path : NULL, NULL,
+                        text_or_empty(event->disk_change.alias), event->disk_change.reason
+                };
+                return (xdrproc_t) xdr_rpc_disk_change_event;
         case VIR_DOMAIN_EVENT_ID_METADATA_CHANGE:
                 ret->metadata = (rpc_metadata_event) { domain, event->metadata.type,
                                                        event->metadata.uri ? (rpc_opt_text) &event->metadata.uri

@@ -117,3 +117,20 @@ def test_root_on_a_disk_full_of_errors(make_domain, make_disk):
             events.expect(rf"'io-error' for domain '{domain.name}'", helpers.CALL)
         assert console.command("echo alive").strip() == "alive"
     assert domain.state() == "running"
+
+
+def test_startup_policy(no_leaks, make_domain, make_disk):
+    """A disk that may be missing is left out of the running domain alone, with an event; others keep it from starting."""
+    disk, missing = make_disk(), "/var/lib/libvirt/images/no-such.raw"
+    optional = helpers.disk_xml(missing, target="vdb").replace("<source ", "<source startupPolicy='optional' ")
+    domain = make_domain(devices=helpers.disk_xml(disk) + optional)
+    with helpers.Console(None, command=["virsh", "-c", helpers.URI, "event", "--all", "--loop"]) as events:
+        helpers.time.sleep(5)  # to connect; nothing says when it has registered
+        domain.start("--paused")
+        events.expect(rf"'disk-change' for domain '{domain.name}'", helpers.CALL)
+    assert str(disk) in domain.xml() and missing not in domain.xml()
+    assert "startupPolicy='optional'" in domain.xml("--inactive")
+    domain.virsh("destroy")
+    domain.path.write_text(domain.path.read_text().replace("'optional'", "'requisite'"))
+    helpers.virsh("define", domain.path)
+    assert f"Cannot access storage file '{missing}'" in domain.virsh("start", "--paused", check=False)
