@@ -339,8 +339,8 @@ static gboolean open_rng(Launch *l, GError **err) {
 static void drop_missing_disks(Launch *l) {
         for (guint i = l->def->disks->len; i-- > 0;) {
                 DomainDisk *disk = l->def->disks->pdata[i];
-                if (g_strcmp0(disk->startup_policy, "optional") != 0 || !disk->source || access(disk->source, F_OK) == 0 ||
-                    (errno != ENOENT && errno != ENOTDIR))
+                if (g_strcmp0(disk->startup_policy, "optional") != 0 || !disk->source ||
+                    access(disk->source, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
                         continue;
                 domain_log(l->domain, G_LOG_LEVEL_MESSAGE, "disk '%s' left out: '%s' is missing", disk->target,
                            disk->source);
