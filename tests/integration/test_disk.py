@@ -123,7 +123,7 @@ def test_startup_policy(no_leaks, make_domain, make_disk):
     """A disk that may be missing is left out of the running domain alone, with an event; others keep it from starting."""
     disk, missing = make_disk(), "/var/lib/libvirt/images/no-such.raw"
     optional = helpers.disk_xml(missing, target="vdb").replace("<source ", "<source startupPolicy='optional' ")
-    domain = make_domain(devices=helpers.disk_xml(disk) + optional)
+    domain = make_domain(devices=helpers.disk_xml(disk) + optional, uid="11111111-2222-3333-4444-666666666666")
     with helpers.Console(None, command=["virsh", "-c", helpers.URI, "event", "--all", "--loop"]) as events:
         helpers.time.sleep(5)  # to connect; nothing says when it has registered
         domain.start("--paused")

@@ -92,7 +92,7 @@ def test_a_feature_is_hidden(no_leaks, make_domain):
 
 
 @pytest.mark.parametrize("policy, name, text", [
-    ("require", "3dnow", "unsupported configuration: CPU feature '3dnow' is required, and the host's KVM does not have it"),
+    ("require", "cmt", "unsupported configuration: CPU feature 'cmt' is required, and the host's KVM does not have it"),
     ("forbid", "fpu", "unsupported configuration: CPU feature 'fpu' is forbidden, and the host has it")])
 def test_a_host_that_does_not_fit(no_leaks, make_domain, policy, name, text):
     assert text in make_domain(extra=feature(policy, name)).virsh("start", "--paused", check=False)
