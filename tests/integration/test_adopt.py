@@ -80,8 +80,8 @@ def test_mute_monitors_hold_up_nobody(no_leaks, make_domain):
         for pid in monitors:
             if os.path.exists(f"/proc/{pid}"):
                 os.kill(pid, signal.SIGCONT)
-    mute[0].virsh("resume")
-    assert mute[0].state() == "running"
+    helpers.wait_for(lambda: mute[0].virsh("resume", check=False) is not None and mute[0].state() == "running",
+                     what="it is managed again")
 
 
 def test_cut_connection_is_made_again(no_leaks, make_domain):
