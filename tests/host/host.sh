@@ -222,6 +222,8 @@ deploy() {
     if [[ -x $build/vmm/virtmicro-vmm-hostile ]]; then
         synchronize -p "$build/vmm/virtmicro-vmm-hostile" root@127.0.0.1:/root/tests/
     fi
+    "$host_scripts/programs.py" "$build" "$state/programs"
+    synchronize -rlp --delete "$state/programs" root@127.0.0.1:/root/tests/
     remote sh -s <"$host_scripts/after-install.sh"
 }
 

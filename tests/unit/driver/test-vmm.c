@@ -556,8 +556,8 @@ static void test_real(Fixture *f, gconstpointer unused) {
         struct ctl_header header;
         struct ctl_query_reply query;
 
-        if (!spawn.binary || getuid() != 0) {
-                g_test_skip("needs the monitor, and root");
+        if (getuid() != 0) {
+                g_test_skip("needs root");
                 return;
         }
         Vmm *vmm = vmm_spawn(&spawn, &callbacks, &err);
@@ -609,7 +609,8 @@ int main(int argc, char **argv) {
         ADD("adopt-a-stopped-one", test_adopt_a_stopped_one);
         ADD("adopt-without-descriptors", test_adopt_without_descriptors);
         ADD("number-is-kept", test_number_is_kept);
-        ADD("real", test_real);
+        if (g_getenv("VIRTMICRO_VMM"))
+                ADD("real", test_real);
         ADD("many-callers", test_many_callers);
         return g_test_run();
 }

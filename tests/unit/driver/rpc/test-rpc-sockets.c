@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Sockets as systemd hands them over: which is read-only, and which is too open for a daemon that asks nobody. */
-#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -64,15 +63,12 @@ static void test_taken(void) {
                 { "virtmicrod-sock-ro", 0666, "polkit", TRUE, FALSE },
                 { "virtmicrod-sock-ro", 0666, "none", TRUE, FALSE },
         };
-        if (fcntl(SD_LISTEN_FDS_START, F_GETFD) >= 0) {
-                g_test_skip("the first descriptor that systemd would hand over is in use");
-                return;
-        }
         for (gsize i = 0; i < G_N_ELEMENTS(cases); i++)
                 check(&cases[i]);
 }
 
 int main(int argc, char **argv) {
+        (void) close(SD_LISTEN_FDS_START); /* a runner's own that it has let through */
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/rpc/sockets/taken", test_taken);
         return g_test_run();
