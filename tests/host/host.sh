@@ -88,7 +88,7 @@ emulator() {
 }
 
 launch() {
-    local image=$1 guests=$2 kind accel qemu
+    local image=$1 guests=$2 kind accel qemu append
     kind=$("$host_scripts/accel.sh" nested)
     read -r -a accel <<<"$(acceleration "$kind")"
     qemu=$(emulator "$kind")
@@ -96,10 +96,13 @@ launch() {
     free_port >"$state/port"
     cp "$image/key" "$state/key"
     : >"$state/serial.log"
+    append='console=ttyS0 net.ifnames=0 vm.root=/dev/vda systemd.show_status=no loglevel=4 mitigations=off'
+    # Where the machine is busy a disk may take longer than the 90 s that systemd waits for it.
+    append+=' systemd.default_timeout_start_sec=600'
     "$qemu" -name "test-host-$instance" -nodefaults -display none -daemonize -pidfile "$state/pid" \
         -machine q35 "${accel[@]}" -m "${VIRTMICRO_MEMORY:-4G}" \
         -kernel "$guests/vmlinuz-6.1" -initrd "$guests/initrd-6.1.img" \
-        -append 'console=ttyS0 net.ifnames=0 vm.root=/dev/vda systemd.show_status=no loglevel=4 mitigations=off' \
+        -append "$append" \
         -drive "file=$image/host.img,format=raw,if=virtio,snapshot=on,cache=unsafe" \
         -drive "file=$guests/guest.img,format=raw,if=virtio,snapshot=on,cache=unsafe" \
         -netdev "user,id=outside,restrict=on,hostfwd=tcp:127.0.0.1:$(<"$state/port")-:22" \
