@@ -289,3 +289,19 @@ gboolean domain_mac_parse(const char *text, guint8 ret[6]) {
         memcpy(ret, mac, sizeof(mac));
         return TRUE;
 }
+
+const CpuMap *domain_def_vcpu_cpus(const DomainDef *def, unsigned vcpu) {
+        const GArray *pins = def->cputune.vcpupin;
+        for (guint i = 0; pins && i < pins->len; i++) {
+                const DomainVcpuPin *pin = &g_array_index(pins, DomainVcpuPin, i);
+                if (pin->vcpu == vcpu)
+                        return &pin->cpus;
+        }
+        return def->has_cpuset ? &def->cpuset : NULL;
+}
+
+const CpuMap *domain_def_emulator_cpus(const DomainDef *def) {
+        if (def->cputune.has_emulatorpin)
+                return &def->cputune.emulatorpin;
+        return def->has_cpuset ? &def->cpuset : NULL;
+}

@@ -310,6 +310,10 @@ DomainNic *domain_def_find_nic(const DomainDef *def, const char *target_or_mac);
 /* The char device an OPEN_CONSOLE names: by alias, or the first console/serial pty when NULL. */
 DomainChar *domain_def_find_console(const DomainDef *def, const char *alias);
 
+/* Where the thread of a vCPU, or any other, may run: its pin, else the domain's cpuset; NULL: anywhere. */
+const CpuMap *domain_def_vcpu_cpus(const DomainDef *def, unsigned vcpu);
+const CpuMap *domain_def_emulator_cpus(const DomainDef *def);
+
 /* The socket of a channel that names no path of its own: by number, so that it fits into an address and is unique. */
 char *domain_channel_path(const char *state_dir, int id, const DomainChar *channel);
 /* Drops the paths that starts, QEMU's too, have given to channels of this domain or one whose live XML was copied. */

@@ -18,6 +18,7 @@
  */
 #include <string.h>
 
+#include "domain/affinity.h"
 #include "domain/launch.h"
 #include "domain/status.h"
 #include "util/error.h"
@@ -183,6 +184,7 @@ static void learn_threads(Domain *d, const Greeting *greeting) {
         if (d->run.vmm == greeting->vmm)
                 memcpy(d->run.vcpu_tid, tids, sizeof(tids));
         domain_unlock(d);
+        affinity_watch_kick(d->driver->affinity);
 }
 
 /* Rare, and the only part that needs the job. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "conf/capabilities.h"
+#include "domain/affinity.h"
 #include "domain/internal.h"
 #include "util/error.h"
 #include "util/file.h"
@@ -110,6 +111,7 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
                 g_dbus_connection_set_exit_on_close(driver->bus, FALSE);
         else
                 g_warning("no system bus, so no domain can be started: %s", bus_error->message);
+        driver->affinity = affinity_watch_new(driver);
         driver->libvirt = libvirt_client_new(config->neighbour_timeout);
         driver->releases = releases_new(driver, err);
         if (driver->releases && config_load_all(driver, err) && driver_adopt_all(driver, err))
@@ -137,6 +139,7 @@ void driver_free(Driver *driver) {
         releases_free(driver->releases);
         libvirt_client_free(driver->libvirt);
         guest_logs_free(driver->logs);
+        affinity_watch_free(driver->affinity);
         g_hash_table_foreach(driver->by_name, domain_detach, NULL);
         g_hash_table_unref(driver->by_uuid);
         g_hash_table_unref(driver->by_name);
@@ -245,8 +248,7 @@ static int compare_names(gconstpointer a, gconstpointer b) {
         return strcmp(((const Domain *) a)->name, ((const Domain *) b)->name);
 }
 
-/* All domains, each with a reference, in the order of their names. */
-static GPtrArray *driver_snapshot(Driver *driver) {
+GPtrArray *driver_snapshot(Driver *driver) {
         GPtrArray *all = g_ptr_array_new_with_free_func((GDestroyNotify) domain_unref);
         g_mutex_lock(&driver->lock);
         g_autoptr(GList) domains = g_list_sort(g_hash_table_get_values(driver->by_uuid), compare_names);

@@ -41,6 +41,7 @@ struct Driver {
         Releases *releases;
         EventQueue *events;
         GuestLogs *logs; /* what guests print into files */
+        struct AffinityWatch *affinity;
         GMutex lock;
         GHashTable *by_name; /* char* -> Domain* (owns a reference) */
         GHashTable *by_uuid; /* 16 bytes -> Domain* */
@@ -58,6 +59,7 @@ typedef struct DomainRuntime {
         gboolean registered; /* with machined */
         guint32 uid;
         pid_t vcpu_tid[DOMAIN_VCPUS_MAX]; /* in the host's PID namespace; 0: unknown */
+        gboolean misplaced;               /* it was said that threads cannot be where they are pinned */
         gboolean reboot_pending;          /* an earlier version of the daemon has left "restart" as the monitor's
                                            * action for a power off */
         gboolean destroyed;               /* a destroy has killed the monitor */
@@ -188,8 +190,9 @@ void domain_logs_end(Driver *driver, const DomainDef *def);
 gboolean domain_start(Domain *d, guint flags, GError **err); /* lock and job held */
 /* Asks the monitor for its threads, and its state, which may be an end already. TRUE when it answered. Lock held. */
 gboolean domain_read_vcpu_tids(Domain *d, guint32 *ret_state, guint32 *ret_reason);
-void domain_apply_affinity(Domain *d);
 extern const VmmCallbacks domain_vmm_callbacks;              /* data is the Domain */
+/* pin.c, a HostFunc: what <vcpu cpuset=>, <cputune> and <numatune> say, on the scope and its threads. */
+gboolean domain_apply_cputune(Domain *d, const DomainDef *def, gconstpointer unused, GError **err);
 /* stop.c: after the monitor ended or to end it; lock and job held; the domain may be removed from the tables */
 void domain_stop(Domain *d, int reason, int detail);
 void domain_cleanup_runtime(Domain *d); /* the part of a stop that undoes a start */
@@ -211,6 +214,7 @@ void domain_settle(Domain *d);
 /* driver.c */
 void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* in the background */
 gboolean driver_stopping(Driver *driver); /* nothing is to be begun any more */
+GPtrArray *driver_snapshot(Driver *driver); /* all domains, each with a reference, in the order of their names */
 void driver_remove(Domain *d); /* lock held; drops it from the tables */
 gboolean driver_insert(Driver *driver, Domain *d); /* FALSE: name or UUID is taken */
 /* A second name for a domain (FALSE: it is taken), which of both it goes by, the end of either. Lock and job held. */

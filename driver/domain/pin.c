@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vCPU and memory counts, and on which host CPUs threads may run. Pinning is
- * sched_setaffinity() on the monitor's threads; the scope's AllowedCPUs= bounds all of
- * them. Counts are fixed while a domain runs: there is no hot plug.
+ * vCPU and memory counts, and on which host CPUs threads may run: the calls of clients.
+ * Placing threads is affinity.c's; getters of a running domain tell what the kernel says.
+ * Counts are fixed while a domain runs: there is no hot plug.
  */
-#include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "domain/affinity.h"
 #include "domain/internal.h"
 #include "systemd/scope.h"
 #include "util/error.h"
@@ -21,59 +20,10 @@ static unsigned host_cpus(void) {
         return n > 0 ? (unsigned) n : 1;
 }
 
-/* Whether the thread is in the domain's scope: a number that was reused is a stranger's, who is not. */
-static gboolean is_in_scope(const Domain *d, pid_t tid) {
-        g_autofree char *path = g_strdup_printf("/proc/%d/cgroup", (int) tid), *text = NULL;
-        if (!d->run.cgroup || !g_file_get_contents(path, &text, NULL, NULL))
-                return FALSE;
-        char *group = strstr(text, "0::/");
-        return group && g_str_has_suffix(d->run.cgroup, g_strchomp(group) + strlen("0::"));
-}
-
-/* No call for this takes a descriptor, so one that hit a stranger is taken back. 0 or a negative errno. */
-static int set_affinity_of(const Domain *d, pid_t tid, gsize size, const cpu_set_t *set) {
-        cpu_set_t *before = CPU_ALLOC(CPUMAP_BITS);
-        int r = -ESRCH;
-        if (sched_getaffinity(tid, size, before) == 0 && is_in_scope(d, tid)) {
-                r = sched_setaffinity(tid, size, set) < 0 ? -errno : 0;
-                if (r == 0 && !is_in_scope(d, tid))
-                        (void) sched_setaffinity(tid, size, before);
-        }
-        CPU_FREE(before);
-        return r;
-}
-
-static gboolean set_affinity(const Domain *d, pid_t tid, const CpuMap *map, GError **err) {
-        cpu_set_t *set = CPU_ALLOC(CPUMAP_BITS);
-        gsize size = CPU_ALLOC_SIZE(CPUMAP_BITS);
-        CPU_ZERO_S(size, set);
-        for (unsigned i = 0; i < CPUMAP_BITS; i++)
-                if (cpumap_get(map, i))
-                        CPU_SET_S(i, size, set);
-        int r = set_affinity_of(d, tid, size, set);
-        CPU_FREE(set);
-        if (r == 0 || r == -ESRCH) /* it has ended meanwhile */
-                return TRUE;
-        g_autofree char *text = cpumap_format(map);
-        error_set_errno(err, r, "cannot set CPU affinity of thread %d to '%s'", (int) tid, text);
-        return FALSE;
-}
-
-static const CpuMap *find_pin(const DomainDef *def, unsigned vcpu) {
-        for (guint i = 0; i < def->cputune.vcpupin->len; i++) {
-                const DomainVcpuPin *pin = &g_array_index(def->cputune.vcpupin, DomainVcpuPin, i);
-                if (pin->vcpu == vcpu)
-                        return &pin->cpus;
-        }
-        return NULL;
-}
-
-/* Where a vCPU may run: its pin, else the domain's cpuset, else anywhere. */
-static void effective_pin(const DomainDef *def, const CpuMap *pin, CpuMap *ret) {
-        if (pin)
-                *ret = *pin;
-        else if (def->has_cpuset)
-                *ret = def->cpuset;
+/* A definition's choice as libvirt tells it: all of the host's CPUs when there is none. */
+static void put_choice(const CpuMap *cpus, CpuMap *ret) {
+        if (cpus)
+                *ret = *cpus;
         else
                 cpumap_fill(ret, host_cpus());
 }
@@ -98,50 +48,6 @@ gboolean domain_read_vcpu_tids(Domain *d, guint32 *ret_state, guint32 *ret_reaso
         if (answered && ret_reason)
                 *ret_reason = reply.reason;
         return answered;
-}
-
-static gboolean is_vcpu_thread(const Domain *d, pid_t tid) {
-        for (unsigned i = 0; i < d->def->vcpus; i++)
-                if (d->run.vcpu_tid[i] == tid)
-                        return TRUE;
-        return FALSE;
-}
-
-/* All threads of the scope but the vCPUs' follow the emulator's pin: the kernel's vhost workers are among them. */
-static gboolean pin_emulator_threads(const Domain *d, const CpuMap *map, GError **err) {
-        g_autofree char *path = g_build_filename(d->run.cgroup, "cgroup.threads", NULL);
-        g_autofree char *text = NULL;
-        g_autoptr(GError) cause = NULL;
-        if (!g_file_get_contents(path, &text, NULL, &cause)) {
-                error_set(err, VIR_ERR_SYSTEM_ERROR, "cannot list the threads of the domain: %s", cause->message);
-                return FALSE;
-        }
-        g_auto(GStrv) tids = g_strsplit(g_strstrip(text), "\n", -1);
-        for (char **tid = tids; *tid; tid++) {
-                pid_t id = (pid_t) g_ascii_strtoll(*tid, NULL, 10);
-                if (id > 0 && !is_vcpu_thread(d, id) && !set_affinity(d, id, map, err))
-                        return FALSE;
-        }
-        return TRUE;
-}
-
-static gboolean pin_vcpu_thread(const Domain *d, guint vcpu, const CpuMap *map, GError **err) {
-        if (d->run.vcpu_tid[vcpu] > 0)
-                return set_affinity(d, d->run.vcpu_tid[vcpu], map, err);
-        error_set(err, VIR_ERR_OPERATION_FAILED, "the thread of vcpu %u is not known", vcpu);
-        return FALSE;
-}
-
-void domain_apply_affinity(Domain *d) {
-        for (guint i = 0; i < d->def->cputune.vcpupin->len; i++) {
-                const DomainVcpuPin *pin = &g_array_index(d->def->cputune.vcpupin, DomainVcpuPin, i);
-                g_autoptr(GError) err = NULL;
-                if (pin->vcpu < d->def->vcpus && !pin_vcpu_thread(d, pin->vcpu, &pin->cpus, &err))
-                        domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
-        }
-        g_autoptr(GError) err = NULL;
-        if (d->def->cputune.has_emulatorpin && !pin_emulator_threads(d, &d->def->cputune.emulatorpin, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
 }
 
 int domain_get_vcpus(Domain *d, guint flags, GError **err) {
@@ -273,7 +179,8 @@ int domain_get_vcpu_info(Domain *d, virVcpuInfoPtr info, int max, guint8 *cpumap
                 int cpu = -1;
                 (void) read_thread_stat(vmm_pid(d->run.vmm), d->run.vcpu_tid[i], &ns, &cpu);
                 info[i] = (virVcpuInfo){ .number = (unsigned) i, .state = VIR_VCPU_RUNNING, .cpuTime = ns, .cpu = cpu };
-                effective_pin(d->def, find_pin(d->def, (unsigned) i), &map);
+                if (!affinity_get(d->run.vcpu_tid[i], &map))
+                        put_choice(domain_def_vcpu_cpus(d->def, (unsigned) i), &map);
                 if (cpumaps)
                         memcpy(cpumaps + (gsize) i * (gsize) maplen, map.bytes, MIN((gsize) maplen, sizeof(map.bytes)));
         }
@@ -321,21 +228,14 @@ static void emit_pin(Domain *d, guint vcpu, const CpuMap *cpus) {
         event_tunable(d, params, n);
 }
 
-/* The scope's bound first, so that the thread may move, then the thread that `data` numbers. Lock and job held. */
-static gboolean pin_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
-        const guint vcpu = *(const guint *) data;
-        CpuMap cpus;
+/* The scope's bound first, so that threads may move; changing that moves all of them. */
+gboolean domain_apply_cputune(Domain *d, const DomainDef *def, gconstpointer unused, GError **err) {
         domain_unlock(d);
-        gboolean ok = scope_apply_cputune(d->driver->bus, d->run.unit, def, err);
+        gboolean ok = scope_apply_cputune(d->driver->bus, d->run.unit, d->run.cgroup, def, err);
         domain_lock(d);
-        if (!ok)
-                return FALSE;
-        if (vcpu == EMULATOR) {
-                effective_pin(def, def->cputune.has_emulatorpin ? &def->cputune.emulatorpin : NULL, &cpus);
-                return pin_emulator_threads(d, &cpus, err);
-        }
-        effective_pin(def, find_pin(def, vcpu), &cpus);
-        return pin_vcpu_thread(d, vcpu, &cpus, err);
+        ok = ok && affinity_apply(d->run.cgroup, def, d->run.vcpu_tid, err);
+        affinity_watch_kick(d->driver->affinity);
+        return ok;
 }
 
 static DomainDef *with_pin(const DomainDef *def, guint vcpu, const CpuMap *cpus) {
@@ -364,7 +264,7 @@ static gboolean pin(Domain *d, guint vcpu, const CpuMap *cpus, guint flags, cons
         gboolean is_live = ok && old_live;
         g_autoptr(DomainDef) live = is_live ? with_pin(old_live, vcpu, cpus) : NULL;
         g_autoptr(DomainDef) config = ok && old_config ? with_pin(old_config, vcpu, cpus) : NULL;
-        ok = ok && domain_replace_defs(d, &live, &config, pin_follows, &vcpu, err);
+        ok = ok && domain_replace_defs(d, &live, &config, domain_apply_cputune, NULL, err);
         if (ok && is_live)
                 emit_pin(d, vcpu, cpus);
         domain_job_end(d);
@@ -389,7 +289,8 @@ int domain_get_vcpu_pin(Domain *d, CpuMap *maps, int max, guint flags, GError **
                 const DomainDef *def = live ? live : config;
                 n = MIN((int) def->vcpus, max);
                 for (int i = 0; i < n; i++)
-                        effective_pin(def, find_pin(def, (unsigned) i), &maps[i]);
+                        if (!live || !affinity_get(d->run.vcpu_tid[i], &maps[i]))
+                                put_choice(domain_def_vcpu_cpus(def, (unsigned) i), &maps[i]);
         }
         domain_unlock(d);
         return n;
@@ -401,10 +302,8 @@ gboolean domain_get_emulator_pin(Domain *d, CpuMap *ret, guint flags, GError **e
                 return FALSE;
         domain_lock(d);
         gboolean ok = domain_affect(d, flags, &live, &config, err);
-        if (ok) {
-                const DomainDef *def = live ? live : config;
-                effective_pin(def, def->cputune.has_emulatorpin ? &def->cputune.emulatorpin : NULL, ret);
-        }
+        if (ok && !(live && d->run.vmm && affinity_get(vmm_pid(d->run.vmm), ret)))
+                put_choice(domain_def_emulator_cpus(live ? live : config), ret);
         domain_unlock(d);
         return ok;
 }

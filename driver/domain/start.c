@@ -9,6 +9,7 @@
  *   TAPs, network ports, machined
  *   status again                       with the names of what was made
  *   hand everything over, START
+ *   place its threads on their CPUs
  *
  * All of it works on a copy of the definition and a Launch, with the domain's job held
  * but its lock dropped. Nothing of the domain changes before the guest runs, so undoing
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "domain/affinity.h"
 #include "domain/launch.h"
 #include "systemd/scope.h"
 #include "util/error.h"
@@ -106,7 +108,7 @@ static gboolean launch_scope(Launch *l, GError **err) {
                 return FALSE;
         }
         l->cgroup = scope_cgroup_path(driver->bus, l->unit, err);
-        return l->cgroup != NULL;
+        return l->cgroup && scope_check_limits(l->cgroup, l->def, err);
 }
 
 static gboolean launch_register(Launch *l, GError **err) {
@@ -179,6 +181,18 @@ static gboolean launch_hand_over(Launch *l, gboolean paused, GError **err) {
                send_one(l, CTL_START, &start, sizeof(start), NULL, 0, err);
 }
 
+/* The guest runs for a moment by now; one whose threads cannot be placed is ended again. */
+static gboolean launch_place(Launch *l, GError **err) {
+        struct ctl_header message = { 0 };
+        struct ctl_query_reply reply;
+        pid_t tid[DOMAIN_VCPUS_MAX] = { 0 };
+        unsigned n = MIN(l->def->vcpus, DOMAIN_VCPUS_MAX);
+        return !affinity_is_wanted(l->def) ||
+               (vmm_call(l->vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err) &&
+                vmm_resolve_threads(l->vmm, reply.vcpu_tid, MIN(reply.vcpus, n), tid, err) &&
+                affinity_apply(l->cgroup, l->def, tid, err));
+}
+
 /*
  * Ends what a failed start has begun, in reverse order. The descriptors go before the scope: an open vhost one keeps
  * a kernel thread in the cgroup, and systemd waits for it.
@@ -234,9 +248,9 @@ static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
         l->machine = scope_machine_name(l->def->id, l->def->name);
         l->unit = scope_unit_name(l->machine);
         l->slice = scope_slice_name(l->def->partition, err);
-        return l->slice && domain_check_free(l->domain->driver, l->def->name, err) && launch_open(l, err) &&
-               launch_spawn(l, err) && launch_scope(l, err) && launch_connect(l, paused, err) &&
-               launch_hand_over(l, paused, err);
+        return l->slice && domain_check_free(l->domain->driver, l->def->name, err) && scope_check_host(l->def, err) &&
+               launch_open(l, err) && launch_spawn(l, err) && launch_scope(l, err) && launch_connect(l, paused, err) &&
+               launch_hand_over(l, paused, err) && launch_place(l, err);
 }
 
 /* The domain becomes what the Launch has built. Lock held. */
@@ -269,7 +283,7 @@ static void finish_start(Domain *d) {
         g_autoptr(GError) err = NULL;
         guint32 state = CTL_STATE_RUNNING, reason = 0;
         (void) domain_read_vcpu_tids(d, &state, &reason);
-        domain_apply_affinity(d);
+        affinity_watch_kick(d->driver->affinity);
         if (!d->run.ended && state != CTL_STATE_PAUSED && state != CTL_STATE_RUNNING)
                 domain_note_state(d, state, reason);
         if (!status_save(d, &err))

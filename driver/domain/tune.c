@@ -91,10 +91,9 @@ static gboolean check_range(const Field *f, guint64 value, GError **err) {
                 return TRUE;
         if (f->type != VIR_TYPED_PARAM_LLONG && value == 0 && f->min > 2)
                 return TRUE; /* a period of 0 means the default */
-        error_set(err, VIR_ERR_INVALID_ARG,
-                  "value of '%s' is out of range [%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT "]", f->name, f->min,
-                  f->max);
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG,
+                         "value of '%s' is out of range [%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT "]", f->name, f->min,
+                         f->max);
 }
 
 static gboolean fields_set(const Field *fields, gsize count, DomainDef *def, virTypedParameterPtr params, int n,
@@ -103,12 +102,10 @@ static gboolean fields_set(const Field *fields, gsize count, DomainDef *def, vir
                 const Field *f = field_find(fields, count, params[i].field);
                 guint64 value = 0;
                 if (!f) {
-                        error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported", params[i].field);
-                        return FALSE;
+                        return error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported", params[i].field);
                 }
                 if (!param_value(&params[i], f->type, &value)) {
-                        error_set(err, VIR_ERR_INVALID_ARG, "invalid type of parameter '%s'", f->name);
-                        return FALSE;
+                        return error_set(err, VIR_ERR_INVALID_ARG, "invalid type of parameter '%s'", f->name);
                 }
                 if (f->truncates)
                         value = MIN(value, f->max);
@@ -120,20 +117,41 @@ static gboolean fields_set(const Field *fields, gsize count, DomainDef *def, vir
 }
 
 typedef gboolean (*ChangeFunc)(DomainDef *def, virTypedParameterPtr params, int n, GError **err);
-typedef gboolean (*ApplyFunc)(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err);
+typedef gboolean (*ReadFunc)(const DomainDef *def, virTypedParameterPtr *params, int *n);
+typedef gboolean (*ApplyFunc)(GDBusConnection *bus, const char *unit, const char *cgroup, const DomainDef *def,
+                              GError **err);
+typedef void (*LookFunc)(const char *cgroup, DomainDef *def);
 
-static gboolean apply_to_scope(Domain *d, const DomainDef *def, ApplyFunc apply, GError **err) {
+/* What is got and set together. */
+typedef struct Group {
+        const char *getter, *setter; /* the calls' names in libvirt */
+        ReadFunc read;
+        ChangeFunc change;
+        HostFunc host;
+        LookFunc look; /* what is in force; NULL: what was asked for */
+} Group;
+
+/* A HostFunc that has the scope do what a definition says. */
+static gboolean scope_follows(Domain *d, const DomainDef *def, ApplyFunc apply, GError **err) {
         domain_unlock(d);
-        gboolean ok = apply(d->driver->bus, d->run.unit, def, err);
+        gboolean ok = apply(d->driver->bus, d->run.unit, d->run.cgroup, def, err);
         domain_lock(d);
         return ok;
 }
 
+/* A copy of a definition; of the live one with the limits that are in force, whoever has set them. */
+static DomainDef *copy_in_force(const Domain *d, const DomainDef *def, const Group *group) {
+        DomainDef *copy = domain_def_copy(def);
+        if (def->id >= 0 && group->look && d->run.cgroup)
+                group->look(d->run.cgroup, copy);
+        return copy;
+}
+
 /* A copy of a definition with the change made to it; NULL with *err set when it cannot be made. */
-static DomainDef *changed_copy(const DomainDef *def, ChangeFunc change, virTypedParameterPtr params, int n,
-                               GError **err) {
-        g_autoptr(DomainDef) copy = domain_def_copy(def);
-        return change(copy, params, n, err) ? g_steal_pointer(&copy) : NULL;
+static DomainDef *changed_copy(const Domain *d, const DomainDef *def, const Group *group, virTypedParameterPtr params,
+                               int n, GError **err) {
+        g_autoptr(DomainDef) copy = copy_in_force(d, def, group);
+        return group->change(copy, params, n, err) ? g_steal_pointer(&copy) : NULL;
 }
 
 /* Live changes of the scheduler are told as "cputune.NAME", those of pins by pin.c; memory and blkio have no names. */
@@ -151,46 +169,40 @@ static void emit_cputune(Domain *d, virTypedParameterPtr params, int n) {
         event_tunable(d, copy, count);
 }
 
-static gboolean scope_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
-        const ApplyFunc *apply = data;
-        return apply_to_scope(d, def, *apply, err);
-}
-
 /* Both definitions are checked before either changes. */
-static gboolean set_params(Domain *d, ChangeFunc change, ApplyFunc apply, virTypedParameterPtr params, int n,
-                           guint flags, const char *function, GError **err) {
+static gboolean set_params(Domain *d, const Group *group, virTypedParameterPtr params, int n, guint flags,
+                           GError **err) {
         DomainDef *old_live = NULL, *old_config = NULL;
         g_autoptr(DomainDef) live = NULL;
         g_autoptr(DomainDef) config = NULL;
-        if (!error_check_flags(flags, GETTER_FLAGS, function, err) || !domain_job_begin(d, err))
+        if (!error_check_flags(flags, GETTER_FLAGS, group->setter, err) || !domain_job_begin(d, err))
                 return FALSE;
-        gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) &&
-                      (!old_live || (live = changed_copy(old_live, change, params, n, err))) &&
-                      (!old_config || (config = changed_copy(old_config, change, params, n, err))) &&
-                      domain_replace_defs(d, &live, &config, scope_follows, &apply, err);
-        if (ok && old_live && apply == scope_apply_cputune)
+        gboolean ok = domain_affect(d, flags, &old_live, &old_config, err);
+        gboolean is_live = ok && old_live;
+        ok = ok && (!old_live || (live = changed_copy(d, old_live, group, params, n, err))) &&
+             (!old_config || (config = changed_copy(d, old_config, group, params, n, err))) &&
+             domain_replace_defs(d, &live, &config, group->host, NULL, err);
+        if (ok && is_live && group->host == domain_apply_cputune)
                 emit_cputune(d, params, n);
         domain_job_end(d);
         return ok;
 }
 
-typedef gboolean (*ReadFunc)(const DomainDef *def, virTypedParameterPtr *params, int *n);
-
-static gboolean get_params(Domain *d, ReadFunc read, guint flags, const char *function, virTypedParameterPtr *params,
-                           int *n, GError **err) {
+static gboolean get_params(Domain *d, const Group *group, guint flags, virTypedParameterPtr *params, int *n,
+                           GError **err) {
         DomainDef *live = NULL, *config = NULL;
         *params = NULL;
         *n = 0;
-        if (!error_check_flags(flags, GETTER_FLAGS, function, err))
+        if (!error_check_flags(flags, GETTER_FLAGS, group->getter, err))
                 return FALSE;
         if ((flags & AFFECT_FLAGS) == AFFECT_FLAGS) {
-                error_set(err, VIR_ERR_INVALID_ARG,
-                          "values are read from the live or the persistent definition, not both");
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG,
+                                 "values are read from the live or the persistent definition, not both");
         }
         domain_lock(d);
         gboolean ok = domain_affect(d, flags, &live, &config, err);
-        if (ok && !read(live ? live : config, params, n)) {
+        g_autoptr(DomainDef) shown = ok ? copy_in_force(d, live ? live : config, group) : NULL;
+        if (ok && !group->read(shown, params, n)) {
                 error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot list the parameters of domain '%s'", d->name);
                 ok = FALSE;
         }
@@ -206,13 +218,17 @@ static gboolean scheduler_change(DomainDef *def, virTypedParameterPtr params, in
         return fields_set(scheduler_fields, G_N_ELEMENTS(scheduler_fields), def, params, n, err);
 }
 
+static const Group scheduler_group = {
+        .getter = "virDomainGetSchedulerParametersFlags", .setter = "virDomainSetSchedulerParametersFlags",
+        .read = scheduler_read, .change = scheduler_change, .host = domain_apply_cputune, .look = scope_read_cputune,
+};
+
 gboolean domain_get_scheduler(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
-        return get_params(d, scheduler_read, flags, "virDomainGetSchedulerParametersFlags", params, n, err);
+        return get_params(d, &scheduler_group, flags, params, n, err);
 }
 
 gboolean domain_set_scheduler(Domain *d, virTypedParameterPtr params, int n, guint flags, GError **err) {
-        return set_params(d, scheduler_change, scope_apply_cputune, params, n, flags,
-                          "virDomainSetSchedulerParametersFlags", err);
+        return set_params(d, &scheduler_group, params, n, flags, err);
 }
 
 static gboolean memory_read(const DomainDef *def, virTypedParameterPtr *params, int *n) {
@@ -227,17 +243,25 @@ static gboolean memory_change(DomainDef *def, virTypedParameterPtr params, int n
         const DomainMemTune *m = &def->memtune;
         if (m->swap_hard_limit_kib == 0 || m->hard_limit_kib == 0 || m->hard_limit_kib <= m->swap_hard_limit_kib)
                 return TRUE;
-        error_set(err, VIR_ERR_INVALID_ARG,
-                  "memory hard_limit tunable value must be lower than or equal to swap_hard_limit");
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG,
+                         "memory hard_limit tunable value must be lower than or equal to swap_hard_limit");
 }
 
+static gboolean memtune_follows(Domain *d, const DomainDef *def, gconstpointer unused, GError **err) {
+        return scope_follows(d, def, scope_apply_memtune, err);
+}
+
+static const Group memory_group = {
+        .getter = "virDomainGetMemoryParameters", .setter = "virDomainSetMemoryParameters",
+        .read = memory_read, .change = memory_change, .host = memtune_follows, .look = scope_read_memtune,
+};
+
 gboolean domain_get_memory_params(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
-        return get_params(d, memory_read, flags, "virDomainGetMemoryParameters", params, n, err);
+        return get_params(d, &memory_group, flags, params, n, err);
 }
 
 gboolean domain_set_memory_params(Domain *d, virTypedParameterPtr params, int n, guint flags, GError **err) {
-        return set_params(d, memory_change, scope_apply_memtune, params, n, flags, "virDomainSetMemoryParameters", err);
+        return set_params(d, &memory_group, params, n, flags, err);
 }
 
 /* --- Block I/O: per-device values come as one string "path,value,path,value" ------------------------- */
@@ -323,10 +347,9 @@ static gboolean blkio_parse(DomainDef *def, const BlkioField *f, const char *tex
                 if (i + 2 == count)
                         return TRUE;
         }
-        error_set(err, VIR_ERR_INVALID_ARG,
-                  "unable to parse '%s' of '%s': expected /dev/path,value[,/dev/path,value...]",
-                  text, f->name);
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG,
+                         "unable to parse '%s' of '%s': expected /dev/path,value[,/dev/path,value...]",
+                         text, f->name);
 }
 
 static const BlkioField *blkio_find(const virTypedParameter *p) {
@@ -341,13 +364,12 @@ static gboolean blkio_change_one(DomainDef *def, const virTypedParameter *p, GEr
         if (f)
                 return blkio_parse(def, f, p->value.s, err);
         if (!g_str_equal(p->field, VIR_DOMAIN_BLKIO_WEIGHT) || p->type != VIR_TYPED_PARAM_UINT) {
-                error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported, or of the wrong type", p->field);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported, or of the wrong type",
+                                 p->field);
         }
         if (p->value.ui != 0 && (p->value.ui < DOMAIN_WEIGHT_MIN || p->value.ui > DOMAIN_WEIGHT_MAX)) {
-                error_set(err, VIR_ERR_INVALID_ARG, "out of blkio weight range [%u, %u]", DOMAIN_WEIGHT_MIN,
-                          DOMAIN_WEIGHT_MAX);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "out of blkio weight range [%u, %u]", DOMAIN_WEIGHT_MIN,
+                                 DOMAIN_WEIGHT_MAX);
         }
         def->blkiotune.weight = p->value.ui;
         return TRUE;
@@ -360,12 +382,21 @@ static gboolean blkio_change(DomainDef *def, virTypedParameterPtr params, int n,
         return TRUE;
 }
 
+static gboolean blkiotune_follows(Domain *d, const DomainDef *def, gconstpointer unused, GError **err) {
+        return scope_follows(d, def, scope_apply_blkiotune, err);
+}
+
+static const Group blkio_group = {
+        .getter = "virDomainGetBlkioParameters", .setter = "virDomainSetBlkioParameters",
+        .read = blkio_read, .change = blkio_change, .host = blkiotune_follows, .look = scope_read_blkiotune,
+};
+
 gboolean domain_get_blkio_params(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
-        return get_params(d, blkio_read, flags, "virDomainGetBlkioParameters", params, n, err);
+        return get_params(d, &blkio_group, flags, params, n, err);
 }
 
 gboolean domain_set_blkio_params(Domain *d, virTypedParameterPtr params, int n, guint flags, GError **err) {
-        return set_params(d, blkio_change, scope_apply_blkiotune, params, n, flags, "virDomainSetBlkioParameters", err);
+        return set_params(d, &blkio_group, params, n, flags, err);
 }
 
 /* --- NUMA: shown, and changed by redefining ---------------------------------------------------------- */
@@ -380,7 +411,8 @@ static gboolean numa_read(const DomainDef *def, virTypedParameterPtr *params, in
 }
 
 gboolean domain_get_numa_params(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
-        return get_params(d, numa_read, flags, "virDomainGetNumaParameters", params, n, err);
+        static const Group group = { .getter = "virDomainGetNumaParameters", .read = numa_read };
+        return get_params(d, &group, flags, params, n, err);
 }
 
 /* --- Bandwidth of an interface ------------------------------------------------------------------------- */
@@ -438,8 +470,7 @@ static const BandwidthField *bandwidth_find(const virTypedParameter *p) {
 
 static gboolean replace_limit(DomainBandwidth *limit, const DomainBandwidth *with, const char *name, GError **err) {
         if (with->average == 0 && (with->peak > 0 || with->burst > 0)) {
-                error_set(err, VIR_ERR_INVALID_ARG, "%s.peak and %s.burst need an %s.average", name, name, name);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "%s.peak and %s.burst need an %s.average", name, name, name);
         }
         *limit = *with;
         limit->present = limit->average > 0 || limit->floor > 0;
@@ -453,9 +484,8 @@ static gboolean change_bandwidth(DomainNic *nic, virTypedParameterPtr params, in
         for (int i = 0; i < n; i++) {
                 const BandwidthField *f = bandwidth_find(&params[i]);
                 if (!f) {
-                        error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported, or of the wrong type",
-                                  params[i].field);
-                        return FALSE;
+                        return error_set(err, VIR_ERR_INVALID_ARG, "parameter '%s' not supported, or of the wrong type",
+                                         params[i].field);
                 }
                 *(guint64 *) G_STRUCT_MEMBER_P(&given, f->offset) = params[i].value.ui;
                 inbound |= g_str_has_prefix(f->name, "inbound.");
@@ -479,9 +509,8 @@ static DomainDef *with_bandwidth(const DomainDef *def, const char *device, virTy
 static gboolean check_floor(const DomainDef *def, const char *device, const DomainNic *nic, GError **err) {
         if (nic->inbound.floor == domain_def_find_nic(def, device)->inbound.floor)
                 return TRUE;
-        error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
-                  "inbound.floor cannot change while the domain runs: use --config and restart it");
-        return FALSE;
+        return error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                         "inbound.floor cannot change while the domain runs: use --config and restart it");
 }
 
 /* The interface before and after a change, and whether that is in force: what is not ours is not to be taken back. */

@@ -118,23 +118,27 @@ static gboolean set_properties(GDBusConnection *bus, const char *unit, GVariantB
         return reply != NULL;
 }
 
-gboolean scope_apply_cputune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err) {
+gboolean scope_apply_cputune(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
+                             GError **err) {
         GVariantBuilder properties;
         g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
         limits_add_cputune(&properties, def, TRUE);
-        return set_properties(bus, unit, &properties, err);
+        limits_widen_cpus(&properties, cgroup_path, def);
+        return set_properties(bus, unit, &properties, err) && limits_check_cputune(cgroup_path, def, err);
 }
 
-gboolean scope_apply_memtune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err) {
+gboolean scope_apply_memtune(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
+                             GError **err) {
         GVariantBuilder properties;
         g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
         limits_add_memtune(&properties, def, TRUE);
-        return set_properties(bus, unit, &properties, err);
+        return set_properties(bus, unit, &properties, err) && limits_check_memtune(cgroup_path, def, err);
 }
 
-gboolean scope_apply_blkiotune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err) {
+gboolean scope_apply_blkiotune(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
+                               GError **err) {
         GVariantBuilder properties;
         g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
         limits_add_blkiotune(&properties, def, TRUE);
-        return set_properties(bus, unit, &properties, err);
+        return set_properties(bus, unit, &properties, err) && limits_check_blkiotune(cgroup_path, def, err);
 }

@@ -28,10 +28,31 @@ gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *uni
 gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err);
 gboolean scope_exists(GDBusConnection *bus, const char *unit);
 
-/* Live changes (Runtime=true). Values as in DomainDef; only the group named is sent. */
-gboolean scope_apply_cputune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err);
-gboolean scope_apply_memtune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err);
-gboolean scope_apply_blkiotune(GDBusConnection *bus, const char *unit, const DomainDef *def, GError **err);
+/*
+ * Whether this host has the CPUs, NUMA nodes and block devices that the limits name, so that systemd does not leave
+ * them out in silence: VIR_ERR_CONFIG_UNSUPPORTED. Cheap; before scope_start().
+ */
+gboolean scope_check_host(const DomainDef *def, GError **err);
+/* Whether the kernel enforces all limits of a scope that was started; VIR_ERR_CONFIG_UNSUPPORTED when it does not. */
+gboolean scope_check_limits(const char *cgroup_path, const DomainDef *def, GError **err);
+
+/* Live changes (Runtime=true), read back. Values as in DomainDef; only the group named is sent. */
+gboolean scope_apply_cputune(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
+                             GError **err);
+gboolean scope_apply_memtune(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
+                             GError **err);
+gboolean scope_apply_blkiotune(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
+                               GError **err);
+
+/*
+ * What is in force, whoever has set it: changes the group's members of `def`, a copy of the live definition, where the
+ * control group says something else. CPUs and nodes are left as they are.
+ */
+void scope_read_cputune(const char *cgroup_path, DomainDef *def);
+void scope_read_memtune(const char *cgroup_path, DomainDef *def);
+void scope_read_blkiotune(const char *cgroup_path, DomainDef *def);
+/* The CPUs that its threads may use: the scope's own, less what outer groups or the host take away. */
+void scope_read_cpus(const char *cgroup_path, CpuMap *ret);
 
 /* RegisterMachineWithNetwork. No machined is fine (TRUE, *ret_registered FALSE). */
 gboolean machined_register(GDBusConnection *bus, const char *machine, const guint8 uuid[16], pid_t leader,

@@ -20,6 +20,8 @@
  * systemd takes G_MAXUINT64 for "no limit" and for "default weight", and an empty list
  * for "any CPU"; lists of devices add up, so an empty one goes before a new one.
  */
+#include <unistd.h>
+
 #include "systemd/scope_internal.h"
 
 #define CPU_PERIOD_DEFAULT_US 100000u
@@ -47,7 +49,7 @@ static guint64 per_second(gint64 quota_us, guint64 period_us) {
         return quota_us <= 0 ? 0 : MAX(1, (guint64) ((gdouble) quota_us / period * G_USEC_PER_SEC));
 }
 
-static void cpu_quota(const DomainDef *def, guint64 *ret_per_second, guint64 *ret_period) {
+void limits_cpu_quota(const DomainDef *def, guint64 *ret_per_second, guint64 *ret_period) {
         const DomainCpuTune *tune = &def->cputune;
 
         *ret_per_second = per_second(tune->global_quota_us, tune->global_period_us);
@@ -59,23 +61,6 @@ static void cpu_quota(const DomainDef *def, guint64 *ret_per_second, guint64 *re
         *ret_period = tune->period_us;
 }
 
-static const CpuMap *vcpu_cpus(const DomainDef *def, unsigned vcpu) {
-        const GArray *pins = def->cputune.vcpupin;
-
-        for (guint i = 0; pins && i < pins->len; i++) {
-                const DomainVcpuPin *pin = &g_array_index(pins, DomainVcpuPin, i);
-                if (pin->vcpu == vcpu)
-                        return &pin->cpus;
-        }
-        return def->has_cpuset ? &def->cpuset : NULL;
-}
-
-static const CpuMap *emulator_cpus(const DomainDef *def) {
-        if (def->cputune.has_emulatorpin)
-                return &def->cputune.emulatorpin;
-        return def->has_cpuset ? &def->cpuset : NULL;
-}
-
 /* FALSE when some thread may run anywhere. */
 static gboolean merge_cpus(CpuMap *map, const CpuMap *cpus) {
         if (!cpus || cpumap_is_empty(cpus))
@@ -85,12 +70,12 @@ static gboolean merge_cpus(CpuMap *map, const CpuMap *cpus) {
         return TRUE;
 }
 
-static gboolean allowed_cpus(const DomainDef *def, CpuMap *ret) {
+gboolean limits_allowed_cpus(const DomainDef *def, CpuMap *ret) {
         *ret = (CpuMap) {};
-        if (!merge_cpus(ret, emulator_cpus(def)))
+        if (!merge_cpus(ret, domain_def_emulator_cpus(def)))
                 return FALSE;
         for (unsigned i = 0; i < def->vcpus; i++)
-                if (!merge_cpus(ret, vcpu_cpus(def, i)))
+                if (!merge_cpus(ret, domain_def_vcpu_cpus(def, i)))
                         return FALSE;
         return TRUE;
 }
@@ -101,27 +86,41 @@ static void add_map(GVariantBuilder *properties, const char *name, const CpuMap 
                               g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, map ? map->bytes : NULL, n, 1));
 }
 
-static void add_numa(GVariantBuilder *properties, const DomainDef *def, gboolean reset) {
+const CpuMap *limits_allowed_nodes(const DomainDef *def) {
         const DomainNumaTune *numa = &def->numatune;
         gboolean bound = numa->present && !cpumap_is_empty(&numa->nodeset) &&
                          (numa->mode == DOMAIN_NUMA_STRICT || numa->mode == DOMAIN_NUMA_RESTRICTIVE);
+        return bound ? &numa->nodeset : NULL;
+}
 
-        if (bound || reset)
-                add_map(properties, "AllowedMemoryNodes", bound ? &numa->nodeset : NULL);
+guint64 limits_cpu_weight(const DomainDef *def) {
+        guint64 shares = def->cputune.shares;
+        return shares ? CLAMP(shares, 1, CPU_WEIGHT_MAX) : CPU_WEIGHT_DEFAULT;
 }
 
 void limits_add_cputune(GVariantBuilder *properties, const DomainDef *def, gboolean reset) {
-        guint64 shares = def->cputune.shares, quota, period;
+        const CpuMap *nodes = limits_allowed_nodes(def);
+        guint64 quota, period;
         CpuMap cpus;
-        gboolean pinned = allowed_cpus(def, &cpus);
+        gboolean pinned = limits_allowed_cpus(def, &cpus);
 
-        cpu_quota(def, &quota, &period);
-        add_u64(properties, "CPUWeight", shares ? CLAMP(shares, 1, CPU_WEIGHT_MAX) : CPU_WEIGHT_DEFAULT);
+        limits_cpu_quota(def, &quota, &period);
+        add_u64(properties, "CPUWeight", limits_cpu_weight(def));
         add_limit(properties, "CPUQuotaPeriodUSec", quota && period, period, G_MAXUINT64, reset);
         add_limit(properties, "CPUQuotaPerSecUSec", quota > 0, quota, G_MAXUINT64, reset);
         if (pinned || reset)
                 add_map(properties, "AllowedCPUs", pinned ? &cpus : NULL);
-        add_numa(properties, def, reset);
+        if (nodes || reset)
+                add_map(properties, "AllowedMemoryNodes", nodes);
+}
+
+void limits_widen_cpus(GVariantBuilder *properties, const char *group, const DomainDef *def) {
+        g_autofree char *path = g_build_filename(group, "cpuset.cpus", NULL), *text = NULL;
+        CpuMap cpus;
+        if (limits_allowed_cpus(def, &cpus) || !g_file_get_contents(path, &text, NULL, NULL) || !*g_strstrip(text))
+                return;
+        cpumap_fill(&cpus, (unsigned) MAX(1, sysconf(_SC_NPROCESSORS_CONF)));
+        add_map(properties, "AllowedCPUs", &cpus);
 }
 
 /* --- Memory ------------------------------------------------------------------------------ */

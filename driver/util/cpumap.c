@@ -44,6 +44,13 @@ gboolean cpumap_is_empty(const CpuMap *map) {
         return cpumap_count(map) == 0;
 }
 
+gboolean cpumap_is_subset(const CpuMap *map, const CpuMap *of) {
+        for (gsize i = 0; i < sizeof(map->bytes); i++)
+                if (map->bytes[i] & ~of->bytes[i])
+                        return FALSE;
+        return TRUE;
+}
+
 int cpumap_last(const CpuMap *map) {
         for (int i = CPUMAP_BITS - 1; i >= 0; i--)
                 if (cpumap_get(map, (unsigned) i))

@@ -19,6 +19,7 @@ gboolean cpumap_is_empty(const CpuMap *map);
 gboolean cpumap_get(const CpuMap *map, unsigned bit);
 void cpumap_set(CpuMap *map, unsigned bit);
 unsigned cpumap_count(const CpuMap *map);
+gboolean cpumap_is_subset(const CpuMap *map, const CpuMap *of);
 int cpumap_last(const CpuMap *map); /* -1 when empty */
 /* From and to the wire: `len` bytes, missing ones are zero, excess ones are ignored. */
 void cpumap_from_bytes(CpuMap *map, const guint8 *bytes, gsize len);

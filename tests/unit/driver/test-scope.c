@@ -188,6 +188,127 @@ static void test_stats(void) {
         (void) g_rmdir(dir);
 }
 
+/* A directory with files like a control group's, by name and content. */
+static char *fake_group(const char *const *files) {
+        char *dir = g_dir_make_tmp("cgroup-XXXXXX", NULL);
+        for (; *files; files += 2)
+                write_file(dir, files[0], files[1]);
+        return dir;
+}
+
+static void drop_group(char *dir) {
+        g_autoptr(GDir) open = g_dir_open(dir, 0, NULL);
+        const char *name;
+        while ((name = g_dir_read_name(open))) {
+                g_autofree char *path = g_build_filename(dir, name, NULL);
+                (void) g_unlink(path);
+        }
+        (void) g_rmdir(dir);
+        g_free(dir);
+}
+
+typedef gboolean (*CheckLimits)(const char *group, const DomainDef *def, GError **err);
+
+/* `refusal`: what the error has to name; NULL: all is in force. */
+static void assert_check(CheckLimits check, const char *const *files, const DomainDef *def, const char *refusal) {
+        char *dir = fake_group(files);
+        g_autoptr(GError) err = NULL;
+        gboolean ok = check(dir, def, &err);
+        drop_group(dir);
+        if (!refusal) {
+                g_assert_no_error(err);
+                g_assert_true(ok);
+                return;
+        }
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        if (!strstr(err->message, refusal))
+                g_error("'%s' lacks '%s'", err->message, refusal);
+}
+
+#define FILES(...) ((const char *const[]){ __VA_ARGS__, NULL })
+#define NO_FILES ((const char *const[]){ NULL })
+
+static void test_check_cpu(void) {
+        g_autoptr(DomainDef) def = domain_def_new();
+        def->vcpus = 2;
+        assert_check(limits_check_cputune, NO_FILES, def, NULL); /* asks for nothing, so nothing has to be there */
+        assert_check(limits_check_cputune, FILES("cpu.weight", "100\n", "cpu.max", "max 100000\n"), def, NULL);
+        assert_check(limits_check_cputune, FILES("cpu.weight", "100\n", "cpu.max", "5000 100000\n"), def, "cpu.max");
+        def->cputune.shares = 512;
+        assert_check(limits_check_cputune, NO_FILES, def, "this host's kernel has no cpu.weight");
+        assert_check(limits_check_cputune, FILES("cpu.weight", "100\n"), def, "cpu.weight of the scope is '100'");
+        def->cputune.quota_us = 20000;
+        assert_check(limits_check_cputune, FILES("cpu.weight", "512\n"), def, "no cpu.max");
+        assert_check(limits_check_cputune, FILES("cpu.weight", "512\n", "cpu.max", "max 100000\n"), def, "cpu.max");
+        assert_check(limits_check_cputune, FILES("cpu.weight", "512\n", "cpu.max", "40000 100000\n"), def, NULL);
+        def->has_cpuset = TRUE;
+        g_assert_true(cpumap_parse("0", &def->cpuset, NULL));
+        assert_check(limits_check_cputune, FILES("cpu.weight", "512\n", "cpu.max", "40000 100000\n"), def,
+                     "no cpuset.cpus.effective");
+        g_assert_true(cpumap_parse("0,2047", &def->cpuset, NULL));
+        assert_check(limits_check_cputune, NO_FILES, def, "the CPUs of vcpu 0, '0,2047' are not all there");
+}
+
+static void test_check_memory(void) {
+        g_autoptr(DomainDef) def = domain_def_new();
+        assert_check(limits_check_memtune, NO_FILES, def, NULL);
+        assert_check(limits_check_memtune, FILES("memory.max", "4096\n"), def, "memory.max");
+        def->memtune.hard_limit_kib = 1001; /* the kernel counts in pages */
+        assert_check(limits_check_memtune, NO_FILES, def, "a control group controller is missing");
+        assert_check(limits_check_memtune, FILES("memory.max", "max\n"), def, "memory.max of the scope is 'max'");
+        assert_check(limits_check_memtune, FILES("memory.max", "1024000\n"), def, NULL);
+        def->memtune.swap_hard_limit_kib = 2000;
+        assert_check(limits_check_memtune, FILES("memory.max", "1024000\n"), def, "no memory.swap.max");
+}
+
+static void test_check_blkio(void) {
+        g_autoptr(DomainDef) def = domain_def_new();
+        DomainBlkioDevice *device = g_new0(DomainBlkioDevice, 1);
+        device->path = g_strdup("/dev/null");
+        g_ptr_array_add(def->blkiotune.devices, device);
+        assert_check(limits_check_blkiotune, NO_FILES, def, NULL);
+        device->read_bytes_sec = 1;
+        assert_check(limits_check_blkiotune, NO_FILES, def, "'/dev/null', which is no block device");
+        g_free(device->path);
+        device->path = g_strdup("/nonexistent");
+        assert_check(limits_check_blkiotune, NO_FILES, def, "'/nonexistent': No such file");
+        device->read_bytes_sec = 0;
+        def->blkiotune.weight = 300;
+        assert_check(limits_check_blkiotune, NO_FILES, def, "no io.weight");
+        assert_check(limits_check_blkiotune, FILES("io.weight", "default 100\n"), def, "io.weight");
+        assert_check(limits_check_blkiotune, FILES("io.weight", "default 300\n8:0 50\n"), def, NULL);
+        assert_check(limits_check_blkiotune, FILES("io.bfq.weight", "default 118\n"), def, NULL);
+}
+
+/* What operators see: their own limits, as long as these are in force, else those that are. */
+static void test_read(void) {
+        char *dir = fake_group(FILES("cpu.weight", "100\n", "cpu.max", "40000 100000\n", "memory.max", "1048576\n",
+                                     "memory.high", "max\n", "memory.min", "4096\n", "io.weight", "default 200\n",
+                                     "io.max", "1048575:1048575 rbps=10 wbps=max riops=max wiops=3\n"));
+        g_autoptr(DomainDef) def = domain_def_new();
+        def->vcpus = 2;
+        def->cputune.quota_us = 20000;
+        def->memtune.soft_limit_kib = 500;
+        scope_read_cputune(dir, def);
+        g_assert_cmpint(def->cputune.quota_us, ==, 20000);
+        g_assert_cmpint(def->cputune.global_quota_us, ==, 0);
+        write_file(dir, "cpu.max", "5000 50000\n");
+        write_file(dir, "cpu.weight", "7\n");
+        scope_read_cputune(dir, def);
+        g_assert_cmpint(def->cputune.quota_us, ==, 0);
+        g_assert_cmpint(def->cputune.global_quota_us, ==, 5000);
+        g_assert_cmpuint(def->cputune.global_period_us, ==, 50000);
+        g_assert_cmpuint(def->cputune.shares, ==, 7);
+        scope_read_memtune(dir, def);
+        g_assert_cmpuint(def->memtune.hard_limit_kib, ==, 1024);
+        g_assert_cmpuint(def->memtune.soft_limit_kib, ==, 0);
+        g_assert_cmpuint(def->memtune.min_guarantee_kib, ==, 4);
+        scope_read_blkiotune(dir, def); /* a device that is not there any more */
+        g_assert_cmpuint(def->blkiotune.weight, ==, 200);
+        g_assert_cmpuint(def->blkiotune.devices->len, ==, 0);
+        drop_group(dir);
+}
+
 static void test_no_bus(void) {
         DomainDef def = { .name = (char *) "n", .vcpus = 1 };
         gboolean registered = TRUE;
@@ -213,6 +334,10 @@ int main(int argc, char **argv) {
         g_test_add_func("/scope/blkio", test_blkio);
         g_test_add_func("/scope/types", test_types);
         g_test_add_func("/scope/stats", test_stats);
+        g_test_add_func("/scope/check/cpu", test_check_cpu);
+        g_test_add_func("/scope/check/memory", test_check_memory);
+        g_test_add_func("/scope/check/blkio", test_check_blkio);
+        g_test_add_func("/scope/read", test_read);
         g_test_add_func("/scope/no-bus", test_no_bus);
         return g_test_run();
 }
