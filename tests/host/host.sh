@@ -221,6 +221,7 @@ deploy() {
     # -K: /lib and /sbin are links in the host.
     synchronize -rlpK --chown=root:root "$stage/" root@127.0.0.1:/
     synchronize -rlp --delete --exclude __pycache__ "$top"/tests/{integration,demo,bench} root@127.0.0.1:/root/tests/
+    synchronize -p "$top/README.md" root@127.0.0.1:/root/tests/
     # The monitor that attacks its own filters, for test_sandbox.py; a build without tests has none.
     if [[ -x $build/vmm/virtmicro-vmm-hostile ]]; then
         synchronize -p "$build/vmm/virtmicro-vmm-hostile" root@127.0.0.1:/root/tests/
