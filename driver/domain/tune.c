@@ -92,8 +92,8 @@ static gboolean check_range(const Field *f, guint64 value, GError **err) {
         if (f->type != VIR_TYPED_PARAM_LLONG && value == 0 && f->min > 2)
                 return TRUE; /* a period of 0 means the default */
         return error_set(err, VIR_ERR_INVALID_ARG,
-                         "value of '%s' is out of range [%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT "]", f->name, f->min,
-                         f->max);
+                         "value of '%s' is out of range [%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT "]", f->name,
+                         f->min, f->max);
 }
 
 static gboolean fields_set(const Field *fields, gsize count, DomainDef *def, virTypedParameterPtr params, int n,

@@ -282,8 +282,8 @@ static gboolean check_files(const GuestLogs *logs, const GuestLog *log, GError *
         GHashTableIter iter;
         gpointer other;
         if (path)
-                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "'%s' is the file and the log of %s: choose two", path,
-                                 log->device);
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "'%s' is the file and the log of %s: choose two",
+                                 path, log->device);
         if (g_hash_table_contains(logs->by_fifo, log->fifo))
                 return error_set(err, VIR_ERR_INTERNAL_ERROR, "FIFO '%s' is in use", log->fifo);
         g_hash_table_iter_init(&iter, logs->by_fifo);

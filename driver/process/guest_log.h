@@ -41,7 +41,7 @@ int guest_logs_add(GuestLogs *logs, const GuestLogConfig *config, GError **err);
 gboolean guest_logs_adopt(GuestLogs *logs, const GuestLogConfig *config, GError **err);
 /*
  * Their monitor is gone: what is left in these FIFOs goes to the files, and the FIFOs are deleted. Waits a moment for
- * that (GUEST_LOG_END_MS for all), so that the log of a domain that has ended is whole, but not for a disk that hangs. A
- * FIFO that is not served is merely deleted.
+ * that (GUEST_LOG_END_MS for all), so that the log of a domain that has ended is whole, but not for a disk that hangs.
+ * A FIFO that is not served is merely deleted.
  */
 void guest_logs_end(GuestLogs *logs, const char *const *fifos); /* NULL-terminated */

@@ -95,8 +95,8 @@ static gboolean check_kind(const RotatingFile *file, const struct stat *st, GErr
 
 static gboolean open_path(RotatingFile *file, int flags, GError **err) {
         file_close(file);
-        int fd = open(file->path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags,
-                      0600);
+        int fd = open(file->path,
+                      O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags, 0600);
         if (fd < 0 || fstat(fd, &file->id) < 0) {
                 (void) error_set_errno(err, errno, "cannot open log file '%s'", file->path);
         } else if (check_kind(file, &file->id, err)) {

@@ -33,8 +33,8 @@ void output_log_done(struct output_log *log) {
 void output_log_lose(struct output_log *log, const char *device, uint64_t bytes) {
         log->lost += bytes;
         if (log_guest_may(&log->told))
-                log_infox("%s: the guest prints faster than its log is written; %llu bytes are not in it so far", device,
-                          (unsigned long long) log->lost);
+                log_infox("%s: the guest prints faster than its log is written; %llu bytes are not in it so far",
+                          device, (unsigned long long) log->lost);
 }
 
 static bool may_retry(struct output_log *log, int patience) {
