@@ -11,9 +11,10 @@
  * This file and vm.c are the only ones in core/ that know the devices in dev/ and the
  * loaders in boot/.
  *
- * A reset works in place: devices first (on their own loops), then the interrupt
- * chips, the vCPUs' registers, and kernel and tables loaded anew from the same open
- * files. The very first boot is just such a reset, so that the path is always tested.
+ * A reset works in place: devices first (on their own loops, as long as it takes until
+ * no request is at work in guest memory), then the interrupt chips, the vCPUs' registers,
+ * and kernel and tables loaded anew from the same open files. The very first boot is just
+ * such a reset, so that the path is always tested.
  */
 #include "machine.h"
 
@@ -163,6 +164,16 @@ static void on_vcpu_failed(void *arg, unsigned index) {
         m->ops->vcpu_failed(m->arg);
 }
 
+/* A triple fault is what resets a PC without a reset register. */
+static void on_vcpu_shut_down(void *arg, unsigned index) {
+        on_reset(arg);
+}
+
+static void on_settled(void *arg) {
+        struct machine *m = arg;
+        m->ops->settled(m->arg);
+}
+
 static const struct power_ops power_ops = { .off = on_power_off, .reset = on_reset };
 
 static int create_devices(struct machine *m, struct vm_config *config, const char **ret_text) {
@@ -201,6 +212,8 @@ static int create_vcpus(struct machine *m, const struct cpu_features *features, 
                 .mmio = &m->mmio,
                 .enter_thread = m->enter_thread,
                 .failed = on_vcpu_failed,
+                .shut_down = on_vcpu_shut_down,
+                .parked = on_settled,
                 .arg = m,
         };
 
@@ -298,6 +311,7 @@ int machine_add(struct machine *machine, struct virtio_device *dev) {
         r = virtio_pci_new(machine->pci, machine->irq, machine->vm_fd, machine->mem, dev);
         if (r < 0)
                 return r;
+        virtio_pci_on_idle(dev, on_settled, machine);
         machine->device[machine->n_devices++] = dev;
         return 0;
 }
@@ -310,7 +324,11 @@ int machine_start(struct machine *machine, const char **ret_text) {
         if (r < 0)
                 return r;
         for (unsigned i = 0; i < machine->n_devices; i++) {
-                r = loop_start(machine->device[i]->loop, machine->enter_thread, &machine->device[i]->role);
+                struct virtio_device *dev = machine->device[i];
+
+                r = loop_start(dev->loop, machine->enter_thread, &dev->role);
+                if (r == 0 && dev->ops->start)
+                        r = dev->ops->start(dev, machine->enter_thread);
                 if (r < 0)
                         return r;
         }
@@ -347,12 +365,17 @@ static int reset_chips(struct machine *m) {
         return 0;
 }
 
-int machine_reset(struct machine *machine, const char **ret_text) {
+void machine_reset_begin(struct machine *machine) {
+        for (unsigned i = 0; i < machine->n_devices; i++)
+                virtio_pci_reset_begin(machine->device[i]);
+}
+
+int machine_reset_end(struct machine *machine, const char **ret_text) {
         struct boot_entry entry;
         int r;
 
         for (unsigned i = 0; i < machine->n_devices; i++)
-                virtio_pci_reset(machine->device[i]);
+                virtio_pci_reset_end(machine->device[i]);
         serial_machine_reset(machine->serial);
         power_machine_reset(machine->power);
         pvpanic_machine_reset(machine->pvpanic);
@@ -365,4 +388,21 @@ int machine_reset(struct machine *machine, const char **ret_text) {
                 return r;
         *ret_text = "KVM does not take the vCPUs' registers";
         return vcpus_reset(machine->vcpus, &entry);
+}
+
+void machine_quiesce(struct machine *machine) {
+        for (unsigned i = 0; i < machine->n_devices; i++)
+                virtio_pci_quiesce(machine->device[i]);
+}
+
+void machine_resume(struct machine *machine) {
+        for (unsigned i = 0; i < machine->n_devices; i++)
+                virtio_pci_resume(machine->device[i]);
+}
+
+bool machine_is_busy(const struct machine *machine) {
+        for (unsigned i = 0; i < machine->n_devices; i++)
+                if (virtio_pci_is_busy(machine->device[i]))
+                        return true;
+        return false;
 }

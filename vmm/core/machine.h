@@ -18,6 +18,8 @@ struct machine_ops {
         void (*reset_request)(void *arg);
         void (*panicked)(void *arg);
         void (*vcpu_failed)(void *arg);
+        /* What vcpus_pause(), a reset or a quiesce had to wait for has happened; any thread. */
+        void (*settled)(void *arg);
 };
 
 struct kvm_irqchip;
@@ -53,5 +55,13 @@ int machine_add(struct machine *machine, struct virtio_device *dev);
 
 /* Starts the threads of devices and vCPUs; the latter wait at the gate. */
 int machine_start(struct machine *machine, const char **ret_text);
-/* Everything as after power on, with the kernel loaded: for the first boot as for any other. No vCPU runs. */
-int machine_reset(struct machine *machine, const char **ret_text);
+/*
+ * Everything as after power on, with the kernel loaded: for the first boot as for any other. No vCPU runs. Between
+ * the two, machine_is_busy() has to become false: devices have requests at work.
+ */
+void machine_reset_begin(struct machine *machine);
+int machine_reset_end(struct machine *machine, const char **ret_text);
+/* All devices come to stand still: nothing changes memory or storage once machine_is_busy() is false. No vCPU runs. */
+void machine_quiesce(struct machine *machine);
+void machine_resume(struct machine *machine);
+bool machine_is_busy(const struct machine *machine);

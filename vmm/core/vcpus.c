@@ -10,6 +10,9 @@
  * immediate_exit set, or is in KVM_RUN and gets the signal: no kick is lost, and none
  * has to be repeated. The signal's handler does nothing.
  *
+ * Who pauses does not wait: a vCPU may be on its way to the gate as long as a device that it
+ * has taken away from the bus has I/O at work. The last one that arrives says so (`parked`).
+ *
  * Before it parks, a vCPU lets KVM complete the I/O instruction whose exit was served
  * last (KVM does that on re-entry): with immediate_exit set KVM_RUN does this and
  * nothing else. Otherwise a register restored by a reset would be overwritten later.
@@ -65,7 +68,7 @@ struct vcpus {
         atomic_uint closed; /* enum gate; changed under the lock */
         pthread_mutex_t lock;
         pthread_cond_t changed;
-        unsigned parked;
+        unsigned n_threads, parked;
 };
 
 static void kick_handler(int sig) {
@@ -213,9 +216,6 @@ static void describe_failure(const struct vcpu *v) {
         const struct kvm_run *run = v->run;
 
         switch (run->exit_reason) {
-        case KVM_EXIT_SHUTDOWN:
-                log_warningx("vCPU %u: triple fault", v->index);
-                break;
         case KVM_EXIT_FAIL_ENTRY:
                 log_errorx("vCPU %u: the processor refused to enter the guest, reason %#llx", v->index,
                            (unsigned long long) run->fail_entry.hardware_entry_failure_reason);
@@ -239,6 +239,12 @@ static void serve_exit(struct vcpu *v) {
                 break;
         case KVM_EXIT_INTR:
         case KVM_EXIT_IRQ_WINDOW_OPEN:
+                break;
+        case KVM_EXIT_SHUTDOWN:
+                if (log_guest_may(&v->failures))
+                        log_warningx("vCPU %u: triple fault, which resets the machine as it does a PC", v->index);
+                vcpus_hold(v->vcpus);
+                v->vcpus->config.shut_down(v->vcpus->config.arg, v->index);
                 break;
         default:
                 if (log_guest_may(&v->failures))
@@ -274,6 +280,11 @@ static void settle(struct vcpu *v) {
         }
 }
 
+/* With the lock. */
+static bool all_parked(const struct vcpus *vcpus) {
+        return vcpus->parked == vcpus->n_threads;
+}
+
 /* Stands at the gate until it opens; false: the thread shall end. */
 static bool park(struct vcpu *v) {
         struct vcpus *vcpus = v->vcpus;
@@ -281,7 +292,8 @@ static bool park(struct vcpu *v) {
 
         (void) pthread_mutex_lock(&vcpus->lock);
         vcpus->parked++;
-        (void) pthread_cond_broadcast(&vcpus->changed);
+        if (all_parked(vcpus) && (atomic_load(&vcpus->closed) & GATE_PAUSED))
+                vcpus->config.parked(vcpus->config.arg);
         while ((closed = atomic_load(&vcpus->closed)) != 0 && !(closed & GATE_QUIT))
                 (void) pthread_cond_wait(&vcpus->changed, &vcpus->lock);
         vcpus->parked--;
@@ -340,6 +352,7 @@ static int start_thread(struct vcpu *v) {
         v->has_thread = true;
 
         (void) pthread_mutex_lock(&v->vcpus->lock);
+        v->vcpus->n_threads++;
         while (!v->prepared)
                 (void) pthread_cond_wait(&v->vcpus->changed, &v->vcpus->lock);
         r = v->prepare_result;
@@ -369,16 +382,20 @@ static unsigned count_threads(const struct vcpus *vcpus) {
         return n;
 }
 
-void vcpus_pause(struct vcpus *vcpus) {
-        unsigned threads = count_threads(vcpus);
+bool vcpus_are_parked(struct vcpus *vcpus) {
+        bool parked;
 
+        (void) pthread_mutex_lock(&vcpus->lock);
+        parked = all_parked(vcpus);
+        (void) pthread_mutex_unlock(&vcpus->lock);
+        return parked;
+}
+
+bool vcpus_pause(struct vcpus *vcpus) {
         close_gate(vcpus, GATE_PAUSED);
         for (unsigned i = 0; i < vcpus->n; i++)
                 kick(&vcpus->vcpu[i]);
-        (void) pthread_mutex_lock(&vcpus->lock);
-        while (vcpus->parked < threads)
-                (void) pthread_cond_wait(&vcpus->changed, &vcpus->lock);
-        (void) pthread_mutex_unlock(&vcpus->lock);
+        return vcpus_are_parked(vcpus);
 }
 
 void vcpus_resume(struct vcpus *vcpus) {

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -20,8 +21,12 @@ struct vcpus_config {
         const struct cpu_features *features; /* the caller's; only for vcpus_new(). NULL: none */
         const struct bus *pio, *mmio;
         int (*enter_thread)(void *role); /* optional: first thing on each vCPU thread */
-        /* A vCPU cannot go on (triple fault, KVM error). On its thread; it waits at the gate afterwards. */
+        /* A vCPU cannot go on (KVM error). On its thread; it waits at the gate afterwards. */
         void (*failed)(void *arg, unsigned index);
+        /* The guest shut its processor down (a triple fault), which resets a PC. In the same way. */
+        void (*shut_down)(void *arg, unsigned index);
+        /* The last vCPU that was on its way to the gate is there. On its thread. */
+        void (*parked)(void *arg);
         void *arg;
 };
 
@@ -32,8 +37,12 @@ struct vcpus *vcpus_free(struct vcpus *vcpus); /* ends the threads; NULL is fine
 /* Starts the threads; they wait at the gate. An enter_thread's error is returned. */
 int vcpus_start(struct vcpus *vcpus);
 
-/* Returns when all vCPUs are at the gate, with no I/O half done. Also when they are there already. */
-void vcpus_pause(struct vcpus *vcpus);
+/*
+ * Closes the gate and calls all vCPUs to it; does not wait: one may have to wait for a device. True: they are there
+ * already, with no I/O half done. False: `parked` is called when they are.
+ */
+bool vcpus_pause(struct vcpus *vcpus);
+bool vcpus_are_parked(struct vcpus *vcpus);
 /* Opens the gate, unless vcpus_hold() closed it. */
 void vcpus_resume(struct vcpus *vcpus);
 /*

@@ -20,6 +20,7 @@ void virtio_device_fail(struct virtio_device *dev, const char *format, ...) {
         va_start(args, format);
         (void) vsnprintf(text, sizeof(text), format, args);
         va_end(args);
+        dev->live = false;
         log_guest_error(&dev->guest_errors, dev->name, "%s", text);
         if (dev->transport)
                 dev->transport->needs_reset(dev);

@@ -26,8 +26,11 @@ struct virtio_device_ops {
         bool (*features_valid)(const struct virtio_device *dev, uint64_t features);
         /* DRIVER_OK: features are final, enabled queues usable. A negative errno marks the device NEEDS_RESET. */
         int (*activate)(struct virtio_device *dev);
-        /* Device reset: forget guest state; no queue may be touched afterwards. */
-        void (*reset)(struct virtio_device *dev);
+        /*
+         * Device reset: forget guest state; no queue may be touched afterwards. False: requests are at work in guest
+         * memory still; the transport's idle() follows when they are done, and not before that the next activate.
+         */
+        bool (*reset)(struct virtio_device *dev);
         /* The driver kicked queue `index`. Comes only between activate and reset. */
         void (*kick)(struct virtio_device *dev, unsigned index);
         /*
@@ -36,7 +39,23 @@ struct virtio_device_ops {
          * True: the device took it over, the loop must not watch kick_fd.
          */
         bool (*offload_queue)(struct virtio_device *dev, unsigned index, int kick_fd, int call_fd);
-        /* Frees the device itself; it is not active. */
+        /*
+         * Optional: threads besides the loop. Each calls enter_thread(&dev->role) first, unless it is NULL; its error
+         * is returned. Control thread, once the loop runs. A device that was not started does its work on the loop.
+         */
+        int (*start)(struct virtio_device *dev, int (*enter_thread)(void *role));
+        /*
+         * Optional: the machine is to stand still. Returns true when this device changes neither guest memory nor its
+         * host end any more and what it wrote is stable; false: the transport's idle() follows. Comes at any time,
+         * also before activate and after reset. Meanwhile the queues are not live and no kick comes; a reset may.
+         */
+        bool (*quiesce)(struct virtio_device *dev);
+        /*
+         * Optional: goes on, from quiesce or on the way there. The queues are live again and may hold what was
+         * added meanwhile: there will be no kick for that.
+         */
+        void (*resume)(struct virtio_device *dev);
+        /* Frees the device itself, after a reset. Waits for what is at work still. */
         void (*free)(struct virtio_device *dev);
 };
 
@@ -47,6 +66,8 @@ struct virtio_transport_ops {
         void (*config_changed)(struct virtio_device *dev);
         /* Sets DEVICE_NEEDS_RESET and tells the driver (virtio 1.2 §2.1); device's loop. */
         void (*needs_reset)(struct virtio_device *dev);
+        /* A reset or quiesce that had to wait is done; device's loop. */
+        void (*idle)(struct virtio_device *dev);
 };
 
 /* Embedded as the first member of each device's own struct. */
@@ -60,6 +81,7 @@ struct virtio_device {
         struct virtqueue *queues;
         uint64_t host_features; /* offered; the transport adds VERSION_1, EVENT_IDX, INDIRECT_DESC */
         uint64_t features;      /* negotiated; valid from activate to reset */
+        bool live;              /* queues may be used: from DRIVER_OK on, not broken, not quiesced; device's loop */
         struct loop *loop;      /* owned by the device */
         struct guest_mem *mem;  /* set when the device joins a machine */
         struct log_guest guest_errors;
@@ -82,12 +104,13 @@ void virtio_device_fail(struct virtio_device *dev, const char *format, ...) __at
 
 /*
  * Pops the next chain of a queue as vq_pop() does. When there is none it asks for a
- * notification; when the driver broke the rules it fails the device.
+ * notification; when the driver broke the rules it fails the device. There is none in a
+ * device that is not live, whatever its ring says (virtio 1.2 §3.1.1).
  */
 static inline int virtio_queue_pop(struct virtio_device *dev, unsigned index, struct vq_chain *chain) {
-        int r = vq_pop(&dev->queues[index], chain);
+        int r = dev->live ? vq_pop(&dev->queues[index], chain) : 0;
 
-        if (r == 0 && vq_enable_notify(&dev->queues[index]))
+        if (r == 0 && dev->live && vq_enable_notify(&dev->queues[index]))
                 r = vq_pop(&dev->queues[index], chain);
         if (r < 0)
                 virtio_device_fail(dev, "queue %u is broken", index);

@@ -180,10 +180,19 @@ static void stop_on_loop(void *arg) {
         vpci_stop_device(arg);
 }
 
+/* Without bus mastering the device touches no memory once the write has happened: this vCPU waits for that. */
+static void stop_and_wait(struct virtio_pci *v) {
+        loop_call(v->dev->loop, stop_on_loop, v);
+        (void) pthread_mutex_lock(&v->stop_lock);
+        while (v->stopping)
+                (void) pthread_cond_wait(&v->stopped, &v->stop_lock);
+        (void) pthread_mutex_unlock(&v->stop_lock);
+}
+
 static void command_written(struct virtio_pci *v) {
         msix_update(&v->pci);
         if (v->pci.muted)
-                loop_call(v->dev->loop, stop_on_loop, v);
+                stop_and_wait(v);
 }
 
 static void config_written(struct pci_device *pci, unsigned offset, unsigned len) {
@@ -270,6 +279,8 @@ static void free_transport(struct virtio_pci *v) {
         msix_done(&v->pci);
         pci_device_done(&v->pci);
         free(v->queue);
+        (void) pthread_cond_destroy(&v->stopped);
+        (void) pthread_mutex_destroy(&v->stop_lock);
         free(v);
 }
 
@@ -309,6 +320,8 @@ int virtio_pci_new(struct pci_host *host, struct irq *irq, int vm_fd, struct gue
                 return -ENOMEM;
         v->dev = dev;
         v->vm_fd = vm_fd;
+        (void) pthread_mutex_init(&v->stop_lock, NULL);
+        (void) pthread_cond_init(&v->stopped, NULL);
         atomic_init(&v->config_vector, VIRTIO_MSI_NO_VECTOR);
         pci_device_init(&v->pci, &pci_ops, VENDOR_VIRTIO, (uint16_t) (DEVICE_BASE + dev->type), dev->pci_class,
                         REVISION_MODERN);
@@ -343,9 +356,39 @@ struct virtio_device *virtio_pci_free(struct virtio_device *dev) {
         return NULL;
 }
 
-void virtio_pci_reset(struct virtio_device *dev) {
+static void quiesce_on_loop(void *arg) {
+        vpci_quiesce_device(arg);
+}
+
+static void resume_on_loop(void *arg) {
+        vpci_resume_device(arg);
+}
+
+void virtio_pci_on_idle(struct virtio_device *dev, void (*idle)(void *arg), void *arg) {
+        struct virtio_pci *v = dev->transport_data;
+
+        v->idle = idle;
+        v->idle_arg = arg;
+}
+
+void virtio_pci_reset_begin(struct virtio_device *dev) {
         struct virtio_pci *v = dev->transport_data;
 
         loop_call(dev->loop, reset_on_loop, v);
-        pci_device_reset(&v->pci);
+}
+
+void virtio_pci_reset_end(struct virtio_device *dev) {
+        pci_device_reset(&((struct virtio_pci *) dev->transport_data)->pci);
+}
+
+void virtio_pci_quiesce(struct virtio_device *dev) {
+        loop_call(dev->loop, quiesce_on_loop, dev->transport_data);
+}
+
+void virtio_pci_resume(struct virtio_device *dev) {
+        loop_call(dev->loop, resume_on_loop, dev->transport_data);
+}
+
+bool virtio_pci_is_busy(const struct virtio_device *dev) {
+        return atomic_load(&((const struct virtio_pci *) dev->transport_data)->busy);
 }

@@ -14,5 +14,15 @@ int virtio_pci_new(struct pci_host *host, struct irq *irq, int vm_fd, struct gue
                    struct virtio_device *dev);
 /* Resets, then frees device and transport. No vCPU thread may exist. Returns NULL. */
 struct virtio_device *virtio_pci_free(struct virtio_device *dev);
-/* As after power on. While no vCPU runs. */
-void virtio_pci_reset(struct virtio_device *dev);
+/*
+ * What takes as long as requests of the device's are at work: each begins here, and idle(arg), set once before the
+ * device runs, is called on the device's loop when the last that had to wait is done. While no vCPU runs.
+ */
+void virtio_pci_on_idle(struct virtio_device *dev, void (*idle)(void *arg), void *arg);
+bool virtio_pci_is_busy(const struct virtio_device *dev);
+/* As after power on: begin, and, once it is not busy any more, the end. */
+void virtio_pci_reset_begin(struct virtio_device *dev);
+void virtio_pci_reset_end(struct virtio_device *dev);
+/* The device comes to stand still (virtio_device_ops.quiesce), until it is resumed. */
+void virtio_pci_quiesce(struct virtio_device *dev);
+void virtio_pci_resume(struct virtio_device *dev);

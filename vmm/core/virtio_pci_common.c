@@ -4,7 +4,9 @@
  * it (virtio 1.2 §4.1.4.3, §2.1, §3.1).
  *
  * Status goes up to FEATURES_OK, when the features are checked, and DRIVER_OK, when the
- * device is activated; writing 0 resets. Queues are placed and enabled in between. At
+ * device is activated; writing 0 resets. A reset may have to wait for requests that are
+ * at work: until they are done the status stays what it was, as §4.1.4.3.2 has the driver
+ * expect it. Queues are placed and enabled in between. At
  * DRIVER_OK each enabled queue's notifications are connected: to vhost if the device has
  * it take the queue over, otherwise to the device's loop.
  *
@@ -68,11 +70,6 @@ static void needs_reset(struct virtio_device *dev) {
         config_changed(dev);
 }
 
-const struct virtio_transport_ops vpci_transport_ops = {
-        .queue_interrupt = queue_interrupt,
-        .config_changed = config_changed,
-        .needs_reset = needs_reset,
-};
 
 static void drain(int fd) {
         uint64_t count;
@@ -116,7 +113,7 @@ static void activate(struct virtio_pci *v) {
         for (unsigned i = 0; i < dev->n_queues; i++)
                 dev->queues[i].event_idx = dev->features & BIT64(VIRTIO_RING_F_EVENT_IDX);
         r = dev->ops->activate(dev);
-        v->active = r >= 0;
+        v->active = dev->live = r >= 0;
         for (unsigned i = 0; i < dev->n_queues && r >= 0; i++)
                 r = connect_queue(v, i);
         if (r < 0)
@@ -133,26 +130,101 @@ static void reset_queue(struct virtio_pci *v, unsigned index) {
         vq_reset(&v->dev->queues[index]);
 }
 
-void vpci_stop_device(struct virtio_pci *v) {
-        if (v->active)
-                v->dev->ops->reset(v->dev);
+static void set_stopping(struct virtio_pci *v, bool stopping) {
+        (void) pthread_mutex_lock(&v->stop_lock);
+        v->stopping = stopping;
+        (void) pthread_cond_broadcast(&v->stopped);
+        (void) pthread_mutex_unlock(&v->stop_lock);
+}
+
+static void update_busy(struct virtio_pci *v) {
+        bool busy = v->stopping || v->quiescing;
+
+        if (atomic_exchange(&v->busy, busy) && !busy && v->idle)
+                v->idle(v->idle_arg);
+}
+
+/* §2.4: after a reset the device is as after power on. */
+static void finish_stop(struct virtio_pci *v) {
         v->active = false;
         for (unsigned i = 0; i < v->dev->n_queues; i++)
                 reset_queue(v, i);
         v->status &= (uint8_t) ~VIRTIO_CONFIG_S_DRIVER_OK;
+        if (v->resetting) {
+                v->dev->features = 0;
+                v->driver_features = 0;
+                v->device_feature_select = v->driver_feature_select = 0;
+                v->queue_select = 0;
+                v->status = 0;
+                atomic_store(&v->isr, 0);
+                atomic_store(&v->config_vector, NO_VECTOR);
+        }
+        v->resetting = false;
+        set_stopping(v, false);
 }
 
-/* §2.4: after a reset the device is as after power on. */
-void vpci_reset_device(struct virtio_pci *v) {
-        vpci_stop_device(v);
-        v->dev->features = 0;
-        v->driver_features = 0;
-        v->device_feature_select = v->driver_feature_select = 0;
-        v->queue_select = 0;
-        v->status = 0;
-        atomic_store(&v->isr, 0);
-        atomic_store(&v->config_vector, NO_VECTOR);
+void vpci_stop_device(struct virtio_pci *v) {
+        bool is_done = true;
+
+        if (v->stopping)
+                return;
+        v->dev->live = false;
+        set_stopping(v, true);
+        if (v->active)
+                is_done = v->dev->ops->reset(v->dev);
+        if (is_done)
+                finish_stop(v);
+        update_busy(v);
 }
+
+void vpci_reset_device(struct virtio_pci *v) {
+        v->resetting = true;
+        vpci_stop_device(v);
+}
+
+static void watch_kicks(struct virtio_pci *v, bool watch) {
+        for (unsigned i = 0; i < v->n_queues; i++)
+                if (v->queue[i].source)
+                        (void) loop_set_events(v->queue[i].source, watch ? EPOLLIN : 0);
+}
+
+void vpci_quiesce_device(struct virtio_pci *v) {
+        if (v->quiesced)
+                return;
+        v->quiesced = true;
+        v->dev->live = false;
+        watch_kicks(v, false);
+        v->quiescing = v->dev->ops->quiesce && !v->dev->ops->quiesce(v->dev);
+        update_busy(v);
+}
+
+void vpci_resume_device(struct virtio_pci *v) {
+        if (!v->quiesced)
+                return;
+        v->quiesced = v->quiescing = false;
+        watch_kicks(v, true);
+        v->dev->live = v->active && !v->stopping && !(v->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+        if (v->dev->ops->resume)
+                v->dev->ops->resume(v->dev);
+        update_busy(v);
+}
+
+/* The device is done with what it had to wait for. A reset ends what was there to be quiesced. */
+static void device_idle(struct virtio_device *dev) {
+        struct virtio_pci *v = dev->transport_data;
+
+        v->quiescing = false;
+        if (v->stopping)
+                finish_stop(v);
+        update_busy(v);
+}
+
+const struct virtio_transport_ops vpci_transport_ops = {
+        .queue_interrupt = queue_interrupt,
+        .config_changed = config_changed,
+        .needs_reset = needs_reset,
+        .idle = device_idle,
+};
 
 /*
  * §3.1.1 step 5, §2.2.2: only offered features, VERSION_1, without which there is only a legacy interface, and none
@@ -396,7 +468,7 @@ void vpci_common_read(struct virtio_pci *v, unsigned offset, void *data, unsigne
 void vpci_common_write(struct virtio_pci *v, unsigned offset, const void *data, unsigned len) {
         uint32_t value = 0;
 
-        if (len != common_width(offset))
+        if (len != common_width(offset) || v->stopping)
                 return;
         memcpy(&value, data, len);
         write_common_register(v, offset, value);

@@ -35,14 +35,32 @@ struct virtio_pci {
         uint64_t driver_features;
         uint16_t queue_select;
         bool active;
+        bool quiesced;     /* the machine stands still, or is about to */
+        bool quiescing;    /* the device has not come to that yet */
+        bool resetting;    /* the stop under way is a reset */
+
+        /* Tells the board that a stop or quiesce is done. */
+        void (*idle)(void *arg);
+        void *idle_arg;
+        atomic_bool busy; /* one is under way */
+
+        pthread_mutex_t stop_lock;
+        pthread_cond_t stopped;
+        bool stopping; /* the device lets go of its queues; written on the loop, under the lock */
 };
 
 extern const struct virtio_transport_ops vpci_transport_ops;
 
-/* All on the device's loop. */
+/*
+ * All on the device's loop. Both begin; they have come to their end when `stopping` is false, which takes as long as
+ * requests are at work in guest memory. Until then the registers are as before, and nothing written to them counts.
+ */
 void vpci_reset_device(struct virtio_pci *v);
 /* The device lets go of its queues; the driver has to reset it before it works again. */
 void vpci_stop_device(struct virtio_pci *v);
+/* The device comes to stand still; `quiescing` is false when it does. */
+void vpci_quiesce_device(struct virtio_pci *v);
+void vpci_resume_device(struct virtio_pci *v);
 /* A register of the common configuration; an access of another width than its own does nothing. */
 void vpci_common_read(struct virtio_pci *v, unsigned offset, void *data, unsigned len);
 void vpci_common_write(struct virtio_pci *v, unsigned offset, const void *data, unsigned len);

@@ -205,6 +205,10 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *chain) {
         return 1;
 }
 
+bool vq_is_pending(const struct virtqueue *vq) {
+        return vq->enabled && !vq->broken && avail_idx(vq) != vq->next_avail;
+}
+
 void vq_unpop(struct virtqueue *vq, unsigned n) {
         vq->next_avail = (uint16_t) (vq->next_avail - n);
 }

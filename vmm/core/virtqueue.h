@@ -44,6 +44,8 @@ void vq_reset(struct virtqueue *vq);
 
 /* 1: *chain is filled. 0: nothing available. -EBADMSG: the driver broke the rules. */
 int vq_pop(struct virtqueue *vq, struct vq_chain *chain);
+/* Whether there is something to pop, right or wrong. */
+bool vq_is_pending(const struct virtqueue *vq);
 /* Gives the last n popped chains back to the available ring (they were not used). */
 void vq_unpop(struct virtqueue *vq, unsigned n);
 /* Returns a chain with `written` bytes written to its in part. */

@@ -2,11 +2,17 @@
 /*
  * A virtual machine's life: states and what moves between them.
  *
- *   RUNNING <-> PAUSED     vm_pause, vm_resume; vm_reset keeps either
+ *   RUNNING <-> PAUSED     vm_pause, vm_resume, an I/O error; vm_reset keeps either
  *   -> SHUTDOWN            the guest powered off, or rebooted with on_reboot other than restart
  *   -> CRASHED             the guest panicked, or a vCPU cannot go on
  *   SHUTDOWN, CRASHED -> RUNNING   vm_reset
  *   CRASHED -> RUNNING, PAUSED     at once, with on_crash restart: as it was before
+ *
+ * Nothing here waits. A pause, a reset or an NMI has to wait until the vCPUs stand at
+ * the gate, and then until devices have finished what they are at, which may take as long as
+ * the host's storage does. So all wishes are kept as state, and advance() takes the machine
+ * as far towards them as it can; what it waits for calls it again, by an eventfd. Meanwhile
+ * the control thread serves everything else, and wishes may be added or taken back.
  *
  * The guest's own requests come on vCPU threads (ports, failures). There the request
  * is noted as a bit in `pending`, the gate is closed, so that this vCPU runs no further,
@@ -59,8 +65,18 @@ struct vm {
         enum ctl_action end_action; /* the one that applied, in SHUTDOWN and CRASHED */
         bool reboot_asked; /* the next power off is a restart (vm_reboot_button) */
 
+        /* What is wanted, */
+        bool pause_wanted, reset_wanted, nmi_wanted;
+        enum ctl_reason pause_reason;
+        bool restarting; /* the guest restarts by itself: after a crash its state is CRASHED meanwhile */
+        /* and how far it is. */
+        bool standing;  /* the vCPUs were called to the gate */
+        bool quiesced;  /* the devices were asked to stand still */
+        bool resetting; /* the devices were asked to reset */
+        int result[VM_OPERATIONS]; /* of the last one */
+
         atomic_uint pending; /* enum request; set on vCPU threads */
-        int event_fd;
+        int event_fd;        /* there is something for advance() */
         struct loop_source *event_source;
 
         uint64_t restarted_ns;    /* CLOCK_MONOTONIC; 0: never */
@@ -96,14 +112,17 @@ void vm_config_done(struct vm_config *config) {
         close_fd(&config->serial_log_fd);
 }
 
-static void post(struct vm *vm, enum request request) {
+static void wake(struct vm *vm) {
         uint64_t one = 1;
-        ssize_t n;
+        ssize_t n = write(vm->event_fd, &one, sizeof(one));
 
+        (void) n; /* a full counter wakes as well */
+}
+
+static void post(struct vm *vm, enum request request) {
         vcpus_hold(vm->machine->vcpus);
         atomic_fetch_or(&vm->pending, request);
-        n = write(vm->event_fd, &one, sizeof(one));
-        (void) n; /* a full counter wakes as well */
+        wake(vm);
 }
 
 static void on_power_off(void *arg) {
@@ -122,11 +141,16 @@ static void on_vcpu_failed(void *arg) {
         post(arg, REQUEST_VCPU_FAILED);
 }
 
+static void on_settled(void *arg) {
+        wake(arg);
+}
+
 static const struct machine_ops machine_ops = {
         .power_off = on_power_off,
         .reset_request = on_reset_request,
         .panicked = on_panicked,
         .vcpu_failed = on_vcpu_failed,
+        .settled = on_settled,
 };
 
 static void set_state(struct vm *vm, enum ctl_state state, enum ctl_reason reason) {
@@ -134,24 +158,6 @@ static void set_state(struct vm *vm, enum ctl_state state, enum ctl_reason reaso
         vm->reason = reason;
         if (vm->callbacks.state_changed)
                 vm->callbacks.state_changed(vm->callbacks.arg, state, reason);
-}
-
-/* With the vCPUs at the gate: back to power on. */
-static int reset_in_place(struct vm *vm) {
-        const char *text;
-        int r;
-
-        r = machine_reset(vm->machine, &text);
-        if (r < 0) {
-                log_error(r, "cannot reset the guest: %s", text);
-                return r;
-        }
-        atomic_store(&vm->pending, 0);
-        vm->reboot_asked = false;
-        vcpus_release(vm->machine->vcpus);
-        if (vm->callbacks.was_reset)
-                vm->callbacks.was_reset(vm->callbacks.arg);
-        return 0;
 }
 
 static uint64_t now_ns(void) {
@@ -178,31 +184,6 @@ static void count_restart(struct vm *vm) {
         vm->restarted_ns = now;
 }
 
-/* A guest that comes up again by itself. That it had crashed is told nevertheless; a power off then was a reboot. */
-static void restart(struct vm *vm, enum ctl_state end_state, enum ctl_reason reason) {
-        enum ctl_state before = vm->state;
-
-        count_restart(vm);
-        if (end_state == CTL_STATE_CRASHED)
-                set_state(vm, CTL_STATE_CRASHED, reason);
-        if (reset_in_place(vm) < 0) {
-                vm->end_action = CTL_ACTION_DESTROY;
-                set_state(vm, CTL_STATE_CRASHED, CTL_REASON_VCPU_ERROR);
-                return;
-        }
-        if (before == CTL_STATE_RUNNING)
-                vcpus_resume(vm->machine->vcpus);
-        if (end_state == CTL_STATE_CRASHED)
-                set_state(vm, before, CTL_REASON_NONE);
-}
-
-static void end(struct vm *vm, enum ctl_action action, enum ctl_state state, enum ctl_reason reason) {
-        vm->end_action = action;
-        if (action == CTL_ACTION_RESTART)
-                return restart(vm, state, reason);
-        set_state(vm, state, reason);
-}
-
 struct guest_end {
         enum ctl_action action;
         enum ctl_state state;
@@ -220,18 +201,154 @@ static struct guest_end end_of(const struct vm *vm, unsigned pending) {
         return (struct guest_end) { vm->on_reboot, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST };
 }
 
-/* Acts on what the guest asked for since the last call. */
-static void handle_requests(struct vm *vm) {
+static bool is_up(const struct vm *vm) {
+        return vm->state == CTL_STATE_RUNNING || vm->state == CTL_STATE_PAUSED || vm->restarting;
+}
+
+static void finish(struct vm *vm, enum vm_operation operation, int result) {
+        vm->result[operation] = result;
+        if (vm->callbacks.finished)
+                vm->callbacks.finished(vm->callbacks.arg, operation, result);
+}
+
+/* The guest is gone, and with it what was to be done with it. */
+static void end(struct vm *vm, enum ctl_action action, enum ctl_state state, enum ctl_reason reason) {
+        bool pausing = vm->pause_wanted, nmi = vm->nmi_wanted;
+
+        vm->end_action = action;
+        vm->pause_wanted = vm->nmi_wanted = vm->restarting = false;
+        set_state(vm, state, reason);
+        if (pausing)
+                finish(vm, VM_PAUSE, -EINVAL);
+        if (nmi)
+                finish(vm, VM_NMI, -EINVAL);
+}
+
+/* A guest that comes up again by itself. That it had crashed is told nevertheless; a power off then was a reboot. */
+static void restart(struct vm *vm, struct guest_end e) {
+        count_restart(vm);
+        vm->end_action = e.action;
+        vm->restarting = true;
+        if (e.state == CTL_STATE_CRASHED)
+                set_state(vm, CTL_STATE_CRASHED, e.reason);
+}
+
+/* Acts on what the guest asked for; false: nothing, or not now. */
+static bool handle_requests(struct vm *vm) {
         unsigned pending = atomic_exchange(&vm->pending, 0);
         struct guest_end e = end_of(vm, pending);
 
-        if (pending == 0 || (vm->state != CTL_STATE_RUNNING && vm->state != CTL_STATE_PAUSED))
-                return;
-        vcpus_pause(vm->machine->vcpus);
-        if (e.action == CTL_ACTION_RESTART && !restart_is_due(vm))
-                atomic_fetch_or(&vm->pending, pending);
-        else
+        if (pending == 0 || !is_up(vm) || vm->restarting)
+                return false;
+        if (e.action != CTL_ACTION_RESTART)
                 end(vm, e.action, e.state, e.reason);
+        else if (restart_is_due(vm))
+                restart(vm, e);
+        else {
+                atomic_fetch_or(&vm->pending, pending);
+                return false;
+        }
+        return true;
+}
+
+/* With the vCPUs at the gate and the devices idle: back to power on. */
+static int reset_in_place(struct vm *vm) {
+        const char *text;
+        int r = machine_reset_end(vm->machine, &text);
+
+        if (r < 0) {
+                log_error(r, "cannot reset the guest: %s", text);
+                end(vm, CTL_ACTION_DESTROY, CTL_STATE_CRASHED, CTL_REASON_VCPU_ERROR);
+                return r;
+        }
+        atomic_store(&vm->pending, 0);
+        vm->reboot_asked = false;
+        vcpus_release(vm->machine->vcpus);
+        if (vm->callbacks.was_reset)
+                vm->callbacks.was_reset(vm->callbacks.arg);
+        return 0;
+}
+
+/* False: it has to wait. */
+static bool advance_reset(struct vm *vm) {
+        bool by_host = vm->reset_wanted, after_crash = vm->restarting && vm->state == CTL_STATE_CRASHED;
+        int r;
+
+        if (!vm->resetting)
+                machine_reset_begin(vm->machine);
+        vm->resetting = true;
+        if (machine_is_busy(vm->machine))
+                return false;
+        vm->resetting = vm->reset_wanted = false;
+        r = reset_in_place(vm);
+        vm->restarting = false;
+        if (r == 0 && vm->state != CTL_STATE_RUNNING && vm->state != CTL_STATE_PAUSED)
+                set_state(vm, vm->pause_wanted ? CTL_STATE_PAUSED : CTL_STATE_RUNNING,
+                          after_crash ? CTL_REASON_NONE : CTL_REASON_REQUEST);
+        if (by_host)
+                finish(vm, VM_RESET, r);
+        return true;
+}
+
+static void advance_pause(struct vm *vm) {
+        if (!vm->quiesced)
+                machine_quiesce(vm->machine);
+        vm->quiesced = true;
+        if (!vm->pause_wanted || machine_is_busy(vm->machine))
+                return;
+        if (vm->state == CTL_STATE_RUNNING)
+                set_state(vm, CTL_STATE_PAUSED, vm->pause_reason);
+        finish(vm, VM_PAUSE, 0);
+}
+
+/* KVM takes an NMI only for a vCPU that is not running at the moment. */
+static void advance_nmi(struct vm *vm) {
+        vm->nmi_wanted = false;
+        finish(vm, VM_NMI, vcpus_nmi(vm->machine->vcpus));
+}
+
+static bool must_stand(const struct vm *vm) {
+        return vm->pause_wanted || vm->reset_wanted || vm->nmi_wanted || !is_up(vm) || vm->restarting ||
+               atomic_load(&vm->pending) != 0;
+}
+
+static void stand(struct vm *vm) {
+        if (!vm->standing)
+                (void) vcpus_pause(vm->machine->vcpus);
+        vm->standing = true;
+}
+
+static void go_on(struct vm *vm) {
+        if (vm->quiesced)
+                machine_resume(vm->machine);
+        vm->quiesced = false;
+        if (vm->standing)
+                vcpus_resume(vm->machine->vcpus);
+        vm->standing = false;
+}
+
+/* Takes the machine as far as it goes without waiting. Ends: each turn fulfils a wish. */
+static void advance(struct vm *vm) {
+        while (must_stand(vm)) {
+                stand(vm);
+                if (!vcpus_are_parked(vm->machine->vcpus))
+                        return;
+                if (handle_requests(vm))
+                        continue;
+                if (vm->nmi_wanted) {
+                        advance_nmi(vm);
+                        continue;
+                }
+                if (vm->reset_wanted || vm->restarting) {
+                        if (!advance_reset(vm))
+                                return;
+                        continue;
+                }
+                if (vm->pause_wanted || !is_up(vm))
+                        advance_pause(vm);
+                return;
+        }
+        go_on(vm);
 }
 
 static void drain(int fd) {
@@ -244,14 +361,15 @@ static void on_event(void *arg, uint32_t events) {
         struct vm *vm = arg;
 
         drain(vm->event_fd);
-        handle_requests(vm);
+        if (vm->state != CTL_STATE_SETUP)
+                advance(vm);
 }
 
 static void on_timer(void *arg, uint32_t events) {
         struct vm *vm = arg;
 
         drain(vm->timer_fd);
-        handle_requests(vm);
+        advance(vm);
 }
 
 static void free_p(struct vm **vm) {
@@ -339,7 +457,9 @@ int vm_start(struct vm *vm, bool paused, const char **ret_text) {
 
         r = vm->state == CTL_STATE_SETUP ? limit_files(vm, &text) : -EALREADY;
         if (r >= 0)
-                r = machine_reset(vm->machine, &text);
+                machine_reset_begin(vm->machine); /* without threads nothing is at work */
+        if (r >= 0)
+                r = machine_reset_end(vm->machine, &text);
         if (r >= 0)
                 r = machine_start(vm->machine, &text);
         if (r < 0) {
@@ -347,52 +467,71 @@ int vm_start(struct vm *vm, bool paused, const char **ret_text) {
                         *ret_text = text;
                 return r;
         }
+        vm->standing = paused;
+        vm->pause_wanted = paused;
         if (!paused)
                 vcpus_resume(vm->machine->vcpus);
         set_state(vm, paused ? CTL_STATE_PAUSED : CTL_STATE_RUNNING, CTL_REASON_REQUEST);
         return 0;
 }
 
+static bool is_paused(const struct vm *vm) {
+        return vm->state == CTL_STATE_PAUSED && vm->quiesced && !machine_is_busy(vm->machine);
+}
+
+bool vm_is_pausing(const struct vm *vm) {
+        return vm->pause_wanted && vm->state != CTL_STATE_PAUSED;
+}
+
+static void want_pause(struct vm *vm, enum ctl_reason reason) {
+        if (!vm->pause_wanted)
+                vm->pause_reason = reason;
+        vm->pause_wanted = true;
+        advance(vm);
+}
+
 int vm_pause(struct vm *vm) {
-        handle_requests(vm);
-        if (vm->state == CTL_STATE_PAUSED)
-                return 0;
-        if (vm->state != CTL_STATE_RUNNING)
+        if (vm->state == CTL_STATE_SETUP || !is_up(vm))
                 return -EINVAL;
-        vcpus_pause(vm->machine->vcpus);
-        set_state(vm, CTL_STATE_PAUSED, CTL_REASON_REQUEST);
-        return 0;
+        want_pause(vm, CTL_REASON_REQUEST);
+        if (is_paused(vm))
+                return 0;
+        return is_up(vm) ? VM_PENDING : -EINVAL; /* the guest may have ended meanwhile */
+}
+
+void vm_pause_for_error(struct vm *vm) {
+        if (vm->state == CTL_STATE_RUNNING)
+                want_pause(vm, CTL_REASON_IO_ERROR);
 }
 
 int vm_resume(struct vm *vm) {
-        handle_requests(vm);
-        if (vm->state == CTL_STATE_RUNNING)
-                return 0;
-        if (vm->state != CTL_STATE_PAUSED)
+        bool pausing = vm_is_pausing(vm);
+
+        if (vm->state == CTL_STATE_SETUP || !is_up(vm))
                 return -EINVAL;
-        vcpus_resume(vm->machine->vcpus);
-        set_state(vm, CTL_STATE_RUNNING, CTL_REASON_REQUEST);
-        return 0;
+        vm->pause_wanted = false;
+        if (pausing)
+                finish(vm, VM_PAUSE, -ECANCELED);
+        advance(vm);
+        if (vm->state == CTL_STATE_PAUSED)
+                set_state(vm, CTL_STATE_RUNNING, CTL_REASON_REQUEST);
+        return is_up(vm) ? 0 : -EINVAL;
 }
 
 int vm_reset(struct vm *vm) {
-        int r;
-
         if (vm->state == CTL_STATE_SETUP)
                 return -EINVAL;
-        vcpus_pause(vm->machine->vcpus);
-        r = reset_in_place(vm);
-        if (r < 0) {
-                vm->end_action = CTL_ACTION_DESTROY;
-                set_state(vm, CTL_STATE_CRASHED, CTL_REASON_VCPU_ERROR);
-                return r;
-        }
-        if (vm->state == CTL_STATE_PAUSED)
-                return 0;
-        vcpus_resume(vm->machine->vcpus);
+        vm->reset_wanted = true;
+        advance(vm);
+        return vm->reset_wanted ? VM_PENDING : vm->result[VM_RESET];
+}
+
+int vm_nmi(struct vm *vm) {
         if (vm->state != CTL_STATE_RUNNING)
-                set_state(vm, CTL_STATE_RUNNING, CTL_REASON_REQUEST);
-        return 0;
+                return -EINVAL;
+        vm->nmi_wanted = true;
+        advance(vm);
+        return vm->nmi_wanted ? VM_PENDING : vm->result[VM_NMI];
 }
 
 /* A paused guest finds it pressed when it is resumed: the interrupt waits in KVM's interrupt controllers. */
@@ -410,18 +549,6 @@ int vm_power_button(struct vm *vm) {
 
 int vm_reboot_button(struct vm *vm) {
         return press_button(vm, true);
-}
-
-/* KVM takes an NMI only for a vCPU that is not running at the moment. */
-int vm_nmi(struct vm *vm) {
-        int r;
-
-        if (vm->state != CTL_STATE_RUNNING)
-                return -EINVAL;
-        vcpus_pause(vm->machine->vcpus);
-        r = vcpus_nmi(vm->machine->vcpus);
-        vcpus_resume(vm->machine->vcpus);
-        return r;
 }
 
 void vm_set_actions(struct vm *vm, enum ctl_action on_poweroff, enum ctl_action on_reboot, enum ctl_action on_crash) {

@@ -43,11 +43,23 @@ struct vm_confinement {
         int (*limit_files)(uint64_t size);
 };
 
+/* What the host asks for and may have to wait for: vCPUs come to stand still, devices finish what they are at. */
+enum vm_operation {
+        VM_PAUSE = 0,
+        VM_RESET,
+        VM_NMI,
+        VM_OPERATIONS,
+};
+
+#define VM_PENDING 1 /* `finished` will be called */
+
 struct vm_callbacks {
         /* The run state changed. Called on the control thread's loop. */
         void (*state_changed)(void *arg, enum ctl_state state, enum ctl_reason reason);
         /* The guest rebooted and was reset in place. Same thread. */
         void (*was_reset)(void *arg);
+        /* All that returned VM_PENDING for this operation are done: 0 or a negative errno. Same thread. */
+        void (*finished)(void *arg, enum vm_operation operation, int result);
         void *arg;
         const struct vm_confinement *confinement; /* NULL: none */
 };
@@ -75,13 +87,24 @@ int vm_add_virtio(struct vm *vm, struct virtio_device *dev);
 /* Loads the kernel, starts device loops and vCPU threads. Errors as vm_new(). */
 int vm_start(struct vm *vm, bool paused, const char **ret_text);
 
-int vm_pause(struct vm *vm);  /* returns when no vCPU runs; 0 also when paused already */
-int vm_resume(struct vm *vm);
+/*
+ * None of these waits for anything. 0, VM_PENDING or a negative errno.
+ *
+ * Pause: done when no vCPU runs, no device changes guest memory or storage any more, and what they wrote is
+ * stable. Also 0 when that is so already. A resume on the way there makes it -ECANCELED.
+ */
+int vm_pause(struct vm *vm);
+int vm_resume(struct vm *vm); /* never pending */
 int vm_reset(struct vm *vm);  /* in place: devices, vCPUs, kernel loaded anew; keeps paused/running */
+int vm_nmi(struct vm *vm);
+/* A disk's error policy wants the guest paused; it will be when it is. */
+void vm_pause_for_error(struct vm *vm);
+/* It was asked to pause and is not paused yet. */
+bool vm_is_pausing(const struct vm *vm);
+
 int vm_power_button(struct vm *vm);
 /* The same for a reboot, for which machines have no button: the power off that follows is a restart. */
 int vm_reboot_button(struct vm *vm);
-int vm_nmi(struct vm *vm);
 /* Replaces the actions of struct vm_config (CTL_SET_ACTIONS). */
 void vm_set_actions(struct vm *vm, enum ctl_action on_poweroff, enum ctl_action on_reboot, enum ctl_action on_crash);
 

@@ -329,6 +329,8 @@ struct ctl_stats_reply {
         uint64_t guest_errors; /* protocol violations of the guest, all devices */
         struct ctl_disk_stats disk[CTL_DISKS_MAX];
         struct ctl_nic_stats nic[CTL_NICS_MAX];
+        /* Since version 2 */
+        int32_t disk_error[CTL_DISKS_MAX]; /* negative errno that paused the guest, or of a failed flush; 0: none */
 };
 
 struct ctl_event_state {

@@ -129,7 +129,8 @@ static const struct rule rules[] = {
 
         { "QUIT", CTL_QUIT, 0, 0, PLAIN, REPLY, {} },
         { "QUERY", CTL_QUERY, 0, 0, PLAIN, sizeof(struct ctl_query_reply), {} },
-        { "STATS", CTL_STATS, 0, 0, PLAIN, sizeof(struct ctl_stats_reply), {} },
+        { "STATS", CTL_STATS, 0, 0, PLAIN, sizeof(struct ctl_stats_reply), {},
+          .older = { { 1, 0, PLAIN, UP_TO(struct ctl_stats_reply, nic) } } },
 
         { "EVENT_STATE", CTL_EVENT_STATE, 0, 0, sizeof(struct ctl_event_state), 0,
           { ENUM(struct ctl_event_state, state, CTL_STATE_MAX),

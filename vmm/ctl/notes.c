@@ -22,10 +22,15 @@ static void notes_wake(struct notes *notes) {
         (void) !write(notes->event_fd, &one, sizeof(one));
 }
 
-void notes_io_error(void *arg, int error, unsigned operation) {
+void notes_io_error(void *arg, int error, unsigned operation, enum ctl_error_policy policy) {
         struct disk_note *note = arg;
 
+        if (policy == CTL_ERROR_STOP)
+                note->stop = true;
+        else if (note->stop)
+                return;
         note->operation = operation;
+        note->policy = policy;
         note->error = error < 0 ? error : -error;
         notes_wake(note->notes);
 }
@@ -56,12 +61,15 @@ static void on_wake(void *arg, uint32_t events) {
 
 static void tell_disk(struct notes *notes, unsigned index) {
         int error = atomic_exchange(&notes->disk[index].error, 0);
-        struct ctl_event_io_error event = { .disk = index, .error = error, .write = notes->disk[index].operation };
+        struct ctl_event_io_error event = { .disk = index, .error = error, .write = notes->disk[index].operation,
+                                            .policy = notes->disk[index].policy };
 
         if (error == 0)
                 return;
         ctl_header_init(&event.header, CTL_EVENT_IO_ERROR, 0, sizeof(event));
         notes->send(notes->arg, &event.header);
+        if (atomic_exchange(&notes->disk[index].stop, false))
+                notes->stop(notes->arg);
 }
 
 static void tell_port(struct notes *notes, unsigned index) {
@@ -88,10 +96,10 @@ static void on_timer(void *arg, uint32_t events) {
                 tell_port(notes, i);
 }
 
-int notes_init(struct notes *notes, struct loop *loop, notes_send_fn send, void *arg) {
+int notes_init(struct notes *notes, struct loop *loop, notes_send_fn send, notes_stop_fn stop, void *arg) {
         int r;
 
-        *notes = (struct notes) { .send = send, .arg = arg };
+        *notes = (struct notes) { .send = send, .stop = stop, .arg = arg };
         for (unsigned i = 0; i < CTL_DISKS_MAX; i++)
                 notes->disk[i].notes = notes;
         notes->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -9,7 +9,9 @@
  * START there is nothing worth keeping: the monitor ends when its peer leaves.
  *
  * Every packet is judged by ctl_check() first, then by the state, then by its handler.
- * Each request gets exactly one reply; descriptors that nobody took are closed.
+ * Each request gets exactly one reply; descriptors that nobody took are closed. What has
+ * to wait for the host's storage (PAUSE, RESET, NMI) is answered when it is done; everything
+ * else is served meanwhile.
  *
  * Signals are the buttons that systemd's tools press. SIGTERM comes when the scope is
  * stopped, for good, so no action keeps the guest then: its power button is pressed,
@@ -39,6 +41,13 @@
 #include "setup.h"
 
 #define PACKETS_PER_TURN 16
+#define OWED_MAX         8u /* replies to requests that are not done yet */
+
+/* Replies that the peer will get. */
+struct owed {
+        uint16_t type;
+        uint32_t serial;
+};
 
 struct server {
         const struct ctl_server_config *config;
@@ -52,6 +61,8 @@ struct server {
         bool is_ending;
         int result;
         struct log_guest restarts, crashes; /* those after which the guest restarts by itself, as often as it likes */
+        struct owed owed[OWED_MAX];
+        unsigned n_owed;
         struct notes notes;
         struct setup setup;
         struct vm *vm;
@@ -88,6 +99,7 @@ static void peer_close(struct server *s) {
         s->peer_source = loop_remove(s->peer_source);
         close_fd(&s->peer_fd);
         s->version = 0;
+        s->n_owed = 0;
 }
 
 /* The peer has gone or is sent away, and nobody is in its place: before START nothing is worth keeping. */
@@ -141,6 +153,7 @@ static void log_state(enum ctl_state state, enum ctl_reason reason) {
                 [CTL_REASON_GUEST] = ", by itself",
                 [CTL_REASON_PANIC] = ": its kernel panicked",
                 [CTL_REASON_VCPU_ERROR] = ": a vCPU cannot go on",
+                [CTL_REASON_IO_ERROR] = ": the host cannot do a disk's work; resuming tries again",
         };
 
         log_infox("%s%s", states[state] ? states[state] : "guest is set up", reasons[reason] ? reasons[reason] : "");
@@ -169,6 +182,44 @@ static void on_reset(void *arg) {
         send_event(s, &event);
 }
 
+static void reply_error(struct ctl_reply *reply, uint16_t type, int r) {
+        if (r < 0 && !reply->text[0])
+                (void) snprintf(reply->text, CTL_TEXT_MAX, "%s: %s", ctl_type_name(type), strerror(-r));
+        reply->error = r;
+}
+
+/* Pays what is owed for the operation. */
+static void on_finished(void *arg, enum vm_operation operation, int result) {
+        static const uint16_t types[VM_OPERATIONS] = {
+                [VM_PAUSE] = CTL_PAUSE, [VM_RESET] = CTL_RESET, [VM_NMI] = CTL_NMI,
+        };
+        struct server *s = arg;
+        unsigned kept = 0, n = s->n_owed;
+
+        for (unsigned i = 0; i < n; i++) {
+                struct ctl_reply reply = {};
+
+                if (s->owed[i].type != types[operation]) {
+                        s->owed[kept++] = s->owed[i];
+                        continue;
+                }
+                ctl_header_init(&reply.header, s->owed[i].type | CTL_REPLY, s->owed[i].serial, sizeof(reply));
+                reply_error(&reply, s->owed[i].type, result);
+                peer_send(s, &reply.header);
+                if (s->peer_fd < 0)
+                        return;
+        }
+        s->n_owed = kept;
+}
+
+/* A disk's error policy asks for it. */
+static void on_disk_stop(void *arg) {
+        struct server *s = arg;
+
+        if (s->vm)
+                vm_pause_for_error(s->vm);
+}
+
 static int handle_hello(struct server *s, const struct ctl_message *message, struct ctl_hello_reply *reply,
                         char *text) {
         const struct ctl_hello *hello = (const struct ctl_hello *) message->data;
@@ -191,6 +242,7 @@ static int handle_start(struct server *s, const struct ctl_message *message, cha
         const struct vm_callbacks callbacks = {
                 .state_changed = on_state,
                 .was_reset = on_reset,
+                .finished = on_finished,
                 .arg = s,
                 .confinement = s->config->confinement,
         };
@@ -257,15 +309,22 @@ static int handle_stats(const struct server *s, struct ctl_stats_reply *reply) {
         reply->disks = s->setup.n_disks;
         reply->nics = s->setup.n_nics;
         reply->guest_errors = s->vm ? vm_guest_errors(s->vm) : 0;
-        for (unsigned i = 0; i < s->setup.n_disks; i++)
+        for (unsigned i = 0; i < s->setup.n_disks; i++) {
                 blk_stats(s->setup.disks[i], &reply->disk[i]);
+                reply->disk_error[i] = blk_error(s->setup.disks[i]);
+        }
         for (unsigned i = 0; i < s->setup.n_nics; i++)
                 net_stats(s->setup.nics[i], &reply->nic[i]);
         return 0;
 }
 
 /* What the VM does by itself; all fit one shape. */
-static int handle_run_request(struct server *s, uint16_t type) {
+static int handle_run_request(struct server *s, uint16_t type, char *text) {
+        if (s->n_owed == OWED_MAX && (type == CTL_PAUSE || type == CTL_RESET || type == CTL_NMI)) {
+                (void) snprintf(text, CTL_TEXT_MAX, "%s: %u requests have not been done yet", ctl_type_name(type),
+                                OWED_MAX);
+                return -EBUSY;
+        }
         switch (type) {
         case CTL_PAUSE:
                 return vm_pause(s->vm);
@@ -330,7 +389,7 @@ static int dispatch(struct server *s, struct ctl_message *message, union any_rep
         case CTL_QUIT:
                 return 0;
         default:
-                return type < CTL_PAUSE ? setup_request(&s->setup, message, text) : handle_run_request(s, type);
+                return type < CTL_PAUSE ? setup_request(&s->setup, message, text) : handle_run_request(s, type, text);
         }
 }
 
@@ -360,10 +419,12 @@ static void serve(struct server *s, struct ctl_message *message, int r) {
                 r = check_state(s, type, text);
         if (r == 0)
                 r = dispatch(s, message, &reply);
-        if (r < 0 && !text[0])
-                (void) snprintf(text, CTL_TEXT_MAX, "%s: %s", ctl_type_name(type), strerror(-r));
-        reply.reply.error = r;
         ctl_message_done(message);
+        if (r == VM_PENDING) {
+                s->owed[s->n_owed++] = (struct owed) { .type = type, .serial = message->header.serial };
+                return;
+        }
+        reply_error(&reply.reply, type, r);
         peer_send(s, &reply.reply.header);
 
         if (r == 0 && type == CTL_QUIT)
@@ -413,7 +474,7 @@ static void on_stop(struct server *s, bool is_running) {
 
 static void on_signal(void *arg, uint32_t events) {
         struct server *s = arg;
-        bool is_running = s->started && vm_state(s->vm) == CTL_STATE_RUNNING;
+        bool is_running = s->started && vm_state(s->vm) == CTL_STATE_RUNNING && !vm_is_pausing(s->vm);
         struct signalfd_siginfo info;
 
         if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info) || s->is_ending)
@@ -452,7 +513,7 @@ static int server_open(struct server *s) {
         int r = loop_new("control", &s->loop);
 
         if (r == 0)
-                r = notes_init(&s->notes, s->loop, send_event, s);
+                r = notes_init(&s->notes, s->loop, send_event, on_disk_stop, s);
         if (r == 0)
                 r = open_signals(s);
         if (r == 0)

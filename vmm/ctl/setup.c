@@ -200,12 +200,12 @@ static int add_disk(struct setup *setup, struct ctl_message *message, char *text
                 .readonly = m->flags & CTL_DISK_READONLY,
                 .discard = m->flags & CTL_DISK_DISCARD,
                 .cache = m->cache,
+                .error_policy = m->error_policy,
+                .rerror_policy = m->rerror_policy,
                 .io_error = notes_io_error,
         };
         int r;
 
-        if (m->error_policy != CTL_ERROR_REPORT || m->rerror_policy != CTL_ERROR_REPORT)
-                return fail(text, -EOPNOTSUPP, "disk '%s': errors can only be reported to the guest", m->name);
         if (i == CTL_DISKS_MAX)
                 return fail(text, -E2BIG, "disk '%s': there are %u disks already", m->name, i);
         r = check_slots(setup, "disk", m->name, text);

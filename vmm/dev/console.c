@@ -93,6 +93,7 @@ struct console {
         struct again again;
         char name[CTL_NAME_MAX];
         bool active, multiport;
+        bool quiet; /* the machine stands still */
         unsigned n_ports;
         struct port ports[CTL_PORTS_MAX];
         void (*port_open)(void *arg, unsigned port, bool open);
@@ -120,7 +121,7 @@ static struct port *port_of_queue(struct console *c, unsigned queue) {
 static bool port_wants_input(const struct port *p) {
         const struct console *c = p->console;
 
-        return p->fd >= 0 && c->active && c->queues[rx_queue(p)].enabled && !p->rx_blocked &&
+        return p->fd >= 0 && c->active && !c->quiet && c->queues[rx_queue(p)].enabled && !p->rx_blocked &&
                (p->is_console || p->guest_open);
 }
 
@@ -132,7 +133,7 @@ static void port_watch(struct port *p) {
 
         if (port_wants_input(p))
                 events |= EPOLLIN;
-        if (p->fd >= 0 && p->tx_blocked)
+        if (p->fd >= 0 && p->tx_blocked && !p->console->quiet)
                 events |= EPOLLOUT;
         if (events == p->watched)
                 return;
@@ -505,7 +506,7 @@ static int console_activate(struct virtio_device *dev) {
         return 0;
 }
 
-static void console_reset(struct virtio_device *dev) {
+static bool console_reset(struct virtio_device *dev) {
         struct console *c = (struct console *) dev;
 
         c->active = false;
@@ -518,6 +519,29 @@ static void console_reset(struct virtio_device *dev) {
         }
         for (unsigned i = 0; i < dev->n_queues; i++)
                 vq_reset(&c->queues[i]);
+        return true;
+}
+
+/* Peers may come meanwhile; the driver is told when it runs again. */
+static bool console_quiesce(struct virtio_device *dev) {
+        struct console *c = (struct console *) dev;
+
+        c->quiet = true;
+        for (unsigned i = 0; i < c->n_ports; i++)
+                port_watch(&c->ports[i]);
+        return true;
+}
+
+static void console_resume(struct virtio_device *dev) {
+        struct console *c = (struct console *) dev;
+
+        c->quiet = false;
+        control_receive(c);
+        for (unsigned i = 0; i < c->n_ports; i++) {
+                c->ports[i].rx_blocked = false;
+                port_transmit(&c->ports[i]);
+                port_watch(&c->ports[i]);
+        }
 }
 
 static void console_config_read(struct virtio_device *dev, unsigned offset, void *data, unsigned len) {
@@ -543,6 +567,8 @@ static const struct virtio_device_ops console_ops = {
         .config_read = console_config_read,
         .activate = console_activate,
         .reset = console_reset,
+        .quiesce = console_quiesce,
+        .resume = console_resume,
         .kick = console_kick,
         .free = console_free,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Raw storage. All I/O is synchronous and runs on the block device's own loop thread,
- * which has nothing else to do; host files go through the page cache or, when
- * whoever opened the descriptor chose O_DIRECT, past it.
+ * Raw storage. All I/O is synchronous, on the block device's worker threads; host files
+ * go through the page cache or, when whoever opened the descriptor chose O_DIRECT, past
+ * it.
  *
  * O_DIRECT wants buffers, offsets and lengths aligned. The alignment of offsets becomes
  * visible to the guest only where the storage itself has sectors larger than 512 bytes
@@ -11,7 +11,11 @@
  * used after all. Buffers are the guest's, so misaligned ones go through a bounce
  * buffer, a piece at a time.
  *
- * Thread: the device's loop. disk_init() and disk_done(): the control thread.
+ * An image whose size is no multiple of 512 is served as QEMU does: rounded up, what is not
+ * there reads as zeroes, and a write to the last sector makes the file as long as it.
+ *
+ * Threads: any, several at a time: nothing changes between disk_init() and disk_done(),
+ * which are the control thread's.
  */
 #include "disk.h"
 
@@ -29,7 +33,7 @@
 #include "../core/virtqueue.h"
 
 #define SECTOR_SIZE  512u
-#define BOUNCE_SIZE  (1u << 20)
+#define BOUNCE_SIZE  (256u << 10) /* per worker */
 #define BOUNCE_ALIGN 4096u /* the largest alignment that is served */
 
 static const uint8_t zeroes[64u << 10] __attribute__((aligned(BOUNCE_ALIGN)));
@@ -105,7 +109,8 @@ int disk_init(struct disk *disk, int fd, bool readonly) {
         r = flags & O_DIRECT ? init_direct(&d, flags) : 0;
         if (r < 0)
                 return r;
-        d.size &= ~(uint64_t) (d.logical_size - 1);
+        d.file_size = d.size;
+        d.size = (d.size + d.logical_size - 1) & ~(uint64_t) (d.logical_size - 1);
         if (d.size == 0)
                 return -ENODATA;
         d.fd = fcntl(fd, F_DUPFD_CLOEXEC, IMAGE_FD_MIN);
@@ -117,19 +122,30 @@ int disk_init(struct disk *disk, int fd, bool readonly) {
 }
 
 void disk_done(struct disk *disk) {
-        free(TAKE(disk->bounce));
         close_fd(&disk->fd);
 }
 
+/* The rest of the last sector, behind the end of the file. */
+static bool read_tail(const struct disk *disk, struct iovec *iov, unsigned n, uint64_t offset) {
+        if (offset != disk->file_size || iov_size(iov, n) != disk->size - disk->file_size)
+                return false;
+        for (unsigned i = 0; i < n; i++)
+                memset(iov[i].iov_base, 0, iov[i].iov_len);
+        return true;
+}
+
 /* Transfers all vectors, however often the host returns early. */
-static int transfer(struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset) {
+static int transfer(const struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset) {
         struct iovec rest[VQ_SIZE_MAX];
         size_t done = 0, size = iov_size(iov, n);
 
         while (done < size) {
                 unsigned k = iov_slice(iov, n, done, size - done, rest);
-                ssize_t r = write ? pwritev(disk->fd, rest, k, offset + done)
-                                  : preadv(disk->fd, rest, k, offset + done);
+                ssize_t r;
+
+                if (!write && read_tail(disk, rest, k, offset + done))
+                        return 0;
+                r = write ? pwritev(disk->fd, rest, k, offset + done) : preadv(disk->fd, rest, k, offset + done);
                 if (r < 0 && errno == EINTR)
                         continue;
                 if (r < 0)
@@ -151,49 +167,50 @@ static void copy_vectors(const struct iovec *iov, unsigned n, uint8_t *flat, boo
         }
 }
 
-static int transfer_bounced(struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset) {
+static int transfer_bounced(const struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset,
+                            uint8_t **bounce) {
         size_t size = iov_size(iov, n);
 
-        if (!disk->bounce) {
-                disk->bounce = aligned_alloc(BOUNCE_ALIGN, BOUNCE_SIZE);
-                if (!disk->bounce)
-                        return -ENOMEM;
-        }
+        if (!*bounce)
+                *bounce = aligned_alloc(BOUNCE_ALIGN, BOUNCE_SIZE);
+        if (!*bounce)
+                return -ENOMEM;
         for (size_t done = 0; done < size;) {
-                struct iovec part[VQ_SIZE_MAX], flat = { disk->bounce, MIN(size - done, BOUNCE_SIZE) };
+                struct iovec part[VQ_SIZE_MAX], flat = { *bounce, MIN(size - done, BOUNCE_SIZE) };
                 unsigned k = iov_slice(iov, n, done, flat.iov_len, part);
                 int r;
 
                 if (write)
-                        copy_vectors(part, k, disk->bounce, true);
+                        copy_vectors(part, k, *bounce, true);
                 r = transfer(disk, write, &flat, 1, offset + done);
                 if (r < 0)
                         return r;
                 if (!write)
-                        copy_vectors(part, k, disk->bounce, false);
+                        copy_vectors(part, k, *bounce, false);
                 done += flat.iov_len;
         }
         return 0;
 }
 
-static int disk_rw(struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset) {
+static int disk_rw(const struct disk *disk, bool write, const struct iovec *iov, unsigned n, uint64_t offset,
+                   uint8_t **bounce) {
         if ((offset | iov_size(iov, n)) & (disk->offset_align - 1))
                 return -EINVAL;
         /* Some kernels want each piece to be a multiple of what the offset has to be one of. */
         if (!iov_is_aligned(iov, n, MAX(disk->memory_align, disk->offset_align)))
-                return transfer_bounced(disk, write, iov, n, offset);
+                return transfer_bounced(disk, write, iov, n, offset, bounce);
         return transfer(disk, write, iov, n, offset);
 }
 
-int disk_read(struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset) {
-        return disk_rw(disk, false, iov, n, offset);
+int disk_read(const struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset, uint8_t **bounce) {
+        return disk_rw(disk, false, iov, n, offset, bounce);
 }
 
-int disk_write(struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset) {
-        return disk_rw(disk, true, iov, n, offset);
+int disk_write(const struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset, uint8_t **bounce) {
+        return disk_rw(disk, true, iov, n, offset, bounce);
 }
 
-int disk_flush(struct disk *disk) {
+int disk_flush(const struct disk *disk) {
         return fdatasync(disk->fd) < 0 ? -errno : 0;
 }
 
@@ -205,23 +222,23 @@ static bool is_unsupported(int error) {
  * Punching has to keep the size. Zeroing must not ask for that: a range behind the end would take blocks that no limit
  * of a file's size counts. As the caller stays before the end, it changes nothing else.
  */
-static int file_range(struct disk *disk, bool punch, uint64_t offset, uint64_t len) {
+static int file_range(const struct disk *disk, bool punch, uint64_t offset, uint64_t len) {
         int mode = punch ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
         return fallocate(disk->fd, mode, offset, len) < 0 ? -errno : 0;
 }
 
-static int block_range(struct disk *disk, unsigned long request, uint64_t offset, uint64_t len) {
+static int block_range(const struct disk *disk, unsigned long request, uint64_t offset, uint64_t len) {
         uint64_t range[2] = { offset, len };
         return ioctl(disk->fd, request, range) < 0 ? -errno : 0;
 }
 
-int disk_discard(struct disk *disk, uint64_t offset, uint64_t len) {
+int disk_discard(const struct disk *disk, uint64_t offset, uint64_t len) {
         int r = disk->is_block ? block_range(disk, BLKDISCARD, offset, len)
                                : file_range(disk, true, offset, len);
         return is_unsupported(-r) ? 0 : r;
 }
 
-static int write_zeroes_by_hand(struct disk *disk, uint64_t offset, uint64_t len) {
+static int write_zeroes_by_hand(const struct disk *disk, uint64_t offset, uint64_t len) {
         while (len > 0) {
                 struct iovec iov = { (void *) zeroes, MIN(len, sizeof(zeroes)) };
                 int r = transfer(disk, true, &iov, 1, offset);
@@ -233,7 +250,7 @@ static int write_zeroes_by_hand(struct disk *disk, uint64_t offset, uint64_t len
         return 0;
 }
 
-int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t len, bool unmap) {
+int disk_write_zeroes(const struct disk *disk, uint64_t offset, uint64_t len, bool unmap) {
         int r = disk->is_block ? block_range(disk, BLKZEROOUT, offset, len)
                                : file_range(disk, unmap, offset, len);
         return is_unsupported(-r) ? write_zeroes_by_hand(disk, offset, len) : r;

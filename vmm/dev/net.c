@@ -62,6 +62,7 @@ struct net {
         int tap_fd;
         bool is_tap;
         bool active;
+        bool quiet; /* the machine stands still */
         bool link_up;
         bool rx_blocked; /* no buffers */
         bool rx_dead;    /* the TAP is gone; other errors cost a frame and pass */
@@ -86,7 +87,8 @@ static void add(_Atomic uint64_t *counter, uint64_t n) {
 }
 
 static bool net_wants_frames(const struct net *n) {
-        return n->active && n->queues[NET_RX].enabled && n->link_up && !n->rx_blocked && !n->rx_dead && !n->vhost;
+        return n->active && !n->quiet && n->queues[NET_RX].enabled && n->link_up && !n->rx_blocked && !n->rx_dead &&
+               !n->vhost;
 }
 
 static void net_tap_event(void *arg, uint32_t events);
@@ -334,19 +336,24 @@ static int net_activate(struct virtio_device *dev) {
         return 0;
 }
 
+/* vhost has a backend while there is a link and the machine runs. */
+static int net_backend(const struct net *n) {
+        return n->link_up && !n->quiet ? n->tap_fd : -1;
+}
+
 static bool net_offload_queue(struct virtio_device *dev, unsigned index, int kick_fd, int call_fd) {
         struct net *n = (struct net *) dev;
         int r;
 
         if (!n->vhost)
                 return false;
-        r = vhost_net_queue(n->vhost, index, &n->queues[index], kick_fd, call_fd, n->link_up ? n->tap_fd : -1);
+        r = vhost_net_queue(n->vhost, index, &n->queues[index], kick_fd, call_fd, net_backend(n));
         if (r < 0)
                 virtio_device_fail(dev, "vhost-net refused queue %u: %s", index, strerror(-r));
         return true;
 }
 
-static void net_reset(struct virtio_device *dev) {
+static bool net_reset(struct virtio_device *dev) {
         struct net *n = (struct net *) dev;
 
         n->active = false;
@@ -356,6 +363,29 @@ static void net_reset(struct virtio_device *dev) {
                 vhost_net_stop(n->vhost);
         for (unsigned i = 0; i < dev->n_queues; i++)
                 vq_reset(&n->queues[i]);
+        return true;
+}
+
+/* vhost remembers where it was in its queues, and has let go of them when this returns. */
+static bool net_quiesce(struct virtio_device *dev) {
+        struct net *n = (struct net *) dev;
+
+        n->quiet = true;
+        net_watch(n);
+        if (n->vhost)
+                vhost_net_set_backend(n->vhost, -1);
+        return true;
+}
+
+static void net_resume(struct virtio_device *dev) {
+        struct net *n = (struct net *) dev;
+
+        n->quiet = n->rx_blocked = false;
+        if (n->vhost)
+                return vhost_net_set_backend(n->vhost, net_backend(n));
+        net_transmit(n);
+        net_receive(n);
+        net_watch(n);
 }
 
 static void net_config_read(struct virtio_device *dev, unsigned offset, void *data, unsigned len) {
@@ -378,6 +408,8 @@ static const struct virtio_device_ops net_ops = {
         .features_valid = net_features_valid,
         .activate = net_activate,
         .reset = net_reset,
+        .quiesce = net_quiesce,
+        .resume = net_resume,
         .kick = net_kick,
         .offload_queue = net_offload_queue,
         .free = net_free,
@@ -499,7 +531,7 @@ static void net_do_set_link(void *arg) {
         if (call->up)
                 net_drain(n);
         if (n->vhost)
-                vhost_net_set_backend(n->vhost, call->up ? n->tap_fd : -1);
+                vhost_net_set_backend(n->vhost, net_backend(n));
         net_watch(n);
         if (n->active)
                 n->dev.transport->config_changed(&n->dev);

@@ -36,7 +36,6 @@ struct rng {
         uint32_t rate_bytes, rate_period;
         uint32_t tokens; /* bytes left in this period */
         bool timer_armed;
-        bool active;
         struct vq_chain chain;
 };
 
@@ -82,8 +81,6 @@ static bool rng_serve(struct rng *g) {
 static void rng_run(void *arg) {
         struct rng *g = arg;
 
-        if (!g->active || !g->queue.enabled)
-                return;
         for (unsigned served = 0; virtio_queue_pop(&g->dev, 0, &g->chain) > 0;) {
                 if (g->chain.in_len == 0)
                         return virtio_device_fail(&g->dev, "request without room");
@@ -113,15 +110,17 @@ static void rng_kick(struct virtio_device *dev, unsigned index) {
 }
 
 static int rng_activate(struct virtio_device *dev) {
-        ((struct rng *) dev)->active = true;
         return 0;
 }
 
-static void rng_reset(struct virtio_device *dev) {
-        struct rng *g = (struct rng *) dev;
+static bool rng_reset(struct virtio_device *dev) {
+        vq_reset(&((struct rng *) dev)->queue);
+        return true;
+}
 
-        g->active = false;
-        vq_reset(&g->queue);
+/* That the queue is not live is all that it takes to stand still. */
+static void rng_resume(struct virtio_device *dev) {
+        rng_run(dev);
 }
 
 static void rng_config_read(struct virtio_device *dev, unsigned offset, void *data, unsigned len) {
@@ -141,6 +140,7 @@ static const struct virtio_device_ops rng_ops = {
         .config_read = rng_config_read,
         .activate = rng_activate,
         .reset = rng_reset,
+        .resume = rng_resume,
         .kick = rng_kick,
         .free = rng_free,
 };

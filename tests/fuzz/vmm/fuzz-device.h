@@ -33,6 +33,7 @@ static const struct virtio_transport_ops fuzz_transport = {
         .queue_interrupt = fuzz_interrupt,
         .config_changed = fuzz_none,
         .needs_reset = fuzz_none,
+        .idle = fuzz_none,
 };
 
 static void fuzz_activate(struct virtio_device *dev) {
@@ -48,12 +49,31 @@ static void fuzz_activate(struct virtio_device *dev) {
                 vq->used_gpa = vq->desc_gpa + 0x200;
                 vq->enabled = vq_enable(vq, dev->mem) == 0;
         }
+        dev->live = true;
+}
+
+/* Without threads nothing is left at work. */
+static void fuzz_reset(struct virtio_device *dev) {
+        dev->live = false;
+        if (!dev->ops->reset(dev))
+                abort();
+}
+
+static void fuzz_stand_still(struct virtio_device *dev) {
+        bool live = dev->live;
+
+        dev->live = false;
+        if (dev->ops->quiesce && !dev->ops->quiesce(dev))
+                abort();
+        dev->live = live;
+        if (dev->ops->resume)
+                dev->ops->resume(dev);
 }
 
 /*
  * Runs the input against the device. Operations, by their first byte modulo 8: 0 to 4,
  * write: two bytes of address, one of length, the bytes; 5 and 6, kick: one byte, the
- * queue; 7: `extra`, and every fourth time a reset.
+ * queue; 7: `extra`, and every fourth time a reset, or the machine stands still for a while.
  */
 static void fuzz_run(struct virtio_device *dev, struct guest_mem *mem, const uint8_t *data, size_t size,
                      void (*extra)(struct virtio_device *dev)) {
@@ -74,18 +94,20 @@ static void fuzz_run(struct virtio_device *dev, struct guest_mem *mem, const uin
                 }
                 if (op == 5 || op == 6) {
                         unsigned index = data[1] % dev->n_queues;
-                        if (dev->queues[index].enabled)
+                        if (dev->queues[index].enabled && dev->live)
                                 dev->ops->kick(dev, index);
                 } else if (op == 7 && extra && data[1] % 4)
                         extra(dev);
+                else if (op == 7 && data[1] & 0x80)
+                        fuzz_stand_still(dev);
                 else if (op == 7) {
-                        dev->ops->reset(dev);
+                        fuzz_reset(dev);
                         fuzz_activate(dev);
                 }
                 data += 2;
                 size -= 2;
         }
-        dev->ops->reset(dev);
+        fuzz_reset(dev);
 }
 
 /* Memory that is the same at the start of each run. */

@@ -76,8 +76,14 @@ static void operate(struct board *b, const uint8_t op[6]) {
                 bus_read(bus, address, data, len);
         else
                 bus_write(bus, address, data, len);
-        if ((op[0] & 0xe0) == 0xe0)
-                virtio_pci_reset(b->dev);
+        if ((op[0] & 0xe0) == 0xe0) {
+                virtio_pci_quiesce(b->dev);
+                virtio_pci_reset_begin(b->dev);
+                if (virtio_pci_is_busy(b->dev))
+                        abort(); /* without threads nothing is left at work */
+                virtio_pci_reset_end(b->dev);
+                virtio_pci_resume(b->dev);
+        }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -150,6 +150,7 @@ static void queries(void) {
 
         number(stats.disk, sizeof(stats.disk), 1000);
         number(stats.nic, sizeof(stats.nic), 5000);
+        stats.disk_error[1] = -28;
         say(CTL_QUERY, &header, sizeof(header), 0);
         answer(CTL_QUERY, &query);
         say(CTL_STATS, &header, sizeof(header), 0);

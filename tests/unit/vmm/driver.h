@@ -26,6 +26,7 @@ struct driver {
         struct guest_mem *mem;
         _Atomic unsigned interrupts[64], config_changes;
         _Atomic bool needs_reset;
+        _Atomic unsigned idles; /* ends of a reset or quiesce that had to wait */
         void (*on_interrupt)(struct driver *driver, unsigned index); /* optional; on the device's loop */
         void *arg;
 };
@@ -58,11 +59,16 @@ static inline void driver_needs_reset(struct virtio_device *dev) {
         ((struct driver *) dev->transport_data)->needs_reset = true;
 }
 
+static inline void driver_idle(struct virtio_device *dev) {
+        ((struct driver *) dev->transport_data)->idles++;
+}
+
 static inline void driver_init(struct driver *driver, struct virtio_device *dev) {
         static const struct virtio_transport_ops ops = {
                 .queue_interrupt = driver_interrupt,
                 .config_changed = driver_config_changed,
                 .needs_reset = driver_needs_reset,
+                .idle = driver_idle,
         };
 
         memset(driver, 0, sizeof(*driver));
@@ -76,12 +82,25 @@ static inline void driver_init(struct driver *driver, struct virtio_device *dev)
 static inline void driver_activate(struct driver *driver, uint64_t features) {
         driver->dev->features = (features & driver->dev->host_features) | BIT64(VIRTIO_F_VERSION_1);
         CHECK_EQ(driver->dev->ops->activate(driver->dev), 0);
+        driver->dev->live = true;
+}
+
+/* What the transport does around quiesce and resume. False: it is under way. */
+static inline bool driver_quiesce(struct driver *driver) {
+        driver->dev->live = false;
+        return !driver->dev->ops->quiesce || driver->dev->ops->quiesce(driver->dev);
+}
+
+static inline void driver_resume(struct driver *driver) {
+        driver->dev->live = true;
+        driver->dev->ops->resume(driver->dev);
 }
 
 static inline void driver_reset(void *arg) {
         struct driver *driver = arg;
 
-        driver->dev->ops->reset(driver->dev);
+        driver->dev->live = false;
+        (void) driver->dev->ops->reset(driver->dev);
 }
 
 /* Ends a device whose loop runs; `broken`: whether it has to have asked for a reset by now. */
@@ -94,7 +113,7 @@ static inline void driver_stop(struct driver *driver, bool broken) {
 
 /* Resets and frees a device without a loop. */
 static inline void driver_done(struct driver *driver) {
-        driver->dev->ops->reset(driver->dev);
+        driver_reset(driver);
         driver->dev->ops->free(driver->dev);
         guest_mem_free(driver->mem);
 }

@@ -21,16 +21,19 @@ struct fixture {
         struct driver driver;
         struct ring ring;
         int image; /* another descriptor of the same file */
-        unsigned errors, last_operation;
+        unsigned errors, last_operation, last_policy;
         int last_error;
         _Atomic unsigned served;
+        bool is_quiet;
 };
 
 int __wrap_fdatasync(int fd);
 int __real_fdatasync(int fd);
 
-static unsigned flush_calls;
-static int flush_error;
+static _Atomic unsigned flush_calls;
+static _Atomic int flush_error;
+static _Atomic bool flush_blocks; /* fdatasync() comes back when it is false again */
+static _Atomic unsigned flushing, flushing_max;
 
 int __wrap_statx(int dir, const char *path, int flags, unsigned mask, struct statx *ret);
 int __real_statx(int dir, const char *path, int flags, unsigned mask, struct statx *ret);
@@ -47,14 +50,44 @@ int __wrap_statx(int dir, const char *path, int flags, unsigned mask, struct sta
 }
 
 int __wrap_fdatasync(int fd) {
+        unsigned now = ++flushing;
+
+        if (now > flushing_max)
+                flushing_max = now;
         flush_calls++;
+        while (flush_blocks)
+                (void) usleep(1000);
+        flushing--;
         errno = flush_error;
         return flush_error ? -1 : __real_fdatasync(fd);
 }
 
-static void on_io_error(void *arg, int error, unsigned operation) {
+ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset);
+ssize_t __real_pwritev64(int fd, const struct iovec *iov, int n, off_t offset);
+ssize_t __wrap_preadv64(int fd, const struct iovec *iov, int n, off_t offset);
+ssize_t __real_preadv64(int fd, const struct iovec *iov, int n, off_t offset);
+
+static _Atomic int write_error;
+static _Atomic bool read_blocks;
+static _Atomic unsigned reading;
+
+ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset) {
+        errno = write_error;
+        return write_error ? -1 : __real_pwritev64(fd, iov, n, offset);
+}
+
+ssize_t __wrap_preadv64(int fd, const struct iovec *iov, int n, off_t offset) {
+        reading++;
+        while (read_blocks)
+                (void) usleep(1000);
+        reading--;
+        return __real_preadv64(fd, iov, n, offset);
+}
+
+static void on_io_error(void *arg, int error, unsigned operation, enum ctl_error_policy policy) {
         struct fixture *f = arg;
 
+        f->last_policy = policy;
         f->errors++;
         f->last_error = error;
         f->last_operation = operation;
@@ -423,17 +456,40 @@ static void test_caching(void) {
         }
 }
 
-/* A flush that the host could not do is no success. */
+/*
+ * A flush that the host could not do is no success, and neither is any that follows: the kernel tells of what it has
+ * lost once.
+ */
 static void test_failed_flush(void) {
-        struct fixture f;
+        static const struct blk_config configs[] = { {}, { .cache = CTL_CACHE_WRITETHROUGH },
+                                                     { .error_policy = CTL_ERROR_ENOSPC } };
 
-        fixture_init(&f, (struct blk_config) {}, ~0ull);
-        flush_error = EIO;
-        CHECK_EQ(request(&f, VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_IOERR);
-        CHECK_EQ(f.last_error, -EIO);
-        flush_error = 0;
-        CHECK_EQ(request(&f, VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
-        fixture_done(&f);
+        for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
+                unsigned before;
+                struct fixture f;
+
+                fixture_init(&f, configs[i], ~0ull);
+                CHECK_EQ(request(&f, VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+                CHECK_EQ(blk_error(f.driver.dev), 0);
+                flush_error = ENOSPC;
+                CHECK_EQ(request(&f, VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_IOERR);
+                CHECK_EQ(f.last_error, -ENOSPC);
+                CHECK_EQ(f.last_policy, CTL_ERROR_REPORT); /* to try again would not bring the data back */
+                flush_error = 0;
+                before = flush_calls;
+                for (unsigned k = 0; k < 3; k++) {
+                        CHECK_EQ(request(&f, VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_IOERR);
+                        driver_reset(&f.driver); /* the guest reboots: its data is no less lost */
+                        driver_activate(&f.driver, ~0ull);
+                        ring_init(&f.ring, &f.driver, 0, 128);
+                }
+                CHECK_EQ(flush_calls, before);
+                CHECK_EQ(request(&f, VIRTIO_BLK_T_OUT, 0, 512, true),
+                         configs[i].cache == CTL_CACHE_WRITETHROUGH ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
+                CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 0, 512, false), VIRTIO_BLK_S_OK);
+                CHECK_EQ(blk_error(f.driver.dev), -ENOSPC);
+                fixture_done(&f);
+        }
 }
 
 /* A file that shrinks under the guest: errors for it, one event a second for the operator. */
@@ -577,8 +633,27 @@ static void refill(struct driver *driver, unsigned index) {
         }
 }
 
-/* Such a guest has the device for a bounded time, and then again. */
-static void test_budget(void) {
+static void threads_start(struct fixture *f) {
+        CHECK_EQ(loop_start(f->driver.dev->loop, NULL, NULL), 0);
+        CHECK_EQ(f->driver.dev->ops->start(f->driver.dev, NULL), 0);
+}
+
+static void threads_done(struct fixture *f) {
+        driver_stop(&f->driver, false);
+        close_fd(&f->image);
+}
+
+static void wait_for_count(const _Atomic unsigned *what, unsigned value) {
+        for (unsigned i = 0; i < 10000 && *what != value; i++)
+                (void) usleep(1000);
+        CHECK_EQ(*what, value);
+}
+
+static void nothing(void *arg) {
+}
+
+/* Such a guest has the workers; the loop answers nevertheless. */
+static void test_busy_guest(void) {
         struct segment segments[] = { { HEADER, 16 }, { DATA, 512 }, { STATUS, 1 } };
         struct fixture f;
 
@@ -588,14 +663,238 @@ static void test_budget(void) {
         put_header(&f, VIRTIO_BLK_T_IN, 0);
         for (unsigned i = 0; i < 40; i++)
                 (void) ring_add(&f.ring, segments, 1, 2);
-        ring_kick(&f.ring); /* one turn: the loop's thread does not run yet */
-        CHECK(f.served >= 40 && f.served < MANY / 2);
-        CHECK_EQ(loop_start(f.driver.dev->loop, NULL, NULL), 0);
-        for (unsigned i = 0; i < 10000 && f.served < MANY; i++)
+        threads_start(&f);
+        ring_kick(&f.ring);
+        for (unsigned i = 0; i < 10000 && f.served < MANY; i++) {
+                loop_call(f.driver.dev->loop, nothing, NULL);
                 (void) usleep(1000);
+        }
         CHECK(f.served >= MANY);
-        driver_stop(&f.driver, false);
-        close_fd(&f.image);
+        threads_done(&f);
+}
+
+/* A request that is not waited for: a flush, or `sectors` read into memory at DATA + 512 * place. */
+static void add_request(struct fixture *f, uint32_t type, unsigned place) {
+        uint64_t header = HEADER + 0x100000 + 32 * place, status = STATUS + 0x200000 + place;
+        struct virtio_blk_outhdr h = { .type = htole32(type) };
+        struct segment segments[] = { { header, 16 }, { DATA + 512 * place, 512 }, { status, 1 } };
+        struct segment flush[] = { { header, 16 }, { status, 1 } };
+
+        memcpy(driver_at(&f->driver, header, sizeof(h)), &h, sizeof(h));
+        *(uint8_t *) driver_at(&f->driver, status, 1) = 0xee;
+        if (type == VIRTIO_BLK_T_FLUSH)
+                (void) ring_add(&f->ring, flush, 1, 1);
+        else
+                (void) ring_add(&f->ring, segments, type == VIRTIO_BLK_T_OUT ? 2 : 1, type == VIRTIO_BLK_T_OUT ? 1 : 2);
+        ring_kick(&f->ring);
+}
+
+static uint8_t status_at(struct fixture *f, unsigned place) {
+        return *(_Atomic uint8_t *) driver_at(&f->driver, STATUS + 0x200000 + place, 1);
+}
+
+static void wait_status(struct fixture *f, unsigned place, uint8_t status) {
+        for (unsigned i = 0; i < 10000 && status_at(f, place) != status; i++)
+                (void) usleep(1000);
+        CHECK_EQ(status_at(f, place), status);
+}
+
+/* Behind a flush that takes its time others go on; flushes themselves are one at a time, and few. */
+static void test_out_of_order(void) {
+        unsigned before;
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        threads_start(&f);
+        before = flush_calls;
+        flushing_max = 0;
+        flush_blocks = true;
+        add_request(&f, VIRTIO_BLK_T_FLUSH, 0);
+        wait_for_count(&flushing, 1);
+        for (unsigned i = 1; i < 6; i++)
+                add_request(&f, VIRTIO_BLK_T_FLUSH, i);
+        for (unsigned i = 6; i < 20; i++)
+                add_request(&f, i % 2 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, i);
+        for (unsigned i = 6; i < 20; i++)
+                wait_status(&f, i, VIRTIO_BLK_S_OK);
+        for (unsigned i = 0; i < 6; i++)
+                CHECK_EQ(status_at(&f, i), 0xee);
+        flush_blocks = false;
+        for (unsigned i = 0; i < 6; i++)
+                wait_status(&f, i, VIRTIO_BLK_S_OK);
+        CHECK_EQ(flush_calls - before, 2);
+        CHECK_EQ(flushing_max, 1);
+        threads_done(&f);
+}
+
+/* Several at a time, which is what a queue has a depth for. */
+static void test_parallel(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        threads_start(&f);
+        read_blocks = true;
+        for (unsigned i = 0; i < 8; i++)
+                add_request(&f, VIRTIO_BLK_T_IN, i);
+        wait_for_count(&reading, 4);
+        read_blocks = false;
+        for (unsigned i = 0; i < 8; i++)
+                wait_status(&f, i, VIRTIO_BLK_S_OK);
+        threads_done(&f);
+}
+
+static void quiesce_on_loop(void *arg) {
+        struct fixture *f = arg;
+        f->is_quiet = driver_quiesce(&f->driver);
+}
+
+static void resume_on_loop(void *arg) {
+        driver_resume(&((struct fixture *) arg)->driver);
+}
+
+static void reset_on_loop(void *arg) {
+        struct fixture *f = arg;
+
+        f->driver.dev->live = false;
+        f->is_quiet = f->driver.dev->ops->reset(f->driver.dev);
+}
+
+/* Standing still: what is at work ends, what was written is stable, and nothing more is begun until it goes on. */
+static void test_quiesce(void) {
+        unsigned before;
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        threads_start(&f);
+        loop_call(f.driver.dev->loop, quiesce_on_loop, &f);
+        CHECK(f.is_quiet); /* nothing was written */
+        loop_call(f.driver.dev->loop, resume_on_loop, &f);
+
+        add_request(&f, VIRTIO_BLK_T_OUT, 0);
+        wait_status(&f, 0, VIRTIO_BLK_S_OK);
+        before = flush_calls;
+        read_blocks = flush_blocks = true;
+        add_request(&f, VIRTIO_BLK_T_IN, 1);
+        wait_for_count(&reading, 1);
+        loop_call(f.driver.dev->loop, quiesce_on_loop, &f);
+        CHECK(!f.is_quiet);
+        add_request(&f, VIRTIO_BLK_T_IN, 2);
+        (void) usleep(20000);
+        CHECK_EQ(f.driver.idles, 0);
+        CHECK_EQ(flush_calls, before);
+        read_blocks = false;
+        wait_for_count(&flush_calls, before + 1);
+        CHECK_EQ(f.driver.idles, 0);
+        flush_blocks = false;
+        wait_for_count(&f.driver.idles, 1);
+        CHECK_EQ(status_at(&f, 1), VIRTIO_BLK_S_OK);
+        CHECK_EQ(status_at(&f, 2), 0xee);
+        loop_call(f.driver.dev->loop, resume_on_loop, &f);
+        wait_status(&f, 2, VIRTIO_BLK_S_OK);
+        CHECK_EQ(f.driver.idles, 1);
+        threads_done(&f);
+}
+
+/* A reset waits for what touches guest memory, and for no flush. */
+static void test_reset_at_work(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        threads_start(&f);
+        flush_blocks = true;
+        for (unsigned i = 0; i < 3; i++)
+                add_request(&f, VIRTIO_BLK_T_FLUSH, i);
+        wait_for_count(&flushing, 1);
+        loop_call(f.driver.dev->loop, reset_on_loop, &f);
+        CHECK(f.is_quiet);
+        driver_activate(&f.driver, ~0ull);
+        ring_init(&f.ring, &f.driver, 0, 128);
+        read_blocks = true;
+        for (unsigned i = 10; i < 14; i++)
+                add_request(&f, VIRTIO_BLK_T_IN, i);
+        wait_for_count(&reading, 3); /* the fourth worker still flushes */
+        loop_call(f.driver.dev->loop, reset_on_loop, &f);
+        CHECK(!f.is_quiet);
+        CHECK_EQ(f.driver.idles, 0);
+        flush_blocks = read_blocks = false;
+        wait_for_count(&f.driver.idles, 1);
+        (void) usleep(20000);
+        for (unsigned i = 0; i < 14; i++)
+                if (i < 3 || i >= 10)
+                        CHECK_EQ(status_at(&f, i), 0xee); /* nobody is told */
+        driver_activate(&f.driver, ~0ull);
+        ring_init(&f.ring, &f.driver, 0, 128);
+        add_request(&f, VIRTIO_BLK_T_FLUSH, 20);
+        wait_status(&f, 20, VIRTIO_BLK_S_OK);
+        threads_done(&f);
+}
+
+/* What is done about an error of the host's, and that a request that was held back is tried again. */
+static void test_policies(void) {
+        static const struct {
+                enum ctl_error_policy policy;
+                int error;
+                uint8_t status;
+                bool stops;
+        } cases[] = {
+                { CTL_ERROR_REPORT, ENOSPC, VIRTIO_BLK_S_IOERR, false }, { CTL_ERROR_IGNORE, EIO, VIRTIO_BLK_S_OK, false },
+                { CTL_ERROR_ENOSPC, EIO, VIRTIO_BLK_S_IOERR, false },    { CTL_ERROR_ENOSPC, ENOSPC, 0xee, true },
+                { CTL_ERROR_STOP, EIO, 0xee, true },
+        };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct fixture f;
+
+                fixture_init(&f, (struct blk_config) { .error_policy = cases[i].policy }, ~0ull);
+                threads_start(&f);
+                write_error = cases[i].error;
+                memset(driver_at(&f.driver, DATA, 512), 0x5a, 512);
+                add_request(&f, VIRTIO_BLK_T_OUT, 0);
+                if (!cases[i].stops) {
+                        wait_status(&f, 0, cases[i].status);
+                        CHECK_EQ(f.last_policy, cases[i].policy == CTL_ERROR_IGNORE ? CTL_ERROR_IGNORE : CTL_ERROR_REPORT);
+                        CHECK_EQ(blk_error(f.driver.dev), 0);
+                        write_error = 0;
+                        threads_done(&f);
+                        continue;
+                }
+                for (unsigned k = 0; k < 10000 && blk_error(f.driver.dev) == 0; k++)
+                        (void) usleep(1000);
+                CHECK_EQ(blk_error(f.driver.dev), -cases[i].error);
+                add_request(&f, VIRTIO_BLK_T_IN, 1); /* not begun */
+                loop_call(f.driver.dev->loop, quiesce_on_loop, &f);
+                CHECK_EQ(status_at(&f, 0), 0xee);
+                CHECK_EQ(status_at(&f, 1), 0xee);
+                CHECK_EQ(f.errors, 1);
+                CHECK_EQ(f.last_policy, CTL_ERROR_STOP);
+                loop_call(f.driver.dev->loop, resume_on_loop, &f); /* too early: once more */
+                for (unsigned k = 0; k < 10000 && blk_error(f.driver.dev) == 0; k++)
+                        (void) usleep(1000);
+                CHECK_EQ(status_at(&f, 0), 0xee);
+                write_error = 0;
+                loop_call(f.driver.dev->loop, resume_on_loop, &f);
+                wait_status(&f, 0, VIRTIO_BLK_S_OK);
+                wait_status(&f, 1, VIRTIO_BLK_S_OK);
+                CHECK_EQ(byte_at(&f, 0), 0x5a);
+                CHECK_EQ(blk_error(f.driver.dev), 0);
+                threads_done(&f);
+        }
+}
+
+/* §3.1.1: before DRIVER_OK, or after the device broke, nothing is taken, whatever notes were raised before. */
+static void test_not_live(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        driver_reset(&f.driver);
+        ring_init(&f.ring, &f.driver, 0, 128);
+        add_request(&f, VIRTIO_BLK_T_IN, 0);
+        CHECK_EQ(status_at(&f, 0), 0xee);
+        driver_activate(&f.driver, ~0ull);
+        CHECK_EQ(status_at(&f, 0), 0xee); /* the kick is what it waits for */
+        ring_kick(&f.ring);
+        CHECK_EQ(status_at(&f, 0), VIRTIO_BLK_S_OK);
+        fixture_done(&f);
 }
 
 int main(void) {
@@ -617,7 +916,13 @@ int main(void) {
         RUN(test_config);
         RUN(test_wrong_files);
         RUN(test_role);
-        RUN(test_budget);
+        RUN(test_not_live);
+        RUN(test_busy_guest);
+        RUN(test_out_of_order);
+        RUN(test_parallel);
+        RUN(test_quiesce);
+        RUN(test_reset_at_work);
+        RUN(test_policies);
         RUN(test_direct);
         RUN(test_direct_lost);
         return 0;

@@ -35,6 +35,7 @@ struct vm {
         enum ctl_reason reason;
         enum ctl_action action;
         _Atomic unsigned buttons, reboot_buttons, resets;
+        bool slow, pausing; /* its disks take their time */
         int event_fd;
         void (*order)(void); /* what the guest does when event_fd is written */
 };
@@ -107,17 +108,26 @@ int vm_start(struct vm *vm, bool paused, const char **ret_text) {
 }
 
 int vm_pause(struct vm *vm) {
+        if (vm->slow) {
+                vm->pausing = true;
+                return VM_PENDING;
+        }
         fake_state(CTL_STATE_PAUSED, CTL_REASON_REQUEST);
         return 0;
 }
 
 int vm_resume(struct vm *vm) {
+        if (vm->pausing)
+                fake.callbacks.finished(fake.callbacks.arg, VM_PAUSE, -ECANCELED);
+        vm->pausing = false;
         fake_state(CTL_STATE_RUNNING, CTL_REASON_REQUEST);
         return 0;
 }
 
 int vm_reset(struct vm *vm) {
         vm->resets++;
+        if (vm->slow)
+                return VM_PENDING;
         vm->callbacks.was_reset(vm->callbacks.arg);
         return 0;
 }
@@ -138,6 +148,14 @@ int vm_nmi(struct vm *vm) {
 
 void vm_set_actions(struct vm *vm, enum ctl_action on_poweroff, enum ctl_action on_reboot, enum ctl_action on_crash) {
         vm->action = on_poweroff;
+}
+
+void vm_pause_for_error(struct vm *vm) {
+        fake_state(CTL_STATE_PAUSED, CTL_REASON_IO_ERROR);
+}
+
+bool vm_is_pausing(const struct vm *vm) {
+        return vm->pausing;
 }
 
 enum ctl_state vm_state(const struct vm *vm) {
@@ -855,6 +873,81 @@ static void test_buttons(void) {
         CHECK_EQ(fake.buttons, 2);
 }
 
+static void paused_at_last(void) {
+        fake.pausing = false;
+        fake_state(CTL_STATE_PAUSED, CTL_REASON_REQUEST);
+        fake.callbacks.finished(fake.callbacks.arg, VM_PAUSE, 0);
+}
+
+static void reset_at_last(void) {
+        fake.callbacks.was_reset(fake.callbacks.arg);
+        fake.callbacks.finished(fake.callbacks.arg, VM_RESET, 0);
+}
+
+static void send_plain(const struct fixture *f, uint16_t type, uint32_t serial) {
+        struct ctl_header header;
+
+        ctl_header_init(&header, type, serial, sizeof(header));
+        CHECK_EQ(ctl_send(f->client, &header, NULL, 0), 0);
+}
+
+static void expect_reply(const struct fixture *f, uint16_t type, uint32_t serial, int error) {
+        struct ctl_message m;
+
+        receive(f->client, &m);
+        CHECK_EQ(m.header.type, type | CTL_REPLY);
+        CHECK_EQ(m.header.serial, serial);
+        CHECK_EQ(((struct ctl_reply *) m.data)->error, error);
+        CHECK((error == 0) == !((struct ctl_reply *) m.data)->text[0]);
+}
+
+/* What has to wait for storage is answered when it is done; everything else at once, the end included. */
+static void test_slow_storage(void) {
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        fake.slow = true;
+        send_plain(&f, CTL_PAUSE, 1000);
+        CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
+        send_plain(&f, CTL_RESET, 1001);
+        send_plain(&f, CTL_PAUSE, 1002);
+        CHECK_EQ(call_plain(&f, CTL_STATS), 0);
+        on_control(paused_at_last);
+        expect_state(f.client, CTL_STATE_PAUSED, CTL_REASON_REQUEST);
+        expect_reply(&f, CTL_PAUSE, 1000, 0);
+        expect_reply(&f, CTL_PAUSE, 1002, 0);
+        on_control(reset_at_last);
+        expect_event(f.client, CTL_EVENT_RESET, &(struct ctl_message) {});
+        expect_reply(&f, CTL_RESET, 1001, 0);
+
+        /* A resume on the way there; and no more than there is room for. */
+        for (uint32_t i = 0; i < 8; i++)
+                send_plain(&f, CTL_PAUSE, 2000 + i);
+        send_plain(&f, CTL_PAUSE, 2008);
+        expect_reply(&f, CTL_PAUSE, 2008, -EBUSY);
+        on_control(paused_at_last);
+        expect_state(f.client, CTL_STATE_PAUSED, CTL_REASON_REQUEST);
+        for (uint32_t i = 0; i < 8; i++)
+                expect_reply(&f, CTL_PAUSE, 2000 + i, 0);
+        send_plain(&f, CTL_PAUSE, 3000);
+        send_plain(&f, CTL_RESUME, 3001);
+        expect_reply(&f, CTL_PAUSE, 3000, -ECANCELED);
+        expect_state(f.client, CTL_STATE_RUNNING, CTL_REASON_REQUEST);
+        expect_reply(&f, CTL_RESUME, 3001, 0);
+
+        /* What one peer was owed the next one is not; and SIGTERM ends a guest that cannot press a button. */
+        send_plain(&f, CTL_PAUSE, 4000);
+        CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
+        close_fd(&f.client);
+        f.client = client_connect(&f);
+        CHECK_EQ(hello(&f), 0);
+        CHECK_EQ(kill(getpid(), SIGTERM), 0);
+        expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_SIGNAL);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
 static void expect_port(const struct fixture *f, unsigned port, bool open) {
         struct ctl_message m;
         const struct ctl_event_port *event = (const struct ctl_event_port *) m.data;
@@ -967,6 +1060,7 @@ int main(void) {
         RUN(test_sigterm_paused);
         RUN(test_sigterm_at_the_end);
         RUN(test_buttons);
+        RUN(test_slow_storage);
         RUN(test_ports_are_told_again);
         RUN(test_restarts_in_the_log);
         RUN(test_descriptors);

@@ -8,6 +8,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -25,7 +26,8 @@
 struct device {
         struct virtio_device dev;
         struct virtqueue queues[QUEUES];
-        unsigned activated, resets, kicks[QUEUES];
+        unsigned activated, resets, quiesces, resumes, kicks[QUEUES];
+        bool slow; /* has requests at work, until the test calls idle() */
         uint64_t refused; /* features that the device does not take */
         int activate_result;
         uint8_t config[CONFIG_SIZE];
@@ -59,8 +61,18 @@ static int activate(struct virtio_device *dev) {
         return ((struct device *) dev)->activate_result;
 }
 
-static void reset(struct virtio_device *dev) {
+static bool reset(struct virtio_device *dev) {
         ((struct device *) dev)->resets++;
+        return !((struct device *) dev)->slow;
+}
+
+static bool quiesce(struct virtio_device *dev) {
+        ((struct device *) dev)->quiesces++;
+        return !((struct device *) dev)->slow;
+}
+
+static void resume(struct virtio_device *dev) {
+        ((struct device *) dev)->resumes++;
 }
 
 static void kick(struct virtio_device *dev, unsigned index) {
@@ -79,6 +91,8 @@ static const struct virtio_device_ops ops = {
         .features_valid = features_valid,
         .activate = activate,
         .reset = reset,
+        .quiesce = quiesce,
+        .resume = resume,
         .kick = kick,
         .free = device_free,
 };
@@ -162,6 +176,12 @@ static void set_up_queue(struct board *b, unsigned index, uint64_t desc) {
 
 static void go(struct board *b) {
         set_status(b, status(b) | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void machine_reset(struct board *b) {
+        virtio_pci_reset_begin(&b->d.dev);
+        CHECK(!virtio_pci_is_busy(&b->d.dev));
+        virtio_pci_reset_end(&b->d.dev);
 }
 
 static void test_4_1_2_identity(void) {
@@ -461,7 +481,7 @@ static void test_interrupts(void) {
         virtio_device_fail(&b.d.dev, "test");
         CHECK(!is_signalled(&b, 0));
         CHECK(status(&b) & VIRTIO_CONFIG_S_NEEDS_RESET);
-        virtio_pci_reset(&b.d.dev);
+        machine_reset(&b);
         CHECK_EQ(b.irq->msi[2].fd, -1);
         board_done(&b);
 }
@@ -518,11 +538,130 @@ static void test_bus_mastering_taken_away(void) {
         put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
         CHECK_EQ(b.d.resets, 1);
         put16(&b, PCI_COMMAND, 0);
-        virtio_pci_reset(&b.d.dev);
+        machine_reset(&b);
         CHECK_EQ(b.d.resets, 2);
         put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY);
         enable_msix(&b);
         CHECK(b.irq->msi[1].fd >= 0);
+        board_done(&b);
+}
+
+static unsigned idles;
+
+static void on_idle(void *arg) {
+        CHECK(!virtio_pci_is_busy(arg));
+        idles++;
+}
+
+static void go_with_a_queue(struct board *b) {
+        negotiate(b, BIT64(VIRTIO_F_VERSION_1));
+        set_up_queue(b, 0, 0x1000);
+        go(b);
+        CHECK(b->d.dev.live);
+}
+
+/* §4.1.4.3.2: the driver waits for 0. Until the device's requests are done nothing changes, whatever is written. */
+static void test_2_4_reset_takes_time(void) {
+        struct board b;
+        uint32_t before;
+
+        board_init(&b);
+        virtio_pci_on_idle(&b.d.dev, on_idle, &b.d.dev);
+        idles = 0;
+        go_with_a_queue(&b);
+        before = status(&b);
+        b.d.slow = true;
+        set_status(&b, 0);
+        set_status(&b, 0);
+        CHECK_EQ(b.d.resets, 1);
+        CHECK(virtio_pci_is_busy(&b.d.dev) && !b.d.dev.live);
+        CHECK_EQ(status(&b), before);
+        CHECK(b.d.queues[0].enabled);
+        set_status(&b, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+        put(&b, VIRTIO_PCI_COMMON_Q_SELECT, 1, 2);
+        CHECK_EQ(status(&b), before);
+        b.d.dev.transport->idle(&b.d.dev);
+        CHECK_EQ(idles, 1);
+        CHECK_EQ(status(&b), 0);
+        CHECK(!b.d.queues[0].enabled);
+
+        /* A machine's reset after one of the driver's, or on the way from standing still. */
+        b.d.slow = false;
+        go_with_a_queue(&b);
+        b.d.slow = true;
+        virtio_pci_quiesce(&b.d.dev);
+        CHECK(virtio_pci_is_busy(&b.d.dev));
+        set_status(&b, 0);
+        virtio_pci_reset_begin(&b.d.dev);
+        CHECK_EQ(b.d.resets, 2);
+        b.d.dev.transport->idle(&b.d.dev);
+        CHECK_EQ(idles, 2);
+        CHECK(!virtio_pci_is_busy(&b.d.dev));
+        virtio_pci_reset_end(&b.d.dev);
+        virtio_pci_resume(&b.d.dev);
+        CHECK(!b.d.dev.live);
+        b.d.slow = false;
+        board_done(&b);
+}
+
+/* The driver's notifications wait, and nothing is lost. */
+static void test_standing_still(void) {
+        struct board b;
+
+        board_init(&b);
+        virtio_pci_on_idle(&b.d.dev, on_idle, &b.d.dev);
+        idles = 0;
+        go_with_a_queue(&b);
+        virtio_pci_quiesce(&b.d.dev);
+        virtio_pci_quiesce(&b.d.dev);
+        CHECK_EQ(b.d.quiesces, 1);
+        CHECK(!b.d.dev.live && !virtio_pci_is_busy(&b.d.dev));
+        virtio_pci_resume(&b.d.dev);
+        virtio_pci_resume(&b.d.dev);
+        CHECK_EQ(b.d.resumes, 1);
+        CHECK(b.d.dev.live);
+        CHECK_EQ(idles, 0);
+
+        /* On the way to it: also when it is taken back. */
+        b.d.slow = true;
+        virtio_pci_quiesce(&b.d.dev);
+        CHECK(virtio_pci_is_busy(&b.d.dev));
+        virtio_pci_resume(&b.d.dev);
+        CHECK(b.d.dev.live && !virtio_pci_is_busy(&b.d.dev));
+        virtio_pci_quiesce(&b.d.dev);
+        b.d.dev.transport->idle(&b.d.dev);
+        CHECK(!b.d.dev.live && !virtio_pci_is_busy(&b.d.dev));
+
+        /* A device that is broken stays so. */
+        virtio_device_fail(&b.d.dev, "broken");
+        virtio_pci_resume(&b.d.dev);
+        CHECK(!b.d.dev.live);
+        b.d.slow = false;
+        board_done(&b);
+}
+
+static void *take_bus_mastering(void *arg) {
+        put16(arg, PCI_COMMAND, PCI_COMMAND_MEMORY);
+        return NULL;
+}
+
+/* Once the write has happened the device touches no memory: the vCPU waits. */
+static void test_bus_mastering_waits(void) {
+        pthread_t vcpu;
+        struct board b;
+
+        board_init(&b);
+        go_with_a_queue(&b);
+        b.d.slow = true;
+        CHECK_EQ(pthread_create(&vcpu, NULL, take_bus_mastering, &b), 0);
+        while (!virtio_pci_is_busy(&b.d.dev))
+                (void) usleep(1000);
+        (void) usleep(50000);
+        CHECK_EQ(pthread_tryjoin_np(vcpu, NULL), EBUSY);
+        b.d.dev.transport->idle(&b.d.dev);
+        CHECK_EQ(pthread_join(vcpu, NULL), 0);
+        CHECK(!b.d.queues[0].enabled);
+        b.d.slow = false;
         board_done(&b);
 }
 
@@ -544,7 +683,7 @@ static void test_reset_of_configuration_space(void) {
                 bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + 4 * i, &ones, 4);
         read_config(&b, after);
         CHECK(memcmp(before, after, sizeof(before)) != 0);
-        virtio_pci_reset(&b.d.dev);
+        machine_reset(&b);
         read_config(&b, after);
         CHECK(memcmp(before, after, sizeof(before)) == 0);
         board_done(&b);
@@ -580,6 +719,9 @@ int main(void) {
         RUN(test_interrupts);
         RUN(test_4_1_4_5_isr);
         RUN(test_bus_mastering_taken_away);
+        RUN(test_bus_mastering_waits);
+        RUN(test_2_4_reset_takes_time);
+        RUN(test_standing_still);
         RUN(test_reset_of_configuration_space);
         RUN(test_activate_fails);
         return 0;

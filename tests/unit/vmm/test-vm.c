@@ -41,7 +41,7 @@ static const struct kernel {
 struct fixture {
         struct loop *control;
         struct vm *vm;
-        atomic_uint resets, state, reason;
+        atomic_uint resets, state, reason, pauses; /* pauses: that were asked for and have come to be */
 };
 
 static void on_reset(void *arg) {
@@ -53,6 +53,11 @@ static void on_state(void *arg, enum ctl_state state, enum ctl_reason reason) {
 
         f->reason = reason;
         f->state = state;
+}
+
+static void on_finished(void *arg, enum vm_operation operation, int result) {
+        if (operation == VM_PAUSE && result == 0)
+                ((struct fixture *) arg)->pauses++;
 }
 
 static void make_config(struct vm_config *config) {
@@ -67,7 +72,8 @@ static void make_config(struct vm_config *config) {
 
 static void do_start(void *arg) {
         struct fixture *f = arg;
-        struct vm_callbacks callbacks = { .was_reset = on_reset, .state_changed = on_state, .arg = f };
+        struct vm_callbacks callbacks = { .was_reset = on_reset, .state_changed = on_state, .finished = on_finished,
+                                          .arg = f };
         struct vm_config config;
         const char *text = "";
 
@@ -140,7 +146,17 @@ static void test_actions_while_it_waits(void) {
 }
 
 static void do_pause(void *arg) {
-        CHECK_EQ(vm_pause(((struct fixture *) arg)->vm), 0);
+        struct fixture *f = arg;
+
+        f->pauses += vm_pause(f->vm) == 0;
+}
+
+static void pause_and_wait(struct fixture *f) {
+        unsigned before = f->pauses;
+
+        loop_call(f->control, do_pause, f);
+        wait_for(&f->pauses, before + 1);
+        CHECK_EQ(f->state, CTL_STATE_PAUSED);
 }
 
 static void do_resume(void *arg) {
@@ -168,8 +184,7 @@ static void test_requests_while_it_waits(void) {
         fixture_init(&f);
         wait_for(&f.resets, 4);
         for (unsigned i = 0; i < 3; i++) {
-                loop_call(f.control, do_pause, &f);
-                CHECK_EQ(f.state, CTL_STATE_PAUSED);
+                pause_and_wait(&f);
                 loop_call(f.control, do_press, &f);
                 CHECK_EQ(f.state, CTL_STATE_PAUSED);
                 before = f.resets;
@@ -179,7 +194,7 @@ static void test_requests_while_it_waits(void) {
                 CHECK_EQ(f.state, CTL_STATE_RUNNING);
                 wait_for(&f.resets, before + 2);
         }
-        loop_call(f.control, do_pause, &f);
+        pause_and_wait(&f);
         (void) usleep(200000);
         f.resets = 0;
         loop_call(f.control, do_resets, &f);
