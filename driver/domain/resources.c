@@ -5,7 +5,8 @@
  * socket as a descriptor.
  *
  * Disks are locked by open file description locks: a writable disk exclusively, a
- * read-only one shared, a <shareable/> one not at all. The lock belongs to the
+ * read-only one with other readers, a <shareable/> one with other sharers, and these two
+ * kinds not with each other, as which each has a byte to mark. The lock belongs to the
  * description, so it moves to the monitor and lasts as long as that does.
  */
 #include <fcntl.h>
@@ -23,6 +24,9 @@
 
 #include "domain/launch.h"
 #include "util/error.h"
+
+#define READER_MARK 0
+#define SHARER_MARK 1
 
 Launch *launch_new(Domain *d, DomainDef *def, int id) {
         Launch *l = g_new0(Launch, 1);
@@ -92,12 +96,31 @@ static int open_readable(const char *path, const char *what, GError **err) {
         return -1;
 }
 
+/* Of `len` bytes, 0: to the end. TRUE also on a file system without locks. */
+static gboolean try_lock(int fd, short type, off_t start, off_t len) {
+        struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len };
+        return fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES);
+}
+
+/* Somebody else marks this byte. A lock from the beginning on is that of a reader, of this version or an older one. */
+static gboolean has_mark(int fd, off_t mark) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = mark, .l_len = 1 };
+        return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_start >= mark;
+}
+
+/* First the own mark, then a look for the other's: of two at a time at least one sees it. */
+static gboolean take_lock(int fd, const DomainDisk *disk) {
+        if (disk->readonly)
+                return try_lock(fd, F_RDLCK, READER_MARK, 1) && try_lock(fd, F_RDLCK, SHARER_MARK + 1, 0) &&
+                       !has_mark(fd, SHARER_MARK);
+        if (disk->shareable)
+                return try_lock(fd, F_RDLCK, SHARER_MARK, 0) && !has_mark(fd, READER_MARK);
+        return try_lock(fd, F_WRLCK, 0, 0);
+}
+
 static gboolean lock_disk(int fd, const DomainDisk *disk, GError **err) {
-        struct flock lock = { .l_type = disk->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
-        if (disk->shareable || fcntl(fd, F_OFD_SETLK, &lock) == 0)
+        if (take_lock(fd, disk))
                 return TRUE;
-        if (errno != EAGAIN && errno != EACCES)
-                return TRUE; /* a file system without locks */
         error_set(err, VIR_ERR_RESOURCE_BUSY,
                   "disk '%s': '%s' is in use by another process; stop that one, or mark the disk <readonly/> or "
                   "<shareable/> in both",
