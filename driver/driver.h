@@ -133,6 +133,11 @@ gboolean domain_get_emulator_pin(Domain *domain, CpuMap *ret, guint flags, GErro
 gboolean domain_get_block_stats(Domain *domain, const char *path, virDomainBlockStatsPtr ret, GError **err);
 gboolean domain_get_block_stats_params(Domain *domain, const char *path, guint flags, virTypedParameterPtr *params,
                                        int *n, GError **err);
+/*
+ * Appends a disk's target (allocated) and its virDomainDiskErrorCode for each that has an error: one that has paused
+ * the guest, or a failed flush. *ret_disks: how many disks there are.
+ */
+gboolean domain_get_disk_errors(Domain *domain, GPtrArray *targets, GArray *errors, guint *ret_disks, GError **err);
 gboolean domain_get_block_info(Domain *domain, const char *path, virDomainBlockInfoPtr ret, GError **err);
 gboolean domain_get_interface_stats(Domain *domain, const char *device, virDomainInterfaceStatsPtr ret, GError **err);
 /* At most VIR_DOMAIN_MEMORY_STAT_NR entries; returns how many or -1. */

@@ -172,7 +172,7 @@ typedef struct DomainDisk {
         char *driver_name, *driver_type; /* as given; type must be NULL or "raw" to start */
         DomainDiskCache cache;
         char *discard;         /* NULL, "unmap", "ignore" */
-        char *io, *error_policy, *rerror_policy; /* as given; policies must be NULL or "report" to start */
+        char *io, *error_policy, *rerror_policy; /* as given */
         gboolean readonly, shareable;
         char *serial, *wwn;
         guint boot_order;

@@ -89,6 +89,7 @@ static gboolean parse_disk_driver(const xmlNode *driver, DomainDisk *disk, GErro
         static const char *const discards[] = { "unmap", "ignore", NULL };
         static const char *const ios[] = { "native", "threads", "io_uring", NULL };
         static const char *const policies[] = { "stop", "report", "ignore", "enospace", NULL };
+        static const char *const read_policies[] = { "stop", "report", "ignore", NULL };
         int cache = DOMAIN_CACHE_DEFAULT;
         disk->driver_name = xml_attr(driver, "name");
         disk->driver_type = xml_attr(driver, "type");
@@ -96,7 +97,7 @@ static gboolean parse_disk_driver(const xmlNode *driver, DomainDisk *disk, GErro
             !xml_attr_word(driver, "discard", discards, &disk->discard, err) ||
             !xml_attr_word(driver, "io", ios, &disk->io, err) ||
             !xml_attr_word(driver, "error_policy", policies, &disk->error_policy, err) ||
-            !xml_attr_word(driver, "rerror_policy", policies, &disk->rerror_policy, err))
+            !xml_attr_word(driver, "rerror_policy", read_policies, &disk->rerror_policy, err))
                 return FALSE;
         disk->cache = (DomainDiskCache) cache;
         return TRUE;

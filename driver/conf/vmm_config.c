@@ -185,12 +185,30 @@ static uint32_t map_cache(DomainDiskCache cache) {
         return CTL_CACHE_WRITEBACK;
 }
 
+static enum ctl_error_policy map_policy(const char *policy) {
+        return g_strcmp0(policy, "stop") == 0       ? CTL_ERROR_STOP
+               : g_strcmp0(policy, "ignore") == 0   ? CTL_ERROR_IGNORE
+               : g_strcmp0(policy, "enospace") == 0 ? CTL_ERROR_ENOSPC
+                                                    : CTL_ERROR_REPORT;
+}
+
+/* As libvirt translates them for QEMU: "enospace" is the default, and of reads one speaks only where it makes sense. */
+static void set_policies(const DomainDisk *disk, struct ctl_disk *message) {
+        const char *write = disk->error_policy != NULL ? disk->error_policy : "enospace";
+        const char *read = disk->rerror_policy != NULL          ? disk->rerror_policy
+                           : strcmp(write, "enospace") == 0 ? "report"
+                                                            : write;
+        message->error_policy = (guint8) map_policy(write);
+        message->rerror_policy = (guint8) map_policy(read);
+}
+
 static void add_disk(const DomainDisk *disk, VmmConfig *config) {
         unsigned i = config->n_disks++;
         struct ctl_disk *message = &config->disk[i];
         message->flags = (disk->readonly ? CTL_DISK_READONLY : 0) |
                          (g_strcmp0(disk->discard, "unmap") == 0 ? CTL_DISK_DISCARD : 0);
         message->cache = map_cache(disk->cache);
+        set_policies(disk, message);
         if (disk->serial != NULL)
                 g_strlcpy(message->serial, disk->serial, sizeof(message->serial));
         g_strlcpy(message->name, disk->target, sizeof(message->name));

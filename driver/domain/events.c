@@ -152,18 +152,18 @@ void event_metadata(Domain *d, int type, const char *uri) {
         event_queue_push(d->driver->events, event);
 }
 
-static void event_io_error_one(Domain *d, int type, const DomainDisk *disk, int errnum) {
+static void event_io_error_one(Domain *d, int type, const DomainDisk *disk, int errnum, int action) {
         DomainEvent *event = event_new(d, type);
         event->io_error.path = g_strdup(disk->source ? disk->source : "");
         event->io_error.alias = g_strdup(disk->alias ? disk->alias : "");
-        event->io_error.action = VIR_DOMAIN_EVENT_IO_ERROR_REPORT;
+        event->io_error.action = action;
         event->io_error.reason = g_strdup(ABS(errnum) == ENOSPC ? "enospc" : "");
         event_queue_push(d->driver->events, event);
 }
 
-void event_io_error(Domain *d, const DomainDisk *disk, int errnum) {
-        event_io_error_one(d, VIR_DOMAIN_EVENT_ID_IO_ERROR, disk, errnum);
-        event_io_error_one(d, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, disk, errnum);
+void event_io_error(Domain *d, const DomainDisk *disk, int errnum, int action) {
+        event_io_error_one(d, VIR_DOMAIN_EVENT_ID_IO_ERROR, disk, errnum, action);
+        event_io_error_one(d, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, disk, errnum, action);
 }
 
 void event_disk_dropped(Domain *d, const DomainDisk *disk) {

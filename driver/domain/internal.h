@@ -139,7 +139,8 @@ void event_lifecycle(Domain *d, int event, int detail); /* lock held */
 void event_undefined_as(Domain *d, const char *old_name); /* it has another name now; lock held */
 void event_simple(Domain *d, int type);
 void event_metadata(Domain *d, int type, const char *uri);
-void event_io_error(Domain *d, const DomainDisk *disk, int errnum);
+/* `action`: VIR_DOMAIN_EVENT_IO_ERROR_PAUSE and so on. */
+void event_io_error(Domain *d, const DomainDisk *disk, int errnum, int action);
 void event_disk_dropped(Domain *d, const DomainDisk *disk); /* startupPolicy='optional', and it is not there */
 void event_agent(Domain *d, gboolean connected);
 void event_tunable(Domain *d, virTypedParameterPtr params, int n); /* takes params */

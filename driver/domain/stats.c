@@ -181,10 +181,29 @@ static gboolean read_block_info(const char *path, virDomainBlockInfoPtr ret, GEr
         if (!S_ISBLK(st.st_mode))
                 size = (guint64) st.st_size;
         *ret = (virDomainBlockInfo){
-                .capacity = size,
+                .capacity = (size + 511) / 512 * 512, /* the guest sees whole sectors */
                 .physical = size,
                 .allocation = S_ISBLK(st.st_mode) ? size : (guint64) st.st_blocks * 512,
         };
+        return TRUE;
+}
+
+gboolean domain_get_disk_errors(Domain *d, GPtrArray *targets, GArray *errors, guint *ret_disks, GError **err) {
+        g_auto(Snapshot) s = { 0 };
+        struct ctl_stats_reply stats;
+        VmmConfig config;
+        if (!snapshot_take_active(d, &s, err) || !vmm_config_from_def(s.def, &config, err) ||
+            !fetch_monitor_stats(&s, &stats, err))
+                return FALSE;
+        *ret_disks = s.def->disks->len;
+        for (guint i = 0; i < MIN(config.n_disks, stats.disks); i++) {
+                int error = stats.disk_error[i] == -ENOSPC ? VIR_DOMAIN_DISK_ERROR_NO_SPACE
+                                                           : VIR_DOMAIN_DISK_ERROR_UNSPEC;
+                if (stats.disk_error[i] == 0)
+                        continue;
+                g_ptr_array_add(targets, g_strdup(config.disk_def[i]->target));
+                g_array_append_val(errors, error);
+        }
         return TRUE;
 }
 

@@ -130,10 +130,24 @@ static void note_request(Domain *d, gboolean running) {
         }
 }
 
+/* A disk's error policy has paused the guest: nobody but this event tells. */
+static void note_stop_by_error(Domain *d) {
+        g_autoptr(GError) err = NULL;
+        d->state = VIR_DOMAIN_PAUSED;
+        d->reason = VIR_DOMAIN_PAUSED_IOERROR;
+        event_lifecycle(d, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_IOERROR);
+        domain_log(d, G_LOG_LEVEL_WARNING, "paused because of an I/O error: 'virsh domblkerror' says of which disk, "
+                   "'virsh resume' tries again");
+        if (!status_save(d, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
+}
+
 void domain_note_state(Domain *d, guint32 state, guint32 reason) {
         gboolean running = state == CTL_STATE_RUNNING, lives = running || state == CTL_STATE_PAUSED;
         if (lives && (d->state == VIR_DOMAIN_CRASHED || d->state == VIR_DOMAIN_SHUTDOWN))
                 note_revival(d, running);
+        else if (state == CTL_STATE_PAUSED && reason == CTL_REASON_IO_ERROR && d->state == VIR_DOMAIN_RUNNING)
+                note_stop_by_error(d);
         else if (lives)
                 note_request(d, running);
         else if (!d->run.ended)
@@ -146,8 +160,11 @@ static void on_state(Domain *d, const struct ctl_event_state *event) {
 
 static void on_io_error(Domain *d, const struct ctl_event_io_error *event) {
         VmmConfig config;
+        int action = event->policy == CTL_ERROR_STOP     ? VIR_DOMAIN_EVENT_IO_ERROR_PAUSE
+                     : event->policy == CTL_ERROR_IGNORE ? VIR_DOMAIN_EVENT_IO_ERROR_NONE
+                                                         : VIR_DOMAIN_EVENT_IO_ERROR_REPORT;
         if (vmm_config_from_def(d->def, &config, NULL) && event->disk < config.n_disks)
-                event_io_error(d, config.disk_def[event->disk], event->error);
+                event_io_error(d, config.disk_def[event->disk], event->error, action);
 }
 
 static void on_port(Domain *d, const struct ctl_event_port *event) {

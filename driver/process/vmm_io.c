@@ -45,7 +45,7 @@
 #define DELIVERIES_PER_RUN 32u
 #define DELIVERY_PAUSE_MS  20u
 #define CALL_SECONDS    30   /* the monitor answers from its loop, at once; this is for hosts that swap */
-#define START_SECONDS   180  /* START may fault in and lock all guest memory */
+#define LONG_SECONDS    180  /* START may fault in and lock all guest memory; others wait for the host's storage */
 #define BRIEF_SECONDS   1
 
 typedef struct Call {
@@ -529,9 +529,21 @@ static gboolean call_run(Vmm *vmm, enum ctl_type type, guint seconds, gpointer m
         return check_reply(&call, err);
 }
 
+static guint call_seconds(enum ctl_type type) {
+        switch (type) {
+        case CTL_START:
+        case CTL_PAUSE:
+        case CTL_RESET:
+        case CTL_NMI:
+                return LONG_SECONDS;
+        default:
+                return CALL_SECONDS;
+        }
+}
+
 gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
                   gpointer ret_reply, gsize reply_size, GError **err) {
-        return call_run(vmm, type, type == CTL_START ? START_SECONDS : CALL_SECONDS, message, size, fds, n_fds,
+        return call_run(vmm, type, call_seconds(type), message, size, fds, n_fds,
                         ret_reply, reply_size, err);
 }
 

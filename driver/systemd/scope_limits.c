@@ -198,11 +198,11 @@ void limits_add_blkiotune(GVariantBuilder *properties, const DomainDef *def, gbo
 /* --- Tasks ---------------------------------------------------------------------------------- */
 
 /*
- * The monitor has a thread per vCPU, at most a few per disk, NIC and port, and the kernel counts a vhost worker
- * per NIC. 16 on top are for the main loop and what the kernel may add.
+ * The monitor has a thread per vCPU, five per disk (its loop and four for its I/O), at most a few per NIC and port,
+ * and the kernel counts a vhost worker per NIC. 16 on top are for the main loop and what the kernel may add.
  */
 guint64 limits_tasks_max(const DomainDef *def) {
         guint devices = (def->disks ? def->disks->len : 0) + (def->nics ? def->nics->len : 0) +
                         (def->chars ? def->chars->len : 0);
-        return 16 + MAX(def->vcpus, def->vcpus_max) + 4 * devices;
+        return 16 + MAX(def->vcpus, def->vcpus_max) + 6 * devices;
 }

@@ -316,10 +316,7 @@ static void test_startable(void) {
                 const char *xml, *text; /* text NULL: it starts */
         } cases[] = {
                 { DISK("error_policy='report'"), NULL },
-                { DISK("error_policy='stop'"), "disk 'vda': <driver error_policy='stop'> is not supported" },
-                { DISK("error_policy='enospace'"), "errors are reported to the guest" },
-                { DISK("error_policy='ignore'"), "errors are reported to the guest" },
-                { DISK("error_policy='report' rerror_policy='stop'"), "<driver rerror_policy='stop'> is not supported" },
+                { DISK("error_policy='report' rerror_policy='stop'"), NULL },
                 { NIC("type='network'", "network='n'"), NULL },
                 { NIC("type='bridge'", "bridge='b'"), "only a network can keep a floor" },
                 { "<devices><channel type='unix'><target type='virtio' name='a/b'/></channel></devices>",
