@@ -195,8 +195,18 @@ def test_close_callback_when_the_daemon_goes(make_domain):
 
 @pytest.fixture
 def crashing_kernel():
+    """An ELF file that jumps to where there is no memory, which KVM cannot go on with."""
+    yield from kernel_of(b"\xb8\x00\x00\x00\xe0\xff\xe0")
+
+
+@pytest.fixture
+def faulting_kernel():
     """An ELF file whose first instruction is an invalid one: without an IDT that is a triple fault."""
-    start, code = 0x1000000, b"\x0f\x0b" * 32
+    yield from kernel_of(b"\x0f\x0b")
+
+
+def kernel_of(code):
+    start, code = 0x1000000, code.ljust(64, b"\xf4")
     header = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, start, 64, 0, 0, 64, 56,
                                                                    1, 0, 0, 0)
     segment = struct.pack("<IIQQQQQQ", 1, 7, 120, start, start, len(code), len(code), 4096)
@@ -204,6 +214,21 @@ def crashing_kernel():
     path.write_bytes(header + segment + code)
     yield helpers.Kernel("6.12", path)
     path.unlink()
+
+
+def test_a_triple_fault_is_a_reset(probe, make_domain, faulting_kernel):
+    """As on a PC: the guest restarts, or does what on_reboot says, and the journal says why."""
+    restarting = make_domain(kernel=faulting_kernel)
+    ending = make_domain(kernel=faulting_kernel, extra="<on_reboot>destroy</on_reboot>")
+    with watching(probe, "--all") as watcher:
+        for domain in (restarting, ending):
+            domain.start()
+        ending.wait_state("shut off")
+        helpers.wait_for(lambda: watcher.of(restarting).count("reboot") >= 3, what=watcher.read())
+        assert restarting.state() == "running"
+        assert not any("Crashed" in line for domain in (restarting, ending) for line in watcher.of(domain))
+    assert any("triple fault, which resets" in line["MESSAGE"] for line in helpers.journal(unit=helpers.scope_of(restarting)))
+    restarting.virsh("destroy")
 
 
 def test_a_guest_that_crashes_at_once(probe, make_domain, crashing_kernel):
