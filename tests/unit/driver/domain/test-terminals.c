@@ -16,6 +16,7 @@
 #include "util/error.h"
 
 #define PTYS_MAX 512
+#define TICK_US  20000
 
 static int open_master(char path[64]) {
         int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
@@ -28,6 +29,7 @@ static int open_master(char path[64]) {
 
 /* A new master whose slave has the name; `others` are those that came before it. */
 static int open_namesake(const char *path, int *others, guint *n) {
+        g_usleep(TICK_US); /* times of change have the resolution of the kernel's tick */
         for (*n = 0; *n < PTYS_MAX; (*n)++) {
                 char name[64];
                 int fd = open_master(name);
