@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "dbus/names.h"
+#include "util/uuid.h"
 
 #define DOMAIN_PREFIX BUS_ROOT "/domain/"
 
@@ -28,18 +29,6 @@ struct Domains {
         guint active;
         guint told, told_active; /* the numbers that were announced */
 };
-
-static guint uuid_hash(gconstpointer key) {
-        guint h = 5381;
-
-        for (const guint8 *p = key; p < (const guint8 *) key + 16; p++)
-                h = h * 33 + *p;
-        return h;
-}
-
-static gboolean uuid_equal(gconstpointer a, gconstpointer b) {
-        return memcmp(a, b, 16) == 0;
-}
 
 Domains *domains_new(Driver *driver, GDBusConnection *bus) {
         Domains *domains = g_new0(Domains, 1);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "dbus/names.h"
+#include "util/uuid.h"
 
 #define EVENTS_MAX 16384u
 #define TURN_ITEMS 32u /* as many at a time: a method call may be waiting */
@@ -26,18 +27,6 @@ struct Inbox {
         GHashTable *changed; /* uuid, in an item -> that item */
         GSource *source;     /* NULL: there is nothing to take */
 };
-
-static guint uuid_hash(gconstpointer key) {
-        guint h = 5381;
-
-        for (const guint8 *p = key; p < (const guint8 *) key + 16; p++)
-                h = h * 33 + *p;
-        return h;
-}
-
-static gboolean uuid_equal(gconstpointer a, gconstpointer b) {
-        return memcmp(a, b, 16) == 0;
-}
 
 static void item_free(gpointer data) {
         InboxItem *item = data;

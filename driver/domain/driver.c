@@ -15,6 +15,7 @@
 #include "domain/internal.h"
 #include "util/error.h"
 #include "util/file.h"
+#include "util/uuid.h"
 
 #define BACKGROUND_THREADS 4
 #define AUTOSTART_THREADS  4
@@ -26,17 +27,6 @@ typedef struct BackgroundCall {
         Domain *domain;
         gpointer data;
 } BackgroundCall;
-
-static guint uuid_hash(gconstpointer key) {
-        guint h = 5381;
-        for (const guint8 *p = key; p < (const guint8 *) key + 16; p++)
-                h = h * 33 + *p;
-        return h;
-}
-
-static gboolean uuid_equal(gconstpointer a, gconstpointer b) {
-        return memcmp(a, b, 16) == 0;
-}
 
 static void background_main(gpointer data, gpointer user_data) {
         g_autofree BackgroundCall *call = data;
