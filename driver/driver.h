@@ -27,7 +27,7 @@ Driver *driver_new(const DriverConfig *config, GError **err);
 void driver_free(Driver *driver); /* running domains keep running */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Driver, driver_free)
 
-void driver_autostart(Driver *driver); /* once in a boot; failures go to the journal */
+void driver_autostart(Driver *driver);        /* once in a boot; failures go to the journal */
 unsigned driver_count_active(Driver *driver); /* waits for nobody: the main loop asks at each event */
 
 /* --- Finding domains; the caller unrefs ------------------------------------- */
@@ -100,7 +100,7 @@ typedef struct DomainSummary {
 void domain_get_summary(Domain *domain, DomainSummary *ret);
 void domain_summary_clear(DomainSummary *summary);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(DomainSummary, domain_summary_clear)
-char *domain_get_os_type(Domain *domain);     /* "hvm" */
+char *domain_get_os_type(Domain *domain); /* "hvm" */
 
 /* --- Tuning: `params` are libvirt typed parameters (virTypedParamsAdd*, virTypedParamsFree) --------- */
 
@@ -185,12 +185,29 @@ typedef struct DomainEvent {
         int type; /* virDomainEventID */
         DomainHandle domain;
         union {
-                struct { int event, detail; } lifecycle; /* VIR_DOMAIN_EVENT_ID_LIFECYCLE */
-                struct { int type; char *uri; } metadata; /* METADATA_CHANGE */
-                struct { char *path, *alias; int action; char *reason; } io_error; /* IO_ERROR and IO_ERROR_REASON */
-                struct { char *path, *alias; int reason; } disk_change; /* DISK_CHANGE */
-                struct { int state, reason; } agent;      /* AGENT_LIFECYCLE */
-                struct { virTypedParameterPtr params; int n; } tunable; /* TUNABLE */
+                struct {
+                        int event, detail;
+                } lifecycle; /* VIR_DOMAIN_EVENT_ID_LIFECYCLE */
+                struct {
+                        int type;
+                        char *uri;
+                } metadata; /* METADATA_CHANGE */
+                struct {
+                        char *path, *alias;
+                        int action;
+                        char *reason;
+                } io_error; /* IO_ERROR and IO_ERROR_REASON */
+                struct {
+                        char *path, *alias;
+                        int reason;
+                } disk_change; /* DISK_CHANGE */
+                struct {
+                        int state, reason;
+                } agent; /* AGENT_LIFECYCLE */
+                struct {
+                        virTypedParameterPtr params;
+                        int n;
+                } tunable; /* TUNABLE */
         };
 } DomainEvent;
 

@@ -191,9 +191,9 @@ static int open_disks(struct run *run) {
         int r = 0;
 
         for (unsigned i = 0; i < o->n_disks && r >= 0; i++)
-                r = open_file(o->disk[i].path, (o->disk[i].readonly ? O_RDONLY : O_RDWR) |
-                                                       (o->disk[i].direct ? O_DIRECT : 0),
-                              "disk", &run->disk_fd[i]);
+                r = open_file(o->disk[i].path,
+                              (o->disk[i].readonly ? O_RDONLY : O_RDWR) | (o->disk[i].direct ? O_DIRECT : 0), "disk",
+                              &run->disk_fd[i]);
         return r;
 }
 
@@ -348,8 +348,11 @@ static int make_disk(struct run *run, unsigned i) {
 
 static int make_net(struct run *run, unsigned i) {
         const struct option_net *net = &run->options->net[i];
-        struct net_config config = { .name = net->tap, .tap_fd = run->tap_fd[i], .vhost_fd = run->vhost_fd[i],
-                                     .mtu = net->mtu, .link_up = true };
+        struct net_config config = { .name = net->tap,
+                                     .tap_fd = run->tap_fd[i],
+                                     .vhost_fd = run->vhost_fd[i],
+                                     .mtu = net->mtu,
+                                     .link_up = true };
         struct virtio_device *dev = NULL;
         int r;
 
@@ -371,9 +374,11 @@ static int make_rng(struct run *run) {
 }
 
 static int make_console(struct run *run) {
-        struct console_config config = { .name = "console", .n_ports = 1,
-                                         .ports = { { .is_console = true, .fd = run->console_fd,
-                                                     .log_fd = run->log_fd } } };
+        struct console_config config = {
+                .name = "console",
+                .n_ports = 1,
+                .ports = { { .is_console = true, .fd = run->console_fd, .log_fd = run->log_fd } }
+        };
         struct virtio_device *dev = NULL;
         int r = console_new(&config, &dev);
 
@@ -404,7 +409,9 @@ static void fill_config(struct run *run) {
         config->vcpus = config->cores = o->cpus;
         config->on_reboot = o->no_reboot ? CTL_ACTION_DESTROY : CTL_ACTION_RESTART;
         (void) snprintf(config->cmdline, sizeof(config->cmdline), "%s",
-                        o->cmdline           ?: o->virtio_console ? "console=hvc0" : "console=ttyS0");
+                        o->cmdline
+                                ?: o->virtio_console ? "console=hvc0"
+                                                     : "console=ttyS0");
 }
 
 static int make_machine(struct run *run) {
@@ -434,8 +441,12 @@ static int make_machine(struct run *run) {
 }
 
 static void run_init(struct run *run, const struct options *options) {
-        *run = (struct run) { .options = options, .status = 1, .signal_fd = -EBADF, .terminal_fd = -EBADF,
-                              .console_fd = -EBADF, .rng_fd = -EBADF,
+        *run = (struct run) { .options = options,
+                              .status = 1,
+                              .signal_fd = -EBADF,
+                              .terminal_fd = -EBADF,
+                              .console_fd = -EBADF,
+                              .rng_fd = -EBADF,
                               .log_fd = -EBADF };
         vm_config_init(&run->config);
         for (unsigned i = 0; i < CTL_DISKS_MAX; i++)

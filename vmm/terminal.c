@@ -29,7 +29,7 @@ struct terminal {
         struct loop *loop;
         struct loop_source *in_source, *socket_source;
         bool in_open; /* there may be more on standard input */
-        int fd; /* our end */
+        int fd;       /* our end */
         bool is_tty, escaped;
         struct termios saved;
         void (*quit)(void *arg);

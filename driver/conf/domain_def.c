@@ -15,40 +15,54 @@
 #define END_OF_STRINGS G_MAXSIZE
 
 static const gsize def_strings[] = {
-        offsetof(DomainDef, name), offsetof(DomainDef, title), offsetof(DomainDef, description),
-        offsetof(DomainDef, metadata), offsetof(DomainDef, vcpu_placement), offsetof(DomainDef, partition),
-        offsetof(DomainDef, os.arch), offsetof(DomainDef, os.machine), offsetof(DomainDef, os.kernel),
-        offsetof(DomainDef, os.initrd), offsetof(DomainDef, os.cmdline), offsetof(DomainDef, cpu.check),
-        offsetof(DomainDef, cpu.match), offsetof(DomainDef, cpu.migratable), offsetof(DomainDef, cpu.model),
-        offsetof(DomainDef, cpu.fallback), offsetof(DomainDef, clock.offset), offsetof(DomainDef, clock.timezone),
-        offsetof(DomainDef, clock.basis), offsetof(DomainDef, emulator), END_OF_STRINGS
+        offsetof(DomainDef, name),         offsetof(DomainDef, title),          offsetof(DomainDef, description),
+        offsetof(DomainDef, metadata),     offsetof(DomainDef, vcpu_placement), offsetof(DomainDef, partition),
+        offsetof(DomainDef, os.arch),      offsetof(DomainDef, os.machine),     offsetof(DomainDef, os.kernel),
+        offsetof(DomainDef, os.initrd),    offsetof(DomainDef, os.cmdline),     offsetof(DomainDef, cpu.check),
+        offsetof(DomainDef, cpu.match),    offsetof(DomainDef, cpu.migratable), offsetof(DomainDef, cpu.model),
+        offsetof(DomainDef, cpu.fallback), offsetof(DomainDef, clock.offset),   offsetof(DomainDef, clock.timezone),
+        offsetof(DomainDef, clock.basis),  offsetof(DomainDef, emulator),       END_OF_STRINGS
 };
 static const gsize domain_blkio_device_strings[] = { offsetof(DomainBlkioDevice, path), END_OF_STRINGS };
-static const gsize domain_timer_strings[] = {
-        offsetof(DomainTimer, name), offsetof(DomainTimer, present), offsetof(DomainTimer, tickpolicy), END_OF_STRINGS
-};
-static const gsize domain_disk_strings[] = {
-        offsetof(DomainDisk, device), offsetof(DomainDisk, source), offsetof(DomainDisk, pool),
-        offsetof(DomainDisk, volume), offsetof(DomainDisk, target), offsetof(DomainDisk, bus),
-        offsetof(DomainDisk, driver_name), offsetof(DomainDisk, driver_type), offsetof(DomainDisk, discard),
-        offsetof(DomainDisk, startup_policy),
-        offsetof(DomainDisk, io), offsetof(DomainDisk, error_policy), offsetof(DomainDisk, rerror_policy),
-        offsetof(DomainDisk, serial), offsetof(DomainDisk, wwn), offsetof(DomainDisk, alias), END_OF_STRINGS
-};
-static const gsize domain_nic_strings[] = {
-        offsetof(DomainNic, source), offsetof(DomainNic, portgroup), offsetof(DomainNic, portid),
-        offsetof(DomainNic, actual_bridge), offsetof(DomainNic, target), offsetof(DomainNic, model),
-        offsetof(DomainNic, driver_name), offsetof(DomainNic, filter), offsetof(DomainNic, script),
-        offsetof(DomainNic, alias), END_OF_STRINGS
-};
-static const gsize domain_char_strings[] = {
-        offsetof(DomainChar, path), offsetof(DomainChar, log_file), offsetof(DomainChar, target_type),
-        offsetof(DomainChar, target_name), offsetof(DomainChar, target_state), offsetof(DomainChar, alias),
-        END_OF_STRINGS
-};
-static const gsize domain_rng_strings[] = {
-        offsetof(DomainRng, model), offsetof(DomainRng, backend_path), offsetof(DomainRng, alias), END_OF_STRINGS
-};
+static const gsize domain_timer_strings[] = { offsetof(DomainTimer, name), offsetof(DomainTimer, present),
+                                              offsetof(DomainTimer, tickpolicy), END_OF_STRINGS };
+static const gsize domain_disk_strings[] = { offsetof(DomainDisk, device),
+                                             offsetof(DomainDisk, source),
+                                             offsetof(DomainDisk, pool),
+                                             offsetof(DomainDisk, volume),
+                                             offsetof(DomainDisk, target),
+                                             offsetof(DomainDisk, bus),
+                                             offsetof(DomainDisk, driver_name),
+                                             offsetof(DomainDisk, driver_type),
+                                             offsetof(DomainDisk, discard),
+                                             offsetof(DomainDisk, startup_policy),
+                                             offsetof(DomainDisk, io),
+                                             offsetof(DomainDisk, error_policy),
+                                             offsetof(DomainDisk, rerror_policy),
+                                             offsetof(DomainDisk, serial),
+                                             offsetof(DomainDisk, wwn),
+                                             offsetof(DomainDisk, alias),
+                                             END_OF_STRINGS };
+static const gsize domain_nic_strings[] = { offsetof(DomainNic, source),
+                                            offsetof(DomainNic, portgroup),
+                                            offsetof(DomainNic, portid),
+                                            offsetof(DomainNic, actual_bridge),
+                                            offsetof(DomainNic, target),
+                                            offsetof(DomainNic, model),
+                                            offsetof(DomainNic, driver_name),
+                                            offsetof(DomainNic, filter),
+                                            offsetof(DomainNic, script),
+                                            offsetof(DomainNic, alias),
+                                            END_OF_STRINGS };
+static const gsize domain_char_strings[] = { offsetof(DomainChar, path),
+                                             offsetof(DomainChar, log_file),
+                                             offsetof(DomainChar, target_type),
+                                             offsetof(DomainChar, target_name),
+                                             offsetof(DomainChar, target_state),
+                                             offsetof(DomainChar, alias),
+                                             END_OF_STRINGS };
+static const gsize domain_rng_strings[] = { offsetof(DomainRng, model), offsetof(DomainRng, backend_path),
+                                            offsetof(DomainRng, alias), END_OF_STRINGS };
 
 static char **string_at(gpointer object, gsize offset) {
         return (char **) (void *) ((char *) object + offset);
@@ -216,8 +230,7 @@ static gboolean is_channel_path(const char *path, const char *state_dir, const c
         g_autofree char *end = g_strdup_printf(".%s.sock", name != NULL ? name : "");
         if (strcmp(dir, state_dir) != 0 || digits == 0)
                 return FALSE;
-        return name != NULL ? strcmp(file + digits, end) == 0
-                            : file[digits] == '.' && g_str_has_suffix(file, ".sock");
+        return name != NULL ? strcmp(file + digits, end) == 0 : file[digits] == '.' && g_str_has_suffix(file, ".sock");
 }
 
 /*
@@ -234,8 +247,9 @@ void domain_def_drop_channel_paths(DomainDef *def, const char *state_dir) {
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = g_ptr_array_index(def->chars, i);
                 if (chr->device == DOMAIN_CHAR_CHANNEL && chr->backend == DOMAIN_CHAR_UNIX && chr->listen &&
-                    chr->path != NULL && (is_channel_path(chr->path, state_dir, chr->target_name) ||
-                                          is_qemu_path(chr->path, chr->target_name)))
+                    chr->path != NULL &&
+                    (is_channel_path(chr->path, state_dir, chr->target_name) ||
+                     is_qemu_path(chr->path, chr->target_name)))
                         g_clear_pointer(&chr->path, g_free);
         }
 }

@@ -12,20 +12,20 @@
 
 #include "../util/cpumap.h"
 
-#define DOMAIN_NAME_MAX   247u /* bytes: NAME.xml.new is a file's name, which has at most 255 */
-#define DOMAIN_VCPUS_MAX  32u
-#define DOMAIN_DISKS_MAX  24u
-#define DOMAIN_NICS_MAX   8u
-#define DOMAIN_CHARS_MAX  16u
-#define DOMAIN_BLKIO_MAX  64u /* devices in <blkiotune> */
+#define DOMAIN_NAME_MAX  247u /* bytes: NAME.xml.new is a file's name, which has at most 255 */
+#define DOMAIN_VCPUS_MAX 32u
+#define DOMAIN_DISKS_MAX 24u
+#define DOMAIN_NICS_MAX  8u
+#define DOMAIN_CHARS_MAX 16u
+#define DOMAIN_BLKIO_MAX 64u /* devices in <blkiotune> */
 
 typedef enum DomainAction { /* on_poweroff, on_reboot, on_crash */
-        DOMAIN_ACTION_DESTROY,
-        DOMAIN_ACTION_RESTART,
-        DOMAIN_ACTION_PRESERVE,
-        DOMAIN_ACTION_RENAME_RESTART,
-        DOMAIN_ACTION_COREDUMP_DESTROY,
-        DOMAIN_ACTION_COREDUMP_RESTART,
+                            DOMAIN_ACTION_DESTROY,
+                            DOMAIN_ACTION_RESTART,
+                            DOMAIN_ACTION_PRESERVE,
+                            DOMAIN_ACTION_RENAME_RESTART,
+                            DOMAIN_ACTION_COREDUMP_DESTROY,
+                            DOMAIN_ACTION_COREDUMP_RESTART,
 } DomainAction;
 
 typedef enum DomainMemorySource { DOMAIN_MEMORY_ANONYMOUS, DOMAIN_MEMORY_MEMFD, DOMAIN_MEMORY_FILE } DomainMemorySource;
@@ -50,26 +50,26 @@ typedef struct DomainVcpuPin {
 } DomainVcpuPin;
 
 /* What XML and calls may set; the ends of libvirt's ranges. */
-#define DOMAIN_SHARES_MIN 2u
-#define DOMAIN_SHARES_MAX 262144u
-#define DOMAIN_PERIOD_MIN 1000u
-#define DOMAIN_PERIOD_MAX 1000000u
-#define DOMAIN_QUOTA_MIN  1000u
-#define DOMAIN_QUOTA_MAX  17592186044415ull /* 2^44 - 1: the kernel counts in ns in 54 bits */
-#define DOMAIN_WEIGHT_MIN 10u
-#define DOMAIN_WEIGHT_MAX 1000u
+#define DOMAIN_SHARES_MIN     2u
+#define DOMAIN_SHARES_MAX     262144u
+#define DOMAIN_PERIOD_MIN     1000u
+#define DOMAIN_PERIOD_MAX     1000000u
+#define DOMAIN_QUOTA_MIN      1000u
+#define DOMAIN_QUOTA_MAX      17592186044415ull /* 2^44 - 1: the kernel counts in ns in 54 bits */
+#define DOMAIN_WEIGHT_MIN     10u
+#define DOMAIN_WEIGHT_MAX     1000u
 #define DOMAIN_MEMORY_KIB_MIN 65536u
 #define DOMAIN_MEMORY_KIB_MAX 9007199254740991ull /* 2^53 - 1: in bytes it fits 63 bits */
 
 typedef struct DomainCpuTune {
-        guint64 shares;          /* 0: not set */
-        guint64 period_us;       /* 0: not set; each vCPU */
-        gint64 quota_us;         /* 0: not set; negative: unlimited */
+        guint64 shares;    /* 0: not set */
+        guint64 period_us; /* 0: not set; each vCPU */
+        gint64 quota_us;   /* 0: not set; negative: unlimited */
         guint64 global_period_us;
         gint64 global_quota_us;
         guint64 emulator_period_us;
         gint64 emulator_quota_us;
-        GArray *vcpupin;         /* DomainVcpuPin, ascending by vcpu */
+        GArray *vcpupin; /* DomainVcpuPin, ascending by vcpu */
         gboolean has_emulatorpin;
         CpuMap emulatorpin;
 } DomainCpuTune;
@@ -105,8 +105,8 @@ typedef struct DomainNumaTune {
 } DomainNumaTune;
 
 typedef struct DomainOs {
-        char *arch;     /* "x86_64" */
-        char *machine;  /* NULL or "microvm" as the XML had it */
+        char *arch;    /* "x86_64" */
+        char *machine; /* NULL or "microvm" as the XML had it */
         char *kernel, *initrd, *cmdline;
         GPtrArray *boot; /* char*: <boot dev=...>, kept for clients */
 } DomainOs;
@@ -142,7 +142,7 @@ typedef struct DomainTimer {
 } DomainTimer;
 
 typedef struct DomainClock {
-        char *offset;      /* utc, localtime, timezone, variable, absolute */
+        char *offset; /* utc, localtime, timezone, variable, absolute */
         char *timezone;
         char *basis;
         gboolean has_adjustment;
@@ -152,8 +152,12 @@ typedef struct DomainClock {
 
 typedef enum DomainDiskType { DOMAIN_DISK_FILE, DOMAIN_DISK_BLOCK, DOMAIN_DISK_VOLUME } DomainDiskType;
 typedef enum DomainDiskCache {
-        DOMAIN_CACHE_DEFAULT, DOMAIN_CACHE_NONE, DOMAIN_CACHE_WRITETHROUGH, DOMAIN_CACHE_WRITEBACK,
-        DOMAIN_CACHE_DIRECTSYNC, DOMAIN_CACHE_UNSAFE,
+        DOMAIN_CACHE_DEFAULT,
+        DOMAIN_CACHE_NONE,
+        DOMAIN_CACHE_WRITETHROUGH,
+        DOMAIN_CACHE_WRITEBACK,
+        DOMAIN_CACHE_DIRECTSYNC,
+        DOMAIN_CACHE_UNSAFE,
 } DomainDiskCache;
 
 typedef struct DomainIoTune { /* 0: not set */
@@ -163,21 +167,21 @@ typedef struct DomainIoTune { /* 0: not set */
 
 typedef struct DomainDisk {
         DomainDiskType type;
-        char *device;          /* "disk"; "cdrom" becomes a read-only disk */
-        char *source;          /* path for file and block; NULL: no medium */
-        char *pool, *volume;   /* type volume */
-        char *startup_policy;  /* NULL, "mandatory", "requisite", "optional": what a start does when it is missing */
-        char *target;          /* "vda" */
-        char *bus;             /* "virtio" after conversion */
+        char *device;         /* "disk"; "cdrom" becomes a read-only disk */
+        char *source;         /* path for file and block; NULL: no medium */
+        char *pool, *volume;  /* type volume */
+        char *startup_policy; /* NULL, "mandatory", "requisite", "optional": what a start does when it is missing */
+        char *target;         /* "vda" */
+        char *bus;            /* "virtio" after conversion */
         char *driver_name, *driver_type; /* as given; type must be NULL or "raw" to start */
         DomainDiskCache cache;
-        char *discard;         /* NULL, "unmap", "ignore" */
+        char *discard;                           /* NULL, "unmap", "ignore" */
         char *io, *error_policy, *rerror_policy; /* as given */
         gboolean readonly, shareable;
         char *serial, *wwn;
         guint boot_order;
         DomainIoTune iotune;
-        char *alias;           /* live only: "virtio-disk0", or the user's ua-... */
+        char *alias; /* live only: "virtio-disk0", or the user's ua-... */
 } DomainDisk;
 
 typedef enum DomainNicType { DOMAIN_NIC_BRIDGE, DOMAIN_NIC_NETWORK, DOMAIN_NIC_ETHERNET } DomainNicType;
@@ -190,21 +194,21 @@ typedef struct DomainBandwidth { /* rates in 1000 bytes/s, bursts in KiB, as lib
 typedef struct DomainNic {
         DomainNicType type;
         guint8 mac[6];
-        char *source;      /* bridge name or network name */
+        char *source; /* bridge name or network name */
         char *portgroup;
-        char *portid;      /* live: the network port's UUID */
-        char *actual_bridge; /* live: the bridge that a network resolved to; not formatted as such */
-        char *target;      /* TAP name; NULL: chosen at start */
+        char *portid;            /* live: the network port's UUID */
+        char *actual_bridge;     /* live: the bridge that a network resolved to; not formatted as such */
+        char *target;            /* TAP name; NULL: chosen at start */
         gboolean target_managed; /* ethernet: false = an existing TAP */
-        char *model;       /* "virtio" after conversion */
-        char *driver_name; /* "vhost", "qemu" */
-        guint mtu;         /* 0: the bridge's */
+        char *model;             /* "virtio" after conversion */
+        char *driver_name;       /* "vhost", "qemu" */
+        guint mtu;               /* 0: the bridge's */
         gboolean link_down;
         gboolean isolated; /* <port isolated='yes'/> */
         gboolean has_vlan;
         guint16 vlan_tag;
         DomainBandwidth inbound, outbound;
-        char *filter;      /* <filterref filter=...> */
+        char *filter; /* <filterref filter=...> */
         guint boot_order;
         char *script;
         char *alias;
@@ -227,7 +231,7 @@ typedef struct DomainChar {
         gboolean append;    /* file */
         char *log_file;     /* <log>: what the guest writes is kept here as well */
         gboolean has_log_append, log_append;
-        char *target_type;  /* serial: "isa-serial"; console: "serial" or "virtio"; channel: "virtio" */
+        char *target_type; /* serial: "isa-serial"; console: "serial" or "virtio"; channel: "virtio" */
         guint target_port;
         char *target_name;  /* channel: org.qemu.guest_agent.0 */
         char *target_state; /* channel, live only: "connected" or "disconnected" */
@@ -235,9 +239,9 @@ typedef struct DomainChar {
 } DomainChar;
 
 typedef struct DomainRng {
-        char *model;          /* "virtio" */
-        char *backend_path;   /* /dev/urandom by default */
-        guint rate_bytes;     /* 0: unlimited */
+        char *model;        /* "virtio" */
+        char *backend_path; /* /dev/urandom by default */
+        guint rate_bytes;   /* 0: unlimited */
         guint rate_period_ms;
         char *alias;
 } DomainRng;
@@ -247,12 +251,12 @@ typedef struct DomainDef {
         char *name;
         guint8 uuid[16];
         char *title, *description;
-        char *metadata;  /* the <metadata> element's children, verbatim */
+        char *metadata; /* the <metadata> element's children, verbatim */
         DomainMemory memory;
         unsigned vcpus_max, vcpus; /* maximum and current */
         char *vcpu_placement;      /* "static" by default */
         gboolean has_cpuset;
-        CpuMap cpuset;             /* <vcpu cpuset=> */
+        CpuMap cpuset; /* <vcpu cpuset=> */
         DomainCpuTune cputune;
         DomainMemTune memtune;
         DomainBlkioTune blkiotune;
@@ -285,8 +289,8 @@ typedef enum DomainParseFlags {
 typedef enum DomainFormatFlags {
         DOMAIN_FORMAT_INACTIVE = 1 << 0, /* leaves out what only a running domain has */
         DOMAIN_FORMAT_SECURE = 1 << 1,
-        DOMAIN_FORMAT_STATUS = 1 << 2,   /* everything that DOMAIN_PARSE_STATUS reads */
-        DOMAIN_FORMAT_OWN = 1 << 3,      /* for the daemon's own files: with the notes */
+        DOMAIN_FORMAT_STATUS = 1 << 2, /* everything that DOMAIN_PARSE_STATUS reads */
+        DOMAIN_FORMAT_OWN = 1 << 3,    /* for the daemon's own files: with the notes */
 } DomainFormatFlags;
 
 DomainDef *domain_def_new(void);

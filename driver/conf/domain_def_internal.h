@@ -4,10 +4,10 @@
 
 #include "conf/domain_def.h"
 
-#define DOMAIN_DEVICES_MAX     256u /* elements below <devices>, also those that are left out */
-#define DOMAIN_TIMERS_MAX      16u
-#define DOMAIN_BOOT_MAX        8u
-#define DOMAIN_NOTES_MAX       (2u * DOMAIN_DEVICES_MAX + 16u)
+#define DOMAIN_DEVICES_MAX 256u /* elements below <devices>, also those that are left out */
+#define DOMAIN_TIMERS_MAX  16u
+#define DOMAIN_BOOT_MAX    8u
+#define DOMAIN_NOTES_MAX   (2u * DOMAIN_DEVICES_MAX + 16u)
 
 void domain_blkio_device_free(DomainBlkioDevice *device);
 void domain_timer_free(DomainTimer *timer);

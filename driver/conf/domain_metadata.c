@@ -81,7 +81,7 @@ gboolean domain_metadata_from_xml(const xmlNode *metadata, char **ret, GError **
 }
 
 static xmlNode *find_namespace(xmlDoc *doc, const char *uri) {
-        XML_FOREACH(node, xmlDocGetRootElement(doc), NULL)
+        XML_FOREACH (node, xmlDocGetRootElement(doc), NULL)
                 if (node->ns != NULL && strcmp((const char *) node->ns->href, uri) == 0)
                         return node;
         return NULL;
@@ -90,7 +90,7 @@ static xmlNode *find_namespace(xmlDoc *doc, const char *uri) {
 static void add_namespace(xmlNode *node, xmlNs *ns) {
         if (node->ns == NULL)
                 xmlSetNs(node, ns);
-        XML_FOREACH(child, node, NULL)
+        XML_FOREACH (child, node, NULL)
                 add_namespace(child, ns);
 }
 
@@ -98,7 +98,7 @@ static void add_namespace(xmlNode *node, xmlNs *ns) {
 static void strip_namespace(xmlNode *node, const char *uri) {
         if (node->ns != NULL && strcmp((const char *) node->ns->href, uri) == 0)
                 node->ns = NULL;
-        XML_FOREACH(child, node, NULL)
+        XML_FOREACH (child, node, NULL)
                 strip_namespace(child, uri);
         for (xmlNs **link = &node->nsDef; *link != NULL;) {
                 xmlNs *ns = *link;
@@ -116,7 +116,7 @@ static gboolean has_attribute_in(const xmlNode *node, const char *uri) {
         for (const xmlAttr *attr = node->properties; attr != NULL; attr = attr->next)
                 if (attr->ns != NULL && strcmp((const char *) attr->ns->href, uri) == 0)
                         return TRUE;
-        XML_FOREACH(child, node, NULL)
+        XML_FOREACH (child, node, NULL)
                 if (has_attribute_in(child, uri))
                         return TRUE;
         return FALSE;
@@ -128,15 +128,14 @@ static gboolean insert_element(xmlDoc *doc, const char *metadata, const char *ke
         if (given == NULL)
                 return FALSE;
         if (key == NULL || xmlValidateNCName((const xmlChar *) key, 0) != 0) {
-                error_set(err, VIR_ERR_INVALID_ARG, "'%s' cannot be the prefix of a namespace", key != NULL ? key : "");
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "'%s' cannot be the prefix of a namespace",
+                                 key != NULL ? key : "");
         }
         xmlNode *node = xmlDocCopyNode(xmlDocGetRootElement(given), doc, 1);
         xmlNs *ns = xmlNewNs(node, (const xmlChar *) uri, (const xmlChar *) key);
         if (ns == NULL) {
                 xmlFreeNode(node);
-                error_set(err, VIR_ERR_INVALID_ARG, "prefix '%s' is in use in the element", key);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "prefix '%s' is in use in the element", key);
         }
         add_namespace(node, ns);
         xmlAddChild(xmlDocGetRootElement(doc), node);
@@ -160,8 +159,7 @@ static gboolean set_element(DomainDef *def, const char *metadata, const char *ke
 static gboolean set_text(char **text, const char *with, GError **err) {
         g_autofree char *clean = with != NULL ? xml_clean_text(with) : NULL;
         if (with != NULL && clean == NULL) {
-                error_set(err, VIR_ERR_INVALID_ARG, "the text is not UTF-8");
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "the text is not UTF-8");
         }
         g_free(*text);
         *text = clean != NULL && *clean != '\0' ? g_steal_pointer(&clean) : NULL;
@@ -175,19 +173,16 @@ static gboolean set_any(DomainDef *def, int type, const char *metadata, const ch
                 return set_text(&def->description, metadata, err);
         case VIR_DOMAIN_METADATA_TITLE:
                 if (metadata != NULL && strchr(metadata, '\n') != NULL) {
-                        error_set(err, VIR_ERR_XML_ERROR, "Domain title can't contain newlines");
-                        return FALSE;
+                        return error_set(err, VIR_ERR_XML_ERROR, "Domain title can't contain newlines");
                 }
                 return set_text(&def->title, metadata, err);
         case VIR_DOMAIN_METADATA_ELEMENT:
                 if (uri == NULL || *uri == '\0') {
-                        error_set(err, VIR_ERR_INVALID_ARG, "a namespace URI is needed for a metadata element");
-                        return FALSE;
+                        return error_set(err, VIR_ERR_INVALID_ARG, "a namespace URI is needed for a metadata element");
                 }
                 return set_element(def, metadata, key, uri, err);
         default:
-                error_set(err, VIR_ERR_INVALID_ARG, "unknown metadata type");
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "unknown metadata type");
         }
 }
 

@@ -30,30 +30,24 @@ static gboolean parse_type(const xmlNode *root, GError **err) {
 gboolean domain_name_check(const char *name, GError **err) {
         g_autofree char *clean = xml_clean_text(name);
         if (*name == '\0') {
-                error_set(err, VIR_ERR_NO_NAME, "missing name information");
-                return FALSE;
+                return error_set(err, VIR_ERR_NO_NAME, "missing name information");
         }
         for (const char *p = name; *p != '\0'; p++) {
                 if (g_ascii_iscntrl(*p)) {
-                        error_set(err, VIR_ERR_XML_DETAIL, "invalid char in name: %c", *p);
-                        return FALSE;
+                        return error_set(err, VIR_ERR_XML_DETAIL, "invalid char in name: %c", *p);
                 }
         }
         if (g_strcmp0(clean, name) != 0) {
-                error_set(err, VIR_ERR_XML_ERROR, "name has characters that XML cannot hold");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "name has characters that XML cannot hold");
         }
         if (strchr(name, '/') != NULL) {
-                error_set(err, VIR_ERR_XML_ERROR, "name %s cannot contain '/'", name);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "name %s cannot contain '/'", name);
         }
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
-                error_set(err, VIR_ERR_XML_ERROR, "name cannot be '%s'", name);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "name cannot be '%s'", name);
         }
         if (strlen(name) > DOMAIN_NAME_MAX) {
-                error_set(err, VIR_ERR_XML_ERROR, "name is longer than %u bytes", DOMAIN_NAME_MAX);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "name is longer than %u bytes", DOMAIN_NAME_MAX);
         }
         return TRUE;
 }
@@ -85,13 +79,11 @@ static gboolean parse_identity(const xmlNode *root, DomainDef *def, guint flags,
         if (uuid == NULL) {
                 uuid_generate(def->uuid);
         } else if (!domain_uuid_parse(uuid, def->uuid)) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "malformed uuid element");
-                return FALSE;
+                return error_set(err, VIR_ERR_INTERNAL_ERROR, "malformed uuid element");
         }
         def->title = xml_child_text(root, "title");
         if (def->title != NULL && strchr(def->title, '\n') != NULL) {
-                error_set(err, VIR_ERR_XML_ERROR, "Domain title can't contain newlines");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "Domain title can't contain newlines");
         }
         def->description = xml_child_text(root, "description");
         return domain_metadata_from_xml(xml_first(root, "metadata"), &def->metadata, err);
@@ -106,8 +98,7 @@ static gboolean parse_hugepages(const xmlNode *hugepages, DomainMemory *memory, 
         if (page == NULL)
                 return TRUE;
         if (xml_next(page, "page") != NULL) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only one size of huge pages is supported");
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only one size of huge pages is supported");
         }
         if (!xml_attr_u64(page, "size", &size, err) || !xml_scale_size(size, unit, 1024, &bytes, err))
                 return FALSE;
@@ -119,8 +110,7 @@ static gboolean parse_memory_source(const xmlNode *backing, DomainMemory *memory
         g_autofree char *type = xml_child_attr(backing, "source", "type");
         int word = type != NULL ? xml_word_index(domain_memory_source_names, type) : 0;
         if (word < 0) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown memoryBacking/source/type '%s'", type);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown memoryBacking/source/type '%s'", type);
         }
         memory->has_source = type != NULL;
         memory->source = (DomainMemorySource) word;
@@ -147,9 +137,8 @@ static gboolean parse_memory(const xmlNode *root, DomainMemory *memory, GError *
             !xml_child_kib(root, "currentMemory", &memory->current_kib, err))
                 return FALSE;
         if (memory->maximum_kib == 0) {
-                error_set(err, VIR_ERR_XML_ERROR,
-                          "Memory size must be specified via <memory> or in the <numa> configuration");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR,
+                                 "Memory size must be specified via <memory> or in the <numa> configuration");
         }
         if (memory->current_kib == 0 || memory->current_kib > memory->maximum_kib)
                 memory->current_kib = memory->maximum_kib;
@@ -176,12 +165,10 @@ static gboolean parse_vcpu(const xmlNode *vcpu, DomainDef *def, GError **err) {
         guint64 maximum = 1, current = 0;
         int placement = 0;
         if (vcpu != NULL && count != NULL && !xml_parse_u64(count, &maximum)) {
-                error_set(err, VIR_ERR_XML_ERROR, "maximum vcpus count must be an integer");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "maximum vcpus count must be an integer");
         }
         if (!xml_attr_u64(vcpu, "current", &current, err) ||
-            !xml_attr_enum(vcpu, "placement", placements, &placement, err) ||
-            !check_vcpu_counts(maximum, current, err))
+            !xml_attr_enum(vcpu, "placement", placements, &placement, err) || !check_vcpu_counts(maximum, current, err))
                 return FALSE;
         def->vcpus_max = (unsigned) maximum;
         def->vcpus = current != 0 ? (unsigned) current : def->vcpus_max;
@@ -194,8 +181,7 @@ gboolean domain_parse_cpuset(const char *text, const char *what, CpuMap *ret, GE
                 return FALSE;
         if (!cpumap_is_empty(ret))
                 return TRUE;
-        error_set(err, VIR_ERR_INVALID_ARG, "Invalid value of '%s': %s", what, text);
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG, "Invalid value of '%s': %s", what, text);
 }
 
 static gboolean parse_os_type(const xmlNode *os, GError **err) {
@@ -214,14 +200,13 @@ static gboolean parse_os_type(const xmlNode *os, GError **err) {
 
 static gboolean parse_boot_devices(const xmlNode *os, DomainDef *def, GError **err) {
         static const char *const devices[] = { "fd", "hd", "cdrom", "network", NULL };
-        XML_FOREACH(boot, os, "boot") {
+        XML_FOREACH (boot, os, "boot") {
                 int device = -1;
                 if (!xml_attr_enum(boot, "dev", devices, &device, err))
                         return FALSE;
                 if (device < 0 || def->os.boot->len == DOMAIN_BOOT_MAX) {
-                        error_set(err, VIR_ERR_XML_ERROR, "%s", device < 0 ? "missing boot device"
-                                                                           : "too many boot devices");
-                        return FALSE;
+                        return error_set(err, VIR_ERR_XML_ERROR, "%s",
+                                         device < 0 ? "missing boot device" : "too many boot devices");
                 }
                 g_ptr_array_add(def->os.boot, g_strdup(devices[device]));
         }
@@ -245,8 +230,7 @@ static gboolean parse_action(const xmlNode *root, const char *name, int n_words,
                 return TRUE;
         int word = xml_word_index(domain_action_names, text);
         if (word < 0 || word >= n_words) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown %s action: %s", name, text);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown %s action: %s", name, text);
         }
         *ret = (DomainAction) word;
         *ret_has = TRUE;
@@ -268,7 +252,7 @@ static void parse_features(const xmlNode *features, DomainDef *def) {
 }
 
 static void parse_notes(const xmlNode *notes, DomainDef *def) {
-        XML_FOREACH(note, notes, "note") {
+        XML_FOREACH (note, notes, "note") {
                 char *text = xml_text(note);
                 if (text != NULL && def->notes->len < DOMAIN_NOTES_MAX)
                         g_ptr_array_add(def->notes, text);
@@ -280,9 +264,8 @@ static void parse_notes(const xmlNode *notes, DomainDef *def) {
 /* What the daemon has written itself has been judged before. */
 static gboolean judge(xmlNode *root, DomainDef *def, guint flags, GError **err) {
         if (!xml_is(root, "domain")) {
-                error_set(err, VIR_ERR_XML_ERROR, "expecting root element of 'domain', not '%s'",
-                          (const char *) root->name);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "expecting root element of 'domain', not '%s'",
+                                 (const char *) root->name);
         }
         return domain_parse_is_own(flags) ||
                (domain_check_device_count(xml_first(root, "devices"), err) &&
@@ -320,9 +303,8 @@ static gboolean complete_def(DomainDef *def, guint flags, GError **err) {
         for (guint i = 0; i < def->nics->len; i++)
                 has_order |= ((DomainNic *) g_ptr_array_index(def->nics, i))->boot_order != 0;
         if (has_order && def->os.boot->len > 0) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "per-device boot elements cannot be used together with os/boot elements");
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "per-device boot elements cannot be used together with os/boot elements");
         }
         if (!has_order && def->os.boot->len == 0)
                 g_ptr_array_add(def->os.boot, g_strdup("hd"));

@@ -43,8 +43,7 @@ static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, 
                 return FALSE;
         if (chr->backend == DOMAIN_CHAR_FILE && !xml_attr_bool(source, "append", &chr->append, err))
                 return FALSE;
-        if (chr->backend != DOMAIN_CHAR_NULL &&
-            (chr->backend != DOMAIN_CHAR_PTY || (flags & DOMAIN_PARSE_STATUS) != 0))
+        if (chr->backend != DOMAIN_CHAR_NULL && (chr->backend != DOMAIN_CHAR_PTY || (flags & DOMAIN_PARSE_STATUS) != 0))
                 chr->path = xml_attr(source, "path");
         if ((flags & DOMAIN_PARSE_STATUS) != 0 && !xml_attr_bool(source, "generated", &chr->generated, err))
                 return FALSE;
@@ -54,8 +53,7 @@ static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, 
         if (chr->path != NULL || chr->backend == DOMAIN_CHAR_PTY || chr->backend == DOMAIN_CHAR_NULL ||
             (chr->backend == DOMAIN_CHAR_UNIX && chr->device == DOMAIN_CHAR_CHANNEL))
                 return TRUE;
-        error_set(err, VIR_ERR_INTERNAL_ERROR, "Missing source path attribute for char device");
-        return FALSE;
+        return error_set(err, VIR_ERR_INTERNAL_ERROR, "Missing source path attribute for char device");
 }
 
 static gboolean parse_log(const xmlNode *node, DomainChar *chr, GError **err) {
@@ -67,8 +65,7 @@ static gboolean parse_log(const xmlNode *node, DomainChar *chr, GError **err) {
         chr->has_log_append = append != NULL;
         if (chr->log_file != NULL && g_path_is_absolute(chr->log_file))
                 return xml_attr_bool(log, "append", &chr->log_append, err);
-        error_set(err, VIR_ERR_XML_ERROR, "the <log> of a character device names no file by an absolute path");
-        return FALSE;
+        return error_set(err, VIR_ERR_XML_ERROR, "the <log> of a character device names no file by an absolute path");
 }
 
 static gboolean parse_target_type(const xmlNode *target, DomainChar *chr, GError **err) {
@@ -88,8 +85,8 @@ static gboolean parse_target_type(const xmlNode *target, DomainChar *chr, GError
         else if (xml_word_index(types[chr->device].supported, chr->target_type) >= 0)
                 return TRUE;
         else
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "unknown target type '%s' specified for character device", chr->target_type);
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown target type '%s' specified for character device",
+                          chr->target_type);
         return FALSE;
 }
 
@@ -121,8 +118,8 @@ static gboolean parse_target(const xmlNode *node, const DomainDef *def, DomainCh
 gboolean domain_parse_char(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
         g_autoptr(DomainChar) chr = g_new0(DomainChar, 1);
         chr->device = device_of(node);
-        if (!parse_backend(node, chr, err) || !parse_source(node, chr, flags, err) ||
-            !parse_log(node, chr, err) || !parse_target(node, def, chr, flags, err))
+        if (!parse_backend(node, chr, err) || !parse_source(node, chr, flags, err) || !parse_log(node, chr, err) ||
+            !parse_target(node, def, chr, flags, err))
                 return FALSE;
         chr->alias = domain_parse_alias(node, flags);
         g_ptr_array_add(def->chars, g_steal_pointer(&chr));

@@ -19,8 +19,7 @@ static gboolean parse_cpu_mode(const xmlNode *node, DomainCpu *cpu, GError **err
         if (mode != NULL)
                 word = *mode != '\0' ? xml_word_index(domain_cpu_mode_names, mode) : -1;
         if (word < 0) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Invalid mode attribute '%s'", mode);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Invalid mode attribute '%s'", mode);
         }
         cpu->mode = (DomainCpuMode) word;
         return TRUE;
@@ -57,8 +56,7 @@ static gboolean parse_topology(const xmlNode *node, DomainDef *def, guint flags,
                 return FALSE;
         cpu->has_topology = TRUE;
         if (!domain_parse_is_own(flags) && cpu->sockets * cpu->dies * cpu->cores * cpu->threads != def->vcpus_max) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
         }
         return TRUE;
 }
@@ -93,7 +91,7 @@ static gboolean parse_feature(const xmlNode *node, DomainCpu *cpu, GError **err)
 gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, guint flags, GError **err) {
         if (cpu == NULL)
                 return TRUE;
-        XML_FOREACH(feature, cpu, "feature")
+        XML_FOREACH (feature, cpu, "feature")
                 if (!parse_feature(feature, &def->cpu, err))
                         return FALSE;
         return parse_cpu_mode(cpu, &def->cpu, err) && parse_cpu_attributes(cpu, &def->cpu, err) &&
@@ -101,8 +99,8 @@ gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, guint flags, GErro
 }
 
 static gboolean parse_timer(const xmlNode *node, DomainClock *clock, GError **err) {
-        static const char *const names[] = { "platform", "pit", "rtc", "hpet", "tsc", "kvmclock", "hypervclock",
-                                             "armvtimer", NULL };
+        static const char *const names[] = { "platform", "pit",         "rtc",       "hpet", "tsc",
+                                             "kvmclock", "hypervclock", "armvtimer", NULL };
         static const char *const presences[] = { "no", "yes", NULL };
         static const char *const policies[] = { "delay", "catchup", "merge", "discard", NULL };
         g_autoptr(DomainTimer) timer = g_new0(DomainTimer, 1);
@@ -111,9 +109,9 @@ static gboolean parse_timer(const xmlNode *node, DomainClock *clock, GError **er
             !xml_attr_word(node, "tickpolicy", policies, &timer->tickpolicy, err))
                 return FALSE;
         if (timer->name == NULL || clock->timers->len == DOMAIN_TIMERS_MAX) {
-                error_set(err, VIR_ERR_XML_ERROR, "%s", timer->name == NULL
-                                  ? "Missing required attribute 'name' in element 'timer'" : "too many timers");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "%s",
+                                 timer->name == NULL ? "Missing required attribute 'name' in element 'timer'"
+                                                     : "too many timers");
         }
         g_ptr_array_add(clock->timers, g_steal_pointer(&timer));
         return TRUE;
@@ -129,16 +127,14 @@ static gboolean parse_clock_number(const xmlNode *node, DomainClock *clock, GErr
         clock->has_adjustment = TRUE;
         if (value == NULL ? !absolute : strcmp(value, "reset") == 0 || xml_parse_i64(value, &clock->adjustment))
                 return TRUE;
-        error_set(err, VIR_ERR_XML_ERROR, "Invalid value for attribute '%s' in element 'clock': '%s'.", name,
-                  value != NULL ? value : "");
-        return FALSE;
+        return error_set(err, VIR_ERR_XML_ERROR, "Invalid value for attribute '%s' in element 'clock': '%s'.", name,
+                         value != NULL ? value : "");
 }
 
 /* The name of a zone, which is looked up as a file by the C library. */
 static gboolean check_timezone(const char *zone, GError **err) {
         if (zone == NULL)
-                error_set(err, VIR_ERR_INTERNAL_ERROR,
-                          "missing 'timezone' attribute for clock with offset='timezone'");
+                error_set(err, VIR_ERR_INTERNAL_ERROR, "missing 'timezone' attribute for clock with offset='timezone'");
         else if (zone[strspn(zone, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "/_+-")] != '\0' || *zone == '/')
                 error_set(err, VIR_ERR_XML_ERROR, "'%s' cannot be the name of a time zone", zone);
         else
@@ -151,8 +147,7 @@ static gboolean parse_clock_offset(const xmlNode *node, DomainClock *clock, GErr
         static const char *const bases[] = { "utc", "localtime", NULL };
         g_autofree char *offset = xml_attr(node, "offset");
         if (offset != NULL && xml_word_index(offsets, offset) < 0) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown clock offset '%s'", offset);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown clock offset '%s'", offset);
         }
         if (offset != NULL) {
                 g_free(clock->offset);
@@ -174,7 +169,7 @@ gboolean domain_parse_clock(const xmlNode *clock, DomainDef *def, GError **err) 
                 return TRUE;
         if (!parse_clock_offset(clock, &def->clock, err))
                 return FALSE;
-        XML_FOREACH(timer, clock, "timer")
+        XML_FOREACH (timer, clock, "timer")
                 if (!parse_timer(timer, &def->clock, err))
                         return FALSE;
         return TRUE;

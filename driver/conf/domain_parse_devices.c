@@ -26,8 +26,8 @@ static const struct {
         const char *name;
         gboolean (*parse)(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 } families[] = {
-        { "emulator", parse_emulator },      { "disk", domain_parse_disk },    { "interface", domain_parse_nic },
-        { "serial", domain_parse_char },     { "console", domain_parse_char }, { "channel", domain_parse_char },
+        { "emulator", parse_emulator },  { "disk", domain_parse_disk },    { "interface", domain_parse_nic },
+        { "serial", domain_parse_char }, { "console", domain_parse_char }, { "channel", domain_parse_char },
         { "rng", domain_parse_rng },
 };
 
@@ -40,17 +40,16 @@ static gboolean parse_device(const xmlNode *node, DomainDef *def, guint flags, G
 
 gboolean domain_check_device_count(const xmlNode *devices, GError **err) {
         unsigned n = 0;
-        XML_FOREACH(node, devices, NULL) {
+        XML_FOREACH (node, devices, NULL) {
                 if (++n > DOMAIN_DEVICES_MAX) {
-                        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u devices", DOMAIN_DEVICES_MAX);
-                        return FALSE;
+                        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u devices", DOMAIN_DEVICES_MAX);
                 }
         }
         return TRUE;
 }
 
 gboolean domain_parse_devices(const xmlNode *devices, DomainDef *def, guint flags, GError **err) {
-        XML_FOREACH(node, devices, NULL)
+        XML_FOREACH (node, devices, NULL)
                 if (!parse_device(node, def, flags, err))
                         return FALSE;
         return TRUE;
@@ -100,12 +99,10 @@ gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GErr
         const xmlNode *rate = xml_first(node, "rate");
         rng->model = g_strdup("virtio");
         if (!parse_rng_model(node, err) || !xml_attr_positive(rate, "bytes", G_MAXUINT, &rng->rate_bytes, err) ||
-            !xml_attr_uint(rate, "period", G_MAXUINT, &rng->rate_period_ms, err) ||
-            !parse_rng_backend(node, rng, err))
+            !xml_attr_uint(rate, "period", G_MAXUINT, &rng->rate_period_ms, err) || !parse_rng_backend(node, rng, err))
                 return FALSE;
         if (def->rng != NULL) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only one RNG device is supported");
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only one RNG device is supported");
         }
         rng->alias = domain_parse_alias(node, flags);
         def->rng = g_steal_pointer(&rng);

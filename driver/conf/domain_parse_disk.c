@@ -31,8 +31,8 @@ static gboolean parse_disk_device(const xmlNode *node, DomainDisk *disk, GError 
 static const char *bus_of_target(const char *target) {
         static const struct {
                 const char *prefix, *bus;
-        } table[] = { { "vd", "virtio" }, { "hd", "ide" }, { "sd", "scsi" }, { "fd", "fdc" }, { "xvd", "xen" },
-                      { "ubd", "uml" } };
+        } table[] = { { "vd", "virtio" }, { "hd", "ide" },  { "sd", "scsi" },
+                      { "fd", "fdc" },    { "xvd", "xen" }, { "ubd", "uml" } };
         for (gsize i = 0; i < G_N_ELEMENTS(table); i++) {
                 gsize length = strlen(table[i].prefix), letters;
                 if (!g_str_has_prefix(target, table[i].prefix))
@@ -50,13 +50,12 @@ static gboolean parse_disk_target(const xmlNode *node, DomainDisk *disk, GError 
         int word = -1;
         disk->target = xml_attr(target, "dev");
         if (disk->target == NULL || *disk->target == '\0') {
-                error_set(err, VIR_ERR_NO_TARGET, "missing target information for device");
-                return FALSE;
+                return error_set(err, VIR_ERR_NO_TARGET, "missing target information for device");
         }
         const char *bus = bus_of_target(disk->target);
         if (bus == NULL) {
-                error_set(err, VIR_ERR_XML_ERROR, "Unknown disk name '%s' and no address specified", disk->target);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "Unknown disk name '%s' and no address specified",
+                                 disk->target);
         }
         if (!xml_attr_enum(target, "bus", buses, &word, err))
                 return FALSE;
@@ -81,8 +80,7 @@ static gboolean parse_disk_source(const xmlNode *source, DomainDisk *disk, guint
         }
         if (disk->source != NULL || (disk->pool != NULL && disk->volume != NULL) || strcmp(disk->device, "disk") != 0)
                 return TRUE;
-        error_set(err, VIR_ERR_NO_SOURCE, "missing source information for device %s", disk->target);
-        return FALSE;
+        return error_set(err, VIR_ERR_NO_SOURCE, "missing source information for device %s", disk->target);
 }
 
 static gboolean parse_disk_driver(const xmlNode *driver, DomainDisk *disk, GError **err) {
@@ -127,8 +125,7 @@ static gboolean parse_wwn(const xmlNode *node, DomainDisk *disk, GError **err) {
         disk->wwn = xml_child_text(node, "wwn");
         if (disk->wwn == NULL || (strlen(disk->wwn) == 16 && strspn(disk->wwn, "0123456789abcdefABCDEF") == 16))
                 return TRUE;
-        error_set(err, VIR_ERR_INTERNAL_ERROR, "Malformed wwn: %s", disk->wwn);
-        return FALSE;
+        return error_set(err, VIR_ERR_INTERNAL_ERROR, "Malformed wwn: %s", disk->wwn);
 }
 
 gboolean domain_parse_disk(const xmlNode *node, DomainDef *def, guint flags, GError **err) {

@@ -14,15 +14,15 @@
 #include "util/error.h"
 
 #define GENERATED_PREFIX "vnet"
-#define VLAN_MAX 4095
-#define MTU_MIN  68 /* RFC 791 */
-#define MTU_MAX  65535
+#define VLAN_MAX         4095
+#define MTU_MIN          68 /* RFC 791 */
+#define MTU_MAX          65535
 
 static gboolean parse_nic_type(const xmlNode *node, DomainNic *nic, GError **err) {
         if (!xmlHasProp(node, (const xmlChar *) "type")) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "<interface type='user'> is not supported: use type='bridge', 'network' or 'ethernet'");
-                return FALSE;
+                return error_set(
+                        err, VIR_ERR_CONFIG_UNSUPPORTED,
+                        "<interface type='user'> is not supported: use type='bridge', 'network' or 'ethernet'");
         }
         int word = 0;
         if (!xml_attr_enum(node, "type", domain_nic_type_names, &word, err))
@@ -45,12 +45,10 @@ static gboolean parse_mac(const xmlNode *node, DomainNic *nic, GError **err) {
                 return TRUE;
         }
         if (!domain_mac_parse(text, nic->mac)) {
-                error_set(err, VIR_ERR_XML_ERROR, "unable to parse mac address '%s'", text);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "unable to parse mac address '%s'", text);
         }
         if ((nic->mac[0] & 1) != 0) {
-                error_set(err, VIR_ERR_XML_ERROR, "expected unicast mac address, found multicast '%s'", text);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "expected unicast mac address, found multicast '%s'", text);
         }
         return TRUE;
 }
@@ -59,8 +57,7 @@ static gboolean check_device_name(const char *name, GError **err) {
         if (name == NULL || (strlen(name) < IFNAMSIZ && *name != '\0' && strpbrk(name, "/ \t\n") == NULL &&
                              strcmp(name, ".") != 0 && strcmp(name, "..") != 0))
                 return TRUE;
-        error_set(err, VIR_ERR_XML_ERROR, "'%s' cannot be the name of a network device", name);
-        return FALSE;
+        return error_set(err, VIR_ERR_XML_ERROR, "'%s' cannot be the name of a network device", name);
 }
 
 static gboolean parse_nic_source(const xmlNode *node, DomainNic *nic, guint flags, GError **err) {
@@ -70,11 +67,10 @@ static gboolean parse_nic_source(const xmlNode *node, DomainNic *nic, guint flag
                 return TRUE;
         nic->source = xml_attr(source, attr);
         if (nic->source == NULL || *nic->source == '\0') {
-                error_set(err, VIR_ERR_XML_ERROR,
-                          source == NULL ? "interface type='%s' requires a 'source' element"
-                                         : "interface type='%s' requires a name in its 'source' element",
-                          domain_nic_type_names[nic->type]);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR,
+                                 source == NULL ? "interface type='%s' requires a 'source' element"
+                                                : "interface type='%s' requires a name in its 'source' element",
+                                 domain_nic_type_names[nic->type]);
         }
         if (nic->type == DOMAIN_NIC_BRIDGE)
                 return check_device_name(nic->source, err);
@@ -92,13 +88,12 @@ static gboolean parse_nic_target(const xmlNode *node, DomainNic *nic, guint flag
         nic->target_managed = TRUE;
         if (nic->type == DOMAIN_NIC_ETHERNET && !xml_attr_bool(target, "managed", &nic->target_managed, err))
                 return FALSE;
-        gboolean generated = nic->target != NULL && nic->target_managed &&
-                             g_str_has_prefix(nic->target, GENERATED_PREFIX);
+        gboolean generated =
+                nic->target != NULL && nic->target_managed && g_str_has_prefix(nic->target, GENERATED_PREFIX);
         if (nic->target != NULL && (flags & DOMAIN_PARSE_STATUS) == 0 && (*nic->target == '\0' || generated))
                 g_clear_pointer(&nic->target, g_free);
         if (!nic->target_managed && nic->target == NULL) {
-                error_set(err, VIR_ERR_XML_ERROR, "an unmanaged <target> requires a 'dev' attribute");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "an unmanaged <target> requires a 'dev' attribute");
         }
         return check_device_name(nic->target, err);
 }
@@ -110,8 +105,7 @@ static gboolean parse_nic_model(const xmlNode *node, DomainNic *nic, GError **er
         if (nic->model == NULL)
                 nic->model = g_strdup("virtio");
         if (nic->model[strspn(nic->model, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "-_")] != '\0') {
-                error_set(err, VIR_ERR_INVALID_ARG, "Model name contains invalid characters");
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "Model name contains invalid characters");
         }
         return xml_attr_word(driver, "name", drivers, &nic->driver_name, err);
 }
@@ -122,8 +116,7 @@ static gboolean parse_mtu(const xmlNode *node, DomainNic *nic, GError **err) {
         if (text == NULL)
                 return TRUE;
         if (!xml_parse_u64(text, &mtu) || mtu < MTU_MIN || mtu > MTU_MAX) {
-                error_set(err, VIR_ERR_XML_ERROR, "malformed mtu size");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "malformed mtu size");
         }
         nic->mtu = (guint) mtu;
         return TRUE;
@@ -134,8 +127,7 @@ static gboolean parse_link(const xmlNode *node, DomainNic *nic, GError **err) {
         nic->link_down = g_strcmp0(state, "down") == 0;
         if (state == NULL || nic->link_down || strcmp(state, "up") == 0)
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown interface link state '%s'", state);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown interface link state '%s'", state);
 }
 
 static gboolean parse_vlan(const xmlNode *vlan, DomainNic *nic, GError **err) {
@@ -174,21 +166,19 @@ static gboolean parse_bandwidth(const xmlNode *node, const char *name, guint fla
         if (domain_parse_is_own(flags))
                 return TRUE;
         if (ret->average == 0 && (ret->floor == 0 || ret->peak != 0 || ret->burst != 0)) {
-                error_set(err, VIR_ERR_XML_DETAIL, "Missing mandatory average or floor attributes");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_DETAIL, "Missing mandatory average or floor attributes");
         }
         if (ret->floor != 0 && strcmp(name, "outbound") == 0) {
-                error_set(err, VIR_ERR_XML_DETAIL, "'floor' attribute allowed only in <inbound> element");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_DETAIL, "'floor' attribute allowed only in <inbound> element");
         }
         return TRUE;
 }
 
 gboolean domain_parse_nic(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
         g_autoptr(DomainNic) nic = g_new0(DomainNic, 1);
-        if (!parse_nic_type(node, nic, err) || !parse_mac(node, nic, err) ||
-            !parse_nic_source(node, nic, flags, err) || !parse_nic_target(node, nic, flags, err) ||
-            !parse_nic_model(node, nic, err) || !parse_mtu(node, nic, err) || !parse_link(node, nic, err) ||
+        if (!parse_nic_type(node, nic, err) || !parse_mac(node, nic, err) || !parse_nic_source(node, nic, flags, err) ||
+            !parse_nic_target(node, nic, flags, err) || !parse_nic_model(node, nic, err) ||
+            !parse_mtu(node, nic, err) || !parse_link(node, nic, err) ||
             !parse_vlan(xml_first(node, "vlan"), nic, err) ||
             !parse_bandwidth(node, "inbound", flags, &nic->inbound, err) ||
             !parse_bandwidth(node, "outbound", flags, &nic->outbound, err) ||

@@ -40,14 +40,12 @@ static gboolean parse_cputune_number(const xmlNode *cputune, const CputuneNumber
         if (node == NULL)
                 return TRUE;
         if (text == NULL || !xml_parse_i64(text, &value)) {
-                error_set(err, VIR_ERR_XML_ERROR, "can't parse cputune %s value", number->name);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "can't parse cputune %s value", number->name);
         }
         if (!is_in_range(number, value) && !domain_parse_is_own(flags)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "Value of cputune '%s' must be in range [%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT "]",
-                          number->name, number->min, number->max);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "Value of cputune '%s' must be in range [%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT "]",
+                                 number->name, number->min, number->max);
         }
         memcpy((char *) tune + number->offset, &value, sizeof(value));
         return TRUE;
@@ -70,18 +68,15 @@ static gboolean parse_vcpupin(const xmlNode *node, DomainDef *def, GError **err)
         DomainVcpuPin pin = { 0 };
         g_autofree char *cpuset = xml_attr(node, "cpuset");
         if (!xmlHasProp(node, (const xmlChar *) "vcpu")) {
-                error_set(err, VIR_ERR_XML_ERROR, "Missing required attribute 'vcpu' in element 'vcpupin'");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "Missing required attribute 'vcpu' in element 'vcpupin'");
         }
         if (!xml_attr_uint(node, "vcpu", G_MAXUINT, &pin.vcpu, err))
                 return FALSE;
         if (cpuset == NULL) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "missing cpuset for vcpupin");
-                return FALSE;
+                return error_set(err, VIR_ERR_INTERNAL_ERROR, "missing cpuset for vcpupin");
         }
         if (has_pin(def->cputune.vcpupin, pin.vcpu)) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "duplicate vcpupin for vcpu '%u'", pin.vcpu);
-                return FALSE;
+                return error_set(err, VIR_ERR_INTERNAL_ERROR, "duplicate vcpupin for vcpu '%u'", pin.vcpu);
         }
         if (!domain_parse_cpuset(cpuset, "cpuset", &pin.cpus, err))
                 return FALSE;
@@ -96,12 +91,10 @@ static gboolean parse_emulatorpin(const xmlNode *cputune, DomainCpuTune *tune, G
         if (node == NULL)
                 return TRUE;
         if (xml_next(node, "emulatorpin") != NULL) {
-                error_set(err, VIR_ERR_XML_ERROR, "only one emulatorpin is supported");
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "only one emulatorpin is supported");
         }
         if (cpuset == NULL) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "missing cpuset for emulatorpin");
-                return FALSE;
+                return error_set(err, VIR_ERR_INTERNAL_ERROR, "missing cpuset for emulatorpin");
         }
         tune->has_emulatorpin = TRUE;
         return domain_parse_cpuset(cpuset, "cpuset", &tune->emulatorpin, err);
@@ -111,7 +104,7 @@ static gboolean parse_cputune(const xmlNode *cputune, DomainDef *def, guint flag
         for (gsize i = 0; i < G_N_ELEMENTS(cputune_numbers); i++)
                 if (!parse_cputune_number(cputune, &cputune_numbers[i], &def->cputune, flags, err))
                         return FALSE;
-        XML_FOREACH(pin, cputune, "vcpupin")
+        XML_FOREACH (pin, cputune, "vcpupin")
                 if (!parse_vcpupin(pin, def, err))
                         return FALSE;
         g_array_sort(def->cputune.vcpupin, compare_pins);
@@ -141,9 +134,9 @@ static gboolean parse_weight(const xmlNode *parent, guint flags, guint *ret, GEr
         if (!xml_child_u64(parent, "weight", &weight, err))
                 return FALSE;
         if (weight != 0 && (weight < DOMAIN_WEIGHT_MIN || weight > DOMAIN_WEIGHT_MAX) && !domain_parse_is_own(flags)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Value of blkiotune 'weight' must be in range [%u, %u]",
-                          DOMAIN_WEIGHT_MIN, DOMAIN_WEIGHT_MAX);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "Value of blkiotune 'weight' must be in range [%u, %u]", DOMAIN_WEIGHT_MIN,
+                                 DOMAIN_WEIGHT_MAX);
         }
         *ret = (guint) MIN(weight, G_MAXUINT);
         return TRUE;
@@ -154,8 +147,7 @@ static gboolean parse_iops(const xmlNode *device, const char *name, guint *ret, 
         if (!xml_child_u64(device, name, &value, err))
                 return FALSE;
         if (value > G_MAXUINT) {
-                error_set(err, VIR_ERR_XML_ERROR, "could not parse %s: too large", name);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR, "could not parse %s: too large", name);
         }
         *ret = (guint) value;
         return TRUE;
@@ -166,13 +158,11 @@ static gboolean parse_blkio_device(const xmlNode *node, DomainDef *def, guint fl
         GPtrArray *devices = def->blkiotune.devices;
         device->path = xml_child_text(node, "path");
         if (device->path == NULL) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "missing per-device path");
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "missing per-device path");
         }
         for (guint i = 0; i < devices->len; i++) {
                 if (strcmp(((DomainBlkioDevice *) g_ptr_array_index(devices, i))->path, device->path) == 0) {
-                        error_set(err, VIR_ERR_XML_ERROR, "duplicate blkio device path '%s'", device->path);
-                        return FALSE;
+                        return error_set(err, VIR_ERR_XML_ERROR, "duplicate blkio device path '%s'", device->path);
                 }
         }
         if (!parse_weight(node, flags, &device->weight, err) ||
@@ -182,8 +172,8 @@ static gboolean parse_blkio_device(const xmlNode *node, DomainDef *def, guint fl
             !xml_child_u64(node, "write_bytes_sec", &device->write_bytes_sec, err))
                 return FALSE;
         if (devices->len == DOMAIN_BLKIO_MAX) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u devices in blkiotune", DOMAIN_BLKIO_MAX);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u devices in blkiotune",
+                                 DOMAIN_BLKIO_MAX);
         }
         g_ptr_array_add(devices, g_steal_pointer(&device));
         return TRUE;
@@ -192,7 +182,7 @@ static gboolean parse_blkio_device(const xmlNode *node, DomainDef *def, guint fl
 static gboolean parse_blkiotune(const xmlNode *blkiotune, DomainDef *def, guint flags, GError **err) {
         if (!parse_weight(blkiotune, flags, &def->blkiotune.weight, err))
                 return FALSE;
-        XML_FOREACH(device, blkiotune, "device")
+        XML_FOREACH (device, blkiotune, "device")
                 if (!parse_blkio_device(device, def, flags, err))
                         return FALSE;
         return TRUE;
@@ -205,13 +195,11 @@ static gboolean parse_numatune(const xmlNode *numatune, DomainNumaTune *tune, GE
         if (memory == NULL)
                 return TRUE;
         if (word < 0) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Unsupported NUMA memory tuning mode '%s'", mode);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Unsupported NUMA memory tuning mode '%s'", mode);
         }
         if (nodeset == NULL) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "nodeset for NUMA memory tuning must be set if 'placement' is 'static'");
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "nodeset for NUMA memory tuning must be set if 'placement' is 'static'");
         }
         tune->present = TRUE;
         tune->mode = (DomainNumaMode) word;

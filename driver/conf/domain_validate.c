@@ -83,15 +83,13 @@ gboolean domain_validate_schema(xmlDoc *doc, const char *schema_dir, GError **er
 static gboolean check_count(const char *what, guint n, guint max, GError **err) {
         if (n <= max)
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%u %s are more than the limit of %u", n, what, max);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%u %s are more than the limit of %u", n, what, max);
 }
 
 static gboolean add_boot_order(GHashTable *seen, guint order, GError **err) {
         if (order == 0 || g_hash_table_add(seen, GUINT_TO_POINTER(order)))
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "boot order '%u' used for more than one device", order);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "boot order '%u' used for more than one device", order);
 }
 
 static gboolean check_boot_orders(const DomainDef *def, GError **err) {
@@ -108,8 +106,7 @@ static gboolean check_boot_orders(const DomainDef *def, GError **err) {
 static gboolean add_alias(GHashTable *seen, const char *alias, GError **err) {
         if (alias == NULL || g_hash_table_add(seen, (gpointer) alias))
                 return TRUE;
-        error_set(err, VIR_ERR_XML_ERROR, "non unique alias detected: %s", alias);
-        return FALSE;
+        return error_set(err, VIR_ERR_XML_ERROR, "non unique alias detected: %s", alias);
 }
 
 static gboolean check_aliases(const DomainDef *def, GError **err) {
@@ -138,9 +135,9 @@ static gboolean check_serials(const DomainDef *def, GError **err) {
         }
         if (serials <= 1 && consoles <= 1)
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "there is one serial port: for more, write "
-                  "<console type='pty'><target type='virtio'/></console>");
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                         "there is one serial port: for more, write "
+                         "<console type='pty'><target type='virtio'/></console>");
 }
 
 static gboolean check_channels(const DomainDef *def, GError **err) {
@@ -150,9 +147,8 @@ static gboolean check_channels(const DomainDef *def, GError **err) {
                 if (chr->device != DOMAIN_CHAR_CHANNEL || chr->target_name == NULL)
                         continue;
                 if (!g_hash_table_add(seen, chr->target_name)) {
-                        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel name '%s' used for more than one channel",
-                                  chr->target_name);
-                        return FALSE;
+                        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                         "channel name '%s' used for more than one channel", chr->target_name);
                 }
         }
         return TRUE;
@@ -163,8 +159,7 @@ gboolean domain_check_size(const DomainDef *def, GError **err) {
         g_autofree char *text = domain_def_format(def, DOMAIN_FORMAT_STATUS);
         if (strlen(text) <= XML_INPUT_MAX - LIVE_ROOM)
                 return TRUE;
-        error_set(err, VIR_ERR_XML_ERROR, "the definition is larger than %u bytes", XML_INPUT_MAX - LIVE_ROOM);
-        return FALSE;
+        return error_set(err, VIR_ERR_XML_ERROR, "the definition is larger than %u bytes", XML_INPUT_MAX - LIVE_ROOM);
 }
 
 gboolean domain_validate_def(const DomainDef *def, GError **err) {

@@ -28,11 +28,12 @@ static gboolean check_argument(const char *what, const char *given, const char *
 
 static gboolean check_arguments(const char *emulator, const char *arch, const char *machine, const char *virttype,
                                 GError **err) {
-        static const char *const virttypes[] = { "none", "qemu", "kqemu", "kvm", "xen", "lxc", "uml", "openvz", "test",
-                                                 "vmware", "hyperv", "vbox", "phyp", "parallels", "bhyve", "vz", "hvf",
-                                                 NULL };
-        static const char *const arches[] = { "x86_64", "i686", "aarch64", "armv6l", "armv7l", "ppc64", "ppc64le",
-                                              "s390x", "riscv64", "loongarch64", "mips", "sparc64", NULL };
+        static const char *const virttypes[] = { "none", "qemu",      "kqemu", "kvm",    "xen",    "lxc",
+                                                 "uml",  "openvz",    "test",  "vmware", "hyperv", "vbox",
+                                                 "phyp", "parallels", "bhyve", "vz",     "hvf",    NULL };
+        static const char *const arches[] = { "x86_64", "i686",    "aarch64", "armv6l",  "armv7l",
+                                              "ppc64",  "ppc64le", "s390x",   "riscv64", "loongarch64",
+                                              "mips",   "sparc64", NULL };
         g_autofree char *name = emulator != NULL ? g_path_get_basename(emulator) : NULL;
         return check_argument("virttype", virttype, "kvm", virttypes, err) &&
                check_argument("architecture", arch, "x86_64", arches, err) &&
@@ -109,8 +110,9 @@ static void format_devices(XmlWriter *w) {
 }
 
 static void format_features(XmlWriter *w) {
-        static const char *const features[] = { "gic", "vmcoreinfo", "genid", "backingStoreInput", "backup", "sev",
-                                                NULL };
+        static const char *const features[] = {
+                "gic", "vmcoreinfo", "genid", "backingStoreInput", "backup", "sev", NULL
+        };
         xml_begin(w, "features");
         for (unsigned i = 0; features[i] != NULL; i++)
                 unsupported(w, features[i]);

@@ -143,10 +143,9 @@ static gboolean set_number(DriverConfig *config, const Key *key, const char **p,
         g_autofree char *text = g_strndup(*p, digits);
         guint64 value = 0;
         if (digits == 0 || !g_ascii_string_to_unsigned(text, 10, key->min, key->max, &value, NULL)) {
-                error_set(err, VIR_ERR_CONF_SYNTAX,
-                          "%s takes a number from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, key->name, key->min,
-                          key->max);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONF_SYNTAX,
+                                 "%s takes a number from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, key->name,
+                                 key->min, key->max);
         }
         *p += digits;
         *(guint *) member(config, key) = (guint) value;
@@ -162,15 +161,13 @@ static gboolean set_word(DriverConfig *config, const Key *key, char *text, GErro
                 return TRUE;
         }
         g_autofree char *allowed = g_strjoinv("\", \"", (char **) key->words);
-        error_set(err, VIR_ERR_CONF_SYNTAX, "%s takes one of \"%s\"", key->name, allowed);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONF_SYNTAX, "%s takes one of \"%s\"", key->name, allowed);
 }
 
 static gboolean set_text(DriverConfig *config, const Key *key, const char **p, GError **err) {
         g_autofree char *text = **p == '"' || **p == '\'' ? read_string(p) : NULL;
         if (text == NULL) {
-                error_set(err, VIR_ERR_CONF_SYNTAX, "%s takes a string in quotes", key->name);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONF_SYNTAX, "%s takes a string in quotes", key->name);
         }
         if (key->words != NULL && !set_word(config, key, text, err))
                 return FALSE;
@@ -193,13 +190,11 @@ static gboolean parse_line(DriverConfig *config, const char *line, GError **err)
         g_autofree char *name = g_strndup(p, length);
         p = skip_blanks(p + length);
         if (length == 0 || *p != '=') {
-                error_set(err, VIR_ERR_CONF_SYNTAX, "expected key = value");
-                return FALSE;
+                return error_set(err, VIR_ERR_CONF_SYNTAX, "expected key = value");
         }
         const Key *key = find_key(name);
         if (key == NULL) {
-                error_set(err, VIR_ERR_CONF_SYNTAX, "unknown key %s", name);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONF_SYNTAX, "unknown key %s", name);
         }
         p = skip_blanks(p + 1);
         if (!(key->kind == KEY_NUMBER ? set_number : set_text)(config, key, &p, err))
@@ -207,8 +202,7 @@ static gboolean parse_line(DriverConfig *config, const char *line, GError **err)
         p = skip_blanks(p);
         if (*p == '\0' || *p == '#')
                 return TRUE;
-        error_set(err, VIR_ERR_CONF_SYNTAX, "unexpected text behind the value of %s", name);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONF_SYNTAX, "unexpected text behind the value of %s", name);
 }
 
 static gboolean parse_text(DriverConfig *config, const char *path, const char *text, GError **err) {
@@ -228,13 +222,11 @@ static gboolean read_text(const char *path, gboolean optional, char **ret, GErro
         if (!g_file_get_contents(path, ret, &length, &local)) {
                 if (optional && g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_NOENT))
                         return TRUE;
-                error_set(err, VIR_ERR_SYSTEM_ERROR, "cannot read %s: %s", path, local->message);
-                return FALSE;
+                return error_set(err, VIR_ERR_SYSTEM_ERROR, "cannot read %s: %s", path, local->message);
         }
         if (length <= CONFIG_SIZE_MAX && strlen(*ret) == length)
                 return TRUE;
-        error_set(err, VIR_ERR_CONF_SYNTAX, "%s is not a text file of at most %d bytes", path, CONFIG_SIZE_MAX);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONF_SYNTAX, "%s is not a text file of at most %d bytes", path, CONFIG_SIZE_MAX);
 }
 
 DriverConfig *driver_config_load(const char *path, GError **err) {

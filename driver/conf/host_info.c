@@ -137,8 +137,9 @@ static void read_distances(HostCell *cell, const char *root) {
 static void read_pages(HostCell *cell, const char *root) {
         guint64 rest = cell->memory_kib;
         for (unsigned i = 1; i < HOST_PAGE_SIZES; i++) {
-                char *text = read_text(root, "sys/devices/system/node/node%u/hugepages/hugepages-%" G_GUINT64_FORMAT
-                                       "kB/nr_hugepages", cell->id, host_page_kib[i]);
+                char *text = read_text(
+                        root, "sys/devices/system/node/node%u/hugepages/hugepages-%" G_GUINT64_FORMAT "kB/nr_hugepages",
+                        cell->id, host_page_kib[i]);
                 cell->pages[i] = to_number(text);
                 rest -= MIN(rest, cell->pages[i] * host_page_kib[i]);
         }

@@ -41,9 +41,9 @@ gboolean legacy_machine(DomainDef *def, guint flags, GError **err) {
         if (machine == NULL || strcmp(machine, MACHINE) == 0)
                 return TRUE;
         if (rejects(flags)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "machine type '%s' is not supported: write machine='" MACHINE "' or leave it out", machine);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "machine type '%s' is not supported: write machine='" MACHINE "' or leave it out",
+                                 machine);
         }
         note(def, "machine type '%s' became " MACHINE, machine);
         return TRUE;
@@ -54,15 +54,13 @@ gboolean legacy_emulator(DomainDef *def, guint flags, GError **err) {
         if (strcmp(name, EMULATOR) == 0)
                 return TRUE;
         if (rejects(flags)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "emulator '%s' is not " EMULATOR ": remove <emulator>",
-                          def->emulator);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "emulator '%s' is not " EMULATOR ": remove <emulator>", def->emulator);
         }
         note(def, "emulator %s left out: " EMULATOR " is used", def->emulator);
         g_clear_pointer(&def->emulator, g_free);
         return TRUE;
 }
-
 
 /* A guest has the host's CPU; features go on top of it. */
 gboolean legacy_cpu(DomainDef *def, guint flags, GError **err) {
@@ -71,9 +69,8 @@ gboolean legacy_cpu(DomainDef *def, guint flags, GError **err) {
                 return TRUE;
         const char *model = cpu->model != NULL ? cpu->model : "";
         if (rejects(flags)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "CPU model '%s' is not supported: write <cpu mode='host-passthrough'/>", model);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "CPU model '%s' is not supported: write <cpu mode='host-passthrough'/>", model);
         }
         note(def, "CPU model '%s' became the host's", model);
         cpu->mode = DOMAIN_CPU_HOST_PASSTHROUGH;
@@ -88,12 +85,11 @@ gboolean legacy_crash_action(DomainDef *def, guint flags, GError **err) {
         const char *name = domain_action_names[def->on_crash];
         if (def->on_crash != DOMAIN_ACTION_COREDUMP_DESTROY && def->on_crash != DOMAIN_ACTION_COREDUMP_RESTART)
                 return TRUE;
-        DomainAction action = def->on_crash == DOMAIN_ACTION_COREDUMP_RESTART ? DOMAIN_ACTION_RESTART
-                                                                             : DOMAIN_ACTION_DESTROY;
+        DomainAction action =
+                def->on_crash == DOMAIN_ACTION_COREDUMP_RESTART ? DOMAIN_ACTION_RESTART : DOMAIN_ACTION_DESTROY;
         if (rejects(flags)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "on_crash action '%s' is not supported: write %s", name,
-                          domain_action_names[action]);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "on_crash action '%s' is not supported: write %s",
+                                 name, domain_action_names[action]);
         }
         note(def, "on_crash action '%s' became %s: guests are not dumped", name, domain_action_names[action]);
         def->on_crash = action;
@@ -124,8 +120,8 @@ static gboolean target_is_used(const DomainDef *def, const char *target, const D
 
 /* The name with the same letters when nobody else has it, else the first free one. */
 static char *choose_target(const DomainDef *def, const DomainDisk *disk) {
-        const char *letters = disk->target + (g_str_has_prefix(disk->target, "xvd") ||
-                                              g_str_has_prefix(disk->target, "ubd") ? 3 : 2);
+        const char *letters =
+                disk->target + (g_str_has_prefix(disk->target, "xvd") || g_str_has_prefix(disk->target, "ubd") ? 3 : 2);
         char *target = g_strdup_printf("vd%s", letters);
         for (unsigned i = 0; target_is_used(def, target, disk); i++) {
                 g_free(target);
@@ -160,8 +156,10 @@ static gboolean reject_disk(const DomainDisk *disk, GError **err) {
         if (strcmp(disk->device, "floppy") == 0)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "floppy '%s' is not supported: remove it", name);
         else if (strcmp(disk->device, "cdrom") == 0)
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "cdrom '%s' is not supported: write <disk device='disk'> "
-                          "with <target dev='vda' bus='virtio'/> and <readonly/>", name);
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                          "cdrom '%s' is not supported: write <disk device='disk'> "
+                          "with <target dev='vda' bus='virtio'/> and <readonly/>",
+                          name);
         else
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "disk '%s' on bus '%s' is not supported: write <target dev='vda' bus='virtio'/>", name,
@@ -176,10 +174,10 @@ static gboolean check_targets(const DomainDef *def, GError **err) {
                         const DomainDisk *other = g_ptr_array_index(def->disks, j);
                         if (strcmp(disk->target, other->target) != 0)
                                 continue;
-                        error_set(err, VIR_ERR_XML_ERROR, "target '%s' duplicated for disk sources '%s' and '%s'",
-                                  disk->target, disk->source != NULL ? disk->source : "",
-                                  other->source != NULL ? other->source : "");
-                        return FALSE;
+                        return error_set(err, VIR_ERR_XML_ERROR,
+                                         "target '%s' duplicated for disk sources '%s' and '%s'", disk->target,
+                                         disk->source != NULL ? disk->source : "",
+                                         other->source != NULL ? other->source : "");
                 }
         }
         return TRUE;
@@ -215,9 +213,10 @@ gboolean legacy_nics(DomainDef *def, guint flags, GError **err) {
                 domain_mac_format(nic->mac, mac);
                 if (xml_word_index(ours, nic->model) < 0) {
                         if (rejects(flags)) {
-                                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface %s of model '%s' is not "
-                                          "supported: write <model type='virtio'/>", mac, nic->model);
-                                return FALSE;
+                                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                                 "interface %s of model '%s' is not "
+                                                 "supported: write <model type='virtio'/>",
+                                                 mac, nic->model);
                         }
                         note(def, "interface %s of model %s became virtio", mac, nic->model);
                 }

@@ -18,17 +18,17 @@
 #include <string.h>
 #include <time.h>
 
-#include "conf/domain_def_internal.h"
 #include "conf/cpu_features.h"
+#include "conf/domain_def_internal.h"
 #include "conf/xml_read.h"
 #include "conf/xml_verdict.h"
 #include "util/error.h"
 
-#define MEMORY_MIN_BYTES   (64ull << 20) /* the smallest that the monitor takes */
-#define MEMORY_STEP_BYTES  (2ull << 20)
-#define HUGEPAGE_DEFAULT   (2ull << 20)  /* x86-64's default size */
-#define TAP_MAC_BYTE       0xfe
-#define HOST_PAGE_KIB      4             /* <page size='4'>: no huge pages after all */
+#define MEMORY_MIN_BYTES  (64ull << 20) /* the smallest that the monitor takes */
+#define MEMORY_STEP_BYTES (2ull << 20)
+#define HUGEPAGE_DEFAULT  (2ull << 20) /* x86-64's default size */
+#define TAP_MAC_BYTE      0xfe
+#define HOST_PAGE_KIB     4 /* <page size='4'>: no huge pages after all */
 
 /* --- The machine --------------------------------------------------------------------- */
 
@@ -71,9 +71,8 @@ static gint64 rtc_offset(const DomainClock *clock) {
 static gboolean check_hugepages(guint64 kib, GError **err) {
         if ((kib & (kib - 1)) == 0 && kib * 1024 >= MEMORY_STEP_BYTES)
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "huge pages of %" G_GUINT64_FORMAT " KiB do not exist on this host",
-                  kib);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                         "huge pages of %" G_GUINT64_FORMAT " KiB do not exist on this host", kib);
 }
 
 static gboolean set_memory(const DomainMemory *memory, struct ctl_machine *m, GError **err) {
@@ -86,9 +85,8 @@ static gboolean set_memory(const DomainMemory *memory, struct ctl_machine *m, GE
                 step = m->hugepage_size;
         }
         if (memory->maximum_kib > (G_MAXINT64 - step) / 1024) {
-                error_set(err, VIR_ERR_OVERFLOW, "numerical overflow: %" G_GUINT64_FORMAT " KiB of memory",
-                          memory->maximum_kib);
-                return FALSE;
+                return error_set(err, VIR_ERR_OVERFLOW, "numerical overflow: %" G_GUINT64_FORMAT " KiB of memory",
+                                 memory->maximum_kib);
         }
         m->memory_bytes = (memory->maximum_kib * 1024 + step - 1) / step * step;
         if (memory->locked)
@@ -131,8 +129,10 @@ static void set_cpu(const DomainCpu *cpu, struct ctl_cpu *ret) {
                 const CpuFeature *known = cpu_feature_find(feature->name);
                 g_assert(known != NULL); /* the parser has looked it up */
                 struct ctl_cpu_feature *message = &ret->feature[ret->n++];
-                *message = (struct ctl_cpu_feature) { .function = known->function, .index = known->index,
-                                                      .reg = known->reg, .bit = known->bit,
+                *message = (struct ctl_cpu_feature) { .function = known->function,
+                                                      .index = known->index,
+                                                      .reg = known->reg,
+                                                      .bit = known->bit,
                                                       .policy = (guint8) feature->policy };
                 g_strlcpy(message->name, known->name, sizeof(message->name));
         }
@@ -163,9 +163,8 @@ static gboolean set_cmdline(const DomainDef *def, VmmConfig *config, GError **er
                                                 console != NULL ? console : "");
         if (g_strlcpy(config->cmdline.text, text, sizeof(config->cmdline.text)) < sizeof(config->cmdline.text))
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the kernel command line is longer than %u bytes",
-                  CTL_CMDLINE_MAX - 1);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the kernel command line is longer than %u bytes",
+                         CTL_CMDLINE_MAX - 1);
 }
 
 /* --- Devices ------------------------------------------------------------------------------ */
@@ -195,7 +194,7 @@ static enum ctl_error_policy map_policy(const char *policy) {
 /* As libvirt translates them for QEMU: "enospace" is the default, and of reads one speaks only where it makes sense. */
 static void set_policies(const DomainDisk *disk, struct ctl_disk *message) {
         const char *write = disk->error_policy != NULL ? disk->error_policy : "enospace";
-        const char *read = disk->rerror_policy != NULL          ? disk->rerror_policy
+        const char *read = disk->rerror_policy != NULL      ? disk->rerror_policy
                            : strcmp(write, "enospace") == 0 ? "report"
                                                             : write;
         message->error_policy = (guint8) map_policy(write);
@@ -222,8 +221,7 @@ static gboolean add_disks(const DomainDef *def, VmmConfig *config, GError **err)
                 if (disk->source == NULL && disk->volume == NULL)
                         continue;
                 if (config->n_disks == DOMAIN_DISKS_MAX) {
-                        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u disks", DOMAIN_DISKS_MAX);
-                        return FALSE;
+                        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u disks", DOMAIN_DISKS_MAX);
                 }
                 add_disk(disk, config);
         }
@@ -232,8 +230,7 @@ static gboolean add_disks(const DomainDef *def, VmmConfig *config, GError **err)
 
 static gboolean add_nics(const DomainDef *def, VmmConfig *config, GError **err) {
         if (def->nics->len > DOMAIN_NICS_MAX) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u interfaces", DOMAIN_NICS_MAX);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u interfaces", DOMAIN_NICS_MAX);
         }
         for (guint i = 0; i < def->nics->len; i++) {
                 const DomainNic *nic = g_ptr_array_index(def->nics, i);
@@ -249,9 +246,8 @@ static gboolean add_nics(const DomainDef *def, VmmConfig *config, GError **err) 
 
 static gboolean add_serial(const DomainChar *chr, VmmConfig *config, GError **err) {
         if (chr->backend == DOMAIN_CHAR_UNIX && chr->listen) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "a serial port cannot listen on a socket: use type='pty', or a channel");
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "a serial port cannot listen on a socket: use type='pty', or a channel");
         }
         config->serial = chr;
         return TRUE;
@@ -259,16 +255,14 @@ static gboolean add_serial(const DomainChar *chr, VmmConfig *config, GError **er
 
 static gboolean add_port(const DomainChar *chr, VmmConfig *config, GError **err) {
         if (config->n_ports == DOMAIN_CHARS_MAX || config->n_ports == CTL_PORTS_MAX) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u consoles and channels", CTL_PORTS_MAX);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u consoles and channels", CTL_PORTS_MAX);
         }
         struct ctl_port *message = &config->port[config->n_ports];
         message->flags = (chr->device == DOMAIN_CHAR_CONSOLE ? CTL_PORT_CONSOLE : 0) |
                          (chr->backend == DOMAIN_CHAR_UNIX && chr->listen ? CTL_PORT_SOCKET : 0);
-        if (chr->target_name != NULL && g_strlcpy(message->name, chr->target_name, sizeof(message->name)) >=
-                                                sizeof(message->name)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel name '%s' is too long", chr->target_name);
-                return FALSE;
+        if (chr->target_name != NULL &&
+            g_strlcpy(message->name, chr->target_name, sizeof(message->name)) >= sizeof(message->name)) {
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel name '%s' is too long", chr->target_name);
         }
         config->port_def[config->n_ports++] = chr;
         return TRUE;
@@ -316,9 +310,8 @@ static gboolean check_nic(const DomainNic *nic, GError **err) {
                                  "Unable to use MAC address starting with reserved value 0xFE - '%s'", mac);
         if (nic->inbound.floor == 0 || nic->type == DOMAIN_NIC_NETWORK)
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                  "interface %s: only a network can keep a floor: write <interface type='network'>", mac);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                         "interface %s: only a network can keep a floor: write <interface type='network'>", mac);
 }
 
 static gboolean check_machine(const DomainDef *def, GError **err) {
@@ -326,7 +319,8 @@ static gboolean check_machine(const DomainDef *def, GError **err) {
         if (def->os.kernel == NULL)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "domain '%s' has no kernel to boot, and microVMs have no firmware: add <kernel> (and usually "
-                          "<initrd> and <cmdline>) to <os>", def->name);
+                          "<initrd> and <cmdline>) to <os>",
+                          def->name);
         else if (def->memory.maximum_kib < MEMORY_MIN_BYTES / 1024)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "%" G_GUINT64_FORMAT " KiB of memory are less than the minimum of %llu KiB",
@@ -344,9 +338,10 @@ static gboolean check_char(const DomainChar *chr, GError **err) {
         if (chr->device != DOMAIN_CHAR_CHANNEL || chr->backend != DOMAIN_CHAR_UNIX || chr->path != NULL ||
             name == NULL || strchr(name, '/') == NULL)
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel '%s' has a '/' in its name: write <source mode='bind' "
-                  "path='/...'/>", name);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                         "channel '%s' has a '/' in its name: write <source mode='bind' "
+                         "path='/...'/>",
+                         name);
 }
 
 /* The table of verdicts speaks of XML. */

@@ -12,21 +12,21 @@
 #include "domain_def.h"
 
 typedef struct VmmConfig {
-        struct ctl_machine machine;     /* with the fd of /dev/kvm */
-        struct ctl_cpu cpu;             /* n 0: not to be sent */
+        struct ctl_machine machine; /* with the fd of /dev/kvm */
+        struct ctl_cpu cpu;         /* n 0: not to be sent */
         struct ctl_cmdline cmdline;
-        const DomainChar *serial;       /* SET_SERIAL with its pty master; NULL: none. Points into the def */
+        const DomainChar *serial; /* SET_SERIAL with its pty master; NULL: none. Points into the def */
         unsigned n_disks;
         struct ctl_disk disk[DOMAIN_DISKS_MAX]; /* with the fd of def->disks[i]; those without a source are left out */
         const DomainDisk *disk_def[DOMAIN_DISKS_MAX];
         gboolean disk_direct[DOMAIN_DISKS_MAX]; /* the fd is to be opened O_DIRECT */
         unsigned n_nics;
-        struct ctl_nic nic[DOMAIN_NICS_MAX];    /* with the TAP of def->nics[i]; name and MTU are filled in at start */
+        struct ctl_nic nic[DOMAIN_NICS_MAX]; /* with the TAP of def->nics[i]; name and MTU are filled in at start */
         unsigned n_ports;
         struct ctl_port port[DOMAIN_CHARS_MAX]; /* with a pty master, a listening socket or a file */
         const DomainChar *port_def[DOMAIN_CHARS_MAX];
         gboolean has_rng;
-        struct ctl_rng rng;             /* with the fd of def->rng->backend_path */
+        struct ctl_rng rng; /* with the fd of def->rng->backend_path */
 } VmmConfig;
 
 /* VIR_ERR_CONFIG_UNSUPPORTED for what the monitor cannot do. The result points into `def`. */

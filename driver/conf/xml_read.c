@@ -70,8 +70,7 @@ xmlDoc *xml_document_parse(const char *text, const char *label, GError **err) {
         SyntaxError kept = { 0 };
         gsize length = strlen(text);
         if (length > XML_INPUT_MAX) {
-                error_set(err, VIR_ERR_XML_ERROR, "%s: larger than %u bytes", label, XML_INPUT_MAX);
-                return NULL;
+                return error_null(err, VIR_ERR_XML_ERROR, "%s: larger than %u bytes", label, XML_INPUT_MAX);
         }
         xmlParserCtxt *ctxt = xmlNewParserCtxt();
         g_assert(ctxt != NULL);
@@ -178,10 +177,10 @@ gboolean xml_attr_uint(const xmlNode *node, const char *name, guint max, guint *
         if (!xml_attr_u64(node, name, &value, err))
                 return FALSE;
         if (value > max) {
-                error_set(err, VIR_ERR_XML_ERROR,
-                          "Invalid value for attribute '%s' in element '%s': '%" G_GUINT64_FORMAT
-                          "'. Expected at most %u", name, (const char *) node->name, value, max);
-                return FALSE;
+                return error_set(err, VIR_ERR_XML_ERROR,
+                                 "Invalid value for attribute '%s' in element '%s': '%" G_GUINT64_FORMAT
+                                 "'. Expected at most %u",
+                                 name, (const char *) node->name, value, max);
         }
         *ret = (guint) value;
         return TRUE;
@@ -192,9 +191,9 @@ gboolean xml_attr_positive(const xmlNode *node, const char *name, guint max, gui
                 return FALSE;
         if (*ret > 0 || node == NULL || !xmlHasProp(node, (const xmlChar *) name))
                 return TRUE;
-        error_set(err, VIR_ERR_XML_ERROR, "Invalid value for attribute '%s' in element '%s': Zero is not permitted",
-                  name, (const char *) node->name);
-        return FALSE;
+        return error_set(err, VIR_ERR_XML_ERROR,
+                         "Invalid value for attribute '%s' in element '%s': Zero is not permitted", name,
+                         (const char *) node->name);
 }
 
 gboolean xml_child_u64(const xmlNode *parent, const char *child, guint64 *ret, GError **err) {
@@ -202,9 +201,8 @@ gboolean xml_child_u64(const xmlNode *parent, const char *child, guint64 *ret, G
         g_autofree char *text = xml_text(node);
         if (node == NULL || (text != NULL && xml_parse_u64(text, ret)))
                 return TRUE;
-        error_set(err, VIR_ERR_XML_ERROR, "Invalid value '%s' for element or attribute './%s'",
-                  text != NULL ? text : "", child);
-        return FALSE;
+        return error_set(err, VIR_ERR_XML_ERROR, "Invalid value '%s' for element or attribute './%s'",
+                         text != NULL ? text : "", child);
 }
 
 gboolean xml_attr_bool(const xmlNode *node, const char *name, gboolean *ret, GError **err) {
@@ -268,13 +266,11 @@ static guint64 unit_factor(const char *unit, guint64 default_scale) {
 gboolean xml_scale_size(guint64 value, const char *unit, guint64 default_scale, guint64 *ret_bytes, GError **err) {
         guint64 factor = unit_factor(unit, default_scale);
         if (factor == 0) {
-                error_set(err, VIR_ERR_INVALID_ARG, "unknown suffix '%s'", unit);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "unknown suffix '%s'", unit);
         }
         if (value > G_MAXINT64 / factor) {
-                error_set(err, VIR_ERR_OVERFLOW, "numerical overflow: value too large: %" G_GUINT64_FORMAT "%s", value,
-                          unit != NULL ? unit : "");
-                return FALSE;
+                return error_set(err, VIR_ERR_OVERFLOW, "numerical overflow: value too large: %" G_GUINT64_FORMAT "%s",
+                                 value, unit != NULL ? unit : "");
         }
         *ret_bytes = value * factor;
         return TRUE;

@@ -39,11 +39,11 @@ void xml_putf(XmlWriter *w, const char *name, const char *format, ...) G_GNUC_PR
 /* An attribute that is written unless the number is 0. */
 void xml_put_u64(XmlWriter *w, const char *name, guint64 value);
 
-void xml_leaf(XmlWriter *w, const char *name);                          /* <name/> */
+void xml_leaf(XmlWriter *w, const char *name);                                           /* <name/> */
 void xml_leaf_attr(XmlWriter *w, const char *name, const char *attr, const char *value); /* value NULL: nothing */
-void xml_element(XmlWriter *w, const char *name, const char *text);     /* <name>text</name>; NULL: nothing */
+void xml_element(XmlWriter *w, const char *name, const char *text); /* <name>text</name>; NULL: nothing */
 void xml_elementf(XmlWriter *w, const char *name, const char *format, ...) G_GNUC_PRINTF(3, 4);
-void xml_element_u64(XmlWriter *w, const char *name, guint64 value);    /* 0: nothing */
+void xml_element_u64(XmlWriter *w, const char *name, guint64 value); /* 0: nothing */
 /* The text of the innermost element, which then ends on the same line: <a b='c'>text</a>. */
 void xml_end_text(XmlWriter *w, const char *text);
 /* Markup that is well-formed already: the whole content of an element. */

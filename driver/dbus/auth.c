@@ -4,9 +4,9 @@
  */
 #include "dbus/auth.h"
 
-#define POLKIT_NAME "org.freedesktop.PolicyKit1"
-#define POLKIT_PATH "/org/freedesktop/PolicyKit1/Authority"
-#define POLKIT_AUTHORITY "org.freedesktop.PolicyKit1.Authority"
+#define POLKIT_NAME              "org.freedesktop.PolicyKit1"
+#define POLKIT_PATH              "/org/freedesktop/PolicyKit1/Authority"
+#define POLKIT_AUTHORITY         "org.freedesktop.PolicyKit1.Authority"
 #define POLKIT_ALLOW_INTERACTION 1u
 
 static gboolean may_prompt(const BusCall *call) {

@@ -10,7 +10,7 @@
 
 /* units/org.virtmicro1.policy */
 #define AUTH_MONITOR "org.virtmicro1.monitor"
-#define AUTH_MANAGE "org.virtmicro1.manage"
+#define AUTH_MANAGE  "org.virtmicro1.manage"
 
 /*
  * Asks without blocking; `done` gets the result. `domain` is what polkit rules see as

@@ -31,8 +31,8 @@ struct Calls {
         GCancellable *cancellable;
         GMainContext *context;
         GThreadPool *pool, *starts;
-        GHashTable *pending; /* uid -> how many calls */
-        guint asking;        /* of them, those that polkit is asked about */
+        GHashTable *pending;                     /* uid -> how many calls */
+        guint asking;                            /* of them, those that polkit is asked about */
         void (*done)(Call *call, gpointer data); /* main thread only; NULL: the owner is gone */
         gpointer data;
 };
@@ -105,8 +105,7 @@ void call_finish(Call *data) {
         if (call->err)
                 bus_call_fail_error(g_steal_pointer(&call->bus_call), call->err);
         else
-                bus_call_return(g_steal_pointer(&call->bus_call),
-                                call->text ? g_variant_new("(s)", call->text) : NULL);
+                bus_call_return(g_steal_pointer(&call->bus_call), call->text ? g_variant_new("(s)", call->text) : NULL);
 }
 
 /* --- The operation ---------------------------------------------------------------- */

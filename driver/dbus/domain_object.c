@@ -31,27 +31,57 @@ static GVariant *make_uuid(const DomainSummary *summary) {
         return g_variant_new_string(text);
 }
 
-static GVariant *make_name(const DomainSummary *s) { return g_variant_new_string(s->name); }
-static GVariant *make_id(const DomainSummary *s) { return g_variant_new_int32(s->id); }
-static GVariant *make_state(const DomainSummary *s) { return g_variant_new_string(state_name(s->state)); }
-static GVariant *make_reason(const DomainSummary *s) { return g_variant_new_string(reason_name(s->state, s->reason)); }
-static GVariant *make_scope(const DomainSummary *s) { return g_variant_new_string(s->scope ? s->scope : ""); }
-static GVariant *make_vcpus(const DomainSummary *s) { return g_variant_new_uint32(s->vcpus); }
-static GVariant *make_memory(const DomainSummary *s) { return g_variant_new_uint64(s->memory_kib * 1024); }
-static GVariant *make_max_memory(const DomainSummary *s) { return g_variant_new_uint64(s->max_memory_kib * 1024); }
-static GVariant *make_persistent(const DomainSummary *s) { return g_variant_new_boolean(s->persistent); }
-static GVariant *make_autostart(const DomainSummary *s) { return g_variant_new_boolean(s->autostart); }
-static GVariant *make_title(const DomainSummary *s) { return g_variant_new_string(s->title ? s->title : ""); }
+static GVariant *make_name(const DomainSummary *s) {
+        return g_variant_new_string(s->name);
+}
+static GVariant *make_id(const DomainSummary *s) {
+        return g_variant_new_int32(s->id);
+}
+static GVariant *make_state(const DomainSummary *s) {
+        return g_variant_new_string(state_name(s->state));
+}
+static GVariant *make_reason(const DomainSummary *s) {
+        return g_variant_new_string(reason_name(s->state, s->reason));
+}
+static GVariant *make_scope(const DomainSummary *s) {
+        return g_variant_new_string(s->scope ? s->scope : "");
+}
+static GVariant *make_vcpus(const DomainSummary *s) {
+        return g_variant_new_uint32(s->vcpus);
+}
+static GVariant *make_memory(const DomainSummary *s) {
+        return g_variant_new_uint64(s->memory_kib * 1024);
+}
+static GVariant *make_max_memory(const DomainSummary *s) {
+        return g_variant_new_uint64(s->max_memory_kib * 1024);
+}
+static GVariant *make_persistent(const DomainSummary *s) {
+        return g_variant_new_boolean(s->persistent);
+}
+static GVariant *make_autostart(const DomainSummary *s) {
+        return g_variant_new_boolean(s->autostart);
+}
+static GVariant *make_title(const DomainSummary *s) {
+        return g_variant_new_string(s->title ? s->title : "");
+}
 
 /* In the order of the introspection file. */
 static const struct {
         const char *name;
         Maker make;
 } properties[] = {
-        { "Name", make_name },         { "UUID", make_uuid },     { "Id", make_id },
-        { "State", make_state },       { "Reason", make_reason }, { "Scope", make_scope },
-        { "VCPUs", make_vcpus },       { "Memory", make_memory }, { "MaxMemory", make_max_memory },
-        { "Persistent", make_persistent }, { "Autostart", make_autostart }, { "Title", make_title },
+        { "Name", make_name },
+        { "UUID", make_uuid },
+        { "Id", make_id },
+        { "State", make_state },
+        { "Reason", make_reason },
+        { "Scope", make_scope },
+        { "VCPUs", make_vcpus },
+        { "Memory", make_memory },
+        { "MaxMemory", make_max_memory },
+        { "Persistent", make_persistent },
+        { "Autostart", make_autostart },
+        { "Title", make_title },
 };
 
 static gboolean summary_equal(const DomainSummary *a, const DomainSummary *b) {

@@ -175,8 +175,8 @@ GVariant *domains_get(Domains *domains, const char *property) {
         gulong version = driver_get_version();
 
         if (strcmp(property, "Version") == 0)
-                return g_variant_ref_sink(g_variant_new_take_string(g_strdup_printf(
-                        "%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000)));
+                return g_variant_ref_sink(g_variant_new_take_string(
+                        g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000)));
         if (strcmp(property, "DomainCount") == 0)
                 return g_variant_ref_sink(g_variant_new_uint32(g_hash_table_size(domains->by_uuid)));
         if (strcmp(property, "ActiveDomainCount") == 0)

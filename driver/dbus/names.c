@@ -16,7 +16,8 @@ typedef struct Words {
         guint n;
 } Words;
 
-#define WORDS(array) { array, G_N_ELEMENTS(array) }
+#define WORDS(array)                                                                                                   \
+        { array, G_N_ELEMENTS(array) }
 
 static const char *word(const char *const *words, guint n, int i) {
         if (i < 0 || (guint) i >= n || !words[i])
@@ -31,10 +32,9 @@ static const char *word_in(const Words *tables, guint n, int i, int j) {
 }
 
 static const char *const states[] = {
-        [VIR_DOMAIN_NOSTATE] = "no state",     [VIR_DOMAIN_RUNNING] = "running",   [VIR_DOMAIN_BLOCKED] = "idle",
-        [VIR_DOMAIN_PAUSED] = "paused",        [VIR_DOMAIN_SHUTDOWN] = "in shutdown",
-        [VIR_DOMAIN_SHUTOFF] = "shut off",     [VIR_DOMAIN_CRASHED] = "crashed",
-        [VIR_DOMAIN_PMSUSPENDED] = "pmsuspended",
+        [VIR_DOMAIN_NOSTATE] = "no state", [VIR_DOMAIN_RUNNING] = "running",         [VIR_DOMAIN_BLOCKED] = "idle",
+        [VIR_DOMAIN_PAUSED] = "paused",    [VIR_DOMAIN_SHUTDOWN] = "in shutdown",    [VIR_DOMAIN_SHUTOFF] = "shut off",
+        [VIR_DOMAIN_CRASHED] = "crashed",  [VIR_DOMAIN_PMSUSPENDED] = "pmsuspended",
 };
 
 static const char *const running_reasons[] = {
@@ -88,10 +88,10 @@ static const Words reasons[] = {
 };
 
 static const char *const events[] = {
-        [VIR_DOMAIN_EVENT_DEFINED] = "Defined",         [VIR_DOMAIN_EVENT_UNDEFINED] = "Undefined",
-        [VIR_DOMAIN_EVENT_STARTED] = "Started",         [VIR_DOMAIN_EVENT_SUSPENDED] = "Suspended",
-        [VIR_DOMAIN_EVENT_RESUMED] = "Resumed",         [VIR_DOMAIN_EVENT_STOPPED] = "Stopped",
-        [VIR_DOMAIN_EVENT_SHUTDOWN] = "Shutdown",       [VIR_DOMAIN_EVENT_PMSUSPENDED] = "PMSuspended",
+        [VIR_DOMAIN_EVENT_DEFINED] = "Defined",   [VIR_DOMAIN_EVENT_UNDEFINED] = "Undefined",
+        [VIR_DOMAIN_EVENT_STARTED] = "Started",   [VIR_DOMAIN_EVENT_SUSPENDED] = "Suspended",
+        [VIR_DOMAIN_EVENT_RESUMED] = "Resumed",   [VIR_DOMAIN_EVENT_STOPPED] = "Stopped",
+        [VIR_DOMAIN_EVENT_SHUTDOWN] = "Shutdown", [VIR_DOMAIN_EVENT_PMSUSPENDED] = "PMSuspended",
         [VIR_DOMAIN_EVENT_CRASHED] = "Crashed",
 };
 
@@ -108,10 +108,8 @@ static const char *const undefined_details[] = {
 };
 
 static const char *const started_details[] = {
-        [VIR_DOMAIN_EVENT_STARTED_BOOTED] = "Booted",
-        [VIR_DOMAIN_EVENT_STARTED_MIGRATED] = "Migrated",
-        [VIR_DOMAIN_EVENT_STARTED_RESTORED] = "Restored",
-        [VIR_DOMAIN_EVENT_STARTED_FROM_SNAPSHOT] = "Snapshot",
+        [VIR_DOMAIN_EVENT_STARTED_BOOTED] = "Booted",       [VIR_DOMAIN_EVENT_STARTED_MIGRATED] = "Migrated",
+        [VIR_DOMAIN_EVENT_STARTED_RESTORED] = "Restored",   [VIR_DOMAIN_EVENT_STARTED_FROM_SNAPSHOT] = "Snapshot",
         [VIR_DOMAIN_EVENT_STARTED_WAKEUP] = "Event wakeup",
 };
 
@@ -197,24 +195,37 @@ const char *lifecycle_detail_name(int event, int detail) {
 
 static const char *virtmicro_error_name(int code) {
         switch (code) {
-        case VIR_ERR_NO_DOMAIN: return BUS_ERROR("NoDomain");
-        case VIR_ERR_OPERATION_INVALID: return BUS_ERROR("OperationInvalid");
-        case VIR_ERR_OPERATION_TIMEOUT: return BUS_ERROR("OperationTimeout");
-        case VIR_ERR_CONFIG_UNSUPPORTED: return BUS_ERROR("ConfigUnsupported");
-        case VIR_ERR_NO_SUPPORT: return BUS_ERROR("NoSupport");
-        case VIR_ERR_INVALID_ARG: return "org.freedesktop.DBus.Error.InvalidArgs";
-        case VIR_ERR_NO_MEMORY: return "org.freedesktop.DBus.Error.NoMemory";
-        default: return BUS_ERROR("Failed");
+        case VIR_ERR_NO_DOMAIN:
+                return BUS_ERROR("NoDomain");
+        case VIR_ERR_OPERATION_INVALID:
+                return BUS_ERROR("OperationInvalid");
+        case VIR_ERR_OPERATION_TIMEOUT:
+                return BUS_ERROR("OperationTimeout");
+        case VIR_ERR_CONFIG_UNSUPPORTED:
+                return BUS_ERROR("ConfigUnsupported");
+        case VIR_ERR_NO_SUPPORT:
+                return BUS_ERROR("NoSupport");
+        case VIR_ERR_INVALID_ARG:
+                return "org.freedesktop.DBus.Error.InvalidArgs";
+        case VIR_ERR_NO_MEMORY:
+                return "org.freedesktop.DBus.Error.NoMemory";
+        default:
+                return BUS_ERROR("Failed");
         }
 }
 
 static const char *gdbus_error_name(int code) {
         switch (code) {
-        case G_DBUS_ERROR_ACCESS_DENIED: return "org.freedesktop.DBus.Error.AccessDenied";
-        case G_DBUS_ERROR_AUTH_FAILED: return "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
-        case G_DBUS_ERROR_LIMITS_EXCEEDED: return "org.freedesktop.DBus.Error.LimitsExceeded";
-        case G_DBUS_ERROR_INVALID_ARGS: return "org.freedesktop.DBus.Error.InvalidArgs";
-        default: return BUS_ERROR("Failed");
+        case G_DBUS_ERROR_ACCESS_DENIED:
+                return "org.freedesktop.DBus.Error.AccessDenied";
+        case G_DBUS_ERROR_AUTH_FAILED:
+                return "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
+        case G_DBUS_ERROR_LIMITS_EXCEEDED:
+                return "org.freedesktop.DBus.Error.LimitsExceeded";
+        case G_DBUS_ERROR_INVALID_ARGS:
+                return "org.freedesktop.DBus.Error.InvalidArgs";
+        default:
+                return BUS_ERROR("Failed");
         }
 }
 

@@ -8,11 +8,11 @@
 
 #include <glib.h>
 
-#define BUS_NAME "org.virtmicro1"
-#define BUS_ROOT "/org/virtmicro1"
+#define BUS_NAME              "org.virtmicro1"
+#define BUS_ROOT              "/org/virtmicro1"
 #define BUS_MANAGER_INTERFACE "org.virtmicro1.Manager"
-#define BUS_DOMAIN_INTERFACE "org.virtmicro1.Domain"
-#define BUS_ERROR(name) "org.virtmicro1.Error." name
+#define BUS_DOMAIN_INTERFACE  "org.virtmicro1.Domain"
+#define BUS_ERROR(name)       "org.virtmicro1.Error." name
 
 /* "/org/virtmicro1/domain/b0a5…_…": a UUID's dashes may not stand in a path. */
 char *bus_domain_path(const guint8 uuid[16]);

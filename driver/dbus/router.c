@@ -21,10 +21,10 @@
 #include "dbus/bus_info.h"
 #include "dbus/names.h"
 
-#define DOMAINS_PATH   BUS_ROOT "/domain"
-#define PROPERTIES     "org.freedesktop.DBus.Properties"
-#define INTROSPECTABLE "org.freedesktop.DBus.Introspectable"
-#define OBJECT_MANAGER "org.freedesktop.DBus.ObjectManager"
+#define DOMAINS_PATH     BUS_ROOT "/domain"
+#define PROPERTIES       "org.freedesktop.DBus.Properties"
+#define INTROSPECTABLE   "org.freedesktop.DBus.Introspectable"
+#define OBJECT_MANAGER   "org.freedesktop.DBus.ObjectManager"
 #define DBUS_ERROR(name) "org.freedesktop.DBus.Error." name
 
 /* What a path leads to. */
@@ -135,8 +135,8 @@ static void get_property(const Router *router, const Node *node, BusCall *call, 
 }
 
 static void get_all_properties(const Router *router, const Node *node, BusCall *call) {
-        g_autoptr(GVariant) all = node->domain ? g_variant_ref(domain_object_get_all(node->domain))
-                                               : domains_get_all(router->domains);
+        g_autoptr(GVariant) all =
+                node->domain ? g_variant_ref(domain_object_get_all(node->domain)) : domains_get_all(router->domains);
 
         bus_call_return(call, g_variant_new("(@a{sv})", all));
 }
@@ -303,8 +303,8 @@ static void handle_domain(const Router *router, const Node *node, BusCall *call,
         CallFunc func = find_operation(method);
         g_autoptr(GVariant) arguments = bus_call_arguments(call);
         g_autoptr(GError) err = NULL;
-        g_autoptr(Domain) domain = driver_lookup_by_uuid(domains_driver(router->domains),
-                                                         domain_object_uuid(node->domain), &err);
+        g_autoptr(Domain) domain =
+                driver_lookup_by_uuid(domains_driver(router->domains), domain_object_uuid(node->domain), &err);
         guint32 flags = 0;
 
         if (g_variant_n_children(arguments) > 0)
@@ -324,8 +324,10 @@ static const char *signature_of(const Node *node, const char *interface, const c
         static const struct {
                 const char *interface, *method, *types;
         } standard[] = {
-                { INTROSPECTABLE, "Introspect", "()" },  { PROPERTIES, "Get", "(ss)" },
-                { PROPERTIES, "GetAll", "(s)" },         { PROPERTIES, "Set", "(ssv)" },
+                { INTROSPECTABLE, "Introspect", "()" },
+                { PROPERTIES, "Get", "(ss)" },
+                { PROPERTIES, "GetAll", "(s)" },
+                { PROPERTIES, "Set", "(ssv)" },
         };
         GDBusMethodInfo *info = NULL;
 

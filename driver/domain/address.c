@@ -32,8 +32,8 @@ static GPtrArray *neighbours(const guint8 mac[6], GError **err) {
         for (guint i = 0; i < texts->len; i++) {
                 gboolean v6 = strchr(texts->pdata[i], ':') != NULL;
                 DomainIpAddress *ip = g_new0(DomainIpAddress, 1);
-                *ip = (DomainIpAddress){ .type = v6 ? VIR_IP_ADDR_TYPE_IPV6 : VIR_IP_ADDR_TYPE_IPV4,
-                                         .addr = g_strdup(texts->pdata[i]) };
+                *ip = (DomainIpAddress) { .type = v6 ? VIR_IP_ADDR_TYPE_IPV6 : VIR_IP_ADDR_TYPE_IPV4,
+                                          .addr = g_strdup(texts->pdata[i]) };
                 g_ptr_array_add(addrs, ip);
         }
         return addrs;
@@ -61,8 +61,7 @@ GPtrArray *domain_get_addresses(Domain *d, guint source, guint flags, GError **e
         if (!error_check_flags(flags, 0, "virDomainInterfaceAddresses", err))
                 return NULL;
         if (source > VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP) {
-                error_set(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "Unknown IP address data source %u", source);
-                return NULL;
+                return error_null(err, VIR_ERR_ARGUMENT_UNSUPPORTED, "Unknown IP address data source %u", source);
         }
         domain_lock(d);
         g_autoptr(DomainDef) def = domain_check_active(d, err) ? domain_def_copy(d->def) : NULL;

@@ -70,7 +70,7 @@ static Domain *attach(Driver *driver, Status *status) {
         d->def->id = id;
         d->state = status->state;
         d->reason = status->reason;
-        d->run = (DomainRuntime){
+        d->run = (DomainRuntime) {
                 .unit = g_strdup(status->unit),
                 .machine = g_strdup(status->machine),
                 .cgroup = g_strdup(status->cgroup),
@@ -89,13 +89,13 @@ static Domain *attach(Driver *driver, Status *status) {
 static gboolean recover(Driver *driver, const char *name, const char *why, Status *ret) {
         g_autoptr(Domain) d = driver_lookup_by_name(driver, name, NULL);
         status_clear(ret);
-        *ret = (Status){ 0 };
+        *ret = (Status) { 0 };
         if (!status_recover(name, d ? d->def : NULL, ret)) {
                 g_warning("the status of domain '%s' is of no use, and no monitor of it runs: %s", name, why);
                 return FALSE;
         }
-        g_warning("the status of domain '%s' is of no use, so it was made up from process %d: %s", name,
-                  (int) ret->pid, why);
+        g_warning("the status of domain '%s' is of no use, so it was made up from process %d: %s", name, (int) ret->pid,
+                  why);
         return TRUE;
 }
 
@@ -129,8 +129,8 @@ static void finish_lost(Domain *d, gpointer data) {
         domain_read_exit_record(d, &reason, &detail);
         domain_log(d, G_LOG_LEVEL_MESSAGE, "ended while the daemon was away (%s)",
                    detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN  ? "shut down"
-                  : detail == VIR_DOMAIN_EVENT_STOPPED_CRASHED ? "the guest crashed"
-                                                               : "its monitor was killed");
+                   : detail == VIR_DOMAIN_EVENT_STOPPED_CRASHED ? "the guest crashed"
+                                                                : "its monitor was killed");
         domain_stop(d, reason, detail);
         domain_job_end(d);
 }
@@ -215,7 +215,7 @@ static void finish_greeting(Domain *d, gpointer data) {
 
 void domain_on_greeting(Domain *d, const struct ctl_query_reply *reply) {
         Greeting *greeting = g_new0(Greeting, 1);
-        *greeting = (Greeting){ .vmm = vmm_ref(d->run.vmm), .reply = *reply };
+        *greeting = (Greeting) { .vmm = vmm_ref(d->run.vmm), .reply = *reply };
         domain_note_state(d, reply->state, reply->reason);
         driver_run(d->driver, finish_greeting, d, greeting);
 }
@@ -233,5 +233,6 @@ gboolean domain_check_free(const Driver *driver, const char *name, GError **err)
         gboolean found = status_recover(name, NULL, &status);
         return error_set(err, VIR_ERR_OPERATION_INVALID,
                          "a monitor of a domain '%s' runs that this daemon does not manage: restart virtmicrod to find "
-                         "it again, or end it with 'systemctl stop %s'", name, found ? status.unit : "SCOPE");
+                         "it again, or end it with 'systemctl stop %s'",
+                         name, found ? status.unit : "SCOPE");
 }

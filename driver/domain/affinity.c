@@ -137,8 +137,8 @@ static gboolean move_all(const char *cgroup, const DomainDef *def, const pid_t *
         for (char **word = tids; *word; word++) {
                 pid_t tid = (pid_t) g_ascii_strtoll(*word, NULL, 10);
                 int vcpu = vcpu_of(def, vcpu_tid, tid);
-                const CpuMap *wanted = vcpu < 0 ? domain_def_emulator_cpus(def)
-                                                : domain_def_vcpu_cpus(def, (unsigned) vcpu);
+                const CpuMap *wanted =
+                        vcpu < 0 ? domain_def_emulator_cpus(def) : domain_def_vcpu_cpus(def, (unsigned) vcpu);
                 g_autofree char *who = vcpu < 0 ? g_strdup_printf("the emulator's thread %d", (int) tid)
                                                 : g_strdup_printf("vcpu %d", vcpu);
                 if (tid > 0 && wanted && !move_thread(cgroup, tid, wanted, bound, who, err))

@@ -35,8 +35,7 @@ void console_kick_all(Domain *d) {
 static gboolean session_claim(Domain *d, const char *path, gboolean force, GError **err) {
         Session *other = d->sessions ? g_hash_table_lookup(d->sessions, path) : NULL;
         if (other && !force) {
-                error_set(err, VIR_ERR_OPERATION_FAILED, "Active console session exists for this domain");
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_FAILED, "Active console session exists for this domain");
         }
         if (other) {
                 other->kicked(other->arg);
@@ -47,7 +46,7 @@ static gboolean session_claim(Domain *d, const char *path, gboolean force, GErro
 
 static guint64 session_add(Domain *d, const char *path, void (*kicked)(void *), void *arg) {
         Session *session = g_new0(Session, 1);
-        *session = (Session){ .id = ++d->last_session, .kicked = kicked, .arg = arg };
+        *session = (Session) { .id = ++d->last_session, .kicked = kicked, .arg = arg };
         if (!d->sessions)
                 d->sessions = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         g_hash_table_insert(d->sessions, g_strdup(path), session);
@@ -86,8 +85,8 @@ int domain_open_console(Domain *d, const char *alias, guint flags, void (*kicked
 static const DomainChar *find_channel(const DomainDef *def, const char *name) {
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = def->chars->pdata[i];
-                if (chr->device == DOMAIN_CHAR_CHANNEL && (!name || g_strcmp0(chr->target_name, name) == 0 ||
-                                                           g_strcmp0(chr->alias, name) == 0))
+                if (chr->device == DOMAIN_CHAR_CHANNEL &&
+                    (!name || g_strcmp0(chr->target_name, name) == 0 || g_strcmp0(chr->alias, name) == 0))
                         return chr;
         }
         return NULL;

@@ -36,12 +36,12 @@ static gboolean check_same(const Domain *d, const DomainDef *def, GError **err) 
         char uuid[37];
         domain_uuid_format(d->uuid, uuid);
         if (memcmp(d->uuid, def->uuid, 16) != 0) {
-                error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' already exists with uuid %s", def->name, uuid);
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' already exists with uuid %s", def->name,
+                                 uuid);
         }
         if (strcmp(d->name, def->name) != 0) {
-                error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' is already defined with uuid %s", d->name, uuid);
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_FAILED, "domain '%s' is already defined with uuid %s", d->name,
+                                 uuid);
         }
         return TRUE;
 }
@@ -218,8 +218,8 @@ gboolean domain_undefine(Domain *d, guint flags, GError **err) {
 }
 
 char *domain_get_xml(Domain *d, guint flags, GError **err) {
-        const guint known = VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_UPDATE_CPU |
-                            VIR_DOMAIN_XML_MIGRATABLE;
+        const guint known =
+                VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_UPDATE_CPU | VIR_DOMAIN_XML_MIGRATABLE;
         if (!error_check_flags(flags, known, "virDomainGetXMLDesc", err))
                 return NULL;
         domain_lock(d);
@@ -250,8 +250,7 @@ static gboolean rename_to(Domain *d, const char *name, GError **err) {
         g_free(def->name);
         def->name = g_strdup(name);
         if (!driver_take_name(d, name)) {
-                error_set(err, VIR_ERR_OPERATION_INVALID, "domain with name '%s' already exists", name);
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_INVALID, "domain with name '%s' already exists", name);
         }
         if (!config_rename(d, def, err)) {
                 driver_drop_name(d->driver, name);

@@ -105,7 +105,7 @@ void domain_get_state(Domain *d, int *ret_state, int *ret_reason) {
 
 void domain_get_summary(Domain *d, DomainSummary *ret) {
         domain_lock(d);
-        *ret = (DomainSummary){
+        *ret = (DomainSummary) {
                 .name = g_strdup(d->name),
                 .id = d->def->id,
                 .state = d->state,
@@ -153,8 +153,7 @@ gboolean domain_affect(const Domain *d, guint flags, DomainDef **ret_live, Domai
         if ((flags & VIR_DOMAIN_AFFECT_LIVE) && !domain_check_active(d, err))
                 return FALSE;
         if ((flags & VIR_DOMAIN_AFFECT_CONFIG) && !d->persistent) {
-                error_set(err, VIR_ERR_OPERATION_INVALID, "transient domains do not have any persistent config");
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_INVALID, "transient domains do not have any persistent config");
         }
         *ret_live = flags & VIR_DOMAIN_AFFECT_LIVE ? d->def : NULL;
         *ret_config = flags & VIR_DOMAIN_AFFECT_CONFIG ? domain_persistent_def(d) : NULL;

@@ -19,7 +19,7 @@
 
 #define BACKGROUND_THREADS 4
 #define AUTOSTART_THREADS  4
-#define AUTOSTART_TRIES    5u /* as long as another process does not answer in time */
+#define AUTOSTART_TRIES    5u       /* as long as another process does not answer in time */
 #define UIDS               0x10000u /* from uid_base on */
 
 typedef struct BackgroundCall {
@@ -39,7 +39,7 @@ static void background_main(gpointer data, gpointer user_data) {
 
 static void run_in(GThreadPool *pool, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data) {
         BackgroundCall *call = g_new0(BackgroundCall, 1);
-        *call = (BackgroundCall){ .fn = fn, .domain = domain_ref(d), .data = data };
+        *call = (BackgroundCall) { .fn = fn, .domain = domain_ref(d), .data = data };
         g_thread_pool_push(pool, call, NULL);
 }
 
@@ -190,8 +190,8 @@ int driver_next_id(Driver *driver) {
 
 gboolean driver_insert(Driver *driver, Domain *d) {
         g_mutex_lock(&driver->lock);
-        gboolean free_slot = !g_hash_table_contains(driver->by_name, d->name) &&
-                             !g_hash_table_contains(driver->by_uuid, d->uuid);
+        gboolean free_slot =
+                !g_hash_table_contains(driver->by_name, d->name) && !g_hash_table_contains(driver->by_uuid, d->uuid);
         if (free_slot) {
                 g_hash_table_insert(driver->by_name, g_strdup(d->name), domain_ref(d));
                 g_hash_table_insert(driver->by_uuid, d->uuid, d);
@@ -281,8 +281,7 @@ Domain *driver_lookup_by_id(Driver *driver, int id, GError **err) {
                 if (id >= 0 && handle.id == id)
                         return domain_ref(all->pdata[i]);
         }
-        error_set(err, VIR_ERR_NO_DOMAIN, "no domain with matching id %d", id);
-        return NULL;
+        return error_null(err, VIR_ERR_NO_DOMAIN, "no domain with matching id %d", id);
 }
 
 /* Within each group of filters any set bit lets a domain pass; no bit set lets all pass. */
@@ -362,8 +361,8 @@ static gboolean is_first_since_boot(const Driver *driver) {
 void driver_autostart(Driver *driver) {
         if (!is_first_since_boot(driver))
                 return;
-        g_autoptr(GPtrArray) marked = driver_list(
-                driver, VIR_CONNECT_LIST_DOMAINS_AUTOSTART | VIR_CONNECT_LIST_DOMAINS_INACTIVE, NULL);
+        g_autoptr(GPtrArray) marked =
+                driver_list(driver, VIR_CONNECT_LIST_DOMAINS_AUTOSTART | VIR_CONNECT_LIST_DOMAINS_INACTIVE, NULL);
         for (guint i = 0; i < marked->len; i++)
                 run_in(driver->starts, autostart_one, marked->pdata[i], NULL);
 }

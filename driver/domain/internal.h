@@ -22,7 +22,7 @@
 #include "process/vmm.h"
 #include "systemd/journal.h"
 
-#define JOB_WAIT_SECONDS 30 /* as libvirt's QEMU driver */
+#define JOB_WAIT_SECONDS 30    /* as libvirt's QEMU driver */
 #define KILL_WAIT_MS     10000 /* a killed process may have to leave a system call first */
 #define QUIT_WAIT_MS     15000 /* flushes of disks included */
 
@@ -32,7 +32,7 @@ typedef struct Releases Releases;
 
 struct Driver {
         const DriverConfig *config;
-        GDBusConnection *bus; /* the system bus; NULL: no scopes can be made */
+        GDBusConnection *bus;    /* the system bus; NULL: no scopes can be made */
         GThreadPool *background; /* what events begin */
         GThreadPool *starts;     /* of domains that start with the host */
         GCancellable *stop;      /* of waits for other processes, at the daemon's end */
@@ -46,9 +46,9 @@ struct Driver {
         GHashTable *by_name; /* char* -> Domain* (owns a reference) */
         GHashTable *by_uuid; /* 16 bytes -> Domain* */
         int last_id;
-        GArray *uids; /* guint32: of monitors that run or are being started */
+        GArray *uids;  /* guint32: of monitors that run or are being started */
         gint n_active; /* domains with an id; atomic */
-        int lock_fd; /* of the state directory */
+        int lock_fd;   /* of the state directory */
 };
 
 /* What exists only while a monitor runs. */
@@ -56,7 +56,7 @@ typedef struct DomainRuntime {
         Vmm *vmm;
         char *unit, *machine, *cgroup;
         Terminals *terminals; /* what clients open of its consoles and channels */
-        gboolean registered; /* with machined */
+        gboolean registered;  /* with machined */
         guint32 uid;
         pid_t vcpu_tid[DOMAIN_VCPUS_MAX]; /* in the host's PID namespace; 0: unknown */
         gboolean misplaced;               /* it was said that threads cannot be where they are pinned */
@@ -71,8 +71,8 @@ typedef struct DomainRuntime {
 /* A start that is at work, for a destroy to interrupt. */
 typedef struct DomainStarting {
         gboolean active;
-        gboolean destroyed; /* it will fail */
-        Vmm *vmm;           /* as soon as there is one */
+        gboolean destroyed;      /* it will fail */
+        Vmm *vmm;                /* as soon as there is one */
         GCancellable *interrupt; /* of its waits for other processes */
 } DomainStarting;
 
@@ -82,15 +82,15 @@ struct Domain {
         guint8 uuid[16];
         GMutex lock;
         GCond job_done;
-        gboolean job;        /* somebody holds it */
-        gboolean removed;    /* not in the tables any more */
-        char *name;          /* changes with both locks held */
-        DomainDef *def;      /* the running definition, or the persistent one when inactive */
-        DomainDef *newdef;   /* persistent definition of an active persistent domain */
+        gboolean job;      /* somebody holds it */
+        gboolean removed;  /* not in the tables any more */
+        char *name;        /* changes with both locks held */
+        DomainDef *def;    /* the running definition, or the persistent one when inactive */
+        DomainDef *newdef; /* persistent definition of an active persistent domain */
         gboolean persistent, autostart;
-        int state, reason;   /* virDomainState and its reason */
+        int state, reason; /* virDomainState and its reason */
         DomainStarting starting;
-        guint releasing;     /* things of earlier runs whose release is being tried for the first time */
+        guint releasing; /* things of earlier runs whose release is being tried for the first time */
         DomainRuntime run;
         GHashTable *sessions; /* path of a char device -> Session* (console.c) */
         guint64 last_session;
@@ -135,7 +135,7 @@ EventQueue *event_queue_new(void);
 void event_queue_free(EventQueue *queue);
 guint event_queue_add(EventQueue *queue, DomainEventFunc func, gpointer data);
 void event_queue_remove(EventQueue *queue, guint id);
-void event_lifecycle(Domain *d, int event, int detail); /* lock held */
+void event_lifecycle(Domain *d, int event, int detail);   /* lock held */
 void event_undefined_as(Domain *d, const char *old_name); /* it has another name now; lock held */
 void event_simple(Domain *d, int type);
 void event_metadata(Domain *d, int type, const char *uri);
@@ -191,7 +191,7 @@ void domain_logs_end(Driver *driver, const DomainDef *def);
 gboolean domain_start(Domain *d, guint flags, GError **err); /* lock and job held */
 /* Asks the monitor for its threads, and its state, which may be an end already. TRUE when it answered. Lock held. */
 gboolean domain_read_vcpu_tids(Domain *d, guint32 *ret_state, guint32 *ret_reason);
-extern const VmmCallbacks domain_vmm_callbacks;              /* data is the Domain */
+extern const VmmCallbacks domain_vmm_callbacks; /* data is the Domain */
 /* pin.c, a HostFunc: what <vcpu cpuset=>, <cputune> and <numatune> say, on the scope and its threads. */
 gboolean domain_apply_cputune(Domain *d, const DomainDef *def, gconstpointer unused, GError **err);
 /* stop.c: after the monitor ended or to end it; lock and job held; the domain may be removed from the tables */
@@ -214,9 +214,9 @@ void domain_settle(Domain *d);
 
 /* driver.c */
 void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* in the background */
-gboolean driver_stopping(Driver *driver); /* nothing is to be begun any more */
-GPtrArray *driver_snapshot(Driver *driver); /* all domains, each with a reference, in the order of their names */
-void driver_remove(Domain *d); /* lock held; drops it from the tables */
+gboolean driver_stopping(Driver *driver);          /* nothing is to be begun any more */
+GPtrArray *driver_snapshot(Driver *driver);        /* all domains, each with a reference, in the order of their names */
+void driver_remove(Domain *d);                     /* lock held; drops it from the tables */
 gboolean driver_insert(Driver *driver, Domain *d); /* FALSE: name or UUID is taken */
 /* A second name for a domain (FALSE: it is taken), which of both it goes by, the end of either. Lock and job held. */
 gboolean driver_take_name(Domain *d, const char *name);

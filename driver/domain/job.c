@@ -55,8 +55,7 @@ void domain_job_end(Domain *d) {
 gboolean domain_check_active(const Domain *d, GError **err) {
         if (domain_active(d) && d->run.vmm)
                 return TRUE;
-        error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
-        return FALSE;
+        return error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
 }
 
 gboolean domain_job_begin_active(Domain *d, GError **err) {

@@ -11,7 +11,7 @@
 
 typedef struct Launch {
         Domain *domain;
-        DomainDef *def; /* the copy that becomes the live definition */
+        DomainDef *def;   /* the copy that becomes the live definition */
         VmmConfig config; /* points into def */
         Vmm *vmm;
         guint32 uid; /* held by this until the domain runs; 0: there was none */
@@ -22,7 +22,7 @@ typedef struct Launch {
         int disk_fd[DOMAIN_DISKS_MAX];
         int port_fd[DOMAIN_CHARS_MAX];
         int serial_log_fd, port_log_fd[DOMAIN_CHARS_MAX]; /* -1: no log */
-        const char *bound[DOMAIN_CHARS_MAX]; /* paths of sockets that were made; in def */
+        const char *bound[DOMAIN_CHARS_MAX];              /* paths of sockets that were made; in def */
         unsigned n_bound;
         unsigned n_taps;
         Tap tap[DOMAIN_NICS_MAX];

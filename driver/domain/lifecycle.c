@@ -28,8 +28,8 @@ gboolean domain_send_actions(Domain *d, GError **err) {
         };
         struct ctl_reply reply;
         domain_unlock(d);
-        gboolean ok = vmm_call(d->run.vmm, CTL_SET_ACTIONS, &message, sizeof(message), NULL, 0, &reply, sizeof(reply),
-                               err);
+        gboolean ok =
+                vmm_call(d->run.vmm, CTL_SET_ACTIONS, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err);
         domain_lock(d);
         if (!ok)
                 return FALSE;
@@ -142,9 +142,8 @@ gboolean domain_destroy(Domain *d, guint flags, GError **err) {
 static gboolean check_running(const Domain *d, GError **err) {
         if (d->state == VIR_DOMAIN_RUNNING)
                 return TRUE;
-        error_set(err, VIR_ERR_OPERATION_INVALID, "domain '%s' is not running but paused or ending: resume it first",
-                  d->name);
-        return FALSE;
+        return error_set(err, VIR_ERR_OPERATION_INVALID,
+                         "domain '%s' is not running but paused or ending: resume it first", d->name);
 }
 
 /* A paused guest finds its button pressed when it is resumed; one that has ended finds nothing any more. */

@@ -30,9 +30,9 @@ static char *fifo_path(const Driver *driver, const DomainDef *def, const DomainC
 static GuestLogConfig log_config(const DomainDef *def, const DomainChar *chr, const char *fifo) {
         GuestLogConfig config = { .fifo = fifo, .domain = def->name, .uuid = def->uuid, .device = chr->alias };
         if (domain_char_keeps_file(chr))
-                config.file[config.n_files++] = (GuestLogFile){ .path = chr->path, .append = chr->append };
+                config.file[config.n_files++] = (GuestLogFile) { .path = chr->path, .append = chr->append };
         if (chr->log_file)
-                config.file[config.n_files++] = (GuestLogFile){ .path = chr->log_file, .append = chr->log_append };
+                config.file[config.n_files++] = (GuestLogFile) { .path = chr->log_file, .append = chr->log_append };
         return config;
 }
 
@@ -52,8 +52,10 @@ void domain_logs_adopt(Domain *d) {
                         continue;
                 const GuestLogConfig config = log_config(d->def, chr, fifo);
                 if (config.n_files > 0 && !guest_logs_adopt(d->driver->logs, &config, &err))
-                        domain_log(d, G_LOG_LEVEL_WARNING, "what %s prints is not kept until the domain has been "
-                                   "restarted: %s", chr->alias, err->message);
+                        domain_log(d, G_LOG_LEVEL_WARNING,
+                                   "what %s prints is not kept until the domain has been "
+                                   "restarted: %s",
+                                   chr->alias, err->message);
         }
 }
 

@@ -50,12 +50,13 @@ char *state_path(const Driver *driver, const char *name, const char *suffix) {
 
 /* The text of a file; NULL with *err set when it could not be read again, whatever a setter has let through. */
 static char *config_text(const Driver *driver, const DomainDef *def, GError **err) {
-        g_autofree char *xml = domain_def_format(def,
-                                                 DOMAIN_FORMAT_INACTIVE | DOMAIN_FORMAT_SECURE | DOMAIN_FORMAT_OWN);
+        g_autofree char *xml =
+                domain_def_format(def, DOMAIN_FORMAT_INACTIVE | DOMAIN_FORMAT_SECURE | DOMAIN_FORMAT_OWN);
         g_autofree char *text = g_strdup_printf("<!--\n"
                                                 "  This file belongs to virtmicrod, which may rewrite it at any time.\n"
                                                 "  To change the domain:  virsh -c micro:///system edit DOMAIN\n"
-                                                "-->\n%s", xml);
+                                                "-->\n%s",
+                                                xml);
         g_autoptr(DomainDef) again = domain_def_parse(text, DOMAIN_PARSE_OWN, driver->config->schema_dir, err);
         if (again)
                 return g_steal_pointer(&text);
@@ -131,8 +132,10 @@ static gboolean rename_text(Domain *d, const DomainDef *def, GError **err) {
         if (config_save(d, def, &failed))
                 return TRUE;
         if (!rename_file(d, def->name, d->name, NULL)) {
-                domain_log(d, G_LOG_LEVEL_WARNING, "the file of '%s' has the old name in its text until the daemon "
-                           "starts again: %s", def->name, failed->message);
+                domain_log(d, G_LOG_LEVEL_WARNING,
+                           "the file of '%s' has the old name in its text until the daemon "
+                           "starts again: %s",
+                           def->name, failed->message);
                 return TRUE;
         }
         g_propagate_error(err, g_steal_pointer(&failed));
@@ -157,9 +160,8 @@ static char *name_from_file(const char *file) {
 static gboolean finish_rename(const Driver *driver, const char *name, DomainDef *def, GError **err) {
         g_autofree char *path = config_path(driver, name), *other = config_path(driver, def->name);
         if (g_file_test(other, G_FILE_TEST_EXISTS)) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the domain in it is '%s', which has its own file",
-                          def->name);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the domain in it is '%s', which has its own file",
+                                 def->name);
         }
         if (!domain_name_check(name, err))
                 return FALSE;

@@ -35,10 +35,9 @@ gboolean domain_read_vcpu_tids(Domain *d, guint32 *ret_state, guint32 *ret_reaso
         g_autoptr(GError) err = NULL;
         unsigned n = MIN(d->def->vcpus, DOMAIN_VCPUS_MAX);
         domain_unlock(d);
-        gboolean answered = vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply),
-                                     &err);
-        gboolean ok = answered &&
-                      vmm_resolve_threads(d->run.vmm, reply.vcpu_tid, MIN(reply.vcpus, n), tids, &err);
+        gboolean answered =
+                vmm_call(d->run.vmm, CTL_QUERY, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), &err);
+        gboolean ok = answered && vmm_resolve_threads(d->run.vmm, reply.vcpu_tid, MIN(reply.vcpus, n), tids, &err);
         domain_lock(d);
         memcpy(d->run.vcpu_tid, tids, sizeof(tids));
         if (!ok)
@@ -68,22 +67,20 @@ int domain_get_vcpus(Domain *d, guint flags, GError **err) {
 }
 
 static gboolean refuse_live(const char *what, GError **err) {
-        error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
-                  "%s cannot change while the domain runs: use --config and restart it", what);
-        return FALSE;
+        return error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                         "%s cannot change while the domain runs: use --config and restart it", what);
 }
 
 static gboolean change_vcpus(DomainDef *def, guint vcpus, gboolean maximum, GError **err) {
         guint limit = maximum ? DOMAIN_VCPUS_MAX : def->vcpus_max;
         if (vcpus < 1 || vcpus > limit) {
-                error_set(err, VIR_ERR_INVALID_ARG,
-                          "requested vcpus is greater than max allowable vcpus for the persistent domain: %u > %u",
-                          vcpus, limit);
-                return FALSE;
+                return error_set(
+                        err, VIR_ERR_INVALID_ARG,
+                        "requested vcpus is greater than max allowable vcpus for the persistent domain: %u > %u", vcpus,
+                        limit);
         }
         if (maximum && def->cpu.has_topology && vcpus != def->vcpus_max) {
-                error_set(err, VIR_ERR_INVALID_ARG, "CPU topology doesn't match the desired vcpu count");
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "CPU topology doesn't match the desired vcpu count");
         }
         if (maximum)
                 def->vcpus_max = vcpus;
@@ -178,7 +175,8 @@ int domain_get_vcpu_info(Domain *d, virVcpuInfoPtr info, int max, guint8 *cpumap
                 guint64 ns = 0;
                 int cpu = -1;
                 (void) read_thread_stat(vmm_pid(d->run.vmm), d->run.vcpu_tid[i], &ns, &cpu);
-                info[i] = (virVcpuInfo){ .number = (unsigned) i, .state = VIR_VCPU_RUNNING, .cpuTime = ns, .cpu = cpu };
+                info[i] =
+                        (virVcpuInfo) { .number = (unsigned) i, .state = VIR_VCPU_RUNNING, .cpuTime = ns, .cpu = cpu };
                 if (!affinity_get(d->run.vcpu_tid[i], &map))
                         put_choice(domain_def_vcpu_cpus(d->def, (unsigned) i), &map);
                 if (cpumaps)
@@ -192,8 +190,7 @@ static gboolean check_cpus(const CpuMap *cpus, GError **err) {
         if (!cpumap_is_empty(cpus) && cpumap_last(cpus) < (int) host_cpus())
                 return TRUE;
         g_autofree char *text = cpumap_format(cpus);
-        error_set(err, VIR_ERR_INVALID_ARG, "CPUs '%s' are not among the host's %u", text, host_cpus());
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG, "CPUs '%s' are not among the host's %u", text, host_cpus());
 }
 
 static void put_pin(DomainDef *def, guint vcpu, const CpuMap *cpus) {
@@ -250,8 +247,7 @@ static DomainDef *with_pin(const DomainDef *def, guint vcpu, const CpuMap *cpus)
 static gboolean check_vcpu(const DomainDef *def, guint vcpu, GError **err) {
         if (!def || vcpu == EMULATOR || vcpu < def->vcpus)
                 return TRUE;
-        error_set(err, VIR_ERR_INVALID_ARG, "vcpu %u is out of range: the domain has %u", vcpu, def->vcpus);
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG, "vcpu %u is out of range: the domain has %u", vcpu, def->vcpus);
 }
 
 static gboolean pin(Domain *d, guint vcpu, const CpuMap *cpus, guint flags, const char *function, GError **err) {

@@ -25,9 +25,9 @@
 #include "util/error.h"
 #include "util/file.h"
 
-#define RELEASE_THREADS  4
-#define RETRY_MAX_S      15u /* between two attempts; they begin at one second and double */
-#define SETTLE_MS        3000
+#define RELEASE_THREADS 4
+#define RETRY_MAX_S     15u /* between two attempts; they begin at one second and double */
+#define SETTLE_MS       3000
 
 struct Releases {
         Driver *driver;
@@ -185,11 +185,11 @@ static void begin_for(Domain *d, const Release *what) {
 
 void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine) {
         if (unit || machine)
-                begin_for(d, &(Release){ .unit = g_strdup(unit), .machine = g_strdup(machine) });
+                begin_for(d, &(Release) { .unit = g_strdup(unit), .machine = g_strdup(machine) });
         for (guint i = 0; i < def->nics->len; i++) {
                 const DomainNic *nic = def->nics->pdata[i];
                 if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)
-                        begin_for(d, &(Release){ .network = g_strdup(nic->source), .portid = g_strdup(nic->portid) });
+                        begin_for(d, &(Release) { .network = g_strdup(nic->source), .portid = g_strdup(nic->portid) });
         }
 }
 
@@ -203,7 +203,7 @@ static void resume_one(Releases *releases, const char *portid) {
                 (void) g_unlink(path);
         else if (g_file_get_contents(path, &network, NULL, &err)) {
                 Release *release = g_new0(Release, 1);
-                *release = (Release){ .network = network, .portid = g_strdup(portid) };
+                *release = (Release) { .network = network, .portid = g_strdup(portid) };
                 begin(releases, release);
         } else {
                 g_warning("a network's port is not released: %s", err->message);

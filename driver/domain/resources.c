@@ -55,8 +55,8 @@ static void close_fds(int *fds, unsigned n) {
 }
 
 void launch_close(Launch *l) {
-        int *single[] = { &l->kvm_fd, &l->kernel_fd, &l->initrd_fd, &l->serial_fd, &l->serial_log_fd,
-                          &l->exit_fd, &l->rng_fd };
+        int *single[] = { &l->kvm_fd,        &l->kernel_fd, &l->initrd_fd, &l->serial_fd,
+                          &l->serial_log_fd, &l->exit_fd,   &l->rng_fd };
         for (gsize i = 0; i < G_N_ELEMENTS(single); i++)
                 close_fds(single[i], 1);
         close_fds(l->disk_fd, DOMAIN_DISKS_MAX);
@@ -121,24 +121,21 @@ static gboolean take_lock(int fd, const DomainDisk *disk) {
 static gboolean lock_disk(int fd, const DomainDisk *disk, GError **err) {
         if (take_lock(fd, disk))
                 return TRUE;
-        error_set(err, VIR_ERR_RESOURCE_BUSY,
-                  "disk '%s': '%s' is in use by another process; stop that one, or mark the disk <readonly/> or "
-                  "<shareable/> in both",
-                  disk->target, disk->source);
-        return FALSE;
+        return error_set(err, VIR_ERR_RESOURCE_BUSY,
+                         "disk '%s': '%s' is in use by another process; stop that one, or mark the disk <readonly/> or "
+                         "<shareable/> in both",
+                         disk->target, disk->source);
 }
 
 static gboolean check_disk_type(int fd, const DomainDisk *disk, GError **err) {
         struct stat st;
         if (fstat(fd, &st) < 0) {
-                error_set_errno(err, errno, "Cannot access storage file '%s'", disk->source);
-                return FALSE;
+                return error_set_errno(err, errno, "Cannot access storage file '%s'", disk->source);
         }
         if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "disk '%s': '%s' is neither a regular file nor a block device",
-                  disk->target, disk->source);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                         "disk '%s': '%s' is neither a regular file nor a block device", disk->target, disk->source);
 }
 
 static int open_disk(const DomainDisk *disk, gboolean direct, GError **err) {
@@ -203,7 +200,7 @@ static int open_pty(DomainChar *chr, GError **err) {
 }
 
 static int unix_socket(const char *path, struct sockaddr_un *ret_address, GError **err) {
-        *ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        *ret_address = (struct sockaddr_un) { .sun_family = AF_UNIX };
         if (strlen(path) >= sizeof(ret_address->sun_path)) {
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the socket path '%s' is longer than %zu bytes", path,
                           sizeof(ret_address->sun_path) - 1);
@@ -316,11 +313,10 @@ static gboolean check_memory(const DomainDef *def, GError **err) {
         guint64 kib = ((guint64) host.totalram + host.totalswap) * host.mem_unit / 1024;
         if (def->memory.maximum_kib <= kib)
                 return TRUE;
-        error_set(err, VIR_ERR_OPERATION_FAILED,
-                  "the domain's memory is %" G_GUINT64_FORMAT " KiB but the host has %" G_GUINT64_FORMAT
-                  " KiB, swap included",
-                  def->memory.maximum_kib, kib);
-        return FALSE;
+        return error_set(err, VIR_ERR_OPERATION_FAILED,
+                         "the domain's memory is %" G_GUINT64_FORMAT " KiB but the host has %" G_GUINT64_FORMAT
+                         " KiB, swap included",
+                         def->memory.maximum_kib, kib);
 }
 
 static gboolean open_boot_files(Launch *l, GError **err) {
@@ -338,10 +334,10 @@ static gboolean open_kvm(Launch *l, GError **err) {
         l->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
         if (l->kvm_fd >= 0)
                 return TRUE;
-        error_set_errno(err, errno,
-                        "cannot open '/dev/kvm' (is virtualisation enabled in the firmware, and kvm_intel or kvm_amd "
-                        "loaded?)");
-        return FALSE;
+        return error_set_errno(
+                err, errno,
+                "cannot open '/dev/kvm' (is virtualisation enabled in the firmware, and kvm_intel or kvm_amd "
+                "loaded?)");
 }
 
 static gboolean open_exit_record(Launch *l, GError **err) {
@@ -394,20 +390,19 @@ static gboolean open_vhost(const DomainNic *nic, int *ret_fd, GError **err) {
                 *ret_fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
         if (*ret_fd >= 0 || g_strcmp0(nic->driver_name, "vhost") != 0)
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "vhost-net was requested for an interface, but is unavailable");
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                         "vhost-net was requested for an interface, but is unavailable");
 }
 
 static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
         DomainNic *nic = l->def->nics->pdata[i];
         struct ctl_nic *message = &l->config.nic[i];
-        if (nic->type == DOMAIN_NIC_NETWORK &&
-            !network_port_create(l->domain->driver->libvirt, l->def, nic, err))
+        if (nic->type == DOMAIN_NIC_NETWORK && !network_port_create(l->domain->driver->libvirt, l->def, nic, err))
                 return FALSE;
         TapConfig tap = {
                 .name = nic->target,
                 .existing = nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed,
-                .bridge = nic->type == DOMAIN_NIC_NETWORK ? nic->actual_bridge
+                .bridge = nic->type == DOMAIN_NIC_NETWORK  ? nic->actual_bridge
                           : nic->type == DOMAIN_NIC_BRIDGE ? nic->source
                                                            : NULL,
                 .mtu = nic->mtu,
@@ -441,7 +436,7 @@ gboolean launch_plug(Launch *l, GError **err) {
 
 TapLimits nic_limits(const DomainNic *nic) {
         const DomainBandwidth *in = &nic->inbound, *out = &nic->outbound;
-        return (TapLimits){ in->present ? in : NULL, out->present ? out : NULL };
+        return (TapLimits) { in->present ? in : NULL, out->present ? out : NULL };
 }
 
 void def_release_limits(const DomainDef *def, unsigned n_nics) {

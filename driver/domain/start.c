@@ -93,9 +93,8 @@ static gboolean launch_spawn(Launch *l, GError **err) {
 static gboolean launch_scope(Launch *l, GError **err) {
         Driver *driver = l->domain->driver;
         if (!driver->bus) {
-                error_set(err, VIR_ERR_OPERATION_FAILED,
-                          "the system bus is not there, so systemd cannot make the scope '%s'", l->unit);
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_FAILED,
+                                 "the system bus is not there, so systemd cannot make the scope '%s'", l->unit);
         }
         g_autoptr(GError) failed = NULL;
         gboolean ok = scope_start(driver->bus, l->def, l->unit, l->slice, vmm_pid(l->vmm),
@@ -165,8 +164,8 @@ static gboolean send_char(Launch *l, enum ctl_type type, gpointer message, gsize
 
 static gboolean send_chars_and_rng(Launch *l, GError **err) {
         struct ctl_header serial = { 0 };
-        if (l->serial_fd >= 0 && !send_char(l, CTL_SET_SERIAL, &serial, sizeof(serial), l->serial_fd, l->serial_log_fd,
-                                            err))
+        if (l->serial_fd >= 0 &&
+            !send_char(l, CTL_SET_SERIAL, &serial, sizeof(serial), l->serial_fd, l->serial_log_fd, err))
                 return FALSE;
         for (unsigned i = 0; i < l->config.n_ports; i++)
                 if (!send_char(l, CTL_ADD_PORT, &l->config.port[i], sizeof(l->config.port[i]), l->port_fd[i],
@@ -216,7 +215,7 @@ static int first_state(gboolean paused, int *ret_reason) {
 
 /* The strings stay the Launch's. */
 static DomainRuntime launch_runtime(const Launch *l) {
-        return (DomainRuntime){
+        return (DomainRuntime) {
                 .vmm = l->vmm,
                 .unit = l->unit,
                 .machine = l->machine,
@@ -242,8 +241,8 @@ static gboolean launch_connect(Launch *l, gboolean paused, GError **err) {
 
 static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
         if (l->uid == 0) {
-                error_set(err, VIR_ERR_OPERATION_FAILED, "as many domains run as there are uids for their monitors");
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_FAILED,
+                                 "as many domains run as there are uids for their monitors");
         }
         l->machine = scope_machine_name(l->def->id, l->def->name);
         l->unit = scope_unit_name(l->machine);
@@ -297,7 +296,7 @@ static gboolean end_starting(Domain *d) {
         gboolean destroyed = d->starting.destroyed;
         g_clear_pointer(&d->starting.vmm, vmm_unref);
         g_clear_object(&d->starting.interrupt);
-        d->starting = (DomainStarting){ 0 };
+        d->starting = (DomainStarting) { 0 };
         return !destroyed;
 }
 

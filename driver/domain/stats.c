@@ -21,7 +21,7 @@
 /* A consistent view of a domain, taken under its lock. */
 typedef struct Snapshot {
         DomainDef *def;
-        Vmm *vmm; /* NULL when inactive */
+        Vmm *vmm;      /* NULL when inactive */
         gboolean busy; /* somebody has its job, and may be waiting for the monitor */
         char *cgroup;
         int state, reason;
@@ -50,8 +50,7 @@ static gboolean snapshot_take_active(Domain *d, Snapshot *ret, GError **err) {
         snapshot_take(d, ret);
         if (ret->vmm)
                 return TRUE;
-        error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
-        return FALSE;
+        return error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
 }
 
 static gboolean fetch_monitor_stats(const Snapshot *s, struct ctl_stats_reply *ret, GError **err) {
@@ -72,7 +71,7 @@ void domain_get_info(Domain *d, virDomainInfoPtr ret) {
         CgroupStats cgroup;
         g_auto(Snapshot) s = { 0 };
         snapshot_take(d, &s);
-        *ret = (virDomainInfo){
+        *ret = (virDomainInfo) {
                 .state = (unsigned char) s.state,
                 .maxMem = s.def->memory.maximum_kib,
                 .memory = s.def->memory.current_kib,
@@ -117,7 +116,7 @@ gboolean domain_get_block_stats(Domain *d, const char *path, virDomainBlockStats
         struct ctl_disk_stats stats;
         if (!fetch_disk_stats(d, path, &stats, err))
                 return FALSE;
-        *ret = (virDomainBlockStatsStruct){
+        *ret = (virDomainBlockStatsStruct) {
                 .rd_req = (long long) stats.rd_req,
                 .rd_bytes = (long long) stats.rd_bytes,
                 .wr_req = (long long) stats.wr_req,
@@ -133,7 +132,8 @@ typedef struct DiskField {
         gsize offset;      /* in struct ctl_disk_stats */
 } DiskField;
 
-#define DISK_FIELD(p, s, member) { p, s, G_STRUCT_OFFSET(struct ctl_disk_stats, member) }
+#define DISK_FIELD(p, s, member)                                                                                       \
+        { p, s, G_STRUCT_OFFSET(struct ctl_disk_stats, member) }
 
 static const DiskField disk_fields[] = {
         DISK_FIELD(VIR_DOMAIN_BLOCK_STATS_READ_REQ, "rd.reqs", rd_req),
@@ -180,7 +180,7 @@ static gboolean read_block_info(const char *path, virDomainBlockInfoPtr ret, GEr
         (void) close(fd);
         if (!S_ISBLK(st.st_mode))
                 size = (guint64) st.st_size;
-        *ret = (virDomainBlockInfo){
+        *ret = (virDomainBlockInfo) {
                 .capacity = (size + 511) / 512 * 512, /* the guest sees whole sectors */
                 .physical = size,
                 .allocation = S_ISBLK(st.st_mode) ? size : (guint64) st.st_blocks * 512,
@@ -197,8 +197,8 @@ gboolean domain_get_disk_errors(Domain *d, GPtrArray *targets, GArray *errors, g
                 return FALSE;
         *ret_disks = s.def->disks->len;
         for (guint i = 0; i < MIN(config.n_disks, stats.disks); i++) {
-                int error = stats.disk_error[i] == -ENOSPC ? VIR_DOMAIN_DISK_ERROR_NO_SPACE
-                                                           : VIR_DOMAIN_DISK_ERROR_UNSPEC;
+                int error =
+                        stats.disk_error[i] == -ENOSPC ? VIR_DOMAIN_DISK_ERROR_NO_SPACE : VIR_DOMAIN_DISK_ERROR_UNSPEC;
                 if (stats.disk_error[i] == 0)
                         continue;
                 g_ptr_array_add(targets, g_strdup(config.disk_def[i]->target));
@@ -233,16 +233,19 @@ gboolean domain_get_interface_stats(Domain *d, const char *device, virDomainInte
                 return FALSE;
         const DomainNic *nic = domain_def_find_nic(s.def, device);
         if (!nic) {
-                error_set(err, VIR_ERR_INVALID_ARG, "invalid path, '%s' is not a known interface", device);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "invalid path, '%s' is not a known interface", device);
         }
         if (!tap_get_stats(nic->target, &tap, err))
                 return FALSE;
-        *ret = (virDomainInterfaceStatsStruct){
-                .rx_bytes = (long long) tap.rx_bytes, .rx_packets = (long long) tap.rx_packets,
-                .rx_errs = (long long) tap.rx_errors, .rx_drop = (long long) tap.rx_drops,
-                .tx_bytes = (long long) tap.tx_bytes, .tx_packets = (long long) tap.tx_packets,
-                .tx_errs = (long long) tap.tx_errors, .tx_drop = (long long) tap.tx_drops,
+        *ret = (virDomainInterfaceStatsStruct) {
+                .rx_bytes = (long long) tap.rx_bytes,
+                .rx_packets = (long long) tap.rx_packets,
+                .rx_errs = (long long) tap.rx_errors,
+                .rx_drop = (long long) tap.rx_drops,
+                .tx_bytes = (long long) tap.tx_bytes,
+                .tx_packets = (long long) tap.tx_packets,
+                .tx_errs = (long long) tap.tx_errors,
+                .tx_drop = (long long) tap.tx_drops,
         };
         return TRUE;
 }
@@ -253,11 +256,11 @@ int domain_get_memory_stats(Domain *d, virDomainMemoryStatPtr stats, unsigned ma
         if (!snapshot_take_active(d, &s, err))
                 return -1;
         if (n < max)
-                stats[n++] = (virDomainMemoryStatStruct){ .tag = VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON,
-                                                          .val = s.def->memory.current_kib };
+                stats[n++] = (virDomainMemoryStatStruct) { .tag = VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON,
+                                                           .val = s.def->memory.current_kib };
         if (n < max)
-                stats[n++] = (virDomainMemoryStatStruct){ .tag = VIR_DOMAIN_MEMORY_STAT_RSS,
-                                                          .val = read_rss_kib(vmm_pid(s.vmm)) };
+                stats[n++] = (virDomainMemoryStatStruct) { .tag = VIR_DOMAIN_MEMORY_STAT_RSS,
+                                                           .val = read_rss_kib(vmm_pid(s.vmm)) };
         return (int) n;
 }
 
@@ -423,9 +426,8 @@ static gboolean check_stats(guint stats, guint flags, GError **err) {
                 return FALSE;
         if (!(flags & (guint) VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS) || (stats & ~(guint) STATS_GROUPS) == 0)
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Stats types bits 0x%x are not supported by this daemon",
-                  stats & ~(guint) STATS_GROUPS);
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Stats types bits 0x%x are not supported by this daemon",
+                         stats & ~(guint) STATS_GROUPS);
 }
 
 gboolean domain_get_all_stats(Domain *d, guint stats, guint flags, virTypedParameterPtr *params, int *n, GError **err) {

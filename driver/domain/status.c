@@ -22,7 +22,9 @@
 #include "util/file.h"
 #include "util/process.h"
 
-#define UNIT_PREFIX "machine-micro\\x2d" /* scope_unit_name(scope_machine_name(…)) begins so, and the number follows */
+#define UNIT_PREFIX                                                                                                    \
+        "machine-micro\\x2d" /* scope_unit_name(scope_machine_name(…)) begins so, and the number follows             \
+                              */
 
 void status_clear(Status *s) {
         g_free(s->unit);
@@ -55,7 +57,7 @@ static char *dump_node(xmlDocPtr doc, xmlNodePtr node) {
 }
 
 static void take_attributes(xmlNodePtr root, Status *ret) {
-        *ret = (Status){
+        *ret = (Status) {
                 .state = (int) get_number(root, "state"),
                 .reason = (int) get_number(root, "reason"),
                 .registered = (int) get_number(root, "registered"),
@@ -163,7 +165,8 @@ static char *option_of(const char *pid, const char *option) {
 static DomainDef *recover_def(const char *name, const char *uuid, const DomainDef *known) {
         g_autofree char *xml = g_markup_printf_escaped(
                 "<domain type='kvm'><name>%s</name><uuid>%s</uuid><memory>%u</memory><vcpu>1</vcpu><os>"
-                "<type arch='x86_64'>hvm</type></os></domain>", name, uuid, DOMAIN_MEMORY_KIB_MIN);
+                "<type arch='x86_64'>hvm</type></os></domain>",
+                name, uuid, DOMAIN_MEMORY_KIB_MIN);
         DomainDef *def = known ? domain_def_copy(known) : domain_def_parse(xml, DOMAIN_PARSE_OWN, NULL, NULL);
         const char *note = known ? "its status was damaged: TAPs, network ports and terminals of this run are not known"
                                  : "its status was damaged: nothing is known of it but name, UUID and process";
@@ -188,7 +191,7 @@ static gboolean recover_from(const char *pid, const char *name, const DomainDef 
                 domain_uuid_format(known->uuid, uuid);
         if (!own_uuid || !uid || g_strcmp0(own_name, name) != 0 || (known && strcmp(own_uuid, uuid) != 0))
                 return FALSE;
-        *ret = (Status){
+        *ret = (Status) {
                 .state = VIR_DOMAIN_RUNNING, /* until the monitor says more */
                 .registered = TRUE,
                 .pid = (pid_t) g_ascii_strtoll(pid, NULL, 10),
@@ -214,7 +217,7 @@ gboolean status_recover(const char *name, const DomainDef *known, Status *ret) {
                 if (recover_from(pid, name, known, ret))
                         return TRUE;
                 status_clear(ret);
-                *ret = (Status){ 0 };
+                *ret = (Status) { 0 };
         }
         return FALSE;
 }

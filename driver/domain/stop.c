@@ -19,7 +19,7 @@ static void forget_runtime(Domain *d) {
         g_clear_pointer(&d->run.cgroup, g_free);
         g_clear_pointer(&d->run.terminals, g_hash_table_unref);
         driver_drop_uid(d->driver, d->run.uid);
-        d->run = (DomainRuntime){ 0 };
+        d->run = (DomainRuntime) { 0 };
         if (d->newdef) {
                 domain_def_free(d->def);
                 d->def = g_steal_pointer(&d->newdef);
@@ -87,7 +87,7 @@ static void take_end(Domain *d, guint32 state, guint32 reason) {
                 d->reason = VIR_DOMAIN_SHUTDOWN_USER;
                 event_lifecycle(d, VIR_DOMAIN_EVENT_SHUTDOWN,
                                 reason == CTL_REASON_GUEST ? VIR_DOMAIN_EVENT_SHUTDOWN_GUEST
-                                                                  : VIR_DOMAIN_EVENT_SHUTDOWN_HOST);
+                                                           : VIR_DOMAIN_EVENT_SHUTDOWN_HOST);
                 break;
         case CTL_STATE_CRASHED:
                 note_end(d, state, reason);
@@ -136,7 +136,8 @@ static void note_stop_by_error(Domain *d) {
         d->state = VIR_DOMAIN_PAUSED;
         d->reason = VIR_DOMAIN_PAUSED_IOERROR;
         event_lifecycle(d, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_IOERROR);
-        domain_log(d, G_LOG_LEVEL_WARNING, "paused because of an I/O error: 'virsh domblkerror' says of which disk, "
+        domain_log(d, G_LOG_LEVEL_WARNING,
+                   "paused because of an I/O error: 'virsh domblkerror' says of which disk, "
                    "'virsh resume' tries again");
         if (!status_save(d, &err))
                 domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);

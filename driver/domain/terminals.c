@@ -41,8 +41,7 @@ static int hold(const char *path) {
 gboolean terminals_hold(Terminals *terminals, const char *path, GError **err) {
         int fd = hold(path);
         if (fd < 0) {
-                error_set_errno(err, errno, "cannot hold '%s'", path);
-                return FALSE;
+                return error_set_errno(err, errno, "cannot hold '%s'", path);
         }
         g_hash_table_insert(terminals, g_strdup(path), GINT_TO_POINTER(fd));
         return TRUE;
@@ -88,7 +87,8 @@ static void restore_one(Terminals *terminals, const char *path, const char *word
                 return;
         }
         g_warning("'%s' is not the terminal or socket that it was: it cannot be opened until its domain has been "
-                  "restarted", path);
+                  "restarted",
+                  path);
         (void) close(fd);
 }
 

@@ -17,16 +17,18 @@
 /* A parameter that is one number of a definition. */
 typedef struct Field {
         const char *name;
-        int type; /* VIR_TYPED_PARAM_ULLONG or LLONG */
+        int type;     /* VIR_TYPED_PARAM_ULLONG or LLONG */
         gsize offset; /* in DomainDef; of a guint64 or gint64 */
         guint64 min, max;
-        guint64 unset; /* what a getter shows for a field that is 0 */
+        guint64 unset;      /* what a getter shows for a field that is 0 */
         gboolean truncates; /* more than max is max, as with libvirt's QEMU driver */
 } Field;
 
 #define FIELD(n, t, member, lo, hi, none)                                                                              \
-        { .name = (n), .type = VIR_TYPED_PARAM_##t, .offset = G_STRUCT_OFFSET(DomainDef, member), .min = (lo),         \
-          .max = (hi), .unset = (none) }
+        {                                                                                                              \
+                .name = (n), .type = VIR_TYPED_PARAM_##t, .offset = G_STRUCT_OFFSET(DomainDef, member), .min = (lo),   \
+                .max = (hi), .unset = (none)                                                                           \
+        }
 #define PERIOD(n, member) FIELD(n, ULLONG, member, DOMAIN_PERIOD_MIN, DOMAIN_PERIOD_MAX, 100000)
 #define QUOTA(n, member)  FIELD(n, LLONG, member, DOMAIN_QUOTA_MIN, DOMAIN_QUOTA_MAX, (guint64) -1)
 
@@ -41,8 +43,10 @@ static const Field scheduler_fields[] = {
 };
 
 #define MEMORY(n, member, none)                                                                                        \
-        { .name = (n), .type = VIR_TYPED_PARAM_ULLONG, .offset = G_STRUCT_OFFSET(DomainDef, memtune.member),           \
-          .max = DOMAIN_MEMORY_UNLIMITED, .unset = (none), .truncates = TRUE }
+        {                                                                                                              \
+                .name = (n), .type = VIR_TYPED_PARAM_ULLONG, .offset = G_STRUCT_OFFSET(DomainDef, memtune.member),     \
+                .max = DOMAIN_MEMORY_UNLIMITED, .unset = (none), .truncates = TRUE                                     \
+        }
 
 static const Field memory_fields[] = {
         MEMORY(VIR_DOMAIN_MEMORY_HARD_LIMIT, hard_limit_kib, DOMAIN_MEMORY_UNLIMITED),
@@ -219,8 +223,12 @@ static gboolean scheduler_change(DomainDef *def, virTypedParameterPtr params, in
 }
 
 static const Group scheduler_group = {
-        .getter = "virDomainGetSchedulerParametersFlags", .setter = "virDomainSetSchedulerParametersFlags",
-        .read = scheduler_read, .change = scheduler_change, .host = domain_apply_cputune, .look = scope_read_cputune,
+        .getter = "virDomainGetSchedulerParametersFlags",
+        .setter = "virDomainSetSchedulerParametersFlags",
+        .read = scheduler_read,
+        .change = scheduler_change,
+        .host = domain_apply_cputune,
+        .look = scope_read_cputune,
 };
 
 gboolean domain_get_scheduler(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
@@ -252,8 +260,12 @@ static gboolean memtune_follows(Domain *d, const DomainDef *def, gconstpointer u
 }
 
 static const Group memory_group = {
-        .getter = "virDomainGetMemoryParameters", .setter = "virDomainSetMemoryParameters",
-        .read = memory_read, .change = memory_change, .host = memtune_follows, .look = scope_read_memtune,
+        .getter = "virDomainGetMemoryParameters",
+        .setter = "virDomainSetMemoryParameters",
+        .read = memory_read,
+        .change = memory_change,
+        .host = memtune_follows,
+        .look = scope_read_memtune,
 };
 
 gboolean domain_get_memory_params(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {
@@ -268,8 +280,8 @@ gboolean domain_set_memory_params(Domain *d, virTypedParameterPtr params, int n,
 
 typedef struct BlkioField {
         const char *name;
-        gsize offset; /* in DomainBlkioDevice */
-        gboolean wide; /* guint64, else guint */
+        gsize offset;     /* in DomainBlkioDevice */
+        gboolean wide;    /* guint64, else guint */
         guint64 min, max; /* 0 passes too: it takes the value away */
 } BlkioField;
 
@@ -348,8 +360,7 @@ static gboolean blkio_parse(DomainDef *def, const BlkioField *f, const char *tex
                         return TRUE;
         }
         return error_set(err, VIR_ERR_INVALID_ARG,
-                         "unable to parse '%s' of '%s': expected /dev/path,value[,/dev/path,value...]",
-                         text, f->name);
+                         "unable to parse '%s' of '%s': expected /dev/path,value[,/dev/path,value...]", text, f->name);
 }
 
 static const BlkioField *blkio_find(const virTypedParameter *p) {
@@ -387,8 +398,12 @@ static gboolean blkiotune_follows(Domain *d, const DomainDef *def, gconstpointer
 }
 
 static const Group blkio_group = {
-        .getter = "virDomainGetBlkioParameters", .setter = "virDomainSetBlkioParameters",
-        .read = blkio_read, .change = blkio_change, .host = blkiotune_follows, .look = scope_read_blkiotune,
+        .getter = "virDomainGetBlkioParameters",
+        .setter = "virDomainSetBlkioParameters",
+        .read = blkio_read,
+        .change = blkio_change,
+        .host = blkiotune_follows,
+        .look = scope_read_blkiotune,
 };
 
 gboolean domain_get_blkio_params(Domain *d, guint flags, virTypedParameterPtr *params, int *n, GError **err) {

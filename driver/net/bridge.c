@@ -31,9 +31,8 @@ gboolean bridge_find(NetlinkSocket *sock, const char *name, LinkInfo *ret, GErro
         }
         if (g_str_equal(ret->kind, "bridge"))
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s' is not a Linux bridge%s%s%s", name,
-                  ret->kind[0] ? " but of type '" : "", ret->kind, ret->kind[0] ? "'" : "");
-        return FALSE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "interface '%s' is not a Linux bridge%s%s%s", name,
+                         ret->kind[0] ? " but of type '" : "", ret->kind, ret->kind[0] ? "'" : "");
 }
 
 gboolean bridge_exists(const char *name) {
@@ -87,17 +86,16 @@ static gboolean set_isolated(NetlinkSocket *sock, int ifindex, GError **err) {
 
 static gboolean check_vlan(const LinkInfo *bridge, const TapConfig *config, GError **err) {
         if (config->vlan_tag < VLAN_MIN || config->vlan_tag > VLAN_MAX) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "VLAN tag %u is not one of %u to %u", config->vlan_tag,
-                          VLAN_MIN, VLAN_MAX);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "VLAN tag %u is not one of %u to %u",
+                                 config->vlan_tag, VLAN_MIN, VLAN_MAX);
         }
         if (bridge->vlan_filtering)
                 return TRUE;
-        error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                  "bridge '%s' does not filter VLANs: switch that on (ip link set %s type bridge vlan_filtering 1) or "
-                  "remove <vlan>",
-                  config->bridge, config->bridge);
-        return FALSE;
+        return error_set(
+                err, VIR_ERR_CONFIG_UNSUPPORTED,
+                "bridge '%s' does not filter VLANs: switch that on (ip link set %s type bridge vlan_filtering 1) or "
+                "remove <vlan>",
+                config->bridge, config->bridge);
 }
 
 gboolean bridge_plug(NetlinkSocket *sock, const LinkInfo *bridge, int ifindex, const TapConfig *config, GError **err) {

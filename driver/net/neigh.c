@@ -3,9 +3,9 @@
  * The host's neighbour tables (ARP and NDP): which addresses it has seen a MAC use. Only
  * guests that have talked to the host itself are in there.
  */
+#include <linux/neighbour.h>
 #include <netlink/addr.h>
 #include <netlink/route/neighbour.h>
-#include <linux/neighbour.h>
 #include <string.h>
 #include <sys/socket.h>
 

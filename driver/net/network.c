@@ -60,10 +60,10 @@ struct LibvirtClient {
 LibvirtClient *libvirt_client_new(guint timeout) {
         LibvirtClient *client = g_new0(LibvirtClient, 1);
 
-        client->network = neighbour_new("libvirt's network daemon", "systemctl status virtnetworkd libvirtd",
-                                        timeout * 1000);
-        client->storage = neighbour_new("libvirt's storage daemon", "systemctl status virtstoraged libvirtd",
-                                        timeout * 1000);
+        client->network =
+                neighbour_new("libvirt's network daemon", "systemctl status virtnetworkd libvirtd", timeout * 1000);
+        client->storage =
+                neighbour_new("libvirt's storage daemon", "systemctl status virtstoraged libvirtd", timeout * 1000);
         return client;
 }
 

@@ -57,9 +57,8 @@ static gboolean read_vlan(const xmlNode *port, DomainNic *nic, GError **err) {
         if (!tag)
                 return TRUE;
         if (xml_next(tag, "tag")) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "network '%s' is a VLAN trunk; a NIC may be in one VLAN",
-                          nic->source);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                                 "network '%s' is a VLAN trunk; a NIC may be in one VLAN", nic->source);
         }
         if (!xml_attr_uint(tag, "id", 4094, &id, err))
                 return FALSE;

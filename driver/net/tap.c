@@ -76,8 +76,7 @@ static gboolean check_existence(const TapConfig *config, GError **err) {
                           config->name ? config->name : "", config->name ? config->name : "NAME");
         else if (!config->existing && exists)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "interface '%s' exists already: remove it or name another in <target dev=...>",
-                          config->name);
+                          "interface '%s' exists already: remove it or name another in <target dev=...>", config->name);
         else
                 return TRUE;
         return FALSE;

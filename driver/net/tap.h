@@ -11,19 +11,19 @@
 #include "../conf/domain_def.h"
 
 typedef struct TapConfig {
-        const char *name;     /* NULL: the kernel picks vnetN */
-        gboolean existing;    /* attach to a TAP that the operator made (ethernet, managed='no') */
-        const char *bridge;   /* NULL: in no bridge */
-        guint8 mac[6];        /* the guest's; the TAP gets it with 0xfe as first byte, as libvirt does */
-        guint mtu;            /* 0: the bridge's, else 1500 */
+        const char *name;   /* NULL: the kernel picks vnetN */
+        gboolean existing;  /* attach to a TAP that the operator made (ethernet, managed='no') */
+        const char *bridge; /* NULL: in no bridge */
+        guint8 mac[6];      /* the guest's; the TAP gets it with 0xfe as first byte, as libvirt does */
+        guint mtu;          /* 0: the bridge's, else 1500 */
         gboolean has_vlan;
-        guint16 vlan_tag;     /* 1..4094; untagged PVID of the port; the bridge must filter VLANs */
+        guint16 vlan_tag; /* 1..4094; untagged PVID of the port; the bridge must filter VLANs */
         gboolean isolated;
         const DomainBandwidth *inbound, *outbound; /* NULL: no limit; tc on the TAP */
 } TapConfig;
 
 typedef struct Tap {
-        int fd;       /* IFF_VNET_HDR, non-blocking, CLOEXEC */
+        int fd; /* IFF_VNET_HDR, non-blocking, CLOEXEC */
         char *name;
         int ifindex;
         guint mtu;

@@ -33,12 +33,12 @@
 #define LEAF_HANDLE    TC_H_MAKE(2u << 16, 0)
 #define INGRESS_HANDLE TC_H_MAKE(0xffffu << 16, 0)
 
-#define NS_PER_TICK     64u           /* PSCHED_SHIFT in the kernel */
-#define BYTES_PER_KB    1000u         /* rates */
-#define BYTES_PER_KIB   1024u         /* bursts */
-#define BURST_MIN       (80u * 1024u) /* a frame of the guest's segmentation offload, 64 KiB and headers, has to fit */
-#define RTAB_CELL_LOG   9             /* cells of 512 bytes: the 256 of them cover such a frame */
-#define RTAB_CELLS      256
+#define NS_PER_TICK   64u           /* PSCHED_SHIFT in the kernel */
+#define BYTES_PER_KB  1000u         /* rates */
+#define BYTES_PER_KIB 1024u         /* bursts */
+#define BURST_MIN     (80u * 1024u) /* a frame of the guest's segmentation offload, 64 KiB and headers, has to fit */
+#define RTAB_CELL_LOG 9             /* cells of 512 bytes: the 256 of them cover such a frame */
+#define RTAB_CELLS    256
 
 static guint32 ticks(guint64 bytes, guint64 rate) {
         gdouble t = (gdouble) bytes * 1e9 / (gdouble) rate / NS_PER_TICK;
@@ -47,7 +47,10 @@ static guint32 ticks(guint64 bytes, guint64 rate) {
 
 static struct nl_msg *tc_message(int type, int flags, int ifindex, guint32 parent, guint32 handle, const char *kind) {
         struct tcmsg info = {
-                .tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex, .tcm_parent = parent, .tcm_handle = handle,
+                .tcm_family = AF_UNSPEC,
+                .tcm_ifindex = ifindex,
+                .tcm_parent = parent,
+                .tcm_handle = handle,
         };
         struct nl_msg *message = nlmsg_alloc_simple(type, flags);
 
@@ -105,7 +108,8 @@ static gboolean add_htb(NetlinkSocket *sock, const char *name, int ifindex, gboo
         if (r == -EEXIST)
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                                  "interface '%s' has a root qdisc already: remove it (tc qdisc del dev %s root) or the "
-                                 "<inbound> limit", name, name);
+                                 "<inbound> limit",
+                                 name, name);
         return error_set_errno(err, r, "cannot limit what TAP '%s' sends to the guest (qdisc htb)%s%s", name,
                                text ? ": " : "", text ? text : "");
 }
@@ -195,15 +199,16 @@ static gboolean add_policer(NetlinkSocket *sock, const char *name, int ifindex, 
 }
 
 static gboolean add_ingress(NetlinkSocket *sock, const char *name, int ifindex, GError **err) {
-        struct nl_msg *message = tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_INGRESS,
-                                            INGRESS_HANDLE, "ingress");
+        struct nl_msg *message =
+                tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_INGRESS, INGRESS_HANDLE, "ingress");
         g_autofree char *text = NULL;
         int r = netlink_exchange(sock, message, NULL, NULL, &text);
 
         if (r == -EEXIST)
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                                  "interface '%s' has an ingress qdisc already: remove it (tc qdisc del dev %s ingress) "
-                                 "or the <outbound> limit", name, name);
+                                 "or the <outbound> limit",
+                                 name, name);
         if (r < 0)
                 return error_set_errno(err, r, "cannot limit what TAP '%s' takes from the guest (ingress)%s%s", name,
                                        text ? ": " : "", text ? text : "");

@@ -32,12 +32,12 @@
 #include "util/error.h"
 #include "util/rotating_file.h"
 
-#define TURN_BYTES       65536u       /* what a FIFO holds, by default */
-#define TURNS_PER_ROUND  8u           /* 512 KiB; with the pause 100 MiB/s at most, some percent of a processor */
-#define ROUND_PAUSE_US   5000u        /* less than the 10 ms for which a virtio console waits for room */
-#define BURST_BYTES      (8u << 20)   /* as much as the four files of one log hold, by default */
-#define RATE_BYTES       (1u << 20)   /* a second */
-#define DRAIN_BYTES      (1u << 20)   /* the largest FIFO that an unprivileged process can make of one */
+#define TURN_BYTES       65536u     /* what a FIFO holds, by default */
+#define TURNS_PER_ROUND  8u         /* 512 KiB; with the pause 100 MiB/s at most, some percent of a processor */
+#define ROUND_PAUSE_US   5000u      /* less than the 10 ms for which a virtio console waits for room */
+#define BURST_BYTES      (8u << 20) /* as much as the four files of one log hold, by default */
+#define RATE_BYTES       (1u << 20) /* a second */
+#define DRAIN_BYTES      (1u << 20) /* the largest FIFO that an unprivileged process can make of one */
 #define GUEST_LOG_END_MS 2000
 
 typedef struct LogFile {
@@ -52,8 +52,8 @@ typedef struct GuestLog {
         guint8 uuid[16];
         LogFile file[GUEST_LOG_FILES_MAX];
         guint n_files;
-        int fd;         /* -1: being made */
-        gint64 due;     /* monotonic µs: before this it gets no turn */
+        int fd;     /* -1: being made */
+        gint64 due; /* monotonic µs: before this it gets no turn */
         gboolean resting;
         gboolean ended; /* lock held */
 } GuestLog;
@@ -293,8 +293,8 @@ static gboolean check_files(const GuestLogs *logs, const GuestLog *log, GError *
                 if (path)
                         return error_set(err, VIR_ERR_RESOURCE_BUSY,
                                          "log file '%s' of %s is written by %s of the running domain '%s', or is a "
-                                         "backup of that: choose another one", path, log->device, owner->device,
-                                         owner->domain);
+                                         "backup of that: choose another one",
+                                         path, log->device, owner->device, owner->domain);
         }
         return TRUE;
 }

@@ -18,12 +18,12 @@ typedef struct GuestLogFile {
 } GuestLogFile;
 
 typedef struct GuestLogConfig {
-        const char *fifo;         /* its path; the handle of this log in the calls below */
-        const char *domain;       /* whose it is, for messages */
+        const char *fifo;   /* its path; the handle of this log in the calls below */
+        const char *domain; /* whose it is, for messages */
         const guint8 *uuid;
-        const char *device;       /* the same, such as "serial0" */
+        const char *device; /* the same, such as "serial0" */
         GuestLogFile file[GUEST_LOG_FILES_MAX];
-        guint n_files;            /* 1 at least */
+        guint n_files; /* 1 at least */
 } GuestLogConfig;
 
 /* Starts the thread. `max_size`: bytes of a file; `max_backups`: older files that are kept of it. */

@@ -237,8 +237,7 @@ static gboolean run_plan(struct plan *plan, pid_t *ret_pid, int *ret_pidfd, GErr
         int report[2], pidfd = -1;
 
         if (pipe2(report, O_CLOEXEC) < 0) {
-                error_set_errno(err, errno, "cannot make a pipe");
-                return FALSE;
+                return error_set_errno(err, errno, "cannot make a pipe");
         }
         plan->report_fd = report[1];
         pid_t pid = clone_child(plan, &pidfd);
@@ -282,8 +281,7 @@ gboolean spawn_monitor(const VmmSpawn *spawn, int listen_fd, pid_t *ret_pid, int
                 g_strlcpy(plan.log_address.sun_path, spawn->log_path, sizeof(plan.log_address.sun_path));
         plan.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (plan.null_fd < 0) {
-                error_set_errno(err, errno, "cannot open /dev/null");
-                return FALSE;
+                return error_set_errno(err, errno, "cannot open /dev/null");
         }
         plan.log_fd = fallback_log(spawn, plan.null_fd);
         gboolean started = run_plan(&plan, ret_pid, ret_pidfd, err);

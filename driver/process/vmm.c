@@ -166,8 +166,7 @@ gboolean vmm_resolve_threads(const Vmm *vmm, const gint32 *inner, unsigned n, pi
                 found += resolve_thread(vmm->pid, tid, inner, n, ret);
         if (found == n)
                 return TRUE;
-        error_set(err, VIR_ERR_OPERATION_FAILED, "the threads of monitor %d cannot be found", (int) vmm->pid);
-        return FALSE;
+        return error_set(err, VIR_ERR_OPERATION_FAILED, "the threads of monitor %d cannot be found", (int) vmm->pid);
 }
 
 /* --- Making one ----------------------------------------------------------------------------- */

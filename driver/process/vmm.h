@@ -26,14 +26,14 @@ typedef struct VmmCallbacks {
 
 typedef struct VmmSpawn {
         const char *binary;
-        const char *name, *uuid;   /* shown by ps and in the monitor's log lines */
-        const char *machine;       /* MACHINE= of its journal entries; NULL: none */
+        const char *name, *uuid; /* shown by ps and in the monitor's log lines */
+        const char *machine;     /* MACHINE= of its journal entries; NULL: none */
         guint32 uid;
-        const char *socket_path;   /* the listening control socket is made here, mode 0600 */
-        const char *log_path;      /* JOURNAL_STREAM_SOCKET: to this it connects its standard error; NULL: to nothing */
-        int log_fd;                /* standard error if that fails; -1: the daemon's own, but not its journal stream */
-        int journal_fd;            /* journal_connect(): where it logs once it is up; 0 or less: standard error */
-        guint64 memlock;           /* bytes that it may lock (RLIMIT_MEMLOCK); 0: the daemon's own limit */
+        const char *socket_path; /* the listening control socket is made here, mode 0600 */
+        const char *log_path;    /* JOURNAL_STREAM_SOCKET: to this it connects its standard error; NULL: to nothing */
+        int log_fd;              /* standard error if that fails; -1: the daemon's own, but not its journal stream */
+        int journal_fd;          /* journal_connect(): where it logs once it is up; 0 or less: standard error */
+        guint64 memlock;         /* bytes that it may lock (RLIMIT_MEMLOCK); 0: the daemon's own limit */
         void (*made)(Vmm *vmm, gpointer data); /* before it is waited for: whoever kills it now ends the wait */
         gpointer made_data;
 } VmmSpawn;
@@ -63,8 +63,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Vmm, vmm_unref)
 void vmm_disconnect(Vmm *vmm);
 
 pid_t vmm_pid(const Vmm *vmm);
-guint64 vmm_start_time(const Vmm *vmm); /* field 22 of /proc/PID/stat */
-void vmm_kill(Vmm *vmm, int signal);    /* by pidfd: never hits another process */
+guint64 vmm_start_time(const Vmm *vmm);        /* field 22 of /proc/PID/stat */
+void vmm_kill(Vmm *vmm, int signal);           /* by pidfd: never hits another process */
 gboolean vmm_wait(Vmm *vmm, guint timeout_ms); /* TRUE when it has ended */
 /* How it ended: "exited with status 1", "was killed by signal 9 (Killed)"; NULL while it runs. */
 char *vmm_describe_end(Vmm *vmm);

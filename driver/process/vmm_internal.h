@@ -10,7 +10,7 @@
 
 #include "vmm.h"
 
-#define READY_SECONDS    10 /* that calls wait for a connection, from when it was missing; the host may be busy */
+#define READY_SECONDS    10    /* that calls wait for a connection, from when it was missing; the host may be busy */
 #define VMM_RETRY_MIN_MS 1000u /* from the end of a connection to the next attempt: a process that ends has by then */
 
 struct ctl_message;
@@ -25,20 +25,20 @@ struct Vmm {
         VmmCallbacks callbacks;
         pid_t pid;
         guint64 start_time;
-        int pidfd;   /* -1: it could not be opened yet */
-        char *path;  /* of the control socket */
+        int pidfd;  /* -1: it could not be opened yet */
+        char *path; /* of the control socket */
 
-        int fd;              /* one number for all connections, open until the last reference goes; -1: none was made */
+        int fd; /* one number for all connections, open until the last reference goes; -1: none was made */
         VmmLink link;
-        guint64 connections; /* that have ended: a call that waits belongs to the one after these */
-        guint32 version;     /* of the protocol, agreed on in HELLO; 0: not yet */
-        guint32 greeting;    /* serial of the HELLO or QUERY that the connection waits for */
-        gboolean asks;       /* QUERY belongs to the greeting: what was missed is to be learned */
-        gboolean stopped;    /* no more attempts */
-        char *down_reason;   /* why there is no connection; NULL: there is */
+        guint64 connections;         /* that have ended: a call that waits belongs to the one after these */
+        guint32 version;             /* of the protocol, agreed on in HELLO; 0: not yet */
+        guint32 greeting;            /* serial of the HELLO or QUERY that the connection waits for */
+        gboolean asks;               /* QUERY belongs to the greeting: what was missed is to be learned */
+        gboolean stopped;            /* no more attempts */
+        char *down_reason;           /* why there is no connection; NULL: there is */
         gint64 down_since, up_since; /* monotonic; up_since 0: not up */
-        guint retry_ms;      /* the pause before the next attempt */
-        guint faults;        /* of connections, in this burst */
+        guint retry_ms;              /* the pause before the next attempt */
+        guint faults;                /* of connections, in this burst */
 
         gboolean exited;
         gboolean has_status; /* `status` is known: the process was our child */
@@ -46,17 +46,17 @@ struct Vmm {
         gboolean muted;     /* no callbacks: not yet, or, after vmm_disconnect(), no more */
         gboolean exit_told; /* callbacks.exited has been called */
 
-        gboolean late;      /* a call has timed out, and nothing was answered since */
+        gboolean late; /* a call has timed out, and nothing was answered since */
         guint32 last_serial;
-        GQueue calls;       /* Call*: waiting for their replies */
-        GArray *owed;       /* guint32: serials of calls that have timed out, each of which may be answered once */
-        GQueue events;      /* GBytes*: for the main context */
-        gint64 window_end;  /* of PACKETS_PER_WINDOW, */
-        guint window_left;  /* as many of which are left */
-        GSource *delivery;  /* hands `events` and the end over; attached when there is something */
+        GQueue calls;      /* Call*: waiting for their replies */
+        GArray *owed;      /* guint32: serials of calls that have timed out, each of which may be answered once */
+        GQueue events;     /* GBytes*: for the main context */
+        gint64 window_end; /* of PACKETS_PER_WINDOW, */
+        guint window_left; /* as many of which are left */
+        GSource *delivery; /* hands `events` and the end over; attached when there is something */
         GSource *socket_source, *exit_source;
-        GSource *timer;     /* the next attempt, or the end of patience with a greeting */
-        GSource *pause;     /* reading goes on after it */
+        GSource *timer; /* the next attempt, or the end of patience with a greeting */
+        GSource *pause; /* reading goes on after it */
 };
 
 /* --- vmm_socket.c: -1 on error ------------------------------------------------------------ */

@@ -44,14 +44,14 @@
 /* Handed over at once, and the pause after it: 1600 a second, more than guests of an honest monitor can cause. */
 #define DELIVERIES_PER_RUN 32u
 #define DELIVERY_PAUSE_MS  20u
-#define CALL_SECONDS    30   /* the monitor answers from its loop, at once; this is for hosts that swap */
-#define LONG_SECONDS    180  /* START may fault in and lock all guest memory; others wait for the host's storage */
-#define BRIEF_SECONDS   1
+#define CALL_SECONDS       30  /* the monitor answers from its loop, at once; this is for hosts that swap */
+#define LONG_SECONDS       180 /* START may fault in and lock all guest memory; others wait for the host's storage */
+#define BRIEF_SECONDS      1
 
 typedef struct Call {
         guint32 serial;
         guint16 type;
-        gint64 deadline; /* for the reply; monotonic */
+        gint64 deadline;    /* for the reply; monotonic */
         guint64 connection; /* that it was sent on; Vmm.connections */
         gboolean sent, done;
         gpointer reply; /* room for `size` bytes, zeroed */
@@ -493,8 +493,9 @@ static int call_locked(Vmm *vmm, Call *call, gpointer message, gsize size, const
 
         if (!await_link(vmm, call)) {
                 vmm->late = TRUE;
-                const char *why = vmm->exited ? "the monitor has ended"
-                                  : vmm->down_reason ? vmm->down_reason : "there is no connection yet";
+                const char *why = vmm->exited        ? "the monitor has ended"
+                                  : vmm->down_reason ? vmm->down_reason
+                                                     : "there is no connection yet";
                 error_set(err, VIR_ERR_OPERATION_FAILED, "%s: cannot reach the monitor: %s", ctl_type_name(call->type),
                           why);
                 return -ENOTCONN;
@@ -504,8 +505,10 @@ static int call_locked(Vmm *vmm, Call *call, gpointer message, gsize size, const
         int r = ctl_fit(message, vmm_version(vmm), n_fds, text);
         if (r == 0)
                 return call_queued(vmm, call, message, fds, n_fds, err);
-        error_set(err, VIR_ERR_OPERATION_UNSUPPORTED, "the monitor is of an older version of virtmicro: %s; restart "
-                  "the domain", text);
+        error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                  "the monitor is of an older version of virtmicro: %s; restart "
+                  "the domain",
+                  text);
         return r;
 }
 
@@ -543,8 +546,7 @@ static guint call_seconds(enum ctl_type type) {
 
 gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
                   gpointer ret_reply, gsize reply_size, GError **err) {
-        return call_run(vmm, type, call_seconds(type), message, size, fds, n_fds,
-                        ret_reply, reply_size, err);
+        return call_run(vmm, type, call_seconds(type), message, size, fds, n_fds, ret_reply, reply_size, err);
 }
 
 static gboolean is_late(Vmm *vmm) {
@@ -555,8 +557,7 @@ static gboolean is_late(Vmm *vmm) {
 gboolean vmm_call_briefly(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, gpointer ret_reply,
                           gsize reply_size, GError **err) {
         if (is_late(vmm)) {
-                error_set(err, VIR_ERR_OPERATION_TIMEOUT, "the monitor has not answered yet to an earlier call");
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_TIMEOUT, "the monitor has not answered yet to an earlier call");
         }
         return call_run(vmm, type, BRIEF_SECONDS, message, size, NULL, 0, ret_reply, reply_size, err);
 }

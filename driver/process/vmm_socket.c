@@ -106,6 +106,5 @@ gboolean vmm_socket_is_served(const char *path, gboolean *ret, GError **err) {
         *ret = r == 0 || r == -EAGAIN;
         if (*ret || r == -ECONNREFUSED || r == -ENOENT)
                 return TRUE;
-        error_set_errno(err, r, "cannot tell whether a monitor serves '%s'", path);
-        return FALSE;
+        return error_set_errno(err, r, "cannot tell whether a monitor serves '%s'", path);
 }

@@ -21,9 +21,9 @@
 #include "util/error.h"
 #include "util/process.h"
 
-#define POLKIT_BUS_NAME  "org.freedesktop.PolicyKit1"
-#define POLKIT_PATH      "/org/freedesktop/PolicyKit1/Authority"
-#define POLKIT_INTERFACE "org.freedesktop.PolicyKit1.Authority"
+#define POLKIT_BUS_NAME    "org.freedesktop.PolicyKit1"
+#define POLKIT_PATH        "/org/freedesktop/PolicyKit1/Authority"
+#define POLKIT_INTERFACE   "org.freedesktop.PolicyKit1.Authority"
 #define POLKIT_INTERACTIVE 1u /* the user may be asked */
 
 static const struct PolkitAction {
@@ -35,8 +35,7 @@ gboolean rpc_peer_read(int fd, RpcPeer *ret, GError **err) {
         struct ucred cred;
         socklen_t size = sizeof(cred);
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0) {
-                error_set_errno(err, errno, "cannot get the client's identity");
-                return FALSE;
+                return error_set_errno(err, errno, "cannot get the client's identity");
         }
         *ret = (RpcPeer) { .pid = cred.pid, .uid = cred.uid, .gid = cred.gid };
         (void) process_start_time(cred.pid, &ret->start_time, NULL); /* it may have ended */
@@ -87,8 +86,7 @@ static GError *polkit_judge(const PolkitCheck *check, GVariant *reply) {
         if (g_variant_lookup(details, "polkit.dismissed", "&s", &dismissed) && strcmp(dismissed, "true") == 0)
                 error_set(&err, VIR_ERR_AUTH_CANCELLED, "user cancelled authentication process");
         else if (challenge)
-                error_set(&err, VIR_ERR_AUTH_UNAVAILABLE,
-                          "no polkit agent available to authenticate action '%s'",
+                error_set(&err, VIR_ERR_AUTH_UNAVAILABLE, "no polkit agent available to authenticate action '%s'",
                           check->own ? check->action->own : check->action->libvirt);
         else
                 error_set(&err, VIR_ERR_AUTH_FAILED, "access denied by policy");
@@ -121,9 +119,9 @@ static void polkit_ask(PolkitCheck *check) {
         g_variant_builder_add(&subject, "{sv}", "pid", g_variant_new_uint32((guint32) peer->pid));
         g_variant_builder_add(&subject, "{sv}", "start-time", g_variant_new_uint64(peer->start_time));
         g_variant_builder_add(&subject, "{sv}", "uid", g_variant_new_int32((gint32) peer->uid));
-        GVariant *args = g_variant_new("((sa{sv})sa{ss}us)", "unix-process", &subject,
-                                       check->own ? check->action->own : check->action->libvirt, NULL,
-                                       POLKIT_INTERACTIVE, "");
+        GVariant *args =
+                g_variant_new("((sa{sv})sa{ss}us)", "unix-process", &subject,
+                              check->own ? check->action->own : check->action->libvirt, NULL, POLKIT_INTERACTIVE, "");
         g_dbus_connection_call(check->bus, POLKIT_BUS_NAME, POLKIT_PATH, POLKIT_INTERFACE, "CheckAuthorization", args,
                                G_VARIANT_TYPE("((bba{ss}))"), G_DBUS_CALL_FLAGS_NONE, G_MAXINT,
                                check->call->client->auth_cancel, polkit_answered, check);
@@ -145,12 +143,10 @@ static void polkit_got_bus(GObject *source, GAsyncResult *result, gpointer data)
 gboolean rpc_auth_polkit(RpcCall *call, GError **err) {
         RpcClient *client = call->client;
         if (client->authenticated || client->auth != RPC_AUTH_POLKIT) {
-                error_set(err, VIR_ERR_AUTH_FAILED, "polkit is not what this client has to authenticate with");
-                return FALSE;
+                return error_set(err, VIR_ERR_AUTH_FAILED, "polkit is not what this client has to authenticate with");
         }
         if (client->peer.start_time == 0) {
-                error_set(err, VIR_ERR_AUTH_FAILED, "the client's process cannot be identified");
-                return FALSE;
+                return error_set(err, VIR_ERR_AUTH_FAILED, "the client's process cannot be identified");
         }
         PolkitCheck *check = g_new0(PolkitCheck, 1);
         check->call = call;

@@ -85,8 +85,10 @@ static gboolean check_room(const RpcClient *client, int event, const guint8 *uui
                 error_set(err, VIR_ERR_INTERNAL_ERROR, "too many event callbacks: a client may have %u",
                           RPC_CALLBACKS_MAX);
         else if (alike >= RPC_ALIKE_CALLBACKS_MAX)
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "too many event callbacks: a client may have %u for one kind of "
-                          "event and the same domains", RPC_ALIKE_CALLBACKS_MAX);
+                error_set(err, VIR_ERR_INTERNAL_ERROR,
+                          "too many event callbacks: a client may have %u for one kind of "
+                          "event and the same domains",
+                          RPC_ALIKE_CALLBACKS_MAX);
         else if (!rpc_user_is_trusted(client->user) && client->user->callbacks >= RPC_USER_CALLBACKS_MAX)
                 error_set(err, VIR_ERR_INTERNAL_ERROR, "too many event callbacks: the clients of user %u have %u",
                           client->user->uid, RPC_USER_CALLBACKS_MAX);
@@ -113,8 +115,8 @@ RpcCallback *rpc_callback_add(RpcClient *client, int id, int event, const guint8
 
 static void callback_unlist(RpcCallback *callback) {
         RpcClient *client = callback->client;
-        Listeners *listeners = listeners_of(client->server->callbacks, callback->event,
-                                            callback->one ? callback->uuid : NULL);
+        Listeners *listeners =
+                listeners_of(client->server->callbacks, callback->event, callback->one ? callback->uuid : NULL);
         (void) g_ptr_array_remove(listeners->callbacks, callback);
         if (listeners->callbacks->len == 0)
                 (void) g_hash_table_remove(client->server->callbacks, &listeners->key);

@@ -10,9 +10,9 @@
 /* A wish to hear of domain events. */
 typedef struct RpcCallback {
         RpcClient *client;
-        int id;           /* -1: of the old protocol, whose events carry no id */
-        int event;        /* virDomainEventID */
-        gboolean one;     /* only of the domain with this uuid */
+        int id;       /* -1: of the old protocol, whose events carry no id */
+        int event;    /* virDomainEventID */
+        gboolean one; /* only of the domain with this uuid */
         guint8 uuid[16];
 } RpcCallback;
 

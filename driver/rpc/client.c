@@ -23,11 +23,11 @@
 
 #define ANONYMOUS_PACKET_MAX 65536u
 #define ANONYMOUS_SECONDS    60u
-#define PROMPT_MINUTES       5u  /* when a human is being asked for a password */
-#define CALL_BYTES_FREE      65536u /* a call of this size is never refused for its user's others */
-#define EVENTS_MAX           (2u * 1024u * 1024u)  /* bytes of events; 10000, beyond what the socket holds */
-#define AUTODESTROY_LOOK     256u /* guests */
-#define PENDING_HIGH         (1024u * 1024u)       /* unsent bytes above which no more is read or produced */
+#define PROMPT_MINUTES       5u                     /* when a human is being asked for a password */
+#define CALL_BYTES_FREE      65536u                 /* a call of this size is never refused for its user's others */
+#define EVENTS_MAX           (2u * 1024u * 1024u)   /* bytes of events; 10000, beyond what the socket holds */
+#define AUTODESTROY_LOOK     256u                   /* guests */
+#define PENDING_HIGH         (1024u * 1024u)        /* unsent bytes above which no more is read or produced */
 #define PENDING_MAX          (256u * 1024u * 1024u) /* above: more than five of the largest replies */
 
 static void client_packet(gpointer data, RpcPacket *packet);
@@ -300,8 +300,7 @@ static const RpcProc *client_check_call(RpcClient *client, const RpcPacket *pack
                 return NULL;
         }
         if (header->status != RPC_STATUS_OK) {
-                error_set(err, VIR_ERR_RPC, "Unexpected message status %u", header->status);
-                return NULL;
+                return error_null(err, VIR_ERR_RPC, "Unexpected message status %u", header->status);
         }
         const RpcProc *proc = rpc_proc_find(header->proc);
         if (!proc || proc->kind == RPC_KIND_UNKNOWN)
@@ -324,9 +323,9 @@ static gboolean client_check_size(RpcClient *client, const RpcPacket *packet, GE
         const RpcBudget *input = &client->user->input;
         if (packet->size <= CALL_BYTES_FREE || input->used + packet->size <= input->max)
                 return TRUE;
-        error_set(err, VIR_ERR_RPC, "the calls of user %u that are under way are %" G_GSIZE_FORMAT " bytes already",
-                  client->peer.uid, input->used);
-        return FALSE;
+        return error_set(err, VIR_ERR_RPC,
+                         "the calls of user %u that are under way are %" G_GSIZE_FORMAT " bytes already",
+                         client->peer.uid, input->used);
 }
 
 static void client_call(RpcClient *client, RpcPacket *packet) {

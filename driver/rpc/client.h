@@ -29,21 +29,21 @@ struct RpcClient {
         RpcConn *conn;
         gboolean closed;
         RpcPeer peer;
-        RpcUser *user;          /* a reference */
-        gboolean served;        /* its turn to authenticate itself has come */
-        RpcAuth auth;           /* what its socket asks for */
+        RpcUser *user;   /* a reference */
+        gboolean served; /* its turn to authenticate itself has come */
+        RpcAuth auth;    /* what its socket asks for */
         gboolean authenticated;
         gboolean readonly_socket;
-        gboolean readonly;      /* by its socket or its own wish */
-        gboolean open;          /* between CONNECT_OPEN and CONNECT_CLOSE */
-        gboolean last_reply;    /* close when everything is sent */
-        guint in_flight;        /* calls without a reply */
+        gboolean readonly;   /* by its socket or its own wish */
+        gboolean open;       /* between CONNECT_OPEN and CONNECT_CLOSE */
+        gboolean last_reply; /* close when everything is sent */
+        guint in_flight;     /* calls without a reply */
         guint auth_timer;
-        guint auth_minutes;     /* that it has had for it */
+        guint auth_minutes;        /* that it has had for it */
         GCancellable *auth_cancel; /* ends a polkit check when the client goes */
-        guint streams_blocked;  /* streams that cannot take more input now */
-        GPtrArray *streams;     /* RpcStream* */
-        GPtrArray *callbacks;   /* RpcCallback*, in callbacks.c */
+        guint streams_blocked;     /* streams that cannot take more input now */
+        GPtrArray *streams;        /* RpcStream* */
+        GPtrArray *callbacks;      /* RpcCallback*, in callbacks.c */
         int last_callback_id;
         gsize events;           /* bytes of events that it has not taken, at most */
         GArray *autodestroy;    /* of RpcGuest */

@@ -30,7 +30,7 @@ struct RpcConn {
         RpcReader reader;
         gboolean reading;
         guint in_source, out_source, hangup_source;
-        GQueue out; /* RpcPacket* */
+        GQueue out;       /* RpcPacket* */
         gsize out_offset; /* into the first packet */
         gsize out_bytes;
         RpcBudget *input, *output;

@@ -37,26 +37,26 @@ typedef enum RpcKind {
 } RpcKind;
 
 typedef enum RpcUpstream { /* the drivers that calls are relayed to */
-        RPC_UPSTREAM_NETWORK,
-        RPC_UPSTREAM_STORAGE,
-        RPC_UPSTREAM_NODEDEV,
-        RPC_UPSTREAM_INTERFACE,
-        RPC_UPSTREAM_SECRET,
-        RPC_UPSTREAM_NWFILTER,
-        RPC_UPSTREAM_MAX,
+                           RPC_UPSTREAM_NETWORK,
+                           RPC_UPSTREAM_STORAGE,
+                           RPC_UPSTREAM_NODEDEV,
+                           RPC_UPSTREAM_INTERFACE,
+                           RPC_UPSTREAM_SECRET,
+                           RPC_UPSTREAM_NWFILTER,
+                           RPC_UPSTREAM_MAX,
 } RpcUpstream;
 
 typedef enum RpcCallbackKind { /* by what it is called with or gives: a callback's id */
-        RPC_CALLBACK_NONE,
-        RPC_CALLBACK_REGISTER,
-        RPC_CALLBACK_DEREGISTER,
+                               RPC_CALLBACK_NONE,
+                               RPC_CALLBACK_REGISTER,
+                               RPC_CALLBACK_DEREGISTER,
 } RpcCallbackKind;
 
 enum {
-        RPC_WRITE = 1 << 0,  /* refused to read-only clients */
-        RPC_HIGH = 1 << 1,   /* asks no guest: priority workers may run it */
-        RPC_NOAUTH = 1 << 2, /* served before authentication */
-        RPC_NOOPEN = 1 << 3, /* served before CONNECT_OPEN */
+        RPC_WRITE = 1 << 0,     /* refused to read-only clients */
+        RPC_HIGH = 1 << 1,      /* asks no guest: priority workers may run it */
+        RPC_NOAUTH = 1 << 2,    /* served before authentication */
+        RPC_NOOPEN = 1 << 3,    /* served before CONNECT_OPEN */
         RPC_NEIGHBOUR = 1 << 4, /* may wait for another process: has workers of its own */
 };
 
@@ -96,9 +96,9 @@ struct RpcCall {
         gpointer args, ret;
         gboolean readonly;
         GCancellable *interrupt; /* of the waits of one that is RPC_NEIGHBOUR */
-        gboolean deferred;    /* an inline handler set it: rpc_call_finish() comes later */
-        RpcStream *stream;    /* a handler opened it; the client takes it after the reply */
-        gboolean autodestroy; /* `guest` goes when the client goes */
+        gboolean deferred;       /* an inline handler set it: rpc_call_finish() comes later */
+        RpcStream *stream;       /* a handler opened it; the client takes it after the reply */
+        gboolean autodestroy;    /* `guest` goes when the client goes */
         RpcGuest guest;
         RpcPacket *reply;
 };

@@ -76,14 +76,13 @@ static xdrproc_t event_describe(const DomainEvent *event, rpc_domain domain, Eve
                 return (xdrproc_t) xdr_rpc_domain_event;
         case VIR_DOMAIN_EVENT_ID_IO_ERROR:
                 ret->io_error = (rpc_io_error_event) { domain, text_or_empty(event->io_error.path),
-                                                       text_or_empty(event->io_error.alias),
-                                                       event->io_error.action };
+                                                       text_or_empty(event->io_error.alias), event->io_error.action };
                 return (xdrproc_t) xdr_rpc_io_error_event;
         case VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON:
-                ret->io_error_reason = (rpc_io_error_reason_event) {
-                        domain, text_or_empty(event->io_error.path), text_or_empty(event->io_error.alias),
-                        event->io_error.action, text_or_empty(event->io_error.reason)
-                };
+                ret->io_error_reason =
+                        (rpc_io_error_reason_event) { domain, text_or_empty(event->io_error.path),
+                                                      text_or_empty(event->io_error.alias), event->io_error.action,
+                                                      text_or_empty(event->io_error.reason) };
                 return (xdrproc_t) xdr_rpc_io_error_reason_event;
         case VIR_DOMAIN_EVENT_ID_DISK_CHANGE:
                 ret->disk_change = (rpc_disk_change_event) {
@@ -92,9 +91,9 @@ static xdrproc_t event_describe(const DomainEvent *event, rpc_domain domain, Eve
                 };
                 return (xdrproc_t) xdr_rpc_disk_change_event;
         case VIR_DOMAIN_EVENT_ID_METADATA_CHANGE:
-                ret->metadata = (rpc_metadata_event) { domain, event->metadata.type,
-                                                       event->metadata.uri ? (rpc_opt_text) &event->metadata.uri
-                                                                           : NULL };
+                ret->metadata =
+                        (rpc_metadata_event) { domain, event->metadata.type,
+                                               event->metadata.uri ? (rpc_opt_text) &event->metadata.uri : NULL };
                 return (xdrproc_t) xdr_rpc_metadata_event;
         case VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE:
                 ret->agent = (rpc_agent_event) { domain, event->agent.state, event->agent.reason };
@@ -168,8 +167,7 @@ void rpc_events_deliver(RpcServer *server, const DomainEvent *event) {
 static gboolean event_check(int event, gboolean legacy, GError **err) {
         if (event >= 0 && event < EVENTS_MAX && (!legacy || event_procs[event].legacy != 0))
                 return TRUE;
-        error_set(err, VIR_ERR_INTERNAL_ERROR, "unsupported event ID %d", event);
-        return FALSE;
+        return error_set(err, VIR_ERR_INTERNAL_ERROR, "unsupported event ID %d", event);
 }
 
 /* By id, or for id -1 by event. */
@@ -186,8 +184,7 @@ static gboolean callback_remove(RpcClient *client, int id, int event, GError **e
         RpcCallback *callback = callback_find(client, id, event);
         if (callback)
                 return rpc_callback_remove(client, callback);
-        error_set(err, VIR_ERR_INTERNAL_ERROR, "domain event callback %d not registered", id >= 0 ? id : event);
-        return FALSE;
+        return error_set(err, VIR_ERR_INTERNAL_ERROR, "domain event callback %d not registered", id >= 0 ? id : event);
 }
 
 static gboolean legacy_add(RpcClient *client, int event, GError **err) {
@@ -195,8 +192,7 @@ static gboolean legacy_add(RpcClient *client, int event, GError **err) {
                 return FALSE;
         if (!callback_find(client, -1, event))
                 return rpc_callback_add(client, -1, event, NULL, err) != NULL;
-        error_set(err, VIR_ERR_INTERNAL_ERROR, "domain event %d already registered", event);
-        return FALSE;
+        return error_set(err, VIR_ERR_INTERNAL_ERROR, "domain event %d already registered", event);
 }
 
 gboolean rpc_event_register(RpcCall *call, GError **err) {
@@ -217,8 +213,7 @@ gboolean rpc_event_deregister(RpcCall *call, GError **err) {
         const rpc_int_args *args = call->args;
         if (args->value >= 0)
                 return callback_remove(call->client, args->value, 0, err);
-        error_set(err, VIR_ERR_INTERNAL_ERROR, "domain event callback %d not registered", args->value);
-        return FALSE;
+        return error_set(err, VIR_ERR_INTERNAL_ERROR, "domain event callback %d not registered", args->value);
 }
 
 gboolean rpc_event_register_legacy(RpcCall *call, GError **err) {

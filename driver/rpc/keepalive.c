@@ -20,8 +20,7 @@ static gboolean keepalive_tick(gpointer data) {
         if (!rpc_conn_is_reading(client->conn))
                 return G_SOURCE_CONTINUE;
         if (client->keepalive_misses >= client->server->config->keepalive_count) {
-                g_info("client %d does not answer: connection closed due to keepalive timeout",
-                       (int) client->peer.pid);
+                g_info("client %d does not answer: connection closed due to keepalive timeout", (int) client->peer.pid);
                 client->keepalive_timer = 0;
                 rpc_client_close(client);
                 return G_SOURCE_REMOVE;

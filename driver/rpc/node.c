@@ -29,8 +29,7 @@ static char *read_text(GError **err, const char *format, ...) {
         char *text = NULL;
         if (g_file_get_contents(path, &text, NULL, &failure))
                 return g_strchomp(text);
-        error_set(err, VIR_ERR_SYSTEM_ERROR, "%s", failure->message);
-        return NULL;
+        return error_null(err, VIR_ERR_SYSTEM_ERROR, "%s", failure->message);
 }
 
 static gboolean read_map(const char *path, CpuMap *ret, GError **err) {
@@ -68,8 +67,7 @@ gboolean node_get_info(rpc_node_info_ret *ret, GError **err) {
         if (!node_get_memory(-1, &memory, err))
                 return FALSE;
         if (uname(&host) < 0) {
-                error_set_errno(err, errno, "cannot ask the kernel for its name");
-                return FALSE;
+                return error_set_errno(err, errno, "cannot ask the kernel for its name");
         }
         guint cpus = info->cpus->len, nodes = info->cells->len, sockets = info->sockets, threads = info->threads;
         guint cores = info->dies * info->cores; /* of a socket */
@@ -78,8 +76,13 @@ gboolean node_get_info(rpc_node_info_ret *ret, GError **err) {
                 cores = cpus;
         }
         *ret = (rpc_node_info_ret) {
-                .memory = memory.total, .cpus = (int) cpus, .mhz = read_mhz(), .nodes = (int) nodes,
-                .sockets = (int) sockets, .cores = (int) cores, .threads = (int) threads,
+                .memory = memory.total,
+                .cpus = (int) cpus,
+                .mhz = read_mhz(),
+                .nodes = (int) nodes,
+                .sockets = (int) sockets,
+                .cores = (int) cores,
+                .threads = (int) threads,
         };
         g_strlcpy(ret->model, host.machine, sizeof(ret->model));
         return TRUE;
@@ -97,8 +100,7 @@ gboolean node_get_cpu_times(int cpu, NodeCpuTimes *ret, GError **err) {
                             "%" G_GUINT64_FORMAT "%" G_GUINT64_FORMAT "%" G_GUINT64_FORMAT "%" G_GUINT64_FORMAT
                             "%" G_GUINT64_FORMAT "%" G_GUINT64_FORMAT "%" G_GUINT64_FORMAT,
                             &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6]) < 4) {
-                error_set(err, VIR_ERR_INVALID_ARG, "Invalid cpuNum in virNodeGetCPUStats: %d", cpu);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "Invalid cpuNum in virNodeGetCPUStats: %d", cpu);
         }
         guint64 tick = 1000000000u / (guint64) MAX(sysconf(_SC_CLK_TCK), 1);
         *ret = (NodeCpuTimes) { (t[2] + t[5] + t[6]) * tick, (t[0] + t[1]) * tick, t[3] * tick, t[4] * tick };
@@ -113,8 +115,7 @@ static gboolean check_cell(int cell, GError **err) {
                 return FALSE;
         if (cell >= 0 && (guint) cell < CPUMAP_BITS && cpumap_get(&cells, (unsigned) cell))
                 return TRUE;
-        error_set(err, VIR_ERR_INVALID_ARG, "host has no NUMA cell %d", cell);
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG, "host has no NUMA cell %d", cell);
 }
 
 gboolean node_get_memory(int cell, HostMemory *ret, GError **err) {
@@ -122,8 +123,7 @@ gboolean node_get_memory(int cell, HostMemory *ret, GError **err) {
                 return FALSE;
         if (host_memory_read("/", cell, ret) || host_memory_read("/", -1, ret))
                 return TRUE;
-        error_set(err, VIR_ERR_SYSTEM_ERROR, "cannot read /proc/meminfo");
-        return FALSE;
+        return error_set(err, VIR_ERR_SYSTEM_ERROR, "cannot read /proc/meminfo");
 }
 
 gboolean node_get_free_pages(int cell, guint kib, guint64 *ret, GError **err) {
@@ -144,6 +144,5 @@ gboolean node_get_free_pages(int cell, guint kib, guint64 *ret, GError **err) {
                 *ret = g_ascii_strtoull(text, NULL, 10);
                 return TRUE;
         }
-        error_set(err, VIR_ERR_INVALID_ARG, "page size %u is not available", kib);
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG, "page size %u is not available", kib);
 }

@@ -37,9 +37,8 @@ RpcPacket *rpc_packet_new(const RpcHeader *header, gsize size) {
         packet->size = RPC_PREFIX_SIZE + size;
         packet->payload = RPC_PREFIX_SIZE;
         packet->data = g_malloc(packet->size);
-        const guint32 words[] = { packet->size,           header->prog, header->vers,
-                                  (guint32) header->proc, header->type, header->serial,
-                                  header->status };
+        const guint32 words[] = { packet->size, header->prog,   header->vers,  (guint32) header->proc,
+                                  header->type, header->serial, header->status };
         for (guint i = 0; i < G_N_ELEMENTS(words); i++)
                 put_u32(packet->data + 4 * i, words[i]);
         return packet;
@@ -56,15 +55,13 @@ static gboolean packet_parse_fds(RpcPacket *packet, GError **err) {
         if (packet->header.type != RPC_TYPE_CALL_WITH_FDS && packet->header.type != RPC_TYPE_REPLY_WITH_FDS)
                 return TRUE;
         if (rpc_packet_payload_size(packet) < 4) {
-                error_set(err, VIR_ERR_RPC, "packet without its number of descriptors");
-                return FALSE;
+                return error_set(err, VIR_ERR_RPC, "packet without its number of descriptors");
         }
         packet->n_fds = get_u32(packet->data + packet->payload);
         packet->payload += 4;
         if (packet->n_fds > RPC_FDS_MAX) {
-                error_set(err, VIR_ERR_RPC, "too many descriptors: %u, expected at most %u", packet->n_fds,
-                          RPC_FDS_MAX);
-                return FALSE;
+                return error_set(err, VIR_ERR_RPC, "too many descriptors: %u, expected at most %u", packet->n_fds,
+                                 RPC_FDS_MAX);
         }
         return TRUE;
 }
@@ -75,8 +72,7 @@ RpcPacket *rpc_packet_parse(guint8 *data, gsize size, GError **err) {
         packet->size = size;
         packet->payload = RPC_PREFIX_SIZE;
         if (size < RPC_PREFIX_SIZE || size > RPC_PACKET_MAX || get_u32(data) != size) {
-                error_set(err, VIR_ERR_RPC, "packet of %" G_GSIZE_FORMAT " bytes is malformed", size);
-                return NULL;
+                return error_null(err, VIR_ERR_RPC, "packet of %" G_GSIZE_FORMAT " bytes is malformed", size);
         }
         packet->header = (RpcHeader) {
                 .prog = get_u32(data + 4),
@@ -93,8 +89,8 @@ RpcPacket *rpc_packet_parse(guint8 *data, gsize size, GError **err) {
 
 static gboolean packet_fill(RpcPacket *packet, gsize offset, xdrproc_t proc, gpointer object, GError **err) {
         XDR xdr;
-        xdrmem_create(&xdr, (char *) packet->data + packet->payload + offset,
-                      rpc_packet_payload_size(packet) - offset, XDR_ENCODE);
+        xdrmem_create(&xdr, (char *) packet->data + packet->payload + offset, rpc_packet_payload_size(packet) - offset,
+                      XDR_ENCODE);
         gboolean ok = proc(&xdr, object);
         xdr_destroy(&xdr);
         if (!ok)
@@ -107,8 +103,7 @@ static gboolean payload_measure(xdrproc_t proc, gpointer object, gsize *ret, GEr
         *ret = xdr_sizeof(proc, object);
         if (*ret <= RPC_PAYLOAD_MAX)
                 return TRUE;
-        error_set(err, VIR_ERR_RPC, "Unable to encode message payload: %" G_GSIZE_FORMAT " bytes", *ret);
-        return FALSE;
+        return error_set(err, VIR_ERR_RPC, "Unable to encode message payload: %" G_GSIZE_FORMAT " bytes", *ret);
 }
 
 RpcPacket *rpc_packet_encode(const RpcHeader *header, xdrproc_t proc, gpointer object, GError **err) {
@@ -211,9 +206,8 @@ static gboolean reader_take_length(RpcReader *reader, GError **err) {
         reader->need = get_u32(reader->buffer);
         if (reader->need >= RPC_PREFIX_SIZE && reader->need <= reader->limit)
                 return TRUE;
-        error_set(err, VIR_ERR_RPC, "packet of %" G_GSIZE_FORMAT " bytes, want %u to %" G_GSIZE_FORMAT, reader->need,
-                  RPC_PREFIX_SIZE, reader->limit);
-        return FALSE;
+        return error_set(err, VIR_ERR_RPC, "packet of %" G_GSIZE_FORMAT " bytes, want %u to %" G_GSIZE_FORMAT,
+                         reader->need, RPC_PREFIX_SIZE, reader->limit);
 }
 
 gboolean rpc_reader_advance(RpcReader *reader, gsize size, RpcPacket **ret_packet, GError **err) {

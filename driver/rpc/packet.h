@@ -8,12 +8,12 @@
 #include <glib.h>
 #include <rpc/rpc.h>
 
-#define RPC_LENGTH_SIZE  4u  /* counts itself */
-#define RPC_HEADER_SIZE  24u
-#define RPC_PREFIX_SIZE  (RPC_LENGTH_SIZE + RPC_HEADER_SIZE)
-#define RPC_PACKET_MAX   (RPC_LENGTH_SIZE + 33554432u)
-#define RPC_PAYLOAD_MAX  (RPC_PACKET_MAX - RPC_PREFIX_SIZE)
-#define RPC_FDS_MAX      32u
+#define RPC_LENGTH_SIZE 4u /* counts itself */
+#define RPC_HEADER_SIZE 24u
+#define RPC_PREFIX_SIZE (RPC_LENGTH_SIZE + RPC_HEADER_SIZE)
+#define RPC_PACKET_MAX  (RPC_LENGTH_SIZE + 33554432u)
+#define RPC_PAYLOAD_MAX (RPC_PACKET_MAX - RPC_PREFIX_SIZE)
+#define RPC_FDS_MAX     32u
 
 #define RPC_PROGRAM_REMOTE    0x20008086u
 #define RPC_PROGRAM_QEMU      0x20008087u /* what only one of libvirt's drivers can do */

@@ -37,8 +37,8 @@ static void param_put(const virTypedParameter *param, rpc_param *ret) {
         }
 }
 
-gboolean rpc_params_put(virTypedParameterPtr params, int n, guint max, guint flags, rpc_param **ret_val,
-                        u_int *ret_len, GError **err) {
+gboolean rpc_params_put(virTypedParameterPtr params, int n, guint max, guint flags, rpc_param **ret_val, u_int *ret_len,
+                        GError **err) {
         *ret_len = 0;
         *ret_val = g_new0(rpc_param, MAX(n, 1));
         for (int i = 0; i < n; i++) {
@@ -51,8 +51,7 @@ gboolean rpc_params_put(virTypedParameterPtr params, int n, guint max, guint fla
         }
         if (*ret_len <= max)
                 return TRUE;
-        error_set(err, VIR_ERR_RPC, "too many parameters '%u' for limit '%u'", *ret_len, max);
-        return FALSE;
+        return error_set(err, VIR_ERR_RPC, "too many parameters '%u' for limit '%u'", *ret_len, max);
 }
 
 static void param_get(const rpc_param *param, virTypedParameterPtr ret) {
@@ -89,8 +88,7 @@ gboolean rpc_params_get(const rpc_param *val, u_int len, virTypedParameterPtr *r
         for (u_int i = 0; i < len; i++) {
                 if (strlen(val[i].field) < VIR_TYPED_PARAM_FIELD_LENGTH)
                         continue;
-                error_set(err, VIR_ERR_RPC, "parameter %.64s... too big for destination", val[i].field);
-                return FALSE;
+                return error_set(err, VIR_ERR_RPC, "parameter %.64s... too big for destination", val[i].field);
         }
         *ret = g_new0(virTypedParameter, MAX(len, 1));
         for (u_int i = 0; i < len; i++)

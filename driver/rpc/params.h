@@ -12,8 +12,8 @@
  * To the wire, at most `max` of them. Strings go only to clients that said so with
  * VIR_TYPED_PARAM_STRING_OKAY in `flags`. What is returned belongs to the result.
  */
-gboolean rpc_params_put(virTypedParameterPtr params, int n, guint max, guint flags, rpc_param **ret_val,
-                        u_int *ret_len, GError **err);
+gboolean rpc_params_put(virTypedParameterPtr params, int n, guint max, guint flags, rpc_param **ret_val, u_int *ret_len,
+                        GError **err);
 /* From the wire; free with virTypedParamsFree(). NULL and *ret_n 0 with no error when there are none. */
 gboolean rpc_params_get(const rpc_param *val, u_int len, virTypedParameterPtr *ret, int *ret_n, GError **err);
 
@@ -25,5 +25,7 @@ void rpc_domain_put(Domain *domain, rpc_domain *ret);
 gboolean rpc_text_put(char *text, rpc_text *ret);
 
 /* The layout of no arguments and of no result. */
-typedef struct rpc_none { char unused; } rpc_none;
+typedef struct rpc_none {
+        char unused;
+} rpc_none;
 bool_t xdr_rpc_none(XDR *xdr, rpc_none *object);

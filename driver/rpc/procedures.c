@@ -25,8 +25,14 @@ enum {
 
 #define XDR(type) (xdrproc_t) xdr_rpc_##type
 #define SERVED(k, n, name, rules, function, in, out)                                                                   \
-        [n] = { .api = name, .kind = k, .flags = rules, .handler = rpc_##function, .args_xdr = XDR(in),                \
-                .ret_xdr = XDR(out), .args_size = sizeof(rpc_##in), .ret_size = sizeof(rpc_##out) }
+        [n] = { .api = name,                                                                                           \
+                .kind = k,                                                                                             \
+                .flags = rules,                                                                                        \
+                .handler = rpc_##function,                                                                             \
+                .args_xdr = XDR(in),                                                                                   \
+                .ret_xdr = XDR(out),                                                                                   \
+                .args_size = sizeof(rpc_##in),                                                                         \
+                .ret_size = sizeof(rpc_##out) }
 #define INLINE(n, name, rules, function, in, out) SERVED(RPC_KIND_INLINE, n, name, rules, function, in, out)
 #define WORKER(n, name, rules, function, in, out) SERVED(RPC_KIND_WORKER, n, name, rules, function, in, out)
 #define RELAY(n, name, rules, driver)                                                                                  \
@@ -34,7 +40,9 @@ enum {
 #define STREAM(n, name, rules, driver)                                                                                 \
         [n] = { .api = name, .kind = RPC_KIND_RELAY, .flags = rules, .upstream = RPC_UPSTREAM_##driver, .stream = 1 }
 #define CALLBACK(n, name, what, driver)                                                                                \
-        [n] = { .api = name, .kind = RPC_KIND_RELAY, .upstream = RPC_UPSTREAM_##driver,                                \
+        [n] = { .api = name,                                                                                           \
+                .kind = RPC_KIND_RELAY,                                                                                \
+                .upstream = RPC_UPSTREAM_##driver,                                                                     \
                 .callback = RPC_CALLBACK_##what }
 #define REFUSED(n, name) [n] = { .api = name, .kind = RPC_KIND_REFUSED }
 

@@ -27,9 +27,9 @@
 #define KEEPALIVE_PONG     2
 
 static const char *const driver_names[RPC_UPSTREAM_MAX] = {
-        [RPC_UPSTREAM_NETWORK] = "network",     [RPC_UPSTREAM_STORAGE] = "storage",
-        [RPC_UPSTREAM_NODEDEV] = "nodedev",     [RPC_UPSTREAM_INTERFACE] = "interface",
-        [RPC_UPSTREAM_SECRET] = "secret",       [RPC_UPSTREAM_NWFILTER] = "nwfilter",
+        [RPC_UPSTREAM_NETWORK] = "network", [RPC_UPSTREAM_STORAGE] = "storage",
+        [RPC_UPSTREAM_NODEDEV] = "nodedev", [RPC_UPSTREAM_INTERFACE] = "interface",
+        [RPC_UPSTREAM_SECRET] = "secret",   [RPC_UPSTREAM_NWFILTER] = "nwfilter",
 };
 
 static void relay_packet(gpointer data, RpcPacket *packet);
@@ -132,8 +132,8 @@ void relay_fail(RpcRelay *relay, const GError *err) {
         for (GList *item = waiting.head; item; item = item->next)
                 relay_refuse(client, &((RpcPacket *) item->data)->header, err);
         for (guint i = 0; i < pending->len; i++)
-                rpc_client_reply(client, rpc_packet_error(&g_array_index(pending, RelayCall, i).header,
-                                                          RPC_TYPE_REPLY, err));
+                rpc_client_reply(client,
+                                 rpc_packet_error(&g_array_index(pending, RelayCall, i).header, RPC_TYPE_REPLY, err));
         for (guint i = 0; i < streams->len; i++)
                 rpc_client_send(client, rpc_packet_error(&g_array_index(streams, RpcHeader, i), RPC_TYPE_STREAM, err));
         waiting_clear(client, &waiting);
@@ -142,8 +142,8 @@ void relay_fail(RpcRelay *relay, const GError *err) {
 static void relay_closed(gpointer data, const GError *cause) {
         RpcRelay *relay = data;
         g_autoptr(GError) err = NULL;
-        error_set(&err, VIR_ERR_INTERNAL_ERROR, "the connection to libvirt's %s driver was lost%s%s",
-                  relay_name(relay), cause ? ": " : "", cause ? cause->message : "");
+        error_set(&err, VIR_ERR_INTERNAL_ERROR, "the connection to libvirt's %s driver was lost%s%s", relay_name(relay),
+                  cause ? ": " : "", cause ? cause->message : "");
         relay_fail(relay, err);
 }
 
@@ -154,8 +154,8 @@ static gboolean relay_is_asked(const RpcRelay *relay) {
 }
 
 static void relay_ping(RpcRelay *relay) {
-        const RpcHeader header = { RPC_PROGRAM_KEEPALIVE, RPC_VERSION, KEEPALIVE_PING, RPC_TYPE_MESSAGE, 0,
-                                   RPC_STATUS_OK };
+        const RpcHeader header = { RPC_PROGRAM_KEEPALIVE, RPC_VERSION, KEEPALIVE_PING,
+                                   RPC_TYPE_MESSAGE,      0,           RPC_STATUS_OK };
         if (rpc_conn_get_pending(relay->conn) == 0) /* else it has not even taken what was there before */
                 rpc_conn_send(relay->conn, rpc_packet_new(&header, 0));
 }
@@ -176,8 +176,10 @@ static gboolean relay_check(gpointer data) {
                 return G_SOURCE_CONTINUE;
         }
         g_autoptr(GError) err = NULL;
-        error_set(&err, VIR_ERR_OPERATION_TIMEOUT, "libvirt's %s daemon has not answered for %u s: see systemctl "
-                  "status virt%sd libvirtd", relay_name(relay), limit, relay_name(relay));
+        error_set(&err, VIR_ERR_OPERATION_TIMEOUT,
+                  "libvirt's %s daemon has not answered for %u s: see systemctl "
+                  "status virt%sd libvirtd",
+                  relay_name(relay), limit, relay_name(relay));
         relay_fail(relay, err);
         return G_SOURCE_REMOVE;
 }

@@ -167,8 +167,8 @@ static void call_identity(RpcRelay *relay, const char *user, const char *group) 
         } else {
                 int n;
                 virTypedParameterPtr params = identity_describe(&relay->client->peer, user, group, &n);
-                (void) rpc_params_put(params, n, RPC_IDENTITY_MAX, VIR_TYPED_PARAM_STRING_OKAY,
-                                      &args.params.params_val, &args.params.params_len, NULL);
+                (void) rpc_params_put(params, n, RPC_IDENTITY_MAX, VIR_TYPED_PARAM_STRING_OKAY, &args.params.params_val,
+                                      &args.params.params_len, NULL);
                 virTypedParamsFree(params, n);
         }
         relay_call(relay, RPC_PROC_CONNECT_SET_IDENTITY, (xdrproc_t) xdr_rpc_identity_args, &args);

@@ -17,8 +17,8 @@
 #include "rpc/relay_internal.h"
 #include "util/error.h"
 
-#define CALLBACK_ARGS_MAX  1024u /* an event's number and an object: name, UUID, id */
-#define RECONNECT_MAX_S    30u   /* between two attempts; they begin at one second and double */
+#define CALLBACK_ARGS_MAX 1024u /* an event's number and an object: name, UUID, id */
+#define RECONNECT_MAX_S   30u   /* between two attempts; they begin at one second and double */
 
 static gboolean read_id(const RpcPacket *packet, int *ret) {
         guint32 word;

@@ -35,19 +35,19 @@ struct RpcRelay {
         RpcClient *client; /* owns the relay */
         RpcUpstream upstream;
         RelayPhase phase;
-        RpcConn *conn;      /* NULL before RELAY_GREETING */
-        gint32 step;        /* procedure of the handshake that is being waited for */
-        guint32 serial;     /* of the handshake */
-        RelayNames *names;  /* being looked up for the handshake */
-        guint restoring;    /* the callback whose registration is being waited for in the handshake */
-        GQueue waiting;     /* RpcPacket*: calls that came before the handshake was over */
-        GArray *pending;    /* RelayCall */
-        GArray *streams;    /* RpcHeader of streams that are open */
-        GArray *callbacks;  /* RelayCallback */
-        int last_id;        /* of callbacks */
-        guint timer;        /* while RELAY_IDLE or RELAY_CONNECTING: the next attempt; then: relay_watch() */
-        gint64 heard;       /* when the other daemon was heard last, or had nothing to say */
-        guint delay;        /* seconds before the next attempt at a connection for callbacks */
+        RpcConn *conn;     /* NULL before RELAY_GREETING */
+        gint32 step;       /* procedure of the handshake that is being waited for */
+        guint32 serial;    /* of the handshake */
+        RelayNames *names; /* being looked up for the handshake */
+        guint restoring;   /* the callback whose registration is being waited for in the handshake */
+        GQueue waiting;    /* RpcPacket*: calls that came before the handshake was over */
+        GArray *pending;   /* RelayCall */
+        GArray *streams;   /* RpcHeader of streams that are open */
+        GArray *callbacks; /* RelayCallback */
+        int last_id;       /* of callbacks */
+        guint timer;       /* while RELAY_IDLE or RELAY_CONNECTING: the next attempt; then: relay_watch() */
+        gint64 heard;      /* when the other daemon was heard last, or had nothing to say */
+        guint delay;       /* seconds before the next attempt at a connection for callbacks */
 };
 
 /* relay.c */
@@ -74,5 +74,5 @@ gboolean relay_events_drop(RpcRelay *relay, const RpcProc *proc, const RpcPacket
 void relay_events_reply(RpcRelay *relay, const RelayCall *call, RpcPacket *reply);
 gboolean relay_events_translate(RpcRelay *relay, RpcPacket *event); /* FALSE: nobody has asked for it */
 void relay_events_lost(RpcRelay *relay);
-void relay_events_restore(RpcRelay *relay);      /* the last steps of the handshake, before relay_set_ready() */
+void relay_events_restore(RpcRelay *relay); /* the last steps of the handshake, before relay_set_ready() */
 void relay_events_restored(RpcRelay *relay, const RpcPacket *reply);

@@ -41,8 +41,7 @@ gboolean rpc_connect_open(RpcCall *call, GError **err) {
         const rpc_open_args *args = call->args;
         RpcClient *client = call->client;
         if (client->open) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "connection already open");
-                return FALSE;
+                return error_set(err, VIR_ERR_INTERNAL_ERROR, "connection already open");
         }
         if (!error_check_flags(args->flags, VIR_CONNECT_RO | VIR_CONNECT_NO_ALIASES, "virConnectOpen", err) ||
             !open_check_name(args->name ? *args->name : NULL, err))
@@ -89,8 +88,7 @@ gboolean rpc_connect_set_identity(RpcCall *call, GError **err) {
         if (!error_check_flags(args->flags, 0, "virConnectSetIdentity", err))
                 return FALSE;
         if (client->peer.uid != 0) {
-                error_set(err, VIR_ERR_ACCESS_DENIED, "only the superuser may set a connection's identity");
-                return FALSE;
+                return error_set(err, VIR_ERR_ACCESS_DENIED, "only the superuser may set a connection's identity");
         }
         RpcPacket *packet = rpc_packet_encode(&call->header, (xdrproc_t) xdr_rpc_identity_args, args, err);
         if (!packet)
@@ -128,8 +126,7 @@ gboolean rpc_connect_is_secure(RpcCall *call, GError **err) {
 gboolean rpc_connect_get_max_vcpus(RpcCall *call, GError **err) {
         const rpc_opt_text_args *args = call->args;
         if (args->text && g_ascii_strcasecmp(*args->text, "kvm") != 0) {
-                error_set(err, VIR_ERR_INVALID_ARG, "unknown type '%s'", *args->text);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "unknown type '%s'", *args->text);
         }
         ((rpc_int_ret *) call->ret)->value = DOMAIN_VCPUS_MAX;
         return TRUE;
@@ -176,10 +173,9 @@ gboolean rpc_connect_get_capabilities(RpcCall *call, GError **err) {
 
 gboolean rpc_connect_get_domain_capabilities(RpcCall *call, GError **err) {
         const rpc_domcaps_args *args = call->args;
-        char *text = driver_get_domain_capabilities(call->driver, args->emulator ? *args->emulator : NULL,
-                                                    args->arch ? *args->arch : NULL,
-                                                    args->machine ? *args->machine : NULL,
-                                                    args->virttype ? *args->virttype : NULL, args->flags, err);
+        char *text = driver_get_domain_capabilities(
+                call->driver, args->emulator ? *args->emulator : NULL, args->arch ? *args->arch : NULL,
+                args->machine ? *args->machine : NULL, args->virttype ? *args->virttype : NULL, args->flags, err);
         return rpc_text_put(text, &((rpc_text_ret *) call->ret)->text);
 }
 
@@ -204,8 +200,8 @@ gboolean rpc_connect_num_of_defined_domains(RpcCall *call, GError **err) {
 /* The domains for a list of at most `max` entries. */
 static GPtrArray *list_some(RpcCall *call, guint flags, int max, GError **err) {
         if (max < 0 || max > RPC_LIST_MAX) {
-                error_set(err, VIR_ERR_INVALID_ARG, "list of %d domains, at most %d are possible", max, RPC_LIST_MAX);
-                return NULL;
+                return error_null(err, VIR_ERR_INVALID_ARG, "list of %d domains, at most %d are possible", max,
+                                  RPC_LIST_MAX);
         }
         GPtrArray *domains = driver_list(call->driver, flags, err);
         if (domains && domains->len > (guint) max)

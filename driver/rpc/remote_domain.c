@@ -65,8 +65,7 @@ gboolean rpc_domain_rename(RpcCall *call, GError **err) {
         if (!error_check_flags(args->flags, 0, "virDomainRename", err))
                 return FALSE;
         if (!args->text) {
-                error_set(err, VIR_ERR_INVALID_ARG, "new_name in virDomainRename must not be NULL");
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "new_name in virDomainRename must not be NULL");
         }
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
         return domain && domain_rename(domain, *args->text, err);
@@ -81,9 +80,9 @@ gboolean rpc_domain_set_autostart(RpcCall *call, GError **err) {
 gboolean rpc_domain_set_metadata(RpcCall *call, GError **err) {
         const rpc_d_set_metadata_args *args = call->args;
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
-        return domain && domain_set_metadata(domain, args->type, args->metadata ? *args->metadata : NULL,
-                                             args->key ? *args->key : NULL, args->uri ? *args->uri : NULL,
-                                             args->flags, err);
+        return domain &&
+               domain_set_metadata(domain, args->type, args->metadata ? *args->metadata : NULL,
+                                   args->key ? *args->key : NULL, args->uri ? *args->uri : NULL, args->flags, err);
 }
 
 /* --- Life --- */

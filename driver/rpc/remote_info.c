@@ -10,8 +10,7 @@
 gboolean rpc_domain_get_xml_desc(RpcCall *call, GError **err) {
         const rpc_d_flags_args *args = call->args;
         if (call->readonly && (args->flags & (VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_MIGRATABLE))) {
-                error_set(err, VIR_ERR_OPERATION_DENIED, "%s", "virDomainGetXMLDesc with secure flag");
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_DENIED, "%s", "virDomainGetXMLDesc with secure flag");
         }
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
         return domain && rpc_text_put(domain_get_xml(domain, args->flags, err), &((rpc_text_ret *) call->ret)->text);
@@ -26,8 +25,11 @@ gboolean rpc_domain_get_info(RpcCall *call, GError **err) {
         virDomainInfo info = { 0 };
         domain_get_info(domain, &info);
         *ret = (rpc_domain_info_ret) {
-                .state = info.state, .max_mem = info.maxMem, .memory = info.memory,
-                .nr_vcpus = info.nrVirtCpu, .cpu_time = info.cpuTime,
+                .state = info.state,
+                .max_mem = info.maxMem,
+                .memory = info.memory,
+                .nr_vcpus = info.nrVirtCpu,
+                .cpu_time = info.cpuTime,
         };
         return TRUE;
 }
@@ -116,8 +118,7 @@ static gboolean check_active(RpcCall *call, const rpc_domain *dom, GError **err)
                 return FALSE;
         if (domain_is_active(domain))
                 return TRUE;
-        error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
-        return FALSE;
+        return error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
 }
 
 gboolean rpc_domain_has_managed_save_image(RpcCall *call, GError **err) {

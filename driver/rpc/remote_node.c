@@ -32,13 +32,12 @@ static gboolean put_node_stats(rpc_node_stats_ret *ret, int room, const rpc_node
         if (room == 0)
                 return TRUE;
         if (room < n || room > RPC_PARAMS_MAX) {
-                error_set(err, VIR_ERR_INVALID_ARG, "nparams in virNodeGetCPUStats and the like must be %d", n);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "nparams in virNodeGetCPUStats and the like must be %d", n);
         }
         ret->stats.stats_val = g_new0(rpc_node_stat, n);
         for (int i = 0; i < n; i++)
-                ret->stats.stats_val[ret->stats.stats_len++] = (rpc_node_stat) { g_strdup(stats[i].field),
-                                                                                 stats[i].value };
+                ret->stats.stats_val[ret->stats.stats_len++] =
+                        (rpc_node_stat) { g_strdup(stats[i].field), stats[i].value };
         return TRUE;
 }
 
@@ -89,8 +88,7 @@ gboolean rpc_node_get_cells_free_memory(RpcCall *call, GError **err) {
                 return FALSE;
         int last = cpumap_last(&cells);
         if (args->first < 0 || args->first > last || args->second <= 0 || args->second > RPC_CELLS_MAX) {
-                error_set(err, VIR_ERR_INVALID_ARG, "start cell %d out of range (0-%d)", args->first, last);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "start cell %d out of range (0-%d)", args->first, last);
         }
         ret->values.values_val = g_new0(u_quad_t, args->second);
         for (int cell = args->first; cell <= last && cell - args->first < args->second; cell++) {
@@ -108,8 +106,7 @@ gboolean rpc_node_get_free_pages(RpcCall *call, GError **err) {
         if (!error_check_flags(args->flags, 0, "virNodeGetFreePages", err))
                 return FALSE;
         if (total == 0 || total > RPC_CELLS_MAX || args->start_cell < -1 || args->start_cell > (int) CPUMAP_BITS) {
-                error_set(err, VIR_ERR_INVALID_ARG, "too many or no cells and page sizes");
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "too many or no cells and page sizes");
         }
         ret->values.values_val = g_new0(u_quad_t, total);
         for (guint i = 0; i < args->cell_count; i++)

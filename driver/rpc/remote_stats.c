@@ -13,8 +13,8 @@ gboolean rpc_domain_block_stats(RpcCall *call, GError **err) {
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
         if (!domain || !domain_get_block_stats(domain, args->text, &stats, err))
                 return FALSE;
-        *(rpc_block_stats_ret *) call->ret = (rpc_block_stats_ret) { stats.rd_req, stats.rd_bytes, stats.wr_req,
-                                                                     stats.wr_bytes, stats.errs };
+        *(rpc_block_stats_ret *) call->ret =
+                (rpc_block_stats_ret) { stats.rd_req, stats.rd_bytes, stats.wr_req, stats.wr_bytes, stats.errs };
         return TRUE;
 }
 
@@ -65,21 +65,18 @@ gboolean rpc_domain_get_cpu_stats(RpcCall *call, GError **err) {
         const rpc_d_cpu_stats_args *args = call->args;
         rpc_cpu_stats_ret *ret = call->ret;
         if (args->nparams > RPC_PARAMS_MAX || args->ncpus > RPC_CPU_STATS_NCPUS_MAX) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "%s",
-                          args->nparams > RPC_PARAMS_MAX ? "nparams too large" : "ncpus too large");
-                return FALSE;
+                return error_set(err, VIR_ERR_INTERNAL_ERROR, "%s",
+                                 args->nparams > RPC_PARAMS_MAX ? "nparams too large" : "ncpus too large");
         }
         if (args->start_cpu < -1 || (args->start_cpu == -1 ? args->ncpus > 1 : args->nparams > 0 && args->ncpus == 0)) {
-                error_set(err, VIR_ERR_INVALID_ARG, "%u CPUs from %d on: totals (-1) are asked for alone", args->ncpus,
-                          args->start_cpu);
-                return FALSE;
+                return error_set(err, VIR_ERR_INVALID_ARG, "%u CPUs from %d on: totals (-1) are asked for alone",
+                                 args->ncpus, args->start_cpu);
         }
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
         int n = (int) (args->nparams * args->ncpus);
         virTypedParameterPtr params = n > 0 ? g_new0(virTypedParameter, n) : NULL;
         ret->count = domain ? domain_get_cpu_stats(domain, params, params ? args->nparams : 0, args->start_cpu,
-                                                   args->ncpus, args->flags & ~(guint) VIR_TYPED_PARAM_STRING_OKAY,
-                                                   err)
+                                                   args->ncpus, args->flags & ~(guint) VIR_TYPED_PARAM_STRING_OKAY, err)
                             : -1;
         gboolean ok = ret->count >= 0 && rpc_params_put(params, n, RPC_CPU_STATS_MAX, args->flags,
                                                         &ret->params.params_val, &ret->params.params_len, err);
@@ -144,8 +141,8 @@ gboolean rpc_connect_get_all_domain_stats(RpcCall *call, GError **err) {
                         return FALSE;
                 size += xdr_sizeof((xdrproc_t) xdr_rpc_stats_record, record);
                 if (size > RPC_PAYLOAD_MAX) { /* nobody else is asked for what could not be sent */
-                        error_set(err, VIR_ERR_RPC, "statistics of %u domains are more than a reply can hold", i + 1);
-                        return FALSE;
+                        return error_set(err, VIR_ERR_RPC, "statistics of %u domains are more than a reply can hold",
+                                         i + 1);
                 }
         }
         return TRUE;
@@ -163,8 +160,8 @@ static void put_interface(const DomainAddress *address, rpc_interface *ret) {
         ret->addrs.addrs_val = g_new0(rpc_address, MAX(n, 1));
         for (guint i = 0; i < n; i++) {
                 const DomainIpAddress *addr = g_ptr_array_index(address->addrs, i);
-                ret->addrs.addrs_val[ret->addrs.addrs_len++] = (rpc_address) { addr->type, g_strdup(addr->addr),
-                                                                               addr->prefix };
+                ret->addrs.addrs_val[ret->addrs.addrs_len++] =
+                        (rpc_address) { addr->type, g_strdup(addr->addr), addr->prefix };
         }
 }
 
@@ -172,8 +169,7 @@ gboolean rpc_domain_interface_addresses(RpcCall *call, GError **err) {
         const rpc_d_uint_flags_args *args = call->args;
         rpc_interfaces_ret *ret = call->ret;
         if (call->readonly && args->value == VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT) {
-                error_set(err, VIR_ERR_OPERATION_DENIED, "read only access prevents %s", call->proc->api);
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_DENIED, "read only access prevents %s", call->proc->api);
         }
         g_autoptr(Domain) domain = rpc_domain_find(call, &args->dom, err);
         g_autoptr(GPtrArray) found = domain ? domain_get_addresses(domain, args->value, args->flags, err) : NULL;

@@ -29,8 +29,7 @@ static gboolean put_params(virTypedParameterPtr params, int n, int room, guint f
 static gboolean check_room(int room, GError **err) {
         if (room >= 0 && room <= RPC_PARAMS_MAX)
                 return TRUE;
-        error_set(err, VIR_ERR_INTERNAL_ERROR, "nparams too large");
-        return FALSE;
+        return error_set(err, VIR_ERR_INTERNAL_ERROR, "nparams too large");
 }
 
 static gboolean get_params(RpcCall *call, ParamsGetter getter, GError **err) {
@@ -60,8 +59,7 @@ static gboolean set_params(RpcCall *call, const rpc_domain *dom, const rpc_param
 
 static gboolean set_params_flags(RpcCall *call, ParamsSetter setter, GError **err) {
         const rpc_d_params_flags_args *args = call->args;
-        return set_params(call, &args->dom, args->params.params_val, args->params.params_len, args->flags, setter,
-                          err);
+        return set_params(call, &args->dom, args->params.params_val, args->params.params_len, args->flags, setter, err);
 }
 
 /* --- The scheduler --- */

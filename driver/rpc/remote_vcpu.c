@@ -14,8 +14,7 @@
 static gboolean check_maps(int count, int maplen, GError **err) {
         if (count >= 0 && count <= RPC_LIST_MAX && maplen >= 0 && (gint64) count * maplen <= RPC_CPUMAPS_MAX)
                 return TRUE;
-        error_set(err, VIR_ERR_INTERNAL_ERROR, "%d CPU maps of %d bytes are too many", count, maplen);
-        return FALSE;
+        return error_set(err, VIR_ERR_INTERNAL_ERROR, "%d CPU maps of %d bytes are too many", count, maplen);
 }
 
 static void put_map(const CpuMap *map, char *ret, int maplen) {
@@ -44,8 +43,7 @@ static gboolean get_vcpus(RpcCall *call, const rpc_domain *dom, guint flags, GEr
 gboolean rpc_domain_get_vcpus_flags(RpcCall *call, GError **err) {
         const rpc_d_flags_args *args = call->args;
         if (call->readonly && (args->flags & VIR_DOMAIN_VCPU_GUEST)) {
-                error_set(err, VIR_ERR_OPERATION_DENIED, "read only access prevents %s", call->proc->api);
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_DENIED, "read only access prevents %s", call->proc->api);
         }
         return get_vcpus(call, &args->dom, args->flags, err);
 }

@@ -20,7 +20,7 @@
 #include "util/error.h"
 
 /* At the daemon's end: what calls get to be done with another process that answers. */
-#define STOP_GRACE_S 3
+#define STOP_GRACE_S    3
 #define ACCEPT_PAUSE_MS 100u /* after a failure: out of descriptors, which are not there a moment later either */
 
 static void socket_listen(RpcSocket *sock);
@@ -161,8 +161,8 @@ RpcServer *rpc_server_new(Driver *driver, const DriverConfig *config, GError **e
         server->callbacks = rpc_callbacks_new();
         g_queue_init(&server->waiting);
         server->interruptible = g_ptr_array_new();
-        server->names = neighbour_new("the resolver", "resolvectl status, and getent passwd",
-                                      config->neighbour_timeout * 1000);
+        server->names =
+                neighbour_new("the resolver", "resolvectl status, and getent passwd", config->neighbour_timeout * 1000);
         server->workers = rpc_workers_new(config->max_workers, config->prio_workers, config->neighbour_workers, err);
         if (!server->workers)
                 return NULL;

@@ -10,18 +10,18 @@ struct RpcServer {
         Driver *driver;
         const DriverConfig *config;
         RpcWorkers *workers;
-        GArray *sockets;     /* RpcSocket */
+        GArray *sockets; /* RpcSocket */
         RpcUsers *users;
-        RpcUser *own;        /* whom the server's own work is done for: nobody's quota holds it up */
-        GPtrArray *clients;  /* RpcClient*, a reference each */
-        guint untrusted;     /* of them, those that are not the superuser's */
-        GQueue waiting;      /* RpcClient* that are not served yet, in the order of coming */
-        guint anonymous;     /* clients that are served and not authenticated */
-        GHashTable *callbacks; /* callbacks.c */
-        guint deferred;      /* calls that wait for polkit */
+        RpcUser *own;             /* whom the server's own work is done for: nobody's quota holds it up */
+        GPtrArray *clients;       /* RpcClient*, a reference each */
+        guint untrusted;          /* of them, those that are not the superuser's */
+        GQueue waiting;           /* RpcClient* that are not served yet, in the order of coming */
+        guint anonymous;          /* clients that are served and not authenticated */
+        GHashTable *callbacks;    /* callbacks.c */
+        guint deferred;           /* calls that wait for polkit */
         GPtrArray *interruptible; /* RpcCall*: those that may wait for another process */
-        Neighbour *names;    /* the resolver, and whoever knows users and groups */
-        guint listener;      /* of domain events */
+        Neighbour *names;         /* the resolver, and whoever knows users and groups */
+        guint listener;           /* of domain events */
         gboolean accepting, stopped;
 };
 
@@ -30,7 +30,7 @@ typedef struct RpcSocket {
         int fd;
         gboolean readonly;
         RpcAuth auth;
-        char *path; /* to be unlinked at the end; NULL when systemd made it */
+        char *path;   /* to be unlinked at the end; NULL when systemd made it */
         guint source; /* of clients, or of the end of a pause after a failure */
 } RpcSocket;
 

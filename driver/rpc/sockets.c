@@ -22,7 +22,7 @@
 
 static RpcAuth socket_auth(const DriverConfig *config, gboolean readonly) {
         return strcmp(readonly ? config->auth_unix_ro : config->auth_unix_rw, "polkit") == 0 ? RPC_AUTH_POLKIT
-                                                                                            : RPC_AUTH_NONE;
+                                                                                             : RPC_AUTH_NONE;
 }
 
 static void socket_clear(gpointer data) {
@@ -90,15 +90,13 @@ static void sockets_take(GArray *sockets, RpcServer *server) {
 static gboolean socket_clean(const struct sockaddr_un *addr, GError **err) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0) {
-                error_set_errno(err, errno, "cannot make a socket");
-                return FALSE;
+                return error_set_errno(err, errno, "cannot make a socket");
         }
         int r = connect(fd, (const struct sockaddr *) addr, sizeof(*addr));
         int failure = errno;
         (void) close(fd);
         if (r == 0 || (failure != ECONNREFUSED && failure != ENOENT)) {
-                error_set_errno(err, r == 0 ? EADDRINUSE : failure, "cannot listen on %s", addr->sun_path);
-                return FALSE;
+                return error_set_errno(err, r == 0 ? EADDRINUSE : failure, "cannot listen on %s", addr->sun_path);
         }
         (void) unlink(addr->sun_path);
         return TRUE;
@@ -114,22 +112,19 @@ static gboolean socket_protect(const char *path, RpcAuth auth, gboolean readonly
         if (group && *group && !entry)
                 g_info("unix_sock_group: there is no group '%s'", group);
         if (entry && chown(path, (uid_t) -1, entry->gr_gid) < 0) {
-                error_set_errno(err, errno, "cannot give %s to group %s", path, group);
-                return FALSE;
+                return error_set_errno(err, errno, "cannot give %s to group %s", path, group);
         }
         if (chmod(path, entry ? mode | 0060 : mode) == 0)
                 return TRUE;
-        error_set_errno(err, errno, "cannot set the mode of %s", path);
-        return FALSE;
+        return error_set_errno(err, errno, "cannot set the mode of %s", path);
 }
 
 static gboolean socket_bind(GArray *sockets, RpcServer *server, gboolean readonly, GError **err) {
-        g_autofree char *path = g_strdup_printf("%s/%s%s", server->config->socket_dir, SOCKET_NAME,
-                                                readonly ? "-ro" : "");
+        g_autofree char *path =
+                g_strdup_printf("%s/%s%s", server->config->socket_dir, SOCKET_NAME, readonly ? "-ro" : "");
         struct sockaddr_un addr = { .sun_family = AF_UNIX };
         if (g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)) >= sizeof(addr.sun_path)) {
-                error_set(err, VIR_ERR_CONF_SYNTAX, "socket path %s is too long", path);
-                return FALSE;
+                return error_set(err, VIR_ERR_CONF_SYNTAX, "socket path %s is too long", path);
         }
         if (!socket_clean(&addr, err))
                 return FALSE;
@@ -143,8 +138,7 @@ static gboolean socket_bind(GArray *sockets, RpcServer *server, gboolean readonl
                 return FALSE;
         if (r == 0 && listen(fd, SOCKET_BACKLOG) == 0)
                 return TRUE;
-        error_set_errno(err, r < 0 ? failure : errno, "cannot listen on %s", path);
-        return FALSE;
+        return error_set_errno(err, r < 0 ? failure : errno, "cannot listen on %s", path);
 }
 
 /* Clients of other daemons look into this directory too, whatever our umask is. */
@@ -153,8 +147,7 @@ static gboolean socket_dir_make(const char *dir, GError **err) {
                 return TRUE;
         if (g_mkdir_with_parents(dir, 0755) == 0 && chmod(dir, 0755) == 0)
                 return TRUE;
-        error_set_errno(err, errno, "cannot create %s", dir);
-        return FALSE;
+        return error_set_errno(err, errno, "cannot create %s", dir);
 }
 
 GArray *rpc_sockets_open(RpcServer *server, GError **err) {

@@ -21,10 +21,10 @@ typedef struct RpcUsers RpcUsers;
 struct RpcUser {
         RpcUsers *users; /* that it is listed in */
         uid_t uid;
-        guint clients;    /* connections, the ones that wait to be served included */
-        guint anonymous;  /* of these, served and not authenticated */
-        guint callbacks;  /* registrations of events */
-        gsize events;     /* bytes of events that clients have not taken */
+        guint clients;   /* connections, the ones that wait to be served included */
+        guint anonymous; /* of these, served and not authenticated */
+        guint callbacks; /* registrations of events */
+        gsize events;    /* bytes of events that clients have not taken */
         RpcBudget input, output;
         /* workers.c */
         GQueue waiting[RPC_LANES]; /* calls, by lane */

@@ -86,9 +86,8 @@ static void job_removed(GDBusConnection *bus, const char *sender, const char *pa
 /* The job object is gone without a signal: it has run, its result is what the unit shows. */
 static gboolean job_is_gone(GDBusConnection *bus, const char *path) {
         gboolean missing;
-        g_autoptr(GVariant) state =
-                bus_call(bus, SYSTEMD_NAME, path, "org.freedesktop.DBus.Properties", "Get",
-                         g_variant_new("(ss)", SYSTEMD_NAME ".Job", "State"), &missing, NULL);
+        g_autoptr(GVariant) state = bus_call(bus, SYSTEMD_NAME, path, "org.freedesktop.DBus.Properties", "Get",
+                                             g_variant_new("(ss)", SYSTEMD_NAME ".Job", "State"), &missing, NULL);
         return !state && missing;
 }
 
@@ -139,9 +138,9 @@ static void set_job_error(GError **err, const char *unit, const char *method, co
 static gboolean job_call(GDBusConnection *bus, const char *unit, const char *method, GVariant *parameters,
                          guint timeout_s, gboolean *missing, GError **err) {
         JobWait wait = {};
-        guint subscription = g_dbus_connection_signal_subscribe(bus, SYSTEMD_NAME, SYSTEMD_MANAGER, "JobRemoved",
-                                                                SYSTEMD_PATH, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
-                                                                job_removed, &wait, NULL);
+        guint subscription =
+                g_dbus_connection_signal_subscribe(bus, SYSTEMD_NAME, SYSTEMD_MANAGER, "JobRemoved", SYSTEMD_PATH, NULL,
+                                                   G_DBUS_SIGNAL_FLAGS_NONE, job_removed, &wait, NULL);
         g_autoptr(GVariant) reply =
                 bus_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, method, parameters, missing, err);
 

@@ -19,8 +19,7 @@ char *scope_cgroup_path(GDBusConnection *bus, const char *unit, GError **err) {
         const char *path = g_variant_is_of_type(group, G_VARIANT_TYPE_STRING) ? g_variant_get_string(group, NULL) : "";
         if (path[0] == '/')
                 return g_strconcat(CGROUP_ROOT, path, NULL);
-        error_set(err, VIR_ERR_OPERATION_INVALID, "scope '%s' has no control group", unit);
-        return NULL;
+        return error_null(err, VIR_ERR_OPERATION_INVALID, "scope '%s' has no control group", unit);
 }
 
 static char *read_file(const char *group, const char *name) {
@@ -44,8 +43,7 @@ gboolean cgroup_read_stats(const char *cgroup_path, CgroupStats *ret, GError **e
         g_autofree char *text = read_file(cgroup_path, "cpu.stat");
 
         if (!text) {
-                error_set(err, VIR_ERR_OPERATION_INVALID, "control group '%s' is not there", cgroup_path);
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_INVALID, "control group '%s' is not there", cgroup_path);
         }
         g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
         *ret = (CgroupStats) {

@@ -16,9 +16,9 @@
 /* Not installed, masked, or broken: the errors differ, and all leave the name without an owner. */
 static gboolean machined_runs(GDBusConnection *bus) {
         gboolean owned = FALSE;
-        g_autoptr(GVariant) reply = bus_call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                             "org.freedesktop.DBus", "NameHasOwner",
-                                             g_variant_new("(s)", MACHINED_NAME), NULL, NULL);
+        g_autoptr(GVariant) reply =
+                bus_call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameHasOwner",
+                         g_variant_new("(s)", MACHINED_NAME), NULL, NULL);
         if (reply)
                 g_variant_get(reply, "(b)", &owned);
         return owned;
@@ -44,11 +44,11 @@ gboolean machined_register(GDBusConnection *bus, const char *machine, const guin
         g_autoptr(GError) error = NULL;
         gboolean missing = FALSE;
         GVariant *interfaces = g_variant_new_fixed_array(G_VARIANT_TYPE_INT32, ifindexes, n, sizeof(int));
-        g_autoptr(GVariant) reply = machined_call(
-                bus, "RegisterMachineWithNetwork",
-                g_variant_new("(s@ayssus@ai)", machine, bytes(uuid, 16), MACHINED_SERVICE, "vm", (guint32) leader, "",
-                              interfaces),
-                &missing, &error);
+        g_autoptr(GVariant) reply =
+                machined_call(bus, "RegisterMachineWithNetwork",
+                              g_variant_new("(s@ayssus@ai)", machine, bytes(uuid, 16), MACHINED_SERVICE, "vm",
+                                            (guint32) leader, "", interfaces),
+                              &missing, &error);
 
         *ret_registered = reply != NULL;
         if (reply || missing)

@@ -19,8 +19,8 @@
 #include "systemd/scope_internal.h"
 #include "util/error.h"
 
-#define KIB_MAX (G_MAXINT64 / 1024) /* of a limit that the kernel can hold */
-#define IO_WEIGHT_DEFAULT 100u      /* the kernel's */
+#define KIB_MAX           (G_MAXINT64 / 1024) /* of a limit that the kernel can hold */
+#define IO_WEIGHT_DEFAULT 100u                /* the kernel's */
 
 static char *read_text(const char *group, const char *name) {
         g_autofree char *path = g_build_filename(group, name, NULL);
@@ -137,8 +137,7 @@ static gboolean quota_in_force(const char *group, const DomainDef *def) {
 
 static gboolean weight_in_force(const char *group, const DomainDef *def) {
         guint64 weight = 0;
-        return !read_number(group, "cpu.weight", &weight) ? def->cputune.shares == 0
-                                                          : weight == limits_cpu_weight(def);
+        return !read_number(group, "cpu.weight", &weight) ? def->cputune.shares == 0 : weight == limits_cpu_weight(def);
 }
 
 /* The group's own CPUs or nodes; systemd narrows them, an outer group may do so further. */

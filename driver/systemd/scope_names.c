@@ -9,7 +9,7 @@
 #include "systemd/scope.h"
 #include "util/error.h"
 
-#define MACHINE_NAME_MAX 64u /* HOST_NAME_MAX: machine names are host names */
+#define MACHINE_NAME_MAX  64u /* HOST_NAME_MAX: machine names are host names */
 #define PARTITION_DEFAULT "/machine"
 
 /* A host name has no two separators in a row and none at an end. */
@@ -57,12 +57,11 @@ char *scope_slice_name(const char *partition, GError **err) {
         const char *path = partition ? partition : PARTITION_DEFAULT;
 
         if (path[0] != '/') {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Resource partition '%s' must start with '/'", path);
-                return NULL;
+                return error_null(err, VIR_ERR_CONFIG_UNSUPPORTED, "Resource partition '%s' must start with '/'", path);
         }
         if (path[1] == '\0' || strstr(path, "//") || g_str_has_suffix(path, "/")) {
-                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Resource partition '%s' has an empty component", path);
-                return NULL;
+                return error_null(err, VIR_ERR_CONFIG_UNSUPPORTED, "Resource partition '%s' has an empty component",
+                                  path);
         }
         g_autofree char *escaped = escape(path + 1);
         return g_strdup_printf("%s.slice", escaped);

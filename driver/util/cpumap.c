@@ -112,10 +112,9 @@ gboolean cpumap_parse(const char *text, CpuMap *ret, GError **err) {
                         break;
                 p = skip_space(p + 1);
         }
-        error_set(err, VIR_ERR_INVALID_ARG,
-                  "Failed to parse bitmap '%s': expected a list such as 0-3,^2,8 of numbers below %u", text,
-                  CPUMAP_BITS);
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG,
+                         "Failed to parse bitmap '%s': expected a list such as 0-3,^2,8 of numbers below %u", text,
+                         CPUMAP_BITS);
 }
 
 char *cpumap_format(const CpuMap *map) {

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-G_DEFINE_QUARK(virtmicro-error-quark, virtmicro_error)
+G_DEFINE_QUARK(virtmicro - error - quark, virtmicro_error)
 
 static const char *code_prefix(virErrorNumber code) {
         switch (code) {
@@ -97,6 +97,5 @@ virErrorNumber error_code(const GError *err) {
 gboolean error_check_flags(guint flags, guint known, const char *function, GError **err) {
         if ((flags & ~known) == 0)
                 return TRUE;
-        error_set(err, VIR_ERR_INVALID_ARG, "unsupported flags (0x%x) in function %s", flags & ~known, function);
-        return FALSE;
+        return error_set(err, VIR_ERR_INVALID_ARG, "unsupported flags (0x%x) in function %s", flags & ~known, function);
 }

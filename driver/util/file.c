@@ -53,8 +53,7 @@ static gboolean write_all(int fd, const char *text, gsize len) {
 static gboolean write_file(const char *path, const char *text, GError **err) {
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0) {
-                error_set_errno(err, errno, "cannot create file '%s'", path);
-                return FALSE;
+                return error_set_errno(err, errno, "cannot create file '%s'", path);
         }
         int r = write_all(fd, text, strlen(text)) && fsync(fd) == 0 ? 0 : -errno;
         if (close(fd) < 0 && r == 0)
@@ -62,8 +61,7 @@ static gboolean write_file(const char *path, const char *text, GError **err) {
         if (r == 0)
                 return TRUE;
         (void) unlink(path);
-        error_set_errno(err, r, "cannot write file '%s'", path);
-        return FALSE;
+        return error_set_errno(err, r, "cannot write file '%s'", path);
 }
 
 /* The last step: `temporary` becomes `path`, or goes away. */
@@ -91,8 +89,7 @@ gboolean file_link_atomic(const char *path, const char *target, GError **err) {
         (void) unlink(temporary);
         if (symlink(target, temporary) == 0)
                 return put_in_place(temporary, path, err);
-        error_set_errno(err, errno, "cannot create link '%s' to '%s'", path, target);
-        return FALSE;
+        return error_set_errno(err, errno, "cannot create link '%s' to '%s'", path, target);
 }
 
 gboolean file_remove(const char *path, GError **err) {
@@ -152,8 +149,7 @@ gssize file_read_head(const char *path, gpointer data, gsize size) {
 gboolean file_make_dir(const char *path, mode_t mode, GError **err) {
         if (g_mkdir_with_parents(path, (int) mode) == 0)
                 return TRUE;
-        error_set_errno(err, errno, "cannot create directory '%s'", path);
-        return FALSE;
+        return error_set_errno(err, errno, "cannot create directory '%s'", path);
 }
 
 gboolean file_error_is_shortage(const GError *err) {

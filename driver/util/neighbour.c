@@ -25,8 +25,8 @@ struct Neighbour {
         GThreadPool *pool;
         GMutex lock;
         GCond changed;
-        guint stuck;          /* threads at work for nobody; lock held */
-        gint64 silent_since;  /* when the oldest call began that left its caller waiting; lock held */
+        guint stuck;         /* threads at work for nobody; lock held */
+        gint64 silent_since; /* when the oldest call began that left its caller waiting; lock held */
 };
 
 typedef struct Call {

@@ -13,15 +13,13 @@ gboolean process_start_time(pid_t pid, guint64 *ret, GError **err) {
         g_autofree char *text = NULL;
 
         if (!g_file_get_contents(path, &text, NULL, NULL)) {
-                error_set(err, VIR_ERR_OPERATION_FAILED, "process %d does not exist", (int) pid);
-                return FALSE;
+                return error_set(err, VIR_ERR_OPERATION_FAILED, "process %d does not exist", (int) pid);
         }
         const char *rest = strrchr(text, ')');
         g_auto(GStrv) fields = rest ? g_strsplit(rest + 1, " ", 0) : NULL;
         /* fields[0] is empty, fields[1] is field 3 */
         if (!fields || g_strv_length(fields) <= START_TIME_FIELD - 2) {
-                error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot read the start time in %s", path);
-                return FALSE;
+                return error_set(err, VIR_ERR_INTERNAL_ERROR, "cannot read the start time in %s", path);
         }
         *ret = g_ascii_strtoull(fields[START_TIME_FIELD - 2], NULL, 10);
         return TRUE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A recorded session of the control protocol (tests/golden/vmm/ctl/, its format in dump-ctl.c), for a test to play
- * one of its peers. The includer defines CHECK() before, as test.h does.
+ * one of its peers.
  */
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "../../vmm/ctl/ctl.h"
+#include "test.h"
 
 #define SESSION_MAX 64
 

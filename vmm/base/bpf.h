@@ -20,7 +20,7 @@ enum bpf_test {
 };
 
 struct bpf_check {
-        uint8_t arg; /* 0 to 5 */
+        uint8_t arg;  /* 0 to 5 */
         uint8_t test; /* enum bpf_test */
         uint64_t mask, value;
 };

@@ -235,10 +235,14 @@ int sandbox_enter(const struct sandbox_config *config, bool *ret_confined, const
                 const char *name;
                 int (*fn)(struct sandbox *s);
         } steps[] = {
-                { "close descriptors", close_others }, { "enter namespaces", enter_namespaces },
-                { "hide the host name", hide_host_name }, { "empty the root directory", empty_root },
-                { "set limits", set_limits }, { "drop bounding capabilities", drop_bounding_set },
-                { "change user", change_user }, { "drop capabilities", drop_capabilities },
+                { "close descriptors", close_others },
+                { "enter namespaces", enter_namespaces },
+                { "hide the host name", hide_host_name },
+                { "empty the root directory", empty_root },
+                { "set limits", set_limits },
+                { "drop bounding capabilities", drop_bounding_set },
+                { "change user", change_user },
+                { "drop capabilities", drop_capabilities },
                 { "give up privileges", lock_door },
         };
         struct sandbox s = { .config = config, .is_root = geteuid() == 0 };

@@ -64,13 +64,19 @@ enum own { OWN_FD = 1, OWN_SIZE, OWN_PID, OWN_LOG };
 #define OWN(what) (UINT64_MAX - (what))
 
 /* An argument that is an int to the kernel is compared in its lower 32 bits: what is above is ignored there, too. */
-#define IS(arg, value)         { (arg), BPF_IS, UINT64_MAX, (value) }
-#define IS32(arg, value)       { (arg), BPF_IS, UINT32_MAX, (value) }
-#define HAS_NOT(arg, bits)     { (arg), BPF_IS, (bits), 0 }
-#define BELOW(arg, value)      { (arg), BPF_BELOW, 0, (value) }
-#define NO_IMAGE(arg)          { (arg), BPF_BELOW32, 0, IMAGE_FD_MIN }
-#define IMAGE(arg)             { (arg), BPF_FROM32, 0, IMAGE_FD_MIN }
-#define OWN_IMAGE              IS32(0, OWN(OWN_FD))
+#define IS(arg, value)                                                                                                 \
+        { (arg), BPF_IS, UINT64_MAX, (value) }
+#define IS32(arg, value)                                                                                               \
+        { (arg), BPF_IS, UINT32_MAX, (value) }
+#define HAS_NOT(arg, bits)                                                                                             \
+        { (arg), BPF_IS, (bits), 0 }
+#define BELOW(arg, value)                                                                                              \
+        { (arg), BPF_BELOW, 0, (value) }
+#define NO_IMAGE(arg)                                                                                                  \
+        { (arg), BPF_BELOW32, 0, IMAGE_FD_MIN }
+#define IMAGE(arg)                                                                                                     \
+        { (arg), BPF_FROM32, 0, IMAGE_FD_MIN }
+#define OWN_IMAGE IS32(0, OWN(OWN_FD))
 
 /* Rows for one call stand together; what a guest causes most comes first. */
 static const struct {

@@ -27,7 +27,7 @@
 
 #include "cleanup.h"
 
-#define OPTION "--test-hook="
+#define OPTION  "--test-hook="
 #define SOME_FD 3 /* whether it is open does not matter */
 
 __attribute__((constructor)) static void take_option(int argc, char **argv) {
@@ -121,22 +121,54 @@ const char *const test_hook_kinds[THREAD_KIND_MAX] = {
         [THREAD_CONSOLE] = "console", [THREAD_SERIAL] = "serial", [THREAD_RNG] = "rng",
 };
 
-#define ENTRY(name, kinds) { #name, (kinds), try_##name }
+#define ENTRY(name, kinds)                                                                                             \
+        { #name, (kinds), try_##name }
 
 const struct test_hook_attempt test_hook_attempts[] = {
-        ENTRY(openat, ALL), ENTRY(execve, ALL), ENTRY(ptrace, ALL), ENTRY(kill, ALL), ENTRY(tgkill, ALL),
-        ENTRY(clone, ALL), ENTRY(prlimit, ALL),
-        ENTRY(mmap, ALL), ENTRY(mprotect, ALL), ENTRY(mmap_file, ALL & ~CONTROL), ENTRY(madvise, ALL),
-        ENTRY(socket, ALL), ENTRY(connect, ALL), ENTRY(sendmsg, ALL), ENTRY(sendto, ALL), ENTRY(recvmsg, ALL),
-        ENTRY(setown, ALL), ENTRY(async, ALL), ENTRY(dup, ALL), ENTRY(dup2, ALL),
-        ENTRY(write_image, ALL), ENTRY(writev_image, ALL), ENTRY(truncate_image, ALL), ENTRY(pwrite, ALL),
-        ENTRY(pwritev, ALL), ENTRY(pwritev_hidden, ALL), ENTRY(fallocate, ALL), ENTRY(fallocate_keep, ALL),
-        ENTRY(zero_keep, ALL), ENTRY(punch_other, ALL),
-        ENTRY(kvm_unused, ALL), ENTRY(vhost_unused, ALL), ENTRY(block_unused, ALL), ENTRY(terminal_unused, ALL),
-        ENTRY(kvm_create, ALL & ~CONTROL), ENTRY(kvm_run, ALL & ~(CONTROL | VCPU)),
-        ENTRY(vhost, ALL & ~(CONTROL | NET)), ENTRY(zero_out, ALL & ~(CONTROL | DISK)),
-        ENTRY(behind_the_end, DISK), ENTRY(zero_behind_the_end, DISK), ENTRY(other_disk, DISK),
-        ENTRY(read_other_disk, DISK), ENTRY(other_writev, DISK | NET | RNG), ENTRY(other_readv, DISK | NET | RNG),
+        ENTRY(openat, ALL),
+        ENTRY(execve, ALL),
+        ENTRY(ptrace, ALL),
+        ENTRY(kill, ALL),
+        ENTRY(tgkill, ALL),
+        ENTRY(clone, ALL),
+        ENTRY(prlimit, ALL),
+        ENTRY(mmap, ALL),
+        ENTRY(mprotect, ALL),
+        ENTRY(mmap_file, ALL & ~CONTROL),
+        ENTRY(madvise, ALL),
+        ENTRY(socket, ALL),
+        ENTRY(connect, ALL),
+        ENTRY(sendmsg, ALL),
+        ENTRY(sendto, ALL),
+        ENTRY(recvmsg, ALL),
+        ENTRY(setown, ALL),
+        ENTRY(async, ALL),
+        ENTRY(dup, ALL),
+        ENTRY(dup2, ALL),
+        ENTRY(write_image, ALL),
+        ENTRY(writev_image, ALL),
+        ENTRY(truncate_image, ALL),
+        ENTRY(pwrite, ALL),
+        ENTRY(pwritev, ALL),
+        ENTRY(pwritev_hidden, ALL),
+        ENTRY(fallocate, ALL),
+        ENTRY(fallocate_keep, ALL),
+        ENTRY(zero_keep, ALL),
+        ENTRY(punch_other, ALL),
+        ENTRY(kvm_unused, ALL),
+        ENTRY(vhost_unused, ALL),
+        ENTRY(block_unused, ALL),
+        ENTRY(terminal_unused, ALL),
+        ENTRY(kvm_create, ALL & ~CONTROL),
+        ENTRY(kvm_run, ALL & ~(CONTROL | VCPU)),
+        ENTRY(vhost, ALL & ~(CONTROL | NET)),
+        ENTRY(zero_out, ALL & ~(CONTROL | DISK)),
+        ENTRY(behind_the_end, DISK),
+        ENTRY(zero_behind_the_end, DISK),
+        ENTRY(other_disk, DISK),
+        ENTRY(read_other_disk, DISK),
+        ENTRY(other_writev, DISK | NET | RNG),
+        ENTRY(other_readv, DISK | NET | RNG),
         ENTRY(long_write, DISK | NET | RNG),
         { .name = NULL },
 };

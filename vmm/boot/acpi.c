@@ -138,8 +138,9 @@ static uint8_t checksum(const void *data, size_t len) {
 }
 
 static struct header header(const char *signature, size_t length, uint8_t revision) {
-        struct header h = { .length = (uint32_t) length, .revision = revision, .oem_revision = 1,
-                            .creator_revision = 1 };
+        struct header h = {
+                .length = (uint32_t) length, .revision = revision, .oem_revision = 1, .creator_revision = 1
+        };
 
         memcpy(h.signature, signature, sizeof(h.signature));
         memcpy(h.oem_id, OEM_ID, sizeof(h.oem_id));
@@ -260,8 +261,7 @@ static int add_dsdt(struct tables *t, uint64_t *ret) {
 }
 
 static struct gas io_byte(uint16_t port) {
-        return (struct gas) { .space = GAS_SYSTEM_IO, .bit_width = 8, .access_size = GAS_BYTE_ACCESS,
-                              .address = port };
+        return (struct gas) { .space = GAS_SYSTEM_IO, .bit_width = 8, .access_size = GAS_BYTE_ACCESS, .address = port };
 }
 
 static int add_fadt(struct tables *t, uint64_t dsdt, uint64_t *ret) {
@@ -299,7 +299,8 @@ static int add_madt(struct tables *t, const struct topology *topology, uint64_t 
         if (topology->vcpus > ARRAY_SIZE(table.lapic))
                 return -ENOSPC;
         for (unsigned i = 0; i < topology->vcpus; i++, len += sizeof(struct madt_lapic))
-                table.lapic[i] = (struct madt_lapic) { .type = 0, .length = sizeof(struct madt_lapic),
+                table.lapic[i] = (struct madt_lapic) { .type = 0,
+                                                       .length = sizeof(struct madt_lapic),
                                                        .uid = (uint8_t) i,
                                                        .apic_id = (uint8_t) topology_apic_id(topology, i),
                                                        .flags = 1 };
@@ -324,8 +325,10 @@ static int add_xsdt(struct tables *t, const uint64_t entries[3], uint64_t *ret) 
 }
 
 static void write_rsdp(uint8_t *out, uint64_t xsdt) {
-        struct rsdp rsdp = { .signature = { 'R', 'S', 'D', ' ', 'P', 'T', 'R', ' ' }, .revision = 2,
-                             .length = sizeof(rsdp), .xsdt = xsdt };
+        struct rsdp rsdp = { .signature = { 'R', 'S', 'D', ' ', 'P', 'T', 'R', ' ' },
+                             .revision = 2,
+                             .length = sizeof(rsdp),
+                             .xsdt = xsdt };
 
         memcpy(rsdp.oem_id, OEM_ID, sizeof(rsdp.oem_id));
         rsdp.checksum = checksum(&rsdp, 20); /* the part that revision 1 had */

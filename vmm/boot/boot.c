@@ -29,12 +29,12 @@
 #include "../dev/power.h"
 #include "loader.h"
 
-#define PAGE            4096ull
-#define LARGE_PAGE      (2ull << 20)
-#define PAGE_ENTRIES    512u
-#define PAGE_PRESENT    1ull
-#define PAGE_WRITABLE   2ull
-#define PAGE_LARGE      0x80ull
+#define PAGE             4096ull
+#define LARGE_PAGE       (2ull << 20)
+#define PAGE_ENTRIES     512u
+#define PAGE_PRESENT     1ull
+#define PAGE_WRITABLE    2ull
+#define PAGE_LARGE       0x80ull
 #define PAGE_DIRECTORIES 4u /* 1 GiB each */
 
 #define LOADER_UNDEFINED 0xffu
@@ -171,7 +171,7 @@ static int load_cmdline(const struct boot_source *source, const struct boot_kern
 }
 
 static int write_page_tables(const struct guest_mem *mem) {
-        uint64_t (*table)[PAGE_ENTRIES];
+        uint64_t(*table)[PAGE_ENTRIES];
         uint64_t flags = PAGE_PRESENT | PAGE_WRITABLE;
         void *p;
         int r;
@@ -239,8 +239,7 @@ static int enter_pvh(const struct boot_source *source, const struct boot_kernel 
                 struct pvh_module module;
                 struct pvh_map_entry map[MAP_MAX];
         } page = {
-                .info = { .magic = PVH_MAGIC, .version = PVH_VERSION, .cmdline = LAYOUT_CMDLINE,
-                          .rsdp = source->rsdp },
+                .info = { .magic = PVH_MAGIC, .version = PVH_VERSION, .cmdline = LAYOUT_CMDLINE, .rsdp = source->rsdp },
                 .module = { .address = initrd->address, .size = initrd->size },
         };
         struct map_entry map[MAP_MAX];
@@ -274,11 +273,15 @@ static int enter_pvh(const struct boot_source *source, const struct boot_kernel 
 static int write_reset_vector(const struct guest_mem *mem) {
         const uint16_t port = LAYOUT_PORT_POWER + POWER_RESET;
         const uint8_t code[] = {
-                0xb0, POWER_RESET_VALUE,                        /* mov al, value */
-                0xba, (uint8_t) port, (uint8_t) (port >> 8),    /* mov dx, port */
-                0xee,                                           /* out dx, al */
-                0xf4,                                           /* hlt */
-                0xeb, 0xfd,                                     /* jmp to hlt */
+                0xb0,
+                POWER_RESET_VALUE, /* mov al, value */
+                0xba,
+                (uint8_t) port,
+                (uint8_t) (port >> 8), /* mov dx, port */
+                0xee,                  /* out dx, al */
+                0xf4,                  /* hlt */
+                0xeb,
+                0xfd, /* jmp to hlt */
         };
 
         return guest_mem_write(mem, LAYOUT_RESET_VECTOR, code, sizeof(code));

@@ -23,15 +23,15 @@
 #include "../core/layout.h"
 #include "loader.h"
 
-#define PHDRS_MAX          64u
-#define NOTES_MAX          65536u /* bytes of one note segment; a kernel's are below 1 KiB */
-#define NOTE_PHYS32_ENTRY  18u
-#define NOTE_ALIGN         4u
-#define HEADER_MAGIC       0x53726448u /* "HdrS" */
-#define BOOT_FLAG          0xaa55u
-#define PROTOCOL_VERSION   0x20fu
-#define INITRD_MAX         0x7fffffffu
-#define CMDLINE_MAX        2047u /* COMMAND_LINE_SIZE of Linux on x86, less the NUL */
+#define PHDRS_MAX         64u
+#define NOTES_MAX         65536u /* bytes of one note segment; a kernel's are below 1 KiB */
+#define NOTE_PHYS32_ENTRY 18u
+#define NOTE_ALIGN        4u
+#define HEADER_MAGIC      0x53726448u /* "HdrS" */
+#define BOOT_FLAG         0xaa55u
+#define PROTOCOL_VERSION  0x20fu
+#define INITRD_MAX        0x7fffffffu
+#define CMDLINE_MAX       2047u /* COMMAND_LINE_SIZE of Linux on x86, less the NUL */
 
 static int read_ehdr(int fd, Elf64_Ehdr *ret, const char **ret_text) {
         int r;
@@ -148,8 +148,12 @@ int elf_load(const struct guest_mem *mem, int fd, struct boot_kernel *ret, const
                 .start = UINT64_MAX,
                 .initrd_max = INITRD_MAX,
                 .cmdline_max = CMDLINE_MAX,
-                .header = { .boot_flag = BOOT_FLAG, .header = HEADER_MAGIC, .version = PROTOCOL_VERSION,
-                            .loadflags = LOADED_HIGH, .initrd_addr_max = INITRD_MAX, .cmdline_size = CMDLINE_MAX },
+                .header = { .boot_flag = BOOT_FLAG,
+                            .header = HEADER_MAGIC,
+                            .version = PROTOCOL_VERSION,
+                            .loadflags = LOADED_HIGH,
+                            .initrd_addr_max = INITRD_MAX,
+                            .cmdline_size = CMDLINE_MAX },
         };
         Elf64_Ehdr eh;
         int r;

@@ -12,11 +12,11 @@
 
 /* A kernel in guest memory. */
 struct boot_kernel {
-        uint64_t start, end; /* memory that the kernel takes until it has read the memory map */
-        uint64_t entry64;    /* entry of the 64-bit boot protocol */
-        uint64_t entry_pvh;  /* 0: none */
-        uint64_t initrd_max; /* last address the initrd may have */
-        uint64_t cmdline_max; /* bytes without NUL */
+        uint64_t start, end;        /* memory that the kernel takes until it has read the memory map */
+        uint64_t entry64;           /* entry of the 64-bit boot protocol */
+        uint64_t entry_pvh;         /* 0: none */
+        uint64_t initrd_max;        /* last address the initrd may have */
+        uint64_t cmdline_max;       /* bytes without NUL */
         struct setup_header header; /* for the boot parameters */
 };
 

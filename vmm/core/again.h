@@ -17,7 +17,8 @@ struct again {
         void *arg;
 };
 
-#define AGAIN_INIT { .fd = -EBADF }
+#define AGAIN_INIT                                                                                                     \
+        { .fd = -EBADF }
 
 /* fn(arg) will run on the loop's thread, once per loop turn in which the note was raised. */
 int again_init(struct again *again, struct loop *loop, loop_call_fn fn, void *arg);

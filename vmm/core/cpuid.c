@@ -129,8 +129,8 @@ static void topology_leaf(struct kvm_cpuid2 *cpuid, uint32_t function, const str
         append(cpuid, level(function, index++, LEVEL_TYPE_SMT, topology_core_shift(t), t->threads, apic_id));
         append(cpuid, level(function, index++, LEVEL_TYPE_CORE, core_end, cores, apic_id));
         if (with_dies)
-                append(cpuid, level(function, index++, LEVEL_TYPE_DIE, topology_package_shift(t), cores * t->dies,
-                                    apic_id));
+                append(cpuid,
+                       level(function, index++, LEVEL_TYPE_DIE, topology_package_shift(t), cores * t->dies, apic_id));
         append(cpuid, level(function, index, 0, 0, 0, apic_id));
 }
 

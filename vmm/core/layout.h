@@ -8,16 +8,16 @@
 #include "memory.h"
 
 /* RAM below 1 MiB, used until the kernel has its own tables. */
-#define LAYOUT_GDT         0x500ull
-#define LAYOUT_START_INFO  0x6000ull /* PVH: up to 4 KiB with module list and memory map */
-#define LAYOUT_ZERO_PAGE   0x7000ull
-#define LAYOUT_PAGE_TABLES 0x9000ull /* 6 pages */
-#define LAYOUT_CMDLINE     0x20000ull
-#define LAYOUT_LOW_END     0xa0000ull /* end of the first RAM range that the kernel is told of */
-#define LAYOUT_ACPI        0xe0000ull /* where kernels search for the RSDP */
-#define LAYOUT_ACPI_SIZE   0x10000ull
+#define LAYOUT_GDT          0x500ull
+#define LAYOUT_START_INFO   0x6000ull /* PVH: up to 4 KiB with module list and memory map */
+#define LAYOUT_ZERO_PAGE    0x7000ull
+#define LAYOUT_PAGE_TABLES  0x9000ull /* 6 pages */
+#define LAYOUT_CMDLINE      0x20000ull
+#define LAYOUT_LOW_END      0xa0000ull /* end of the first RAM range that the kernel is told of */
+#define LAYOUT_ACPI         0xe0000ull /* where kernels search for the RSDP */
+#define LAYOUT_ACPI_SIZE    0x10000ull
 #define LAYOUT_RESET_VECTOR 0xffff0ull /* F000:FFF0, 16 bytes up to 1 MiB */
-#define LAYOUT_HIGH_START  0x100000ull
+#define LAYOUT_HIGH_START   0x100000ull
 
 /* In the hole below 4 GiB. */
 #define LAYOUT_PCI_WINDOW      GUEST_MEM_HOLE_START

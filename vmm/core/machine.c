@@ -35,13 +35,13 @@
 #include "virtio.h"
 #include "virtio_pci.h"
 
-#define N_CHIPS     3u  /* PIC master and slave, IOAPIC */
+#define N_CHIPS     3u /* PIC master and slave, IOAPIC */
 #define APIC_ID_MAX 254u
 
 static int check_kvm(int kvm_fd, const char **ret_text) {
-        static const int needed[] = { KVM_CAP_IRQCHIP, KVM_CAP_USER_MEMORY, KVM_CAP_SET_TSS_ADDR, KVM_CAP_EXT_CPUID,
-                                      KVM_CAP_MP_STATE, KVM_CAP_IRQ_ROUTING, KVM_CAP_IRQFD, KVM_CAP_IOEVENTFD,
-                                      KVM_CAP_IMMEDIATE_EXIT };
+        static const int needed[] = { KVM_CAP_IRQCHIP,   KVM_CAP_USER_MEMORY, KVM_CAP_SET_TSS_ADDR,
+                                      KVM_CAP_EXT_CPUID, KVM_CAP_MP_STATE,    KVM_CAP_IRQ_ROUTING,
+                                      KVM_CAP_IRQFD,     KVM_CAP_IOEVENTFD,   KVM_CAP_IMMEDIATE_EXIT };
 
         *ret_text = "/dev/kvm is not the KVM interface that this program knows";
         if (ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
@@ -59,8 +59,7 @@ static int check_topology(const struct topology *t, const char **ret_text) {
             t->threads == 0)
                 return -EINVAL;
         if (t->sockets > TOPOLOGY_PART_MAX || t->dies > TOPOLOGY_PART_MAX || t->cores > TOPOLOGY_PART_MAX ||
-            t->threads > TOPOLOGY_PART_MAX ||
-            (uint64_t) t->sockets * t->dies * t->cores * t->threads < t->vcpus)
+            t->threads > TOPOLOGY_PART_MAX || (uint64_t) t->sockets * t->dies * t->cores * t->threads < t->vcpus)
                 return -EINVAL;
         for (unsigned i = 0; i < t->vcpus; i++)
                 if (topology_apic_id(t, i) > APIC_ID_MAX)
@@ -227,8 +226,8 @@ static void take_config(struct machine *m, struct vm_config *config) {
         m->initrd_fd = take_fd(&config->initrd_fd);
         memcpy(m->cmdline, config->cmdline, sizeof(m->cmdline));
         m->cmdline[sizeof(m->cmdline) - 1] = 0;
-        m->topology = (struct topology) { config->vcpus, config->sockets, config->dies, config->cores,
-                                          config->threads };
+        m->topology =
+                (struct topology) { config->vcpus, config->sockets, config->dies, config->cores, config->threads };
 }
 
 static int build(struct machine *m, struct vm_config *config, const char **ret_text) {

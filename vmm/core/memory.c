@@ -108,7 +108,8 @@ static void lay_out(struct guest_mem *mem) {
 
         mem->range[0] = (struct guest_mem_range) { .gpa = 0, .size = low, .host = mem->host };
         if (mem->size > low)
-                mem->range[1] = (struct guest_mem_range) { .gpa = GUEST_MEM_HOLE_END, .size = mem->size - low,
+                mem->range[1] = (struct guest_mem_range) { .gpa = GUEST_MEM_HOLE_END,
+                                                           .size = mem->size - low,
                                                            .host = mem->host + low };
 }
 

@@ -90,8 +90,8 @@ bool msix_is_enabled(const struct pci_device *dev) {
 }
 
 static bool can_fire(const struct pci_device *dev, const struct msix_vector *v) {
-        return !v->masked && !dev->muted && (control(dev) & ((PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8)) ==
-                                     PCI_MSIX_FLAGS_ENABLE >> 8;
+        return !v->masked && !dev->muted &&
+               (control(dev) & ((PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8)) == PCI_MSIX_FLAGS_ENABLE >> 8;
 }
 
 /* Under the lock. What KVM refuses (an address that is no MSI's) leaves the vector detached, its interrupts pending. */

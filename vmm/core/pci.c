@@ -37,9 +37,9 @@
 #define CAPABILITY_START    0x40u
 #define CAPABILITY_ALIGN    4u
 
-#define HOST_VENDOR    0x1b36u /* Red Hat's ids, set aside for virtual hardware (pci-ids) */
-#define HOST_DEVICE    0x0008u /* PCIe host bridge */
-#define HOST_CLASS     0x060000u
+#define HOST_VENDOR 0x1b36u /* Red Hat's ids, set aside for virtual hardware (pci-ids) */
+#define HOST_DEVICE 0x0008u /* PCIe host bridge */
+#define HOST_CLASS  0x060000u
 
 struct pci_host {
         struct pci_device *slot[PCI_SLOTS];

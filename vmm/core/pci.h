@@ -12,10 +12,10 @@
 #include "bus.h"
 #include "irq.h"
 
-#define PCI_SLOTS         32u /* slot 0 is the host bridge */
-#define PCI_CONFIG_BYTES  256u
-#define PCI_MSIX_SIZE     0x2000u /* of the BAR: table in the first half, pending bits in the second */
-#define PCI_MSIX_MAX      256u
+#define PCI_SLOTS        32u /* slot 0 is the host bridge */
+#define PCI_CONFIG_BYTES 256u
+#define PCI_MSIX_SIZE    0x2000u /* of the BAR: table in the first half, pending bits in the second */
+#define PCI_MSIX_MAX     256u
 
 struct pci_host;
 struct pci_device;
@@ -51,15 +51,15 @@ struct msix {
 /* Embedded as the first member of a PCI device's own struct. */
 struct pci_device {
         const struct pci_device_ops *ops;
-        pthread_mutex_t lock;            /* guards config and the BAR's place */
+        pthread_mutex_t lock; /* guards config and the BAR's place */
         uint8_t config[PCI_CONFIG_BYTES];
         uint8_t writable[PCI_CONFIG_BYTES]; /* bits that the guest can change */
-        unsigned capability_end;         /* where the next capability goes */
-        unsigned last_capability;        /* 0: none yet */
-        uint64_t bar_size;               /* power of two; 0: no BAR */
+        unsigned capability_end;            /* where the next capability goes */
+        unsigned last_capability;           /* 0: none yet */
+        uint64_t bar_size;                  /* power of two; 0: no BAR */
         bool bar_mapped;
         uint64_t bar_address;
-        uint64_t bar_home; /* where it is after a reset */
+        uint64_t bar_home;  /* where it is after a reset */
         _Atomic bool muted; /* the guest has taken bus mastering away, and not given it back: see pci.c */
         struct msix msix;
 };

@@ -168,8 +168,7 @@ int vcpu_state_save(int kvm_fd, int vcpu_fd, struct vcpu_state **ret) {
         if (ioctl(vcpu_fd, KVM_GET_REGS, &state->regs) < 0 || ioctl(vcpu_fd, KVM_GET_SREGS, &state->sregs) < 0 ||
             ioctl(vcpu_fd, KVM_GET_DEBUGREGS, &state->debugregs) < 0 ||
             ioctl(vcpu_fd, KVM_GET_VCPU_EVENTS, &state->events) < 0 ||
-            ioctl(vcpu_fd, KVM_GET_LAPIC, &state->lapic) < 0 ||
-            ioctl(vcpu_fd, KVM_GET_MP_STATE, &state->mp_state) < 0)
+            ioctl(vcpu_fd, KVM_GET_LAPIC, &state->lapic) < 0 || ioctl(vcpu_fd, KVM_GET_MP_STATE, &state->mp_state) < 0)
                 return -errno;
         state->has_xsave = ioctl(vcpu_fd, KVM_GET_XSAVE, &state->xsave) == 0;
         state->has_xcrs = ioctl(vcpu_fd, KVM_GET_XCRS, &state->xcrs) == 0;

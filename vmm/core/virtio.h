@@ -73,11 +73,11 @@ struct virtio_transport_ops {
 /* Embedded as the first member of each device's own struct. */
 struct virtio_device {
         const struct virtio_device_ops *ops;
-        const char *name;       /* for messages: "vda", "net0" */
-        uint16_t type;          /* VIRTIO_ID_* (linux/virtio_ids.h) */
-        uint32_t pci_class;     /* 24-bit class code */
-        unsigned config_size;   /* bytes of device configuration */
-        unsigned n_queues;      /* queues[0..n_queues) */
+        const char *name;     /* for messages: "vda", "net0" */
+        uint16_t type;        /* VIRTIO_ID_* (linux/virtio_ids.h) */
+        uint32_t pci_class;   /* 24-bit class code */
+        unsigned config_size; /* bytes of device configuration */
+        unsigned n_queues;    /* queues[0..n_queues) */
         struct virtqueue *queues;
         uint64_t host_features; /* offered; the transport adds VERSION_1, EVENT_IDX, INDIRECT_DESC */
         uint64_t features;      /* negotiated; valid from activate to reset */

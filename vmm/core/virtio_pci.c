@@ -34,20 +34,20 @@
 
 #include "../base/cleanup.h"
 
-#define VENDOR_VIRTIO       0x1af4u
-#define DEVICE_BASE         0x1040u /* §4.1.2: plus the virtio device id */
-#define SUBSYSTEM           0x1100u
-#define REVISION_MODERN     1u
+#define VENDOR_VIRTIO   0x1af4u
+#define DEVICE_BASE     0x1040u /* §4.1.2: plus the virtio device id */
+#define SUBSYSTEM       0x1100u
+#define REVISION_MODERN 1u
 
-#define BAR_SIZE            0x8000u
-#define OFFSET_COMMON       0x0000u
-#define OFFSET_ISR          0x1000u
-#define OFFSET_DEVICE       0x2000u
-#define OFFSET_NOTIFY       0x3000u
-#define OFFSET_MSIX         0x4000u
-#define AREA_SIZE           0x1000u
-#define NOTIFY_MULTIPLIER   4u
-#define QUEUES_MAX          128u
+#define BAR_SIZE          0x8000u
+#define OFFSET_COMMON     0x0000u
+#define OFFSET_ISR        0x1000u
+#define OFFSET_DEVICE     0x2000u
+#define OFFSET_NOTIFY     0x3000u
+#define OFFSET_MSIX       0x4000u
+#define AREA_SIZE         0x1000u
+#define NOTIFY_MULTIPLIER 4u
+#define QUEUES_MAX        128u
 
 /* One access to common or device configuration, carried to the device's loop. */
 struct access {
@@ -222,8 +222,11 @@ static const struct pci_device_ops pci_ops = {
 };
 
 static struct virtio_pci_cap area_capability(uint8_t type, uint32_t offset, uint32_t length, unsigned cap_len) {
-        return (struct virtio_pci_cap) { .cap_vndr = PCI_CAP_ID_VNDR, .cap_len = (uint8_t) cap_len, .cfg_type = type,
-                                         .offset = offset, .length = length };
+        return (struct virtio_pci_cap) { .cap_vndr = PCI_CAP_ID_VNDR,
+                                         .cap_len = (uint8_t) cap_len,
+                                         .cfg_type = type,
+                                         .offset = offset,
+                                         .length = length };
 }
 
 static int add_area(struct virtio_pci *v, uint8_t type, uint32_t offset, uint32_t length) {

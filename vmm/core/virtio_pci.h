@@ -10,8 +10,7 @@
 #include "virtio.h"
 
 /* Plugs the device into the bus; on success the transport owns it. */
-int virtio_pci_new(struct pci_host *host, struct irq *irq, int vm_fd, struct guest_mem *mem,
-                   struct virtio_device *dev);
+int virtio_pci_new(struct pci_host *host, struct irq *irq, int vm_fd, struct guest_mem *mem, struct virtio_device *dev);
 /* Resets, then frees device and transport. No vCPU thread may exist. Returns NULL. */
 struct virtio_device *virtio_pci_free(struct virtio_device *dev);
 /*

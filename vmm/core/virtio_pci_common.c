@@ -27,9 +27,9 @@
 #include "../base/cleanup.h"
 #include "virtio_pci_internal.h"
 
-#define ISR_QUEUE           BIT(0)
-#define ISR_CONFIG          BIT(1)
-#define NO_VECTOR           VIRTIO_MSI_NO_VECTOR
+#define ISR_QUEUE  BIT(0)
+#define ISR_CONFIG BIT(1)
+#define NO_VECTOR  VIRTIO_MSI_NO_VECTOR
 
 #define TRANSPORT_FEATURES                                                                                             \
         (BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_RING_F_INDIRECT_DESC))
@@ -69,7 +69,6 @@ static void needs_reset(struct virtio_device *dev) {
         /* §2.1.2: if DRIVER_OK is set, the device sends a configuration change notification. */
         config_changed(dev);
 }
-
 
 static void drain(int fd) {
         uint64_t count;
@@ -233,8 +232,7 @@ const struct virtio_transport_ops vpci_transport_ops = {
 static bool features_are_fine(const struct virtio_pci *v) {
         const struct virtio_device *dev = v->dev;
 
-        return (v->driver_features & ~offered_features(v)) == 0 &&
-               (v->driver_features & BIT64(VIRTIO_F_VERSION_1)) &&
+        return (v->driver_features & ~offered_features(v)) == 0 && (v->driver_features & BIT64(VIRTIO_F_VERSION_1)) &&
                (!dev->ops->features_valid || dev->ops->features_valid(dev, v->driver_features));
 }
 
@@ -303,9 +301,8 @@ static uint32_t read_common_register(struct virtio_pci *v, unsigned offset) {
         case VIRTIO_PCI_COMMON_DFSELECT:
                 return v->device_feature_select;
         case VIRTIO_PCI_COMMON_DF:
-                return v->device_feature_select < 2
-                               ? (uint32_t) (offered_features(v) >> 32 * v->device_feature_select)
-                               : 0;
+                return v->device_feature_select < 2 ? (uint32_t) (offered_features(v) >> 32 * v->device_feature_select)
+                                                    : 0;
         case VIRTIO_PCI_COMMON_GFSELECT:
                 return v->driver_feature_select;
         case VIRTIO_PCI_COMMON_GF:

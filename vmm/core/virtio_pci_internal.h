@@ -35,9 +35,9 @@ struct virtio_pci {
         uint64_t driver_features;
         uint16_t queue_select;
         bool active;
-        bool quiesced;     /* the machine stands still, or is about to */
-        bool quiescing;    /* the device has not come to that yet */
-        bool resetting;    /* the stop under way is a reset */
+        bool quiesced;  /* the machine stands still, or is about to */
+        bool quiescing; /* the device has not come to that yet */
+        bool resetting; /* the stop under way is a reset */
 
         /* Tells the board that a stop or quiesce is done. */
         void (*idle)(void *arg);

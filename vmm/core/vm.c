@@ -63,16 +63,16 @@ struct vm {
         enum ctl_state state;
         enum ctl_reason reason;
         enum ctl_action end_action; /* the one that applied, in SHUTDOWN and CRASHED */
-        bool reboot_asked; /* the next power off is a restart (vm_reboot_button) */
+        bool reboot_asked;          /* the next power off is a restart (vm_reboot_button) */
 
         /* What is wanted, */
         bool pause_wanted, reset_wanted, nmi_wanted;
         enum ctl_reason pause_reason;
         bool restarting; /* the guest restarts by itself: after a crash its state is CRASHED meanwhile */
         /* and how far it is. */
-        bool standing;  /* the vCPUs were called to the gate */
-        bool quiesced;  /* the devices were asked to stand still */
-        bool resetting; /* the devices were asked to reset */
+        bool standing;             /* the vCPUs were called to the gate */
+        bool quiesced;             /* the devices were asked to stand still */
+        bool resetting;            /* the devices were asked to reset */
         int result[VM_OPERATIONS]; /* of the last one */
 
         atomic_uint pending; /* enum request; set on vCPU threads */
@@ -196,8 +196,8 @@ static struct guest_end end_of(const struct vm *vm, unsigned pending) {
         if (pending & REQUEST_VCPU_FAILED)
                 return (struct guest_end) { vm->on_crash, CTL_STATE_CRASHED, CTL_REASON_VCPU_ERROR };
         if (pending & REQUEST_POWER_OFF)
-                return (struct guest_end) { vm->reboot_asked ? CTL_ACTION_RESTART : vm->on_poweroff,
-                                            CTL_STATE_SHUTDOWN, CTL_REASON_GUEST };
+                return (struct guest_end) { vm->reboot_asked ? CTL_ACTION_RESTART : vm->on_poweroff, CTL_STATE_SHUTDOWN,
+                                            CTL_REASON_GUEST };
         return (struct guest_end) { vm->on_reboot, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST };
 }
 

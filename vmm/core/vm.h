@@ -20,7 +20,7 @@ struct vm;
 struct virtio_device;
 
 struct vm_config {
-        uint64_t memory; /* bytes */
+        uint64_t memory;       /* bytes */
         unsigned memory_flags; /* enum guest_mem_flags */
         uint64_t hugepage_size;
         unsigned vcpus, sockets, dies, cores, threads;
@@ -28,9 +28,9 @@ struct vm_config {
         enum ctl_action on_poweroff, on_reboot, on_crash;
         int64_t rtc_offset; /* seconds ahead of UTC */
         int kvm_fd;
-        int kernel_fd; /* -EBADF: none, vm_new() refuses */
-        int initrd_fd; /* -EBADF: none */
-        int serial_fd; /* pty master, or -EBADF: output is dropped */
+        int kernel_fd;     /* -EBADF: none, vm_new() refuses */
+        int initrd_fd;     /* -EBADF: none */
+        int serial_fd;     /* pty master, or -EBADF: output is dropped */
         int serial_log_fd; /* gets a copy of the output; -EBADF: none */
         char cmdline[CTL_CMDLINE_MAX];
 };

@@ -32,51 +32,51 @@
 #define CTL_VERSION     2u
 #define CTL_VERSION_MIN 1u /* the oldest that both programs still speak */
 
-#define CTL_MESSAGE_MAX 4096u /* bytes in one packet */
-#define CTL_FDS_MAX     16u   /* descriptors in one packet */
-#define CTL_NAME_MAX    256u  /* domain, port and file names, with NUL */
-#define CTL_CMDLINE_MAX 2048u /* kernel command line, with NUL */
-#define CTL_TEXT_MAX    512u  /* human-readable error text, with NUL */
-#define CTL_VCPUS_MAX   32u
-#define CTL_DISKS_MAX   24u
-#define CTL_NICS_MAX    8u
-#define CTL_MTU_MIN     68u   /* what an interface advertises, if anything (virtio 1.2 §5.1.4.1) */
-#define CTL_PORTS_MAX   16u   /* virtio-console ports */
-#define CTL_DEVICES_MAX 30u   /* PCI slots for disks, interfaces, the entropy device, and one for all ports */
+#define CTL_MESSAGE_MAX      4096u /* bytes in one packet */
+#define CTL_FDS_MAX          16u   /* descriptors in one packet */
+#define CTL_NAME_MAX         256u  /* domain, port and file names, with NUL */
+#define CTL_CMDLINE_MAX      2048u /* kernel command line, with NUL */
+#define CTL_TEXT_MAX         512u  /* human-readable error text, with NUL */
+#define CTL_VCPUS_MAX        32u
+#define CTL_DISKS_MAX        24u
+#define CTL_NICS_MAX         8u
+#define CTL_MTU_MIN          68u /* what an interface advertises, if anything (virtio 1.2 §5.1.4.1) */
+#define CTL_PORTS_MAX        16u /* virtio-console ports */
+#define CTL_DEVICES_MAX      30u /* PCI slots for disks, interfaces, the entropy device, and one for all ports */
 #define CTL_CPU_FEATURES_MAX 96u /* CPUID bits that are asked for by name */
 #define CTL_FEATURE_NAME_MAX 28u /* with NUL: libvirt's longest is "avx512-vpopcntdq" */
-#define CTL_SERIAL_MAX  21u   /* disk serial number, with NUL (virtio 1.2 §5.2.6.1: 20 bytes) */
+#define CTL_SERIAL_MAX       21u /* disk serial number, with NUL (virtio 1.2 §5.2.6.1: 20 bytes) */
 
 enum ctl_type {
         /* Requests valid before START */
-        CTL_HELLO = 1,      /* ctl_hello;                       reply ctl_hello_reply */
-        CTL_SET_MACHINE,    /* ctl_machine   + kvm fd;          reply ctl_reply */
-        CTL_SET_KERNEL,     /* ctl_file      + fd;              reply ctl_reply */
-        CTL_SET_INITRD,     /* ctl_file      + fd;              reply ctl_reply */
-        CTL_SET_CMDLINE,    /* ctl_cmdline;                     reply ctl_reply */
-        CTL_SET_SERIAL,     /* ctl_header    + fd [+ log fd];   reply ctl_reply */
-        CTL_SET_EXIT_RECORD,/* ctl_header    + fd;              reply ctl_reply */
-        CTL_ADD_DISK,       /* ctl_disk      + fd;              reply ctl_reply */
-        CTL_ADD_NIC,        /* ctl_nic + tap fd [+ vhost-net fd]; reply ctl_reply */
-        CTL_ADD_PORT,       /* ctl_port      + fd [+ log fd];   reply ctl_reply */
-        CTL_ADD_RNG,        /* ctl_rng       + fd;              reply ctl_reply */
-        CTL_START,          /* ctl_start;                       reply ctl_reply */
-        CTL_SET_CPU,        /* ctl_cpu, since version 2;        reply ctl_reply */
+        CTL_HELLO = 1,       /* ctl_hello;                       reply ctl_hello_reply */
+        CTL_SET_MACHINE,     /* ctl_machine   + kvm fd;          reply ctl_reply */
+        CTL_SET_KERNEL,      /* ctl_file      + fd;              reply ctl_reply */
+        CTL_SET_INITRD,      /* ctl_file      + fd;              reply ctl_reply */
+        CTL_SET_CMDLINE,     /* ctl_cmdline;                     reply ctl_reply */
+        CTL_SET_SERIAL,      /* ctl_header    + fd [+ log fd];   reply ctl_reply */
+        CTL_SET_EXIT_RECORD, /* ctl_header    + fd;              reply ctl_reply */
+        CTL_ADD_DISK,        /* ctl_disk      + fd;              reply ctl_reply */
+        CTL_ADD_NIC,         /* ctl_nic + tap fd [+ vhost-net fd]; reply ctl_reply */
+        CTL_ADD_PORT,        /* ctl_port      + fd [+ log fd];   reply ctl_reply */
+        CTL_ADD_RNG,         /* ctl_rng       + fd;              reply ctl_reply */
+        CTL_START,           /* ctl_start;                       reply ctl_reply */
+        CTL_SET_CPU,         /* ctl_cpu, since version 2;        reply ctl_reply */
 
         /* Requests valid after START */
-        CTL_PAUSE = 64,     /* ctl_header;                      reply ctl_reply */
-        CTL_RESUME,         /* ctl_header;                      reply ctl_reply */
-        CTL_POWER_BUTTON,   /* ctl_header;                      reply ctl_reply */
-        CTL_RESET,          /* ctl_header;                      reply ctl_reply */
-        CTL_NMI,            /* ctl_header;                      reply ctl_reply */
-        CTL_SET_LINK,       /* ctl_link;                        reply ctl_reply */
-        CTL_SET_ACTIONS,    /* ctl_actions;                     reply ctl_reply */
-        CTL_REBOOT_BUTTON,  /* ctl_header;                      reply ctl_reply; since version 2 */
+        CTL_PAUSE = 64,    /* ctl_header;                      reply ctl_reply */
+        CTL_RESUME,        /* ctl_header;                      reply ctl_reply */
+        CTL_POWER_BUTTON,  /* ctl_header;                      reply ctl_reply */
+        CTL_RESET,         /* ctl_header;                      reply ctl_reply */
+        CTL_NMI,           /* ctl_header;                      reply ctl_reply */
+        CTL_SET_LINK,      /* ctl_link;                        reply ctl_reply */
+        CTL_SET_ACTIONS,   /* ctl_actions;                     reply ctl_reply */
+        CTL_REBOOT_BUTTON, /* ctl_header;                      reply ctl_reply; since version 2 */
 
         /* Requests valid at any time after HELLO */
-        CTL_QUIT = 96,      /* ctl_header; the monitor replies, then exits */
-        CTL_QUERY,          /* ctl_header;                      reply ctl_query_reply */
-        CTL_STATS,          /* ctl_header;                      reply ctl_stats_reply */
+        CTL_QUIT = 96, /* ctl_header; the monitor replies, then exits */
+        CTL_QUERY,     /* ctl_header;                      reply ctl_query_reply */
+        CTL_STATS,     /* ctl_header;                      reply ctl_stats_reply */
 
         /* Events */
         CTL_EVENT_STATE = 128, /* ctl_event_state: run state changed */
@@ -116,9 +116,9 @@ struct ctl_hello_reply {
 };
 
 enum ctl_machine_flags {
-        CTL_MACHINE_LOCKED  = 1u << 0, /* mlock guest memory */
-        CTL_MACHINE_SHARED  = 1u << 1, /* memfd, MAP_SHARED */
-        CTL_MACHINE_HUGETLB = 1u << 2, /* huge pages of hugepage_size */
+        CTL_MACHINE_LOCKED = 1u << 0,        /* mlock guest memory */
+        CTL_MACHINE_SHARED = 1u << 1,        /* memfd, MAP_SHARED */
+        CTL_MACHINE_HUGETLB = 1u << 2,       /* huge pages of hugepage_size */
         CTL_MACHINE_UTC_LOCALTIME = 1u << 3, /* RTC runs in local time: rtc_offset applies */
 };
 
@@ -132,20 +132,20 @@ enum ctl_action {
 
 struct ctl_machine {
         struct ctl_header header;
-        uint64_t memory_bytes;   /* multiple of 2 MiB, at least 64 MiB */
-        uint64_t hugepage_size;  /* bytes; 0 without CTL_MACHINE_HUGETLB */
-        int64_t rtc_offset;      /* seconds that the RTC is ahead of UTC */
-        uint32_t flags;          /* enum ctl_machine_flags */
-        uint32_t vcpus;          /* 1..CTL_VCPUS_MAX */
-        uint32_t sockets;        /* topology; the product is at least vcpus */
+        uint64_t memory_bytes;  /* multiple of 2 MiB, at least 64 MiB */
+        uint64_t hugepage_size; /* bytes; 0 without CTL_MACHINE_HUGETLB */
+        int64_t rtc_offset;     /* seconds that the RTC is ahead of UTC */
+        uint32_t flags;         /* enum ctl_machine_flags */
+        uint32_t vcpus;         /* 1..CTL_VCPUS_MAX */
+        uint32_t sockets;       /* topology; the product is at least vcpus */
         uint32_t dies;
         uint32_t cores;
         uint32_t threads;
-        uint8_t on_poweroff;     /* enum ctl_action */
+        uint8_t on_poweroff; /* enum ctl_action */
         uint8_t on_reboot;
         uint8_t on_crash;
         uint8_t pad[5];
-        uint8_t uuid[16];        /* RFC 4122 byte order */
+        uint8_t uuid[16]; /* RFC 4122 byte order */
         char name[CTL_NAME_MAX];
 };
 
@@ -164,9 +164,9 @@ enum ctl_cpuid_register { CTL_CPUID_EAX = 0, CTL_CPUID_EBX, CTL_CPUID_ECX, CTL_C
 struct ctl_cpu_feature {
         uint32_t function; /* CPUID leaf and sub-leaf */
         uint32_t index;
-        uint8_t reg;       /* enum ctl_cpuid_register */
-        uint8_t bit;       /* 0..31 */
-        uint8_t policy;    /* enum ctl_cpu_policy */
+        uint8_t reg;    /* enum ctl_cpuid_register */
+        uint8_t bit;    /* 0..31 */
+        uint8_t policy; /* enum ctl_cpu_policy */
         uint8_t pad;
         char name[CTL_FEATURE_NAME_MAX]; /* for messages */
 };
@@ -191,7 +191,7 @@ struct ctl_cmdline {
 
 enum ctl_disk_flags {
         CTL_DISK_READONLY = 1u << 0,
-        CTL_DISK_DISCARD  = 1u << 1, /* pass discard and write-zeroes-unmap to the host */
+        CTL_DISK_DISCARD = 1u << 1, /* pass discard and write-zeroes-unmap to the host */
 };
 
 /* libvirt's cache= attribute. Whether the fd is O_DIRECT is decided by who opened it. */
@@ -219,8 +219,8 @@ struct ctl_disk {
         uint8_t pad[3];
         char name[CTL_NAME_MAX]; /* target name such as "vda"; for messages */
         /* Since version 2 */
-        uint8_t error_policy;    /* enum ctl_error_policy: of writes, flushes and discards */
-        uint8_t rerror_policy;   /* of reads; not CTL_ERROR_ENOSPC */
+        uint8_t error_policy;  /* enum ctl_error_policy: of writes, flushes and discards */
+        uint8_t rerror_policy; /* of reads; not CTL_ERROR_ENOSPC */
         uint8_t pad2[6];
 };
 
@@ -230,8 +230,8 @@ enum ctl_nic_flags {
 
 struct ctl_nic {
         struct ctl_header header;
-        uint32_t flags;  /* enum ctl_nic_flags */
-        uint16_t mtu;    /* bytes, CTL_MTU_MIN at least; 0: do not advertise */
+        uint32_t flags; /* enum ctl_nic_flags */
+        uint16_t mtu;   /* bytes, CTL_MTU_MIN at least; 0: do not advertise */
         uint8_t mac[6];
         char name[CTL_NAME_MAX]; /* TAP's name; for messages */
 };
@@ -239,7 +239,7 @@ struct ctl_nic {
 /* A virtio-console port. Port 0 is hvc0; ports with a name are org.* channels. */
 enum ctl_port_flags {
         CTL_PORT_CONSOLE = 1u << 0, /* a console (hvcN), else a named channel */
-        CTL_PORT_SOCKET  = 1u << 1, /* the fd is a listening UNIX stream socket */
+        CTL_PORT_SOCKET = 1u << 1,  /* the fd is a listening UNIX stream socket */
 };
 
 struct ctl_port {
@@ -291,12 +291,12 @@ enum ctl_state {
 
 enum ctl_reason {
         CTL_REASON_NONE = 0,
-        CTL_REASON_REQUEST,      /* asked for on the control socket */
-        CTL_REASON_GUEST,        /* the guest powered off or rebooted */
-        CTL_REASON_PANIC,        /* the guest reported a panic (pvpanic) */
-        CTL_REASON_VCPU_ERROR,   /* KVM could not go on: triple fault, internal error */
-        CTL_REASON_SIGNAL,       /* the monitor got SIGTERM and the guest did not react */
-        CTL_REASON_IO_ERROR,     /* a disk's error policy has paused the guest; since version 2 */
+        CTL_REASON_REQUEST,    /* asked for on the control socket */
+        CTL_REASON_GUEST,      /* the guest powered off or rebooted */
+        CTL_REASON_PANIC,      /* the guest reported a panic (pvpanic) */
+        CTL_REASON_VCPU_ERROR, /* KVM could not go on: triple fault, internal error */
+        CTL_REASON_SIGNAL,     /* the monitor got SIGTERM and the guest did not react */
+        CTL_REASON_IO_ERROR,   /* a disk's error policy has paused the guest; since version 2 */
         CTL_REASON_MAX,
 };
 
@@ -341,9 +341,9 @@ struct ctl_event_state {
 
 struct ctl_event_io_error {
         struct ctl_header header;
-        uint32_t disk;   /* index in the order of ADD_DISK */
-        int32_t error;   /* negative errno */
-        uint32_t write;  /* 0: read, 1: write, 2: flush or discard */
+        uint32_t disk;  /* index in the order of ADD_DISK */
+        int32_t error;  /* negative errno */
+        uint32_t write; /* 0: read, 1: write, 2: flush or discard */
         uint32_t pad;
         /* Since version 2 */
         uint32_t policy; /* enum ctl_error_policy, what was done: REPORT, STOP or IGNORE */

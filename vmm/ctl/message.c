@@ -62,8 +62,9 @@ struct rule {
         struct shape older[2]; /* the oldest first */
 };
 
-#define SIZE_OF(s, m)     sizeof(((s *) NULL)->m)
-#define FIELD(s, m, k, l) { .name = #m, .kind = (k), .offset = offsetof(s, m), .size = SIZE_OF(s, m), .limit = (l) }
+#define SIZE_OF(s, m) sizeof(((s *) NULL)->m)
+#define FIELD(s, m, k, l)                                                                                              \
+        { .name = #m, .kind = (k), .offset = offsetof(s, m), .size = SIZE_OF(s, m), .limit = (l) }
 #define STRING(s, m)      FIELD(s, m, FIELD_STRING, 0)
 #define FLAGS(s, m, mask) FIELD(s, m, FIELD_FLAGS32, mask)
 #define ENUM(s, m, max)   FIELD(s, m, FIELD_ENUM32, max)
@@ -73,8 +74,10 @@ struct rule {
 #define UP_TO(s, m)       (offsetof(s, m) + SIZE_OF(s, m))
 
 #define REASON(s, m)                                                                                                   \
-        { .name = #m, .kind = FIELD_ENUM32, .offset = offsetof(s, m), .size = SIZE_OF(s, m), .limit = CTL_REASON_MAX,  \
-          .older = 1, .older_limit = CTL_REASON_IO_ERROR }
+        {                                                                                                              \
+                .name = #m, .kind = FIELD_ENUM32, .offset = offsetof(s, m), .size = SIZE_OF(s, m),                     \
+                .limit = CTL_REASON_MAX, .older = 1, .older_limit = CTL_REASON_IO_ERROR                                \
+        }
 
 #define PLAIN sizeof(struct ctl_header)
 #define REPLY sizeof(struct ctl_reply)
@@ -86,32 +89,68 @@ struct rule {
 static const struct rule rules[] = {
         /* name, type, fewest and most descriptors, length, length of the reply, fields */
         { "HELLO", CTL_HELLO, 0, 0, sizeof(struct ctl_hello), sizeof(struct ctl_hello_reply), {} },
-        { "SET_MACHINE", CTL_SET_MACHINE, 1, 1, sizeof(struct ctl_machine), REPLY,
+        { "SET_MACHINE",
+          CTL_SET_MACHINE,
+          1,
+          1,
+          sizeof(struct ctl_machine),
+          REPLY,
           { FLAGS(struct ctl_machine, flags, MACHINE_FLAGS), ENUM8(struct ctl_machine, on_poweroff, CTL_ACTION_MAX),
             ENUM8(struct ctl_machine, on_reboot, CTL_ACTION_MAX), ENUM8(struct ctl_machine, on_crash, CTL_ACTION_MAX),
             ZERO(struct ctl_machine, pad), STRING(struct ctl_machine, name) } },
         { "SET_KERNEL", CTL_SET_KERNEL, 1, 1, sizeof(struct ctl_file), REPLY, { STRING(struct ctl_file, name) } },
         { "SET_INITRD", CTL_SET_INITRD, 1, 1, sizeof(struct ctl_file), REPLY, { STRING(struct ctl_file, name) } },
-        { "SET_CMDLINE", CTL_SET_CMDLINE, 0, 0, sizeof(struct ctl_cmdline), REPLY,
+        { "SET_CMDLINE",
+          CTL_SET_CMDLINE,
+          0,
+          0,
+          sizeof(struct ctl_cmdline),
+          REPLY,
           { STRING(struct ctl_cmdline, text) } },
         { "SET_SERIAL", CTL_SET_SERIAL, 1, 2, PLAIN, REPLY, {}, .older = { { 1, 1, PLAIN, REPLY } } },
         { "SET_EXIT_RECORD", CTL_SET_EXIT_RECORD, 1, 1, PLAIN, REPLY, {} },
-        { "ADD_DISK", CTL_ADD_DISK, 1, 1, sizeof(struct ctl_disk), REPLY,
+        { "ADD_DISK",
+          CTL_ADD_DISK,
+          1,
+          1,
+          sizeof(struct ctl_disk),
+          REPLY,
           { FLAGS(struct ctl_disk, flags, DISK_FLAGS), ENUM(struct ctl_disk, cache, CTL_CACHE_MAX),
             STRING(struct ctl_disk, serial), ZERO(struct ctl_disk, pad), STRING(struct ctl_disk, name),
             ENUM8(struct ctl_disk, error_policy, CTL_ERROR_MAX),
             ENUM8(struct ctl_disk, rerror_policy, CTL_ERROR_ENOSPC), ZERO(struct ctl_disk, pad2) },
           .older = { { 1, 1, UP_TO(struct ctl_disk, name), REPLY } } },
-        { "ADD_NIC", CTL_ADD_NIC, 1, 2, sizeof(struct ctl_nic), REPLY,
+        { "ADD_NIC",
+          CTL_ADD_NIC,
+          1,
+          2,
+          sizeof(struct ctl_nic),
+          REPLY,
           { FLAGS(struct ctl_nic, flags, CTL_NIC_LINK_DOWN), LEAST(struct ctl_nic, mtu, CTL_MTU_MIN),
             STRING(struct ctl_nic, name) } },
-        { "ADD_PORT", CTL_ADD_PORT, 1, 2, sizeof(struct ctl_port), REPLY,
+        { "ADD_PORT",
+          CTL_ADD_PORT,
+          1,
+          2,
+          sizeof(struct ctl_port),
+          REPLY,
           { FLAGS(struct ctl_port, flags, PORT_FLAGS), ZERO(struct ctl_port, pad), STRING(struct ctl_port, name) },
           .older = { { 1, 1, sizeof(struct ctl_port), REPLY } } },
         { "ADD_RNG", CTL_ADD_RNG, 1, 1, sizeof(struct ctl_rng), REPLY, {} },
-        { "SET_CPU", CTL_SET_CPU, 0, 0, sizeof(struct ctl_cpu), REPLY,
-          { ENUM(struct ctl_cpu, n, CTL_CPU_FEATURES_MAX + 1), ZERO(struct ctl_cpu, pad) }, .since = 2 },
-        { "START", CTL_START, 0, 0, sizeof(struct ctl_start), REPLY,
+        { "SET_CPU",
+          CTL_SET_CPU,
+          0,
+          0,
+          sizeof(struct ctl_cpu),
+          REPLY,
+          { ENUM(struct ctl_cpu, n, CTL_CPU_FEATURES_MAX + 1), ZERO(struct ctl_cpu, pad) },
+          .since = 2 },
+        { "START",
+          CTL_START,
+          0,
+          0,
+          sizeof(struct ctl_start),
+          REPLY,
           { FLAGS(struct ctl_start, flags, CTL_START_PAUSED), ZERO(struct ctl_start, pad) } },
 
         { "PAUSE", CTL_PAUSE, 0, 0, PLAIN, REPLY, {} },
@@ -119,9 +158,19 @@ static const struct rule rules[] = {
         { "POWER_BUTTON", CTL_POWER_BUTTON, 0, 0, PLAIN, REPLY, {} },
         { "RESET", CTL_RESET, 0, 0, PLAIN, REPLY, {} },
         { "NMI", CTL_NMI, 0, 0, PLAIN, REPLY, {} },
-        { "SET_LINK", CTL_SET_LINK, 0, 0, sizeof(struct ctl_link), REPLY,
+        { "SET_LINK",
+          CTL_SET_LINK,
+          0,
+          0,
+          sizeof(struct ctl_link),
+          REPLY,
           { ENUM(struct ctl_link, nic, CTL_NICS_MAX), ENUM(struct ctl_link, up, 2) } },
-        { "SET_ACTIONS", CTL_SET_ACTIONS, 0, 0, sizeof(struct ctl_actions), REPLY,
+        { "SET_ACTIONS",
+          CTL_SET_ACTIONS,
+          0,
+          0,
+          sizeof(struct ctl_actions),
+          REPLY,
           { ENUM8(struct ctl_actions, on_poweroff, CTL_ACTION_MAX),
             ENUM8(struct ctl_actions, on_reboot, CTL_ACTION_MAX), ENUM8(struct ctl_actions, on_crash, CTL_ACTION_MAX),
             ZERO(struct ctl_actions, pad) } },
@@ -129,19 +178,39 @@ static const struct rule rules[] = {
 
         { "QUIT", CTL_QUIT, 0, 0, PLAIN, REPLY, {} },
         { "QUERY", CTL_QUERY, 0, 0, PLAIN, sizeof(struct ctl_query_reply), {} },
-        { "STATS", CTL_STATS, 0, 0, PLAIN, sizeof(struct ctl_stats_reply), {},
+        { "STATS",
+          CTL_STATS,
+          0,
+          0,
+          PLAIN,
+          sizeof(struct ctl_stats_reply),
+          {},
           .older = { { 1, 0, PLAIN, UP_TO(struct ctl_stats_reply, nic) } } },
 
-        { "EVENT_STATE", CTL_EVENT_STATE, 0, 0, sizeof(struct ctl_event_state), 0,
-          { ENUM(struct ctl_event_state, state, CTL_STATE_MAX),
-            REASON(struct ctl_event_state, reason) } },
+        { "EVENT_STATE",
+          CTL_EVENT_STATE,
+          0,
+          0,
+          sizeof(struct ctl_event_state),
+          0,
+          { ENUM(struct ctl_event_state, state, CTL_STATE_MAX), REASON(struct ctl_event_state, reason) } },
         { "EVENT_RESET", CTL_EVENT_RESET, 0, 0, PLAIN, 0, {} },
-        { "EVENT_IO_ERROR", CTL_EVENT_IO_ERROR, 0, 0, sizeof(struct ctl_event_io_error), 0,
+        { "EVENT_IO_ERROR",
+          CTL_EVENT_IO_ERROR,
+          0,
+          0,
+          sizeof(struct ctl_event_io_error),
+          0,
           { ENUM(struct ctl_event_io_error, disk, CTL_DISKS_MAX), ENUM(struct ctl_event_io_error, write, 3),
             ZERO(struct ctl_event_io_error, pad), ENUM(struct ctl_event_io_error, policy, CTL_ERROR_ENOSPC),
             ZERO(struct ctl_event_io_error, pad2) },
           .older = { { 1, 0, UP_TO(struct ctl_event_io_error, pad), 0 } } },
-        { "EVENT_PORT", CTL_EVENT_PORT, 0, 0, sizeof(struct ctl_event_port), 0,
+        { "EVENT_PORT",
+          CTL_EVENT_PORT,
+          0,
+          0,
+          sizeof(struct ctl_event_port),
+          0,
           { ENUM(struct ctl_event_port, port, CTL_PORTS_MAX), ENUM(struct ctl_event_port, open, 2) } },
 };
 
@@ -202,7 +271,11 @@ uint32_t ctl_version_agree(uint32_t min, uint32_t max) {
 
 void ctl_header_init(struct ctl_header *header, uint16_t type, uint32_t serial, size_t length) {
         *header = (struct ctl_header) {
-                .magic = CTL_MAGIC, .version = CTL_VERSION, .type = type, .serial = serial, .length = length,
+                .magic = CTL_MAGIC,
+                .version = CTL_VERSION,
+                .type = type,
+                .serial = serial,
+                .length = length,
         };
 }
 
@@ -241,7 +314,10 @@ int ctl_receive(int fd, struct ctl_message *ret) {
         } control = {};
         struct iovec iov = { .iov_base = ret->data, .iov_len = sizeof(ret->data) };
         struct msghdr msg = {
-                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control),
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof(control),
         };
         bool whole = true;
         ssize_t n;
@@ -488,8 +564,7 @@ int ctl_fit(struct ctl_header *header, uint32_t version, unsigned n_fds, char te
         list = fields_of(rule, is_reply);
         for (size_t i = 0; i < list.n && list.fields[i].name && r == 0; i++)
                 r = fit_field(rule, &list.fields[i], (uint8_t *) header, version, is_told, text);
-        return r < 0 ? r
-                     : fit_length(header, rule, is_reply ? shape.reply_length : shape.length, is_told, text);
+        return r < 0 ? r : fit_length(header, rule, is_reply ? shape.reply_length : shape.length, is_told, text);
 }
 
 static ssize_t send_with_fds(int fd, const struct ctl_header *message, const int *fds, unsigned n_fds) {
@@ -498,11 +573,15 @@ static ssize_t send_with_fds(int fd, const struct ctl_header *message, const int
                 char data[CMSG_SPACE(CTL_FDS_MAX * sizeof(int))];
         } control = {};
         struct iovec iov = { .iov_base = (void *) message, .iov_len = message->length };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+        struct msghdr msg = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = &control,
                               .msg_controllen = CMSG_SPACE(n_fds * sizeof(int)) };
 
         control.align = (struct cmsghdr) {
-                .cmsg_len = CMSG_LEN(n_fds * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+                .cmsg_len = CMSG_LEN(n_fds * sizeof(int)),
+                .cmsg_level = SOL_SOCKET,
+                .cmsg_type = SCM_RIGHTS,
         };
         memcpy(CMSG_DATA(&control.align), fds, n_fds * sizeof(int));
         return sendmsg(fd, &msg, MSG_NOSIGNAL);

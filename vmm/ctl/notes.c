@@ -61,7 +61,9 @@ static void on_wake(void *arg, uint32_t events) {
 
 static void tell_disk(struct notes *notes, unsigned index) {
         int error = atomic_exchange(&notes->disk[index].error, 0);
-        struct ctl_event_io_error event = { .disk = index, .error = error, .write = notes->disk[index].operation,
+        struct ctl_event_io_error event = { .disk = index,
+                                            .error = error,
+                                            .write = notes->disk[index].operation,
                                             .policy = notes->disk[index].policy };
 
         if (error == 0)

@@ -56,8 +56,8 @@ struct server {
         struct ctl_exit_record *exit_record; /* a mapping, or NULL */
         struct loop_source *listen_source, *peer_source, *signal_source;
         uint32_t version; /* of the protocol, agreed on in HELLO; 0: the peer has not said it */
-        bool started;    /* START has succeeded */
-        bool stop_asked; /* SIGTERM has pressed the power button */
+        bool started;     /* START has succeeded */
+        bool stop_asked;  /* SIGTERM has pressed the power button */
         bool is_ending;
         int result;
         struct log_guest restarts, crashes; /* those after which the guest restarts by itself, as often as it likes */
@@ -191,7 +191,9 @@ static void reply_error(struct ctl_reply *reply, uint16_t type, int r) {
 /* Pays what is owed for the operation. */
 static void on_finished(void *arg, enum vm_operation operation, int result) {
         static const uint16_t types[VM_OPERATIONS] = {
-                [VM_PAUSE] = CTL_PAUSE, [VM_RESET] = CTL_RESET, [VM_NMI] = CTL_NMI,
+                [VM_PAUSE] = CTL_PAUSE,
+                [VM_RESET] = CTL_RESET,
+                [VM_NMI] = CTL_NMI,
         };
         struct server *s = arg;
         unsigned kept = 0, n = s->n_owed;

@@ -5,7 +5,7 @@
 #pragma once
 
 struct ctl_server_config {
-        int listen_fd; /* listening SOCK_SEQPACKET socket; the server's from here on */
+        int listen_fd;                            /* listening SOCK_SEQPACKET socket; the server's from here on */
         const struct vm_confinement *confinement; /* NULL: none */
 };
 

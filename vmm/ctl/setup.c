@@ -280,7 +280,9 @@ static int add_port(struct setup *setup, struct ctl_message *message, char *text
 static int add_rng(struct setup *setup, struct ctl_message *message, char *text) {
         const struct ctl_rng *m = (const struct ctl_rng *) message->data;
         struct rng_config config = {
-                .fd = message->fds[0], .rate_bytes = m->rate_bytes, .rate_period = m->rate_period,
+                .fd = message->fds[0],
+                .rate_bytes = m->rate_bytes,
+                .rate_period = m->rate_period,
         };
         int r;
 

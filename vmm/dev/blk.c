@@ -121,8 +121,8 @@ static const struct virtio_device_ops blk_ops = {
 };
 
 static uint64_t blk_features(const struct blk *b) {
-        uint64_t features = BIT64(VIRTIO_BLK_F_SIZE_MAX) | BIT64(VIRTIO_BLK_F_SEG_MAX) |
-                            BIT64(VIRTIO_BLK_F_BLK_SIZE) | BIT64(VIRTIO_BLK_F_TOPOLOGY);
+        uint64_t features = BIT64(VIRTIO_BLK_F_SIZE_MAX) | BIT64(VIRTIO_BLK_F_SEG_MAX) | BIT64(VIRTIO_BLK_F_BLK_SIZE) |
+                            BIT64(VIRTIO_BLK_F_TOPOLOGY);
 
         if (b->io.cache != CTL_CACHE_WRITETHROUGH)
                 features |= BIT64(VIRTIO_BLK_F_FLUSH);
@@ -207,9 +207,11 @@ int blk_new(const struct blk_config *config, struct virtio_device **ret) {
         }
         if (b->io.disk.direct_lost)
                 log_warningx("%s: its file system takes no direct I/O of 512 bytes, or does not say so (Linux 6.1): "
-                             "the host's page cache is used in spite of cache=none", b->name);
+                             "the host's page cache is used in spite of cache=none",
+                             b->name);
         blk_config_fill(b);
-        b->dev.role = (struct thread_role) { .kind = THREAD_DISK, .fd = b->io.disk.fd,
+        b->dev.role = (struct thread_role) { .kind = THREAD_DISK,
+                                             .fd = b->io.disk.fd,
                                              .size = config->readonly ? 0 : b->io.disk.size };
         b->dev.file_size = config->readonly || b->io.disk.is_block ? 0 : b->io.disk.size;
         *ret = &b->dev;

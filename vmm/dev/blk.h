@@ -25,7 +25,7 @@ struct blk_config {
         bool discard; /* offer discard, and unmapping with write-zeroes */
         enum ctl_disk_cache cache;
         enum ctl_error_policy error_policy, rerror_policy; /* of writes and the like; of reads */
-        blk_error_fn io_error; /* optional */
+        blk_error_fn io_error;                             /* optional */
         void *arg;
 };
 

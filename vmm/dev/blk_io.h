@@ -14,10 +14,10 @@
 #include "disk.h"
 
 #define BLK_WORKERS_MAX  4u
-#define BLK_REQUESTS_MAX 16u        /* at work at a time; the others wait in the queue */
+#define BLK_REQUESTS_MAX 16u         /* at work at a time; the others wait in the queue */
 #define BLK_DATA_MAX     (64u << 20) /* of one request; at least what the configuration's limits allow */
-#define BLK_RANGES_MAX   1u         /* discard and write-zeroes segments per request */
-#define BLK_RANGE_MAX    (1u << 18) /* sectors per segment: 128 MiB, so that zeroing by hand stays short */
+#define BLK_RANGES_MAX   1u          /* discard and write-zeroes segments per request */
+#define BLK_RANGE_MAX    (1u << 18)  /* sectors per segment: 128 MiB, so that zeroing by hand stays short */
 #define BLK_ID_BYTES     20u
 
 struct blk_io;
@@ -32,9 +32,9 @@ struct blk_request {
         struct blk_request *next;
         uint32_t type;
         uint64_t sector;
-        size_t data_in;      /* bytes the device may write before the status byte */
-        size_t data_out;     /* bytes after the header */
-        size_t written;      /* data bytes that were written */
+        size_t data_in;  /* bytes the device may write before the status byte */
+        size_t data_out; /* bytes after the header */
+        size_t written;  /* data bytes that were written */
         uint64_t start_ns;
         unsigned generation; /* the io's when it was taken */
         struct vq_chain chain;

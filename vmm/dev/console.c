@@ -626,8 +626,13 @@ static void console_init(struct console *c, const struct console_config *config)
         c->config.max_nr_ports = htole32(first_id + config->n_ports);
         for (unsigned i = 0; i < c->n_ports; i++)
                 c->ports[i] = (struct port) {
-                        .console = c, .index = i, .id = first_id + i,
-                        .fd = -EBADF, .listen_fd = -EBADF, .other_fd = -EBADF, .log = OUTPUT_LOG_NONE,
+                        .console = c,
+                        .index = i,
+                        .id = first_id + i,
+                        .fd = -EBADF,
+                        .listen_fd = -EBADF,
+                        .other_fd = -EBADF,
+                        .log = OUTPUT_LOG_NONE,
                 };
         c->dev = (struct virtio_device) {
                 .ops = &console_ops,

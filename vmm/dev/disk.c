@@ -34,7 +34,7 @@
 
 #define SECTOR_SIZE  512u
 #define BOUNCE_SIZE  (256u << 10) /* per worker */
-#define BOUNCE_ALIGN 4096u /* the largest alignment that is served */
+#define BOUNCE_ALIGN 4096u        /* the largest alignment that is served */
 
 static const uint8_t zeroes[64u << 10] __attribute__((aligned(BOUNCE_ALIGN)));
 
@@ -233,8 +233,7 @@ static int block_range(const struct disk *disk, unsigned long request, uint64_t 
 }
 
 int disk_discard(const struct disk *disk, uint64_t offset, uint64_t len) {
-        int r = disk->is_block ? block_range(disk, BLKDISCARD, offset, len)
-                               : file_range(disk, true, offset, len);
+        int r = disk->is_block ? block_range(disk, BLKDISCARD, offset, len) : file_range(disk, true, offset, len);
         return is_unsupported(-r) ? 0 : r;
 }
 
@@ -251,7 +250,6 @@ static int write_zeroes_by_hand(const struct disk *disk, uint64_t offset, uint64
 }
 
 int disk_write_zeroes(const struct disk *disk, uint64_t offset, uint64_t len, bool unmap) {
-        int r = disk->is_block ? block_range(disk, BLKZEROOUT, offset, len)
-                               : file_range(disk, unmap, offset, len);
+        int r = disk->is_block ? block_range(disk, BLKZEROOUT, offset, len) : file_range(disk, unmap, offset, len);
         return is_unsupported(-r) ? write_zeroes_by_hand(disk, offset, len) : r;
 }

@@ -22,7 +22,8 @@ struct disk {
         uint32_t offset_align; /* and of offsets and lengths */
 };
 
-#define DISK_INIT { .fd = -EBADF }
+#define DISK_INIT                                                                                                      \
+        { .fd = -EBADF }
 
 /*
  * Finds out what the descriptor is. -EINVAL: neither a regular file nor a block device,

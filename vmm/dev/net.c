@@ -283,8 +283,10 @@ static int net_set_offloads(struct net *n) {
         static const struct {
                 unsigned feature, tun;
         } map[] = {
-                { VIRTIO_NET_F_GUEST_CSUM, TUN_F_CSUM },     { VIRTIO_NET_F_GUEST_TSO4, TUN_F_TSO4 },
-                { VIRTIO_NET_F_GUEST_TSO6, TUN_F_TSO6 },     { VIRTIO_NET_F_GUEST_ECN, TUN_F_TSO_ECN },
+                { VIRTIO_NET_F_GUEST_CSUM, TUN_F_CSUM },
+                { VIRTIO_NET_F_GUEST_TSO4, TUN_F_TSO4 },
+                { VIRTIO_NET_F_GUEST_TSO6, TUN_F_TSO6 },
+                { VIRTIO_NET_F_GUEST_ECN, TUN_F_TSO_ECN },
         };
         int header = NET_HEADER;
         unsigned long offloads = 0;

@@ -23,11 +23,11 @@
 #include "../base/cleanup.h"
 #include "../core/layout.h"
 
-#define SLEEP_ENABLE     BIT(5)
-#define SLEEP_TYPE(v)    ((v) >> 2 & 7u)
-#define SLEEP_WAKE       BIT(7)
-#define POWER_PORTS      4u
-#define KBD_PULSE_RESET  0xfeu
+#define SLEEP_ENABLE    BIT(5)
+#define SLEEP_TYPE(v)   ((v) >> 2 & 7u)
+#define SLEEP_WAKE      BIT(7)
+#define POWER_PORTS     4u
+#define KBD_PULSE_RESET 0xfeu
 
 struct power {
         struct irq *irq;

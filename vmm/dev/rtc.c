@@ -104,8 +104,10 @@ static int64_t days_from_date(int year, int month, int day) {
 /* The C library's gmtime() would look for a time zone file, which a confined thread must not. */
 static struct tm date_from_seconds(int64_t seconds) {
         int64_t days = seconds / SECONDS_PER_DAY, rest = seconds % SECONDS_PER_DAY;
-        struct tm tm = { .tm_sec = (int) (rest % 60), .tm_min = (int) (rest / 60 % 60),
-                         .tm_hour = (int) (rest / 3600), .tm_wday = (int) ((days + 4) % 7) };
+        struct tm tm = { .tm_sec = (int) (rest % 60),
+                         .tm_min = (int) (rest / 60 % 60),
+                         .tm_hour = (int) (rest / 3600),
+                         .tm_wday = (int) ((days + 4) % 7) };
         int year = 1970 + (int) (days / 366), month = 12;
 
         while (days_from_date(year + 1, 1, 1) <= days)

@@ -31,10 +31,10 @@
 #include "../core/loop.h"
 #include "output_log.h"
 
-#define SERIAL_PORTS 8u
-#define FIFO_BYTES   16u
-#define OUTPUT_BYTES 16384u
-#define DIVISOR_9600 12u
+#define SERIAL_PORTS     8u
+#define FIFO_BYTES       16u
+#define OUTPUT_BYTES     16384u
+#define DIVISOR_9600     12u
 #define IIR_FIFO_ENABLED 0xc0u /* bits 7:6: a 16550A with its FIFO on */
 
 struct serial {

@@ -28,7 +28,7 @@
 
 /* What the queues' layout depends on; all have to be known to the kernel's side. */
 #define VHOST_FEATURES                                                                                                 \
-        (BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_NET_F_MRG_RXBUF) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |             \
+        (BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_NET_F_MRG_RXBUF) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |              \
          BIT64(VIRTIO_RING_F_EVENT_IDX))
 
 struct vhost_net {

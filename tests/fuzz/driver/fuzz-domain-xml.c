@@ -45,7 +45,8 @@ static void use_definition(const DomainDef *def, guint flags) {
 
 static void use_metadata(const char *text) {
         g_autoptr(DomainDef) def = domain_def_parse("<domain type='kvm'><name>fuzz</name><memory>65536</memory><os>"
-                                                    "<type>hvm</type></os></domain>", 0, NULL, NULL);
+                                                    "<type>hvm</type></os></domain>",
+                                                    0, NULL, NULL);
         for (int i = 0; i < 2; i++) {
                 g_autofree char *read = NULL;
                 if (!domain_def_set_metadata(def, VIR_DOMAIN_METADATA_ELEMENT, text, "k", "urn:fuzz", NULL))

@@ -14,8 +14,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static struct guest_mem *mem;
         AUTOCLOSE int fd = memfd_create("kernel", MFD_CLOEXEC);
-        struct boot_source source = { .kernel_fd = fd, .initrd_fd = fd, .cmdline = "console=ttyS0",
-                                      .rsdp = LAYOUT_ACPI };
+        struct boot_source source = {
+                .kernel_fd = fd, .initrd_fd = fd, .cmdline = "console=ttyS0", .rsdp = LAYOUT_ACPI
+        };
         struct boot_entry entry;
         const char *text = NULL;
         int r;

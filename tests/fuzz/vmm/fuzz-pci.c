@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "../../unit/vmm/fake-irq.h"
 #include "base/cleanup.h"
 #include "core/layout.h"
 #include "core/virtio_pci.h"
@@ -15,7 +16,6 @@
 #include "dev/rng.h"
 #include "dev/rtc.h"
 #include "dev/serial.h"
-#include "../../unit/vmm/fake-irq.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

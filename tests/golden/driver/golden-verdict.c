@@ -33,8 +33,8 @@ static char *item_new(const XmlRule *rule) {
         if (rule->values != NULL)
                 g_string_append_printf(text, " (%s)", rule->values);
         if (rule->when != NULL)
-                g_string_append_printf(text, " (with %s)", g_str_has_suffix(rule->when, "=*")
-                                                                   ? "an attribute _type_" : rule->when);
+                g_string_append_printf(text, " (with %s)",
+                                       g_str_has_suffix(rule->when, "=*") ? "an attribute _type_" : rule->when);
         return g_string_free(text, FALSE);
 }
 
@@ -60,7 +60,8 @@ static void append_paragraph(GString *out, const XmlRule *rules, gsize n, gsize 
         gsize column = 0;
         GPtrArray *items = g_ptr_array_new_with_free_func(g_free);
         for (gsize i = first; i < n; i++)
-                if (rules[i].verdict == rules[first].verdict && g_strcmp0(rules[i].sentence, rules[first].sentence) == 0)
+                if (rules[i].verdict == rules[first].verdict &&
+                    g_strcmp0(rules[i].sentence, rules[first].sentence) == 0)
                         g_ptr_array_add(items, item_new(&rules[i]));
         g_ptr_array_add(items, NULL);
         g_autofree char *list = g_strjoinv(", ", (char **) items->pdata);
@@ -78,7 +79,8 @@ static void append_paragraph(GString *out, const XmlRule *rules, gsize n, gsize 
 
 static gboolean is_first(const XmlRule *rules, gsize index) {
         for (gsize i = 0; i < index; i++)
-                if (rules[i].verdict == rules[index].verdict && g_strcmp0(rules[i].sentence, rules[index].sentence) == 0)
+                if (rules[i].verdict == rules[index].verdict &&
+                    g_strcmp0(rules[i].sentence, rules[index].sentence) == 0)
                         return FALSE;
         return TRUE;
 }

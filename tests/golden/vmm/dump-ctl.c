@@ -85,11 +85,20 @@ static void hello(void) {
 
 static void machine(void) {
         struct ctl_machine m = {
-                .memory_bytes = 1ull << 30, .hugepage_size = 2ull << 20, .rtc_offset = -3600,
+                .memory_bytes = 1ull << 30,
+                .hugepage_size = 2ull << 20,
+                .rtc_offset = -3600,
                 .flags = CTL_MACHINE_LOCKED | CTL_MACHINE_SHARED | CTL_MACHINE_HUGETLB | CTL_MACHINE_UTC_LOCALTIME,
-                .vcpus = 4, .sockets = 1, .dies = 2, .cores = 3, .threads = 4,
-                .on_poweroff = CTL_ACTION_PRESERVE, .on_reboot = CTL_ACTION_RESTART, .on_crash = CTL_ACTION_PRESERVE,
-                .uuid = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 }, .name = "web1",
+                .vcpus = 4,
+                .sockets = 1,
+                .dies = 2,
+                .cores = 3,
+                .threads = 4,
+                .on_poweroff = CTL_ACTION_PRESERVE,
+                .on_reboot = CTL_ACTION_RESTART,
+                .on_crash = CTL_ACTION_PRESERVE,
+                .uuid = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 },
+                .name = "web1",
         };
 
         say(CTL_SET_MACHINE, &m, sizeof(m), 1);
@@ -115,11 +124,18 @@ static void files(void) {
 
 static void devices(void) {
         struct ctl_disk disk = {
-                .flags = CTL_DISK_READONLY | CTL_DISK_DISCARD, .cache = CTL_CACHE_UNSAFE, .serial = "SERIAL",
-                .name = "vda", .error_policy = since(2, CTL_ERROR_ENOSPC), .rerror_policy = since(2, CTL_ERROR_STOP),
+                .flags = CTL_DISK_READONLY | CTL_DISK_DISCARD,
+                .cache = CTL_CACHE_UNSAFE,
+                .serial = "SERIAL",
+                .name = "vda",
+                .error_policy = since(2, CTL_ERROR_ENOSPC),
+                .rerror_policy = since(2, CTL_ERROR_STOP),
         };
         struct ctl_nic nic = {
-                .flags = CTL_NIC_LINK_DOWN, .mtu = 9000, .mac = { 0x52, 0x54, 0, 1, 2, 3 }, .name = "vnet0",
+                .flags = CTL_NIC_LINK_DOWN,
+                .mtu = 9000,
+                .mac = { 0x52, 0x54, 0, 1, 2, 3 },
+                .name = "vnet0",
         };
         struct ctl_port console = { .flags = CTL_PORT_CONSOLE }, channel = { .name = "org.example.0" };
         struct ctl_rng rng = { .rate_bytes = 1024, .rate_period = 1000 };
@@ -143,7 +159,10 @@ static void number(void *words, size_t size, uint64_t first) {
 
 static void queries(void) {
         struct ctl_query_reply query = {
-                .state = CTL_STATE_RUNNING, .reason = CTL_REASON_REQUEST, .vcpus = 2, .vcpu_tid = { 2, 3 },
+                .state = CTL_STATE_RUNNING,
+                .reason = CTL_REASON_REQUEST,
+                .vcpus = 2,
+                .vcpu_tid = { 2, 3 },
         };
         struct ctl_stats_reply stats = { .disks = 2, .nics = 1, .guest_errors = 3 };
         struct ctl_header header;

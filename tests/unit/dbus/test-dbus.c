@@ -21,14 +21,14 @@
 #include "driver.h"
 #include "util/error.h"
 
-#define UUID  "5f2e1d1c-0a3b-4c5d-8e7f-112233445566"
-#define PATH  "/org/virtmicro1/domain/5f2e1d1c_0a3b_4c5d_8e7f_112233445566"
-#define MANAGER "org.virtmicro1.Manager"
-#define DOMAIN  "org.virtmicro1.Domain"
-#define NOBODY  65534
+#define UUID           "5f2e1d1c-0a3b-4c5d-8e7f-112233445566"
+#define PATH           "/org/virtmicro1/domain/5f2e1d1c_0a3b_4c5d_8e7f_112233445566"
+#define MANAGER        "org.virtmicro1.Manager"
+#define DOMAIN         "org.virtmicro1.Domain"
+#define NOBODY         65534
 #define CALLS_PER_USER 32
-#define MANY 1000 /* domains; TEST_DOMAINS in the environment says how many else, to measure */
-#define ROOT_OBJECTS "org.freedesktop.DBus.ObjectManager"
+#define MANY           1000 /* domains; TEST_DOMAINS in the environment says how many else, to measure */
+#define ROOT_OBJECTS   "org.freedesktop.DBus.ObjectManager"
 
 typedef enum Verdict { VERDICT_YES, VERDICT_NO, VERDICT_CHALLENGE, VERDICT_LATER } Verdict;
 
@@ -88,8 +88,8 @@ static void start_bus(Fixture *f) {
         g_autoptr(GError) err = NULL;
 
         write_bus_config(config, socket);
-        (void) g_spawn_async(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, die_with_parent,
-                             NULL, &f->bus_pid, &err);
+        (void) g_spawn_async(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, die_with_parent, NULL,
+                             &f->bus_pid, &err);
         g_assert_no_error(err);
         for (int i = 0; i < 1000 && !accepts(socket); i++)
                 g_usleep(10000);
@@ -116,8 +116,9 @@ static GDBusConnection *connect_as(uid_t uid) {
 /* --- polkit ----------------------------------------------------------------------- */
 
 static void polkit_answer(GDBusMethodInvocation *invocation, gboolean yes, gboolean challenge) {
-        g_dbus_method_invocation_return_value(invocation, g_variant_new("((bb@a{ss}))", yes, challenge,
-                                                                        g_variant_new_array(G_VARIANT_TYPE("{ss}"), NULL, 0)));
+        g_dbus_method_invocation_return_value(
+                invocation,
+                g_variant_new("((bb@a{ss}))", yes, challenge, g_variant_new_array(G_VARIANT_TYPE("{ss}"), NULL, 0)));
 }
 
 static void polkit_called(GDBusConnection *bus, const char *sender, const char *path, const char *interface,
@@ -132,8 +133,9 @@ static void polkit_called(GDBusConnection *bus, const char *sender, const char *
         (void) g_variant_lookup(subject, "name", "&s", &name);
         (void) g_variant_lookup(details, "domain", "&s", &domain);
         g_free(f->asked);
-        f->asked = g_strdup_printf("%s %s %s", action,
-                                   g_str_equal(name, g_dbus_connection_get_unique_name(f->user)) ? "user" : name, domain);
+        f->asked =
+                g_strdup_printf("%s %s %s", action,
+                                g_str_equal(name, g_dbus_connection_get_unique_name(f->user)) ? "user" : name, domain);
         if (f->verdict == VERDICT_LATER)
                 g_ptr_array_add(f->questions, invocation);
         else
@@ -151,7 +153,8 @@ static void start_polkit(Fixture *f) {
 
         f->polkit = connect_as(0);
         g_assert_cmpuint(g_dbus_connection_register_object(f->polkit, "/org/freedesktop/PolicyKit1/Authority",
-                                                           node->interfaces[0], &vtable, f, NULL, NULL), >, 0);
+                                                           node->interfaces[0], &vtable, f, NULL, NULL),
+                         >, 0);
         (void) g_bus_own_name_on_connection(f->polkit, "org.freedesktop.PolicyKit1", G_BUS_NAME_OWNER_FLAGS_NONE, NULL,
                                             NULL, NULL, NULL);
 }
@@ -251,7 +254,8 @@ static void write_domains(Fixture *f) {
                 g_autofree char *xml = g_strdup_printf(
                         "<domain type='kvm'><name>d%05u</name><uuid>00000000-0000-4000-8000-0000%08x</uuid>"
                         "<memory unit='MiB'>128</memory><vcpu>2</vcpu><os><type arch='x86_64'>hvm</type>"
-                        "<kernel>/nonexistent/vmlinuz</kernel></os></domain>", i, i);
+                        "<kernel>/nonexistent/vmlinuz</kernel></os></domain>",
+                        i, i);
                 g_assert_true(g_file_set_contents(path, xml, -1, NULL));
         }
 }
@@ -283,8 +287,8 @@ static void set_up(Fixture *f, guint n_domains) {
         g_dbus_connection_signal_subscribe(f->user, BUS_NAME, NULL, NULL, NULL, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
                                            on_signal, f, NULL);
         while (!g_dbus_connection_call_sync(f->root, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                            "org.freedesktop.DBus", "GetNameOwner", g_variant_new("(s)", BUS_NAME), NULL,
-                                            G_DBUS_CALL_FLAGS_NONE, -1, NULL, NULL))
+                                            "org.freedesktop.DBus", "GetNameOwner", g_variant_new("(s)", BUS_NAME),
+                                            NULL, G_DBUS_CALL_FLAGS_NONE, -1, NULL, NULL))
                 (void) g_main_context_iteration(NULL, FALSE);
 }
 
@@ -448,14 +452,16 @@ static void test_xml(Fixture *f) {
         g_assert_nonnull(strstr(xml, "<name>web1</name>"));
         g_assert_cmpstr(f->asked, ==, "org.virtmicro1.monitor user web1");
         f->verdict = VERDICT_NO;
-        assert_fails(f, "GetXML", g_variant_new("(u)", VIR_DOMAIN_XML_SECURE), "org.freedesktop.DBus.Error.AccessDenied");
+        assert_fails(f, "GetXML", g_variant_new("(u)", VIR_DOMAIN_XML_SECURE),
+                     "org.freedesktop.DBus.Error.AccessDenied");
         g_assert_cmpstr(f->asked, ==, "org.virtmicro1.manage user web1");
 }
 
 static void count_limit(GObject *source, GAsyncResult *result, gpointer data) {
         guint *counts = data; /* answers, refusals for the limit */
         g_autoptr(GError) err = NULL;
-        g_autoptr(GVariant) reply G_GNUC_UNUSED = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &err);
+        g_autoptr(GVariant) reply G_GNUC_UNUSED =
+                g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &err);
 
         counts[0]++;
         counts[1] += g_error_matches(err, G_DBUS_ERROR, G_DBUS_ERROR_LIMITS_EXCEEDED) ? 1 : 0;
@@ -482,7 +488,8 @@ static void test_prompts_are_bounded(Fixture *f) {
 }
 
 static void ignore_result(GObject *source, GAsyncResult *result, gpointer data) {
-        g_autoptr(GVariant) reply G_GNUC_UNUSED = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, NULL);
+        g_autoptr(GVariant) reply G_GNUC_UNUSED =
+                g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, NULL);
         *(gboolean *) data = TRUE;
 }
 
@@ -492,8 +499,8 @@ static void test_ends_with_calls_in_flight(Fixture *f) {
         gboolean done = FALSE;
 
         f->verdict = VERDICT_LATER;
-        g_dbus_connection_call(f->user, BUS_NAME, PATH, DOMAIN, "Suspend", NULL, NULL, G_DBUS_CALL_FLAGS_NONE, 500, NULL,
-                               ignore_result, &done);
+        g_dbus_connection_call(f->user, BUS_NAME, PATH, DOMAIN, "Suspend", NULL, NULL, G_DBUS_CALL_FLAGS_NONE, 500,
+                               NULL, ignore_result, &done);
         while (f->questions->len == 0)
                 (void) g_main_context_iteration(NULL, TRUE);
         g_clear_pointer(&f->service, dbus_service_free);
@@ -519,8 +526,8 @@ static GVariant *call_blocking(GDBusConnection *bus, const char *path, const cha
 static void test_main_loop_has_no_part(Fixture *f) {
         g_autoptr(GVariant) list = call_blocking(f->user, BUS_ROOT, MANAGER, "ListDomains", g_variant_new("(u)", 0));
         g_autoptr(GVariant) objects = call_blocking(f->user, BUS_ROOT, ROOT_OBJECTS, "GetManagedObjects", NULL);
-        g_autoptr(GVariant) tree = call_blocking(f->user, BUS_ROOT "/domain", "org.freedesktop.DBus.Introspectable",
-                                                 "Introspect", NULL);
+        g_autoptr(GVariant) tree =
+                call_blocking(f->user, BUS_ROOT "/domain", "org.freedesktop.DBus.Introspectable", "Introspect", NULL);
         g_autoptr(GVariant) all = call_blocking(f->user, BUS_ROOT, "org.freedesktop.DBus.Properties", "GetAll",
                                                 g_variant_new("(s)", MANAGER));
         g_autoptr(GVariant) paths = g_variant_get_child_value(list, 0);
@@ -536,8 +543,8 @@ static void test_main_loop_has_no_part(Fixture *f) {
                 nodes++;
         g_assert_cmpuint(nodes, ==, f->n_domains);
         g_variant_get_child(paths, 0, "&o", &path);
-        properties = call_blocking(f->user, path, "org.freedesktop.DBus.Properties", "GetAll",
-                                   g_variant_new("(s)", DOMAIN));
+        properties =
+                call_blocking(f->user, path, "org.freedesktop.DBus.Properties", "GetAll", g_variant_new("(s)", DOMAIN));
 }
 
 static gint64 cpu_time_us(void) {
@@ -550,8 +557,8 @@ static gint64 cpu_time_us(void) {
 /* In processor time, client included. It was quadratic once: seconds for the thousands. */
 static void check_cost(Fixture *f, const char *path, const char *interface, const char *method, gboolean has_flags) {
         gint64 start = cpu_time_us(), used;
-        g_autoptr(GVariant) reply G_GNUC_UNUSED = call_blocking(f->user, path, interface, method,
-                                                                has_flags ? g_variant_new("(u)", 0) : NULL);
+        g_autoptr(GVariant) reply G_GNUC_UNUSED =
+                call_blocking(f->user, path, interface, method, has_flags ? g_variant_new("(u)", 0) : NULL);
 
         used = cpu_time_us() - start;
         (void) fprintf(stderr, "%s of %u domains: %.1f ms\n", method, f->n_domains, (double) used / 1000);
@@ -664,7 +671,7 @@ static void assert_refused(Fixture *f, const char *path, const char *interface, 
 }
 
 #define DBUS_ERROR(name) "org.freedesktop.DBus.Error." name
-#define PROPERTIES "org.freedesktop.DBus.Properties"
+#define PROPERTIES       "org.freedesktop.DBus.Properties"
 
 /* What no well-meaning library sends. */
 static void test_calls_that_make_no_sense(Fixture *f) {

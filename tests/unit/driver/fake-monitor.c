@@ -15,11 +15,6 @@
 
 #include "../../../vmm/ctl/message.h"
 
-#define CHECK(condition)                                                                                               \
-        do {                                                                                                           \
-                if (!(condition))                                                                                      \
-                        _exit(20);                                                                                     \
-        } while (0)
 #include "../ctl-session.h"
 
 static const char *mode = "good";
@@ -58,7 +53,8 @@ static void send_reply(const struct ctl_message *request, uint32_t serial, int e
                 u.query.vcpu_tid[0] = (int32_t) getpid();
         }
         (void) snprintf(u.reply.text, sizeof(u.reply.text), "%s", text);
-        ctl_header_init(&u.reply.header, request->header.type | CTL_REPLY, serial, ctl_reply_size(request->header.type));
+        ctl_header_init(&u.reply.header, request->header.type | CTL_REPLY, serial,
+                        ctl_reply_size(request->header.type));
         (void) ctl_send(peer, &u, NULL, 0);
 }
 

@@ -12,7 +12,7 @@
 #include "process/guest_log.h"
 #include "util/error.h"
 
-#define MAX_SIZE (1u << 20)
+#define MAX_SIZE    (1u << 20)
 #define MAX_BACKUPS 3u
 
 typedef struct Fixture {
@@ -56,7 +56,11 @@ static char *in_dir(Fixture *f, const char *name) {
 static GuestLogConfig config_of(Fixture *f, const char *fifo, const char *first, const char *second) {
         static const guint8 uuid[16];
         GuestLogConfig config = {
-                .fifo = in_dir(f, fifo), .domain = "web1", .uuid = uuid, .device = "serial0", .n_files = second ? 2 : 1,
+                .fifo = in_dir(f, fifo),
+                .domain = "web1",
+                .uuid = uuid,
+                .device = "serial0",
+                .n_files = second ? 2 : 1,
         };
         config.file[0].path = in_dir(f, first);
         config.file[1].path = second ? in_dir(f, second) : NULL;

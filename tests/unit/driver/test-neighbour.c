@@ -5,8 +5,8 @@
 #include "util/error.h"
 #include "util/neighbour.h"
 
-#define NEVER_MS   (600 * 1000)
-#define STUCK_MAX  4 /* threads of a neighbour */
+#define NEVER_MS  (600 * 1000)
+#define STUCK_MAX 4 /* threads of a neighbour */
 
 /* What a test holds back its calls with. */
 typedef struct Gate {

@@ -34,7 +34,8 @@ static void test_apply(void) {
 
         g_assert_true(port_xml_apply("<networkport><bandwidth><outbound average='500' burst='9'/></bandwidth>"
                                      "<port isolated='yes'/><vlan><tag id='7'/></vlan>"
-                                     "<plug type='bridge' bridge='br9'/></networkport>", &nic, &err));
+                                     "<plug type='bridge' bridge='br9'/></networkport>",
+                                     &nic, &err));
         g_assert_cmpstr(nic.actual_bridge, ==, "br9");
         g_assert_false(nic.inbound.present);
         g_assert_cmpuint(nic.outbound.average, ==, 500);
@@ -55,7 +56,8 @@ static void test_refused(void) {
                 "<networkport><plug type='hostdev-pci'/></networkport>",
                 "<networkport/>",
                 "<networkport><virtualport type='openvswitch'/><plug type='bridge' bridge='b'/></networkport>",
-                "<networkport><vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan><plug type='bridge' bridge='b'/></networkport>",
+                "<networkport><vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan><plug type='bridge' "
+                "bridge='b'/></networkport>",
         };
         for (gsize i = 0; i < G_N_ELEMENTS(answers); i++) {
                 DomainNic nic = nic_new();
@@ -67,7 +69,8 @@ static void test_refused(void) {
         }
         DomainNic nic = nic_new();
         g_assert_false(port_xml_apply("<networkport", &nic, NULL));
-        g_assert_false(port_xml_apply("<networkport><vlan><tag id='x'/></vlan><plug bridge='b'/></networkport>", &nic, NULL));
+        g_assert_false(
+                port_xml_apply("<networkport><vlan><tag id='x'/></vlan><plug bridge='b'/></networkport>", &nic, NULL));
         g_assert_null(nic.actual_bridge);
 }
 

@@ -174,7 +174,8 @@ static void test_kinds(Fixture *f, gconstpointer data) {
         assert_refused(f, "has a second name");
 }
 
-/* A link is followed when the log is opened, and the files rotate where it leads to. One that comes later is refused. */
+/* A link is followed when the log is opened, and the files rotate where it leads to. One that comes later is refused.
+ */
 static void test_links(Fixture *f, gconstpointer data) {
         g_autofree char *target = g_build_filename(f->dir, "target", NULL), *text = NULL;
         g_autofree char *backup = g_strconcat(target, ".0", NULL);
@@ -286,9 +287,9 @@ static void test_clashes(void) {
                 const char *a, *b;
                 gboolean clash;
         } pairs[] = {
-                { "/x/log", "/x/log", TRUE },     { "/x/log", "/x/../x/log", TRUE }, { "/x/log", "/x/log.0", TRUE },
-                { "/x/log", "/x/log.12", TRUE },  { "/x/log.3", "/x/log", TRUE },    { "/x/log", "/x/log.", FALSE },
-                { "/x/log", "/x/log.a", FALSE },  { "/x/log", "/x/log.1a", FALSE },  { "/x/log", "/x/log2", FALSE },
+                { "/x/log", "/x/log", TRUE },    { "/x/log", "/x/../x/log", TRUE }, { "/x/log", "/x/log.0", TRUE },
+                { "/x/log", "/x/log.12", TRUE }, { "/x/log.3", "/x/log", TRUE },    { "/x/log", "/x/log.", FALSE },
+                { "/x/log", "/x/log.a", FALSE }, { "/x/log", "/x/log.1a", FALSE },  { "/x/log", "/x/log2", FALSE },
                 { "/x/log", "/y/log", FALSE },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(pairs); i++) {

@@ -6,7 +6,10 @@
 #include "util/error.h"
 
 static void test_machine_name(void) {
-        static const struct { int id; const char *domain, *machine; } rows[] = {
+        static const struct {
+                int id;
+                const char *domain, *machine;
+        } rows[] = {
                 { 1, "web1", "micro-1-web1" },
                 { 12, "a.b-c", "micro-12-a.b-c" },
                 { 1, "-x", "micro-1-x" },
@@ -34,14 +37,20 @@ static void test_unit_name(void) {
 }
 
 static void test_slice_name(void) {
-        static const struct { const char *partition, *slice; } rows[] = {
+        static const struct {
+                const char *partition, *slice;
+        } rows[] = {
                 { NULL, "machine.slice" },
                 { "/machine", "machine.slice" },
                 { "/machine/a/b", "machine-a-b.slice" },
                 { "/machine/web-tier", "machine-web\\x2dtier.slice" },
                 { "/.hidden", "\\x2ehidden.slice" },
                 { "/a b", "a\\x20b.slice" },
-                { "machine", NULL }, { "", NULL }, { "/", NULL }, { "/a//b", NULL }, { "/a/", NULL },
+                { "machine", NULL },
+                { "", NULL },
+                { "/", NULL },
+                { "/a//b", NULL },
+                { "/a/", NULL },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
                 g_autoptr(GError) err = NULL;
@@ -81,11 +90,16 @@ static void test_quota(void) {
                 { { .shares = 2048 }, 2, "[('CPUWeight', <2048>)]" },
                 { { .shares = 262144 }, 2, "[('CPUWeight', <10000>)]" },
                 { { .quota_us = -1, .period_us = 1000 }, 2, "[('CPUWeight', <100>)]" },
-                { { .global_quota_us = 50000, .quota_us = 1 }, 2, "[('CPUWeight', <100>), ('CPUQuotaPerSecUSec', <500000>)]" },
-                { { .global_quota_us = 50000, .global_period_us = 25000 }, 1,
+                { { .global_quota_us = 50000, .quota_us = 1 },
+                  2,
+                  "[('CPUWeight', <100>), ('CPUQuotaPerSecUSec', <500000>)]" },
+                { { .global_quota_us = 50000, .global_period_us = 25000 },
+                  1,
                   "[('CPUWeight', <100>), ('CPUQuotaPeriodUSec', <25000>), ('CPUQuotaPerSecUSec', <2000000>)]" },
                 { { .quota_us = 50000 }, 4, "[('CPUWeight', <100>), ('CPUQuotaPerSecUSec', <2000000>)]" },
-                { { .quota_us = 50000, .emulator_quota_us = 10000 }, 4, "[('CPUWeight', <100>), ('CPUQuotaPerSecUSec', <2100000>)]" },
+                { { .quota_us = 50000, .emulator_quota_us = 10000 },
+                  4,
+                  "[('CPUWeight', <100>), ('CPUQuotaPerSecUSec', <2100000>)]" },
                 { { .emulator_quota_us = 10000 }, 4, "[('CPUWeight', <100>)]" },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -100,7 +114,8 @@ static void test_pins(void) {
 
         pin(&def, 0, "1");
         pin(&def, 1, "9");
-        assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>)]"); /* the emulator's threads may run anywhere */
+        assert_limits(limits_add_cputune, &def, FALSE,
+                      "[('CPUWeight', <100>)]"); /* the emulator's threads may run anywhere */
         def.cputune.has_emulatorpin = TRUE;
         g_assert_true(cpumap_parse("0", &def.cputune.emulatorpin, NULL));
         assert_limits(limits_add_cputune, &def, FALSE, "[('CPUWeight', <100>), ('AllowedCPUs', <[byte 0x03, 0x02]>)]");
@@ -131,7 +146,9 @@ static void test_memory(void) {
 }
 
 static void test_blkio(void) {
-        DomainBlkioDevice disk = { .path = (char *) "/dev/vda", .weight = 200, .read_bytes_sec = 1000, .write_iops_sec = 5 };
+        DomainBlkioDevice disk = {
+                .path = (char *) "/dev/vda", .weight = 200, .read_bytes_sec = 1000, .write_iops_sec = 5
+        };
         DomainDef def = { .blkiotune = { .weight = 500, .devices = g_ptr_array_new() } };
 
         g_ptr_array_add(def.blkiotune.devices, &disk);
@@ -225,8 +242,8 @@ static void assert_check(CheckLimits check, const char *const *files, const Doma
                 g_error("'%s' lacks '%s'", err->message, refusal);
 }
 
-#define FILES(...) ((const char *const[]){ __VA_ARGS__, NULL })
-#define NO_FILES ((const char *const[]){ NULL })
+#define FILES(...) ((const char *const[]) { __VA_ARGS__, NULL })
+#define NO_FILES   ((const char *const[]) { NULL })
 
 static void test_check_cpu(void) {
         g_autoptr(DomainDef) def = domain_def_new();

@@ -201,8 +201,9 @@ static void test_vlan(void) {
                 config.vlan_tag = tags[i];
                 open_ok(&config, &tap);
                 g_autofree char *vlans = run("bridge -j vlan show dev t0");
-                g_autofree char *expected =
-                        g_strdup_printf("[{\"ifname\":\"t0\",\"vlans\":[{\"vlan\":%u,\"flags\":[\"PVID\",\"Egress Untagged\"]}]}]", tags[i]);
+                g_autofree char *expected = g_strdup_printf(
+                        "[{\"ifname\":\"t0\",\"vlans\":[{\"vlan\":%u,\"flags\":[\"PVID\",\"Egress Untagged\"]}]}]",
+                        tags[i]);
                 g_assert_cmpstr(g_strchomp(vlans), ==, expected);
                 tap_clear(&tap);
         }

@@ -56,7 +56,12 @@ static void fixture_down(Fixture *f, gconstpointer unused) {
 static Vmm *try_start(Fixture *f, const char *mode, GError **err) {
         VmmCallbacks callbacks = { on_event, on_exited, f };
         VmmSpawn spawn = {
-                .binary = monitor_path(), .name = mode, .uuid = "u", .uid = getuid(), .socket_path = f->path, .log_fd = -1,
+                .binary = monitor_path(),
+                .name = mode,
+                .uuid = "u",
+                .uid = getuid(),
+                .socket_path = f->path,
+                .log_fd = -1,
         };
         return vmm_spawn(&spawn, &callbacks, err);
 }
@@ -199,7 +204,9 @@ static void assert_no_child(void) {
 
 static void test_start_failures(Fixture *f, gconstpointer unused) {
         g_autoptr(GError) err = NULL;
-        VmmSpawn spawn = { .binary = "/nonexistent/monitor", .name = "n", .uuid = "u", .socket_path = f->path, .log_fd = -1 };
+        VmmSpawn spawn = {
+                .binary = "/nonexistent/monitor", .name = "n", .uuid = "u", .socket_path = f->path, .log_fd = -1
+        };
 
         g_assert_null(vmm_spawn(&spawn, NULL, &err));
         g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_SYSTEM_ERROR);
@@ -224,8 +231,11 @@ static void test_monitor_of_version_1(Fixture *f, gconstpointer unused) {
         struct ctl_query_reply query;
         struct ctl_stats_reply stats;
         struct ctl_disk disk = {
-                .flags = CTL_DISK_READONLY | CTL_DISK_DISCARD, .cache = CTL_CACHE_UNSAFE, .serial = "SERIAL",
-                .name = "vda", .error_policy = CTL_ERROR_ENOSPC,
+                .flags = CTL_DISK_READONLY | CTL_DISK_DISCARD,
+                .cache = CTL_CACHE_UNSAFE,
+                .serial = "SERIAL",
+                .name = "vda",
+                .error_policy = CTL_ERROR_ENOSPC,
         };
         g_autoptr(GError) err = NULL;
         int fd = 0;
@@ -272,8 +282,14 @@ static void test_killed_before_it_greets(Fixture *f, gconstpointer unused) {
         g_autoptr(GError) err = NULL;
         pid_t pid = 0;
         VmmSpawn spawn = {
-                .binary = monitor_path(), .name = "good", .uuid = "u", .uid = getuid(), .socket_path = f->path,
-                .log_fd = -1, .made = kill_at_once, .made_data = &pid,
+                .binary = monitor_path(),
+                .name = "good",
+                .uuid = "u",
+                .uid = getuid(),
+                .socket_path = f->path,
+                .log_fd = -1,
+                .made = kill_at_once,
+                .made_data = &pid,
         };
         gint64 before = g_get_monotonic_time();
 
@@ -304,7 +320,11 @@ static void test_long_path(Fixture *f, gconstpointer unused) {
 
 static void test_no_directory(Fixture *f, gconstpointer unused) {
         VmmSpawn spawn = {
-                .binary = monitor_path(), .name = "n", .uuid = "u", .socket_path = "/nonexistent/sock", .log_fd = -1,
+                .binary = monitor_path(),
+                .name = "n",
+                .uuid = "u",
+                .socket_path = "/nonexistent/sock",
+                .log_fd = -1,
         };
         g_autoptr(GError) err = NULL;
 
@@ -317,8 +337,14 @@ static void test_journal_fd(Fixture *f, gconstpointer unused) {
         char line[64] = "";
         g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), ==, 0);
         VmmSpawn spawn = {
-                .binary = monitor_path(), .name = "good", .uuid = "u", .machine = "micro-1-good", .socket_path = f->path,
-                .log_fd = -1, .journal_fd = pair[1], .memlock = 1 << 20,
+                .binary = monitor_path(),
+                .name = "good",
+                .uuid = "u",
+                .machine = "micro-1-good",
+                .socket_path = f->path,
+                .log_fd = -1,
+                .journal_fd = pair[1],
+                .memlock = 1 << 20,
         };
         g_autoptr(GError) err = NULL;
         Vmm *vmm = vmm_spawn(&spawn, NULL, &err);
@@ -331,7 +357,8 @@ static void test_journal_fd(Fixture *f, gconstpointer unused) {
         stop(vmm);
 }
 
-/* Its standard error is a stream that it has connected itself: who is at the other end is the monitor, not the daemon. */
+/* Its standard error is a stream that it has connected itself: who is at the other end is the monitor, not the daemon.
+ */
 static void test_log_stream(Fixture *f, gconstpointer unused) {
         static const char expected[] = "virtmicro-vmm\n\n6\n1\n0\n0\n0\n";
         g_autofree char *path = g_build_filename(f->dir, "stream", NULL);
@@ -344,7 +371,11 @@ static void test_log_stream(Fixture *f, gconstpointer unused) {
         g_assert_cmpint(bind(fd, (struct sockaddr *) &address, sizeof(address)), ==, 0);
         g_assert_cmpint(listen(fd, 1), ==, 0);
         VmmSpawn spawn = {
-                .binary = monitor_path(), .name = "good", .uuid = "u", .socket_path = f->path, .log_path = path,
+                .binary = monitor_path(),
+                .name = "good",
+                .uuid = "u",
+                .socket_path = f->path,
+                .log_path = path,
                 .log_fd = -1,
         };
         g_autoptr(GError) err = NULL;
@@ -450,7 +481,8 @@ static void test_flapping_ports(Fixture *f, gconstpointer unused) {
         gint64 before = g_get_monotonic_time();
 
         g_assert_true(call(vmm, CTL_PAUSE, &err));
-        g_assert_cmpint(g_get_monotonic_time() - before, >, G_TIME_SPAN_SECOND); /* nobody has read as fast as he could */
+        g_assert_cmpint(g_get_monotonic_time() - before, >,
+                        G_TIME_SPAN_SECOND); /* nobody has read as fast as he could */
         iterate_until(&f->events, 4);
         while (g_main_context_iteration(NULL, FALSE))
                 ;
@@ -549,8 +581,12 @@ static void test_many_callers(Fixture *f, gconstpointer unused) {
 static void test_real(Fixture *f, gconstpointer unused) {
         VmmCallbacks callbacks = { on_event, on_exited, f };
         VmmSpawn spawn = {
-                .binary = g_getenv("VIRTMICRO_VMM"), .name = "real", .uuid = "11111111-2222-3333-4444-555555555555",
-                .uid = 65534, .socket_path = f->path, .log_fd = -1,
+                .binary = g_getenv("VIRTMICRO_VMM"),
+                .name = "real",
+                .uuid = "11111111-2222-3333-4444-555555555555",
+                .uid = 65534,
+                .socket_path = f->path,
+                .log_fd = -1,
         };
         g_autoptr(GError) err = NULL;
         struct ctl_header header;

@@ -10,10 +10,10 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "core/memory.h"
 #include "core/virtio.h"
-#include "../test.h"
 
 #define DRIVER_MEMORY (64ull << 20)
 #define RING_SPACE    0x10000u /* bytes of guest memory per ring, from RING_START on */
@@ -26,7 +26,7 @@ struct driver {
         struct guest_mem *mem;
         _Atomic unsigned interrupts[64], config_changes;
         _Atomic bool needs_reset;
-        _Atomic unsigned idles; /* ends of a reset or quiesce that had to wait */
+        _Atomic unsigned idles;                                      /* ends of a reset or quiesce that had to wait */
         void (*on_interrupt)(struct driver *driver, unsigned index); /* optional; on the device's loop */
         void *arg;
 };

@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include "core/irq.h"
 #include "../test.h"
+#include "core/irq.h"
 
 #define FAKE_GSIS 256u
 

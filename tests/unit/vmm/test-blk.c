@@ -424,7 +424,11 @@ static unsigned flushes(struct fixture *f, uint32_t type) {
         unsigned before = flush_calls;
 
         put_range(f, 0, 0, 8, 0);
-        CHECK_EQ(request(f, type, 0, type == VIRTIO_BLK_T_OUT ? 512 : type == VIRTIO_BLK_T_FLUSH ? 0 : 16, true),
+        CHECK_EQ(request(f, type, 0,
+                         type == VIRTIO_BLK_T_OUT     ? 512
+                         : type == VIRTIO_BLK_T_FLUSH ? 0
+                                                      : 16,
+                         true),
                  VIRTIO_BLK_S_OK);
         return flush_calls - before;
 }
@@ -461,7 +465,8 @@ static void test_caching(void) {
  * lost once.
  */
 static void test_failed_flush(void) {
-        static const struct blk_config configs[] = { {}, { .cache = CTL_CACHE_WRITETHROUGH },
+        static const struct blk_config configs[] = { {},
+                                                     { .cache = CTL_CACHE_WRITETHROUGH },
                                                      { .error_policy = CTL_ERROR_ENOSPC } };
 
         for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
@@ -837,8 +842,10 @@ static void test_policies(void) {
                 uint8_t status;
                 bool stops;
         } cases[] = {
-                { CTL_ERROR_REPORT, ENOSPC, VIRTIO_BLK_S_IOERR, false }, { CTL_ERROR_IGNORE, EIO, VIRTIO_BLK_S_OK, false },
-                { CTL_ERROR_ENOSPC, EIO, VIRTIO_BLK_S_IOERR, false },    { CTL_ERROR_ENOSPC, ENOSPC, 0xee, true },
+                { CTL_ERROR_REPORT, ENOSPC, VIRTIO_BLK_S_IOERR, false },
+                { CTL_ERROR_IGNORE, EIO, VIRTIO_BLK_S_OK, false },
+                { CTL_ERROR_ENOSPC, EIO, VIRTIO_BLK_S_IOERR, false },
+                { CTL_ERROR_ENOSPC, ENOSPC, 0xee, true },
                 { CTL_ERROR_STOP, EIO, 0xee, true },
         };
 
@@ -852,7 +859,8 @@ static void test_policies(void) {
                 add_request(&f, VIRTIO_BLK_T_OUT, 0);
                 if (!cases[i].stops) {
                         wait_status(&f, 0, cases[i].status);
-                        CHECK_EQ(f.last_policy, cases[i].policy == CTL_ERROR_IGNORE ? CTL_ERROR_IGNORE : CTL_ERROR_REPORT);
+                        CHECK_EQ(f.last_policy,
+                                 cases[i].policy == CTL_ERROR_IGNORE ? CTL_ERROR_IGNORE : CTL_ERROR_REPORT);
                         CHECK_EQ(blk_error(f.driver.dev), 0);
                         write_error = 0;
                         threads_done(&f);

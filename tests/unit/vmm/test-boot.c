@@ -9,11 +9,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "boot/boot.h"
 #include "boot/loader.h"
 #include "core/layout.h"
-#include "../test.h"
 
 #define MIB (1ull << 20)
 
@@ -37,9 +37,16 @@ static struct bzimage *new_bzimage(void) {
 
         CHECK(b);
         b->header = (struct setup_header) {
-                .setup_sects = 4, .boot_flag = 0xaa55, .header = 0x53726448, .version = 0x20f, .loadflags = LOADED_HIGH,
-                .xloadflags = XLF_KERNEL_64, .pref_address = 16 * MIB, .init_size = 8 * MIB,
-                .initrd_addr_max = 0x7fffffff, .cmdline_size = 100,
+                .setup_sects = 4,
+                .boot_flag = 0xaa55,
+                .header = 0x53726448,
+                .version = 0x20f,
+                .loadflags = LOADED_HIGH,
+                .xloadflags = XLF_KERNEL_64,
+                .pref_address = 16 * MIB,
+                .init_size = 8 * MIB,
+                .initrd_addr_max = 0x7fffffff,
+                .cmdline_size = 100,
         };
         memset(b->code, 0xcc, sizeof(b->code));
         return b;
@@ -49,8 +56,9 @@ static int boot_text(const void *kernel, size_t len, const void *initrd, size_t 
                      struct guest_mem *mem, struct boot_entry *entry, const char **ret_text) {
         AUTOCLOSE int kernel_fd = file_of(kernel, len);
         AUTOCLOSE int initrd_fd = initrd ? file_of(initrd, initrd_len) : -EBADF;
-        struct boot_source source = { .mem = mem, .kernel_fd = kernel_fd, .initrd_fd = initrd_fd, .cmdline = cmdline,
-                                      .rsdp = LAYOUT_ACPI };
+        struct boot_source source = {
+                .mem = mem, .kernel_fd = kernel_fd, .initrd_fd = initrd_fd, .cmdline = cmdline, .rsdp = LAYOUT_ACPI
+        };
         int r = boot_load(&source, entry, ret_text);
 
         CHECK(*ret_text);
@@ -165,8 +173,8 @@ static void test_bad_bzimages(void) {
         b->header.loadflags = 0;
         CHECK_EQ(boot(b, sizeof(*b), NULL, 0, "", mem, &entry), -EOPNOTSUPP);
         b->header.loadflags = LOADED_HIGH;
-        static const uint64_t places[] = { 0, LAYOUT_HIGH_START - 1, 57 * MIB, 64 * MIB, UINT64_MAX - 4095,
-                                           GUEST_MEM_HOLE_START };
+        static const uint64_t places[] = { 0,        LAYOUT_HIGH_START - 1, 57 * MIB,
+                                           64 * MIB, UINT64_MAX - 4095,     GUEST_MEM_HOLE_START };
         for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
                 b->header.pref_address = places[i];
                 CHECK_EQ(boot(b, sizeof(*b), NULL, 0, "", mem, &entry), -ENOMEM);
@@ -191,11 +199,17 @@ struct elf {
 
 static struct elf make_elf(void) {
         return (struct elf) {
-                .eh = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB }, .e_machine = EM_X86_64,
-                        .e_entry = 16 * MIB + 8, .e_phoff = offsetof(struct elf, load),
-                        .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2 },
-                .load = { .p_type = PT_LOAD, .p_offset = offsetof(struct elf, code), .p_paddr = 16 * MIB,
-                          .p_filesz = 64, .p_memsz = 4096 },
+                .eh = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB },
+                        .e_machine = EM_X86_64,
+                        .e_entry = 16 * MIB + 8,
+                        .e_phoff = offsetof(struct elf, load),
+                        .e_phentsize = sizeof(Elf64_Phdr),
+                        .e_phnum = 2 },
+                .load = { .p_type = PT_LOAD,
+                          .p_offset = offsetof(struct elf, code),
+                          .p_paddr = 16 * MIB,
+                          .p_filesz = 64,
+                          .p_memsz = 4096 },
                 .note = { .p_type = PT_NOTE, .p_offset = offsetof(struct elf, nh), .p_filesz = 20 },
                 .nh = { .n_namesz = 4, .n_descsz = 4, .n_type = 18 },
                 .name = "Xen",

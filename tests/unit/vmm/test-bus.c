@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
-#include "core/bus.h"
 #include "../test.h"
+#include "core/bus.h"
 
 struct device {
         uint64_t offset;

@@ -19,16 +19,16 @@
 
 #define CONTROL_RX 2u
 #define CONTROL_TX 3u
-#define DATA(n)    (DATA_START + (n) * 0x10000ull)
+#define DATA(n)    (DATA_START + (n) *0x10000ull)
 
 enum { PORT_CONSOLE, PORT_STREAM, PORT_LISTENER, PORTS };
 
 struct fixture {
         struct driver driver;
         struct ring control_rx, control_tx, rx[PORTS], tx[PORTS];
-        int master;  /* the pty, as the device has it */
-        int slave;   /* opened by a test only */
-        int stream;  /* the other end of PORT_STREAM */
+        int master; /* the pty, as the device has it */
+        int slave;  /* opened by a test only */
+        int stream; /* the other end of PORT_STREAM */
         struct sockaddr_un address;
         socklen_t address_len;
         unsigned opened[PORTS], closed[PORTS];

@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "core/cpuid.h"
-#include "../test.h"
 
 static struct kvm_cpuid_entry2 adapted(struct kvm_cpuid_entry2 entry) {
         const struct topology topology = { .vcpus = 2, .sockets = 1, .dies = 1, .cores = 2, .threads = 1 };
@@ -27,12 +27,12 @@ static void test_no_pmu(void) {
         struct kvm_cpuid_entry2 e;
 
         for (unsigned i = 0; i < 2; i++) {
-                e = adapted((struct kvm_cpuid_entry2) { .function = i ? 0x80000022 : 0xa, .eax = all, .ebx = all,
-                                                        .ecx = all, .edx = all });
+                e = adapted((struct kvm_cpuid_entry2) {
+                        .function = i ? 0x80000022 : 0xa, .eax = all, .ebx = all, .ecx = all, .edx = all });
                 CHECK_EQ(e.eax | e.ebx | e.ecx | e.edx, 0);
         }
-        e = adapted((struct kvm_cpuid_entry2) { .function = 0x80000001, .eax = all, .ebx = all, .ecx = all,
-                                                .edx = all });
+        e = adapted(
+                (struct kvm_cpuid_entry2) { .function = 0x80000001, .eax = all, .ebx = all, .ecx = all, .edx = all });
         CHECK_EQ(e.ecx, all & ~counters);
         CHECK_EQ(e.edx, all);
 }
@@ -117,9 +117,12 @@ static void test_conflicts(void) {
                 enum ctl_cpu_policy policy;
                 bool conflict;
         } cases[] = {
-                { aes, CTL_CPU_REQUIRE, false },     { aes, CTL_CPU_FORBID, true },
-                { fsgsbase, CTL_CPU_REQUIRE, true }, { fsgsbase, CTL_CPU_FORBID, false },
-                { fsgsbase, CTL_CPU_OPTIONAL, false }, { fsgsbase, CTL_CPU_DISABLE, false },
+                { aes, CTL_CPU_REQUIRE, false },
+                { aes, CTL_CPU_FORBID, true },
+                { fsgsbase, CTL_CPU_REQUIRE, true },
+                { fsgsbase, CTL_CPU_FORBID, false },
+                { fsgsbase, CTL_CPU_OPTIONAL, false },
+                { fsgsbase, CTL_CPU_DISABLE, false },
                 { { .function = 0x1234 }, CTL_CPU_FORCE, true }, /* no such leaf */
                 { { .function = 0x1234 }, CTL_CPU_REQUIRE, true },
                 { { .function = 0x1234 }, CTL_CPU_DISABLE, false },

@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "ctl/message.h"
-#include "../test.h"
 
 static const struct {
         uint16_t type;
@@ -152,8 +152,9 @@ static void test_cpu_features(void) {
 
         message_init(&m, CTL_SET_CPU, sizeof(*cpu), 0);
         cpu->n = CTL_CPU_FEATURES_MAX;
-        *last = (struct ctl_cpu_feature) { .function = 0x80000001, .reg = CTL_CPUID_EDX, .bit = 31,
-                                           .policy = CTL_CPU_FORBID, .name = "x" };
+        *last = (struct ctl_cpu_feature) {
+                .function = 0x80000001, .reg = CTL_CPUID_EDX, .bit = 31, .policy = CTL_CPU_FORBID, .name = "x"
+        };
         CHECK_EQ(check(&m), 0);
         last->reg = CTL_CPUID_REGISTER_MAX;
         CHECK_EQ(check(&m), -EINVAL);

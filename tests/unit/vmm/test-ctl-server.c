@@ -16,6 +16,8 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "../ctl-session.h"
+#include "../test.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "core/loop.h"
@@ -23,8 +25,6 @@
 #include "core/vm.h"
 #include "ctl/message.h"
 #include "ctl/server.h"
-#include "../test.h"
-#include "../ctl-session.h"
 
 /* The pretended machine. */
 struct vm {
@@ -45,7 +45,11 @@ static int fake_new_error, fake_start_error;
 
 void vm_config_init(struct vm_config *config) {
         *config = (struct vm_config) {
-                .vcpus = 1, .kvm_fd = -EBADF, .kernel_fd = -EBADF, .initrd_fd = -EBADF, .serial_fd = -EBADF,
+                .vcpus = 1,
+                .kvm_fd = -EBADF,
+                .kernel_fd = -EBADF,
+                .initrd_fd = -EBADF,
+                .serial_fd = -EBADF,
                 .serial_log_fd = -EBADF,
         };
 }
@@ -320,7 +324,12 @@ static int call_fd(struct fixture *f, uint16_t type, void *request, size_t size,
 
 static struct ctl_machine good_machine(void) {
         return (struct ctl_machine) {
-                .memory_bytes = 64 << 20, .vcpus = 2, .sockets = 1, .dies = 1, .cores = 2, .threads = 1,
+                .memory_bytes = 64 << 20,
+                .vcpus = 2,
+                .sockets = 1,
+                .dies = 1,
+                .cores = 2,
+                .threads = 1,
                 .name = "test",
         };
 }

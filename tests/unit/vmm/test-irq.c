@@ -8,9 +8,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "core/irq.h"
-#include "../test.h"
 
 #define MSI_ADDRESS 0xfee00000u
 

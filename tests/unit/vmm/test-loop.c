@@ -5,8 +5,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "core/loop.h"
 #include "../test.h"
+#include "core/loop.h"
 
 static struct loop *make(void) {
         struct loop *loop;

@@ -3,8 +3,8 @@
 #include <stdbool.h>
 #include <sys/mman.h>
 
-#include "core/memory.h"
 #include "../test.h"
+#include "core/memory.h"
 
 #define MIB (1ull << 20)
 

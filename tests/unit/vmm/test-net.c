@@ -363,7 +363,8 @@ static void test_required_features(void) {
                 { BIT64(VIRTIO_NET_F_GUEST_TSO6), false },
                 { BIT64(VIRTIO_NET_F_GUEST_TSO6) | BIT64(VIRTIO_NET_F_GUEST_CSUM), true },
                 { BIT64(VIRTIO_NET_F_GUEST_ECN) | BIT64(VIRTIO_NET_F_GUEST_CSUM), false },
-                { BIT64(VIRTIO_NET_F_GUEST_ECN) | BIT64(VIRTIO_NET_F_GUEST_TSO4) | BIT64(VIRTIO_NET_F_GUEST_CSUM), true },
+                { BIT64(VIRTIO_NET_F_GUEST_ECN) | BIT64(VIRTIO_NET_F_GUEST_TSO4) | BIT64(VIRTIO_NET_F_GUEST_CSUM),
+                  true },
         };
         struct fixture f;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
-#include "options.h"
 #include "../test.h"
+#include "options.h"
 
 #define ARGS_MAX 16
 
@@ -23,7 +23,8 @@ static void test_good(void) {
         struct options o;
         char text[OPTIONS_TEXT_MAX];
 
-        CHECK_EQ(parse(&o, text, "--kernel=k --initrd i --memory 1G --cpus 32 --rng --console virtio --console-log /l"), 0);
+        CHECK_EQ(parse(&o, text, "--kernel=k --initrd i --memory 1G --cpus 32 --rng --console virtio --console-log /l"),
+                 0);
         CHECK_STR(o.kernel, "k");
         CHECK_STR(o.initrd, "i");
         CHECK_EQ(o.memory, 1ull << 30);
@@ -52,13 +53,30 @@ static void test_good(void) {
 
 static void test_bad(void) {
         static const char *const lines[] = {
-                "", "kernel", "--kernel", "--kernels k", "--kernel k --memory", "--kernel k --memory 1T",
-                "--kernel k --memory -1", "--kernel k --memory 99999999999999999999", "--kernel k --cpus 0",
-                "--kernel k --cpus 33", "--kernel k --cpus 1x", "--kernel k --disk d,cache=x", "--kernel k --disk d,x",
-                "--kernel k --disk d,serial=123456789012345678901", "--kernel k --net mac=52:54:00:00:00:00",
-                "--kernel k --net tap=t,mac=53:54:00:00:00:00", "--kernel k --net tap=t,mac=52:54:00:00:00",
-                "--kernel k --net tap=t,mtu=70000", "--kernel k --net tap=t,mtu=67",
-                "--kernel k --net tap=t,vhost=maybe", "--kernel k --console vga", "--kernel k --uid 0", "--kernel k --uid 4294967295", "--kernel k --rng=yes",
+                "",
+                "kernel",
+                "--kernel",
+                "--kernels k",
+                "--kernel k --memory",
+                "--kernel k --memory 1T",
+                "--kernel k --memory -1",
+                "--kernel k --memory 99999999999999999999",
+                "--kernel k --cpus 0",
+                "--kernel k --cpus 33",
+                "--kernel k --cpus 1x",
+                "--kernel k --disk d,cache=x",
+                "--kernel k --disk d,x",
+                "--kernel k --disk d,serial=123456789012345678901",
+                "--kernel k --net mac=52:54:00:00:00:00",
+                "--kernel k --net tap=t,mac=53:54:00:00:00:00",
+                "--kernel k --net tap=t,mac=52:54:00:00:00",
+                "--kernel k --net tap=t,mtu=70000",
+                "--kernel k --net tap=t,mtu=67",
+                "--kernel k --net tap=t,vhost=maybe",
+                "--kernel k --console vga",
+                "--kernel k --uid 0",
+                "--kernel k --uid 4294967295",
+                "--kernel k --rng=yes",
         };
         struct options o;
 

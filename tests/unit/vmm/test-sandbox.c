@@ -18,10 +18,10 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "base/sandbox.h"
 #include "base/seccomp.h"
-#include "../test.h"
 
 #define TEST_UID 23456u
 

@@ -20,14 +20,14 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "base/seccomp.h"
 #include "base/test_hook.h"
 #include "base/thread.h"
-#include "../test.h"
 
-#define CLOSED   400 /* no descriptor */
-#define OWN_FD   600 /* a disk's */
+#define CLOSED   400                   /* no descriptor */
+#define OWN_FD   600                   /* a disk's */
 #define OWN_SIZE ((5ull << 32) + 4096) /* halves of which neither is zero */
 
 struct job {

@@ -8,10 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "core/loop.h"
 #include "terminal.h"
-#include "../test.h"
 
 struct fixture {
         struct loop *loop;

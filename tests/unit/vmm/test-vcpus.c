@@ -12,11 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "core/irq.h"
 #include "core/memory.h"
 #include "core/vcpus.h"
-#include "../test.h"
 
 #define CODE   0x1000u
 #define GDT    0x3000u
@@ -61,8 +61,12 @@ static void on_parked(void *arg) {
 
 static bool board_init(struct board *b) {
         struct kvm_userspace_memory_region region = { .memory_size = GUEST_MEM_MIN };
-        struct vcpus_config config = { .topology = { 1, 1, 1, 1, 1 }, .pio = &b->pio, .mmio = &b->mmio,
-                                       .failed = on_failed, .shut_down = on_shut_down, .parked = on_parked,
+        struct vcpus_config config = { .topology = { 1, 1, 1, 1, 1 },
+                                       .pio = &b->pio,
+                                       .mmio = &b->mmio,
+                                       .failed = on_failed,
+                                       .shut_down = on_shut_down,
+                                       .parked = on_parked,
                                        .arg = b };
 
         memset(b, 0, sizeof(*b));
@@ -232,8 +236,13 @@ static void test_prepare_refuses(void) {
         close(b.vm_fd);
         b.vm_fd = ioctl(b.kvm_fd, KVM_CREATE_VM, 0);
         CHECK_EQ(ioctl(b.vm_fd, KVM_CREATE_IRQCHIP, 0), 0);
-        config = (struct vcpus_config) { .kvm_fd = b.kvm_fd, .vm_fd = b.vm_fd, .topology = { 2, 1, 1, 2, 1 },
-                                         .pio = &b.pio, .mmio = &b.mmio, .enter_thread = refuse, .failed = on_failed,
+        config = (struct vcpus_config) { .kvm_fd = b.kvm_fd,
+                                         .vm_fd = b.vm_fd,
+                                         .topology = { 2, 1, 1, 2, 1 },
+                                         .pio = &b.pio,
+                                         .mmio = &b.mmio,
+                                         .enter_thread = refuse,
+                                         .failed = on_failed,
                                          .arg = &b };
         CHECK_EQ(vcpus_new(&config, &b.vcpus), 0);
         CHECK_EQ(vcpus_start(b.vcpus), -EPERM);

@@ -27,7 +27,7 @@ struct device {
         struct virtio_device dev;
         struct virtqueue queues[QUEUES];
         unsigned activated, resets, quiesces, resumes, kicks[QUEUES];
-        bool slow; /* has requests at work, until the test calls idle() */
+        bool slow;        /* has requests at work, until the test calls idle() */
         uint64_t refused; /* features that the device does not take */
         int activate_result;
         uint8_t config[CONFIG_SIZE];
@@ -103,8 +103,13 @@ static void put16(struct board *b, unsigned slot_offset, uint16_t value) {
 
 static void board_init(struct board *b) {
         *b = (struct board) { .d.queues = { { .size_max = 16 }, { .size_max = 8 } } };
-        b->d.dev = (struct virtio_device) { .ops = &ops, .name = "test", .type = 4, .pci_class = 0xff0000,
-                                            .config_size = CONFIG_SIZE, .n_queues = QUEUES, .queues = b->d.queues,
+        b->d.dev = (struct virtio_device) { .ops = &ops,
+                                            .name = "test",
+                                            .type = 4,
+                                            .pci_class = 0xff0000,
+                                            .config_size = CONFIG_SIZE,
+                                            .n_queues = QUEUES,
+                                            .queues = b->d.queues,
                                             .host_features = FEATURE };
         CHECK_EQ(loop_new("test", &b->d.dev.loop), 0);
         CHECK_EQ(irq_new(-1, &b->irq), 0);
@@ -415,8 +420,9 @@ static void test_4_1_4_9_window(void) {
         bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 16, &value, 4);
         CHECK_EQ(b.d.config[2], 0x77);
         /* Beyond the BAR, of no width, not aligned: nothing happens. */
-        static const uint32_t bad[][2] = { { 0x8000, 4 }, { 0xfffffffc, 4 }, { 0x2000, 0 }, { 0x2000, 3 },
-                                           { 0x2001, 2 } };
+        static const uint32_t bad[][2] = {
+                { 0x8000, 4 }, { 0xfffffffc, 4 }, { 0x2000, 0 }, { 0x2000, 3 }, { 0x2001, 2 }
+        };
         for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
                 bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 8, &bad[i][0], 4);
                 bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 12, &bad[i][1], 4);

@@ -37,7 +37,9 @@ static void *at(struct fixture *f, uint64_t gpa) {
 static void setup(struct fixture *f) {
         memset(f, 0, sizeof(*f));
         CHECK_EQ(guest_mem_new(MEMORY, 0, 0, &f->mem), 0);
-        f->vq = (struct virtqueue) { .size_max = VQ_SIZE_MAX, .size = SIZE, .desc_gpa = DESC, .avail_gpa = AVAIL, .used_gpa = USED };
+        f->vq = (struct virtqueue) {
+                .size_max = VQ_SIZE_MAX, .size = SIZE, .desc_gpa = DESC, .avail_gpa = AVAIL, .used_gpa = USED
+        };
         CHECK_EQ(vq_enable(&f->vq, f->mem), 0);
         f->desc = at(f, DESC);
         f->table = at(f, TABLE);
@@ -92,8 +94,11 @@ static void test_2_7_size_and_alignment(void) {
 
         CHECK_EQ(guest_mem_new(MEMORY, 0, 0, &mem), 0);
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-                struct virtqueue vq = { .size_max = 256, .size = cases[i].size, .desc_gpa = cases[i].desc,
-                                        .avail_gpa = cases[i].avail, .used_gpa = cases[i].used };
+                struct virtqueue vq = { .size_max = 256,
+                                        .size = cases[i].size,
+                                        .desc_gpa = cases[i].desc,
+                                        .avail_gpa = cases[i].avail,
+                                        .used_gpa = cases[i].used };
                 CHECK_EQ(vq_enable(&vq, mem), cases[i].result);
                 CHECK_EQ(vq.enabled, cases[i].result == 0);
         }
@@ -199,8 +204,13 @@ static void test_buffers_outside_of_memory(void) {
                 uint64_t addr;
                 uint32_t len;
         } cases[] = {
-                { DATA, 0 }, { MEMORY, 1 }, { MEMORY - 1, 2 }, { UINT64_MAX, 1 }, { UINT64_MAX - 1, UINT32_MAX },
-                { GUEST_MEM_HOLE_START - 1, 2 }, { 0, UINT32_MAX },
+                { DATA, 0 },
+                { MEMORY, 1 },
+                { MEMORY - 1, 2 },
+                { UINT64_MAX, 1 },
+                { UINT64_MAX - 1, UINT32_MAX },
+                { GUEST_MEM_HOLE_START - 1, 2 },
+                { 0, UINT32_MAX },
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -9,12 +9,12 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "../test.h"
 #include "base/cleanup.h"
 #include "core/loop.h"
 #include "core/virtio.h"
 #include "core/vm.h"
 #include "dev/blk.h"
-#include "../test.h"
 
 #define ENTRY (16u << 20)
 
@@ -27,9 +27,15 @@ static const struct kernel {
         uint32_t note_entry;
         uint8_t code[64];
 } kernel = {
-        .header = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB }, .e_machine = EM_X86_64,
-                    .e_phoff = offsetof(struct kernel, load), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2 },
-        .load = { .p_type = PT_LOAD, .p_offset = offsetof(struct kernel, code), .p_paddr = ENTRY, .p_filesz = 64,
+        .header = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB },
+                    .e_machine = EM_X86_64,
+                    .e_phoff = offsetof(struct kernel, load),
+                    .e_phentsize = sizeof(Elf64_Phdr),
+                    .e_phnum = 2 },
+        .load = { .p_type = PT_LOAD,
+                  .p_offset = offsetof(struct kernel, code),
+                  .p_paddr = ENTRY,
+                  .p_filesz = 64,
                   .p_memsz = 4096 },
         .notes = { .p_type = PT_NOTE, .p_offset = offsetof(struct kernel, note), .p_filesz = 20 },
         .note = { .n_namesz = 4, .n_descsz = 4, .n_type = 18 }, /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -72,8 +78,9 @@ static void make_config(struct vm_config *config) {
 
 static void do_start(void *arg) {
         struct fixture *f = arg;
-        struct vm_callbacks callbacks = { .was_reset = on_reset, .state_changed = on_state, .finished = on_finished,
-                                          .arg = f };
+        struct vm_callbacks callbacks = {
+                .was_reset = on_reset, .state_changed = on_state, .finished = on_finished, .arg = f
+        };
         struct vm_config config;
         const char *text = "";
 
@@ -224,7 +231,8 @@ static struct virtio_device *new_disk(uint64_t size, bool readonly) {
         return dev;
 }
 
-/* Files are limited to the largest image that can be written, before the kernel is looked at; threads get their roles. */
+/* Files are limited to the largest image that can be written, before the kernel is looked at; threads get their roles.
+ */
 static void test_confinement(void) {
         static const struct vm_confinement confinement = { .enter_thread = note_thread, .limit_files = note_limit };
         struct vm_callbacks callbacks = { .confinement = &confinement };

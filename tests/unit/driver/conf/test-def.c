@@ -29,11 +29,11 @@ static void test_units(void) {
                 const char *unit;
                 guint64 factor;
         } units[] = {
-                { NULL, 1024 },       { "", 1024 },         { "b", 1 },           { "bytes", 1 },      { "byte", 1 },
-                { "k", 1024 },        { "KiB", 1024 },      { "KB", 1000 },       { "M", 1048576 },    { "MiB", 1048576 },
-                { "MB", 1000000 },    { "G", 1ull << 30 },  { "GB", 1000000000 }, { "GiB", 1ull << 30 },
-                { "T", 1ull << 40 },  { "TiB", 1ull << 40 }, { "TB", 1000000000000 }, { "PiB", 1ull << 50 },
-                { "E", 1ull << 60 },
+                { NULL, 1024 },          { "", 1024 },          { "b", 1 },          { "bytes", 1 },
+                { "byte", 1 },           { "k", 1024 },         { "KiB", 1024 },     { "KB", 1000 },
+                { "M", 1048576 },        { "MiB", 1048576 },    { "MB", 1000000 },   { "G", 1ull << 30 },
+                { "GB", 1000000000 },    { "GiB", 1ull << 30 }, { "T", 1ull << 40 }, { "TiB", 1ull << 40 },
+                { "TB", 1000000000000 }, { "PiB", 1ull << 50 }, { "E", 1ull << 60 },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(units); i++) {
                 guint64 bytes = 0;
@@ -48,9 +48,9 @@ static void test_unit_errors(void) {
                 const char *unit;
                 int code;
         } cases[] = {
-                { 1, "x", VIR_ERR_INVALID_ARG },     { 1, "KiBi", VIR_ERR_INVALID_ARG }, { 1, "bb", VIR_ERR_INVALID_ARG },
-                { 8, "EiB", VIR_ERR_OVERFLOW },      { G_MAXUINT64, "b", VIR_ERR_OVERFLOW },
-                { 1ull << 53, "KiB", VIR_ERR_OVERFLOW },
+                { 1, "x", VIR_ERR_INVALID_ARG },        { 1, "KiBi", VIR_ERR_INVALID_ARG },
+                { 1, "bb", VIR_ERR_INVALID_ARG },       { 8, "EiB", VIR_ERR_OVERFLOW },
+                { G_MAXUINT64, "b", VIR_ERR_OVERFLOW }, { 1ull << 53, "KiB", VIR_ERR_OVERFLOW },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autoptr(GError) err = NULL;
@@ -76,11 +76,13 @@ static void test_numbers(void) {
 
 static void test_uuid(void) {
         static const char *const same[] = {
-                "00112233-4455-6677-8899-aabbccddeeff", "00112233445566778899AABBCCDDEEFF",
+                "00112233-4455-6677-8899-aabbccddeeff",
+                "00112233445566778899AABBCCDDEEFF",
                 " 0011-2233-4455-6677-8899-aabb-ccdd-eeff\n",
         };
         static const char *const bad[] = { "", "0011", "00112233-4455-6677-8899-aabbccddeef",
-                                           "00112233-4455-6677-8899-aabbccddeeff0", "g0112233-4455-6677-8899-aabbccddeeff" };
+                                           "00112233-4455-6677-8899-aabbccddeeff0",
+                                           "g0112233-4455-6677-8899-aabbccddeeff" };
         for (gsize i = 0; i < G_N_ELEMENTS(same); i++) {
                 guint8 uuid[16];
                 char text[37];
@@ -96,8 +98,13 @@ static void test_uuid(void) {
 }
 
 static void test_mac(void) {
-        static const char *const bad[] = { "", "52:54:00:01:02", "52:54:00:01:02:03:04", "52-54-00-01-02-03",
-                                           "52:54:00:01:02:", "52:54:00:01:02:003", "52:54:00:01:02:0g" };
+        static const char *const bad[] = { "",
+                                           "52:54:00:01:02",
+                                           "52:54:00:01:02:03:04",
+                                           "52-54-00-01-02-03",
+                                           "52:54:00:01:02:",
+                                           "52:54:00:01:02:003",
+                                           "52:54:00:01:02:0g" };
         guint8 mac[6];
         char text[18];
         g_assert_true(domain_mac_parse("52:54:0:A:2:fF", mac));
@@ -120,7 +127,8 @@ static void test_generated(void) {
 }
 
 static void test_defaults(void) {
-        g_autoptr(DomainDef) def = parse(HEAD OS "<devices><rng model='virtio'><backend model='builtin'/></rng></devices></domain>");
+        g_autoptr(DomainDef) def =
+                parse(HEAD OS "<devices><rng model='virtio'><backend model='builtin'/></rng></devices></domain>");
         g_assert_cmpint(def->id, ==, -1);
         g_assert_cmpuint(def->memory.current_kib, ==, 65536);
         g_assert_cmpuint(def->vcpus, ==, 1);
@@ -136,11 +144,12 @@ static void test_defaults(void) {
 }
 
 static void test_find(void) {
-        g_autoptr(DomainDef) def = parse(
-                HEAD OS "<devices><disk><source file='/a.img'/><target dev='vda'/></disk>"
-                        "<interface type='ethernet'><mac address='52:54:00:00:00:09'/><target dev='tap5'/></interface>"
-                        "<interface type='ethernet'/><channel type='pty'><target type='virtio' name='n'/></channel>"
-                        "<console type='pty'/><console type='pty'><target type='virtio'/></console></devices></domain>");
+        g_autoptr(DomainDef) def =
+                parse(HEAD OS
+                      "<devices><disk><source file='/a.img'/><target dev='vda'/></disk>"
+                      "<interface type='ethernet'><mac address='52:54:00:00:00:09'/><target dev='tap5'/></interface>"
+                      "<interface type='ethernet'/><channel type='pty'><target type='virtio' name='n'/></channel>"
+                      "<console type='pty'/><console type='pty'><target type='virtio'/></console></devices></domain>");
         const DomainChar *console;
         g_assert_nonnull(domain_def_find_disk(def, "vda"));
         g_assert_true(domain_def_find_disk(def, "vda") == domain_def_find_disk(def, "/a.img"));
@@ -152,8 +161,10 @@ static void test_find(void) {
         g_assert_cmpint(console->device, ==, DOMAIN_CHAR_SERIAL);
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = g_ptr_array_index(def->chars, i);
-                chr->alias = g_strdup(domain_char_is_serial_console(chr) || chr->device == DOMAIN_CHAR_SERIAL
-                                              ? "serial0" : chr->device == DOMAIN_CHAR_CONSOLE ? "console1" : "channel0");
+                chr->alias =
+                        g_strdup(domain_char_is_serial_console(chr) || chr->device == DOMAIN_CHAR_SERIAL ? "serial0"
+                                 : chr->device == DOMAIN_CHAR_CONSOLE                                    ? "console1"
+                                                                                                         : "channel0");
         }
         g_assert_true(domain_def_find_console(def, "serial0") == console);
         g_assert_cmpint(domain_def_find_console(def, "console1")->device, ==, DOMAIN_CHAR_CONSOLE);
@@ -183,8 +194,9 @@ static void test_escaping(void) {
         xml_end_used(&w);
         xml_end(&w);
         g_autofree char *text = xml_writer_finish(&w);
-        g_assert_cmpstr(text, ==, "<a b='&lt;&gt;&amp;&apos;&quot;&#10;&#9;é'>\n"
-                                  "  <c>&lt;&gt;&amp;&apos;&quot;\n\t&#13;\x7f</c>\n</a>\n");
+        g_assert_cmpstr(text, ==,
+                        "<a b='&lt;&gt;&amp;&apos;&quot;&#10;&#9;é'>\n"
+                        "  <c>&lt;&gt;&amp;&apos;&quot;\n\t&#13;\x7f</c>\n</a>\n");
 }
 
 static void test_live_only(void) {
@@ -215,7 +227,7 @@ static char *path_after_drop(const char *channel) {
         return g_strdup(((DomainChar *) g_ptr_array_index(def->chars, 0))->path);
 }
 
-#define CHANNEL(mode, path, target) \
+#define CHANNEL(mode, path, target)                                                                                    \
         "<channel type='unix'><source mode='" mode "' path='" path "'/><target type='virtio' " target "/></channel>"
 
 /* What a start has chosen is no part of a definition, whichever domain it was chosen for; what a user wrote is. */
@@ -232,10 +244,12 @@ static void test_channel_paths(void) {
                 { CHANNEL("bind", "/state/sub/7.org.x.0.sock", "name='org.x.0'"), FALSE },
                 { CHANNEL("bind", "/other/7.org.x.0.sock", "name='org.x.0'"), FALSE },
                 { CHANNEL("connect", "/state/7.org.x.0.sock", "name='org.x.0'"), FALSE },
-                { CHANNEL("bind", "/var/lib/libvirt/qemu/channel/target/domain-1-web/org.x.0", "name='org.x.0'"), TRUE },
+                { CHANNEL("bind", "/var/lib/libvirt/qemu/channel/target/domain-1-web/org.x.0", "name='org.x.0'"),
+                  TRUE },
                 { CHANNEL("bind", "/run/libvirt/qemu/channel/1-web/org.x.0", "name='org.x.0'"), TRUE },
                 { CHANNEL("bind", "/var/lib/libvirt/qemu/channel/target/web.org.x.0", "name='org.x.0'"), TRUE },
-                { CHANNEL("bind", "/var/lib/libvirt/qemu/channel/target/domain-1-web/org.y.0", "name='org.x.0'"), FALSE },
+                { CHANNEL("bind", "/var/lib/libvirt/qemu/channel/target/domain-1-web/org.y.0", "name='org.x.0'"),
+                  FALSE },
                 { CHANNEL("bind", "/srv/channel/target/domain-1-web/org.x.0", "name='org.x.0'"), FALSE },
                 { "<serial type='unix'><source mode='bind' path='/state/7.channel0.sock'/></serial>", FALSE },
         };
@@ -270,9 +284,10 @@ static void test_unmanaged_target(void) {
 
 /* Whatever calls have set, the daemon reads its own files again. */
 static void test_own_files(void) {
-        g_autoptr(DomainDef) def = parse(HEAD OS "<cpu><topology sockets='1' cores='1' threads='1'/></cpu><devices>"
-                                                 "<disk type='volume'><source pool='p' volume='v'/><target dev='vda'/></disk>"
-                                                 "<interface type='ethernet'/></devices></domain>");
+        g_autoptr(DomainDef) def =
+                parse(HEAD OS "<cpu><topology sockets='1' cores='1' threads='1'/></cpu><devices>"
+                              "<disk type='volume'><source pool='p' volume='v'/><target dev='vda'/></disk>"
+                              "<interface type='ethernet'/></devices></domain>");
         DomainNic *nic = g_ptr_array_index(def->nics, 0);
         DomainDisk *disk = g_ptr_array_index(def->disks, 0);
         const DomainVcpuPin pin = { 0 };
@@ -306,10 +321,10 @@ static void test_own_files(void) {
 /* --- What a start refuses --------------------------------------------------------------------- */
 
 #define DISK(driver) "<devices><disk><driver " driver "/><source file='/a'/><target dev='vda'/></disk></devices>"
-#define NIC(type, source) \
-        "<devices><interface " type "><source " source "/><bandwidth><inbound average='9' floor='4'/></bandwidth>" \
+#define NIC(type, source)                                                                                              \
+        "<devices><interface " type "><source " source "/><bandwidth><inbound average='9' floor='4'/></bandwidth>"     \
         "</interface></devices>"
-#define NUMA(mode)   "<numatune><memory mode='" mode "' nodeset='0'/></numatune>"
+#define NUMA(mode) "<numatune><memory mode='" mode "' nodeset='0'/></numatune>"
 
 static void test_startable(void) {
         static const struct {
@@ -322,13 +337,16 @@ static void test_startable(void) {
                 { "<devices><channel type='unix'><target type='virtio' name='a/b'/></channel></devices>",
                   "channel 'a/b' has a '/' in its name" },
                 { "<devices><channel type='unix'><source mode='bind' path='/p'/><target type='virtio' name='a/b'/>"
-                  "</channel></devices>", NULL },
+                  "</channel></devices>",
+                  NULL },
                 { "<devices><interface type='bridge'><mac address='fe:54:00:00:00:01'/><source bridge='b'/></interface>"
-                  "</devices>", "Unable to use MAC address starting with reserved value 0xFE - 'fe:54:00:00:00:01'" },
+                  "</devices>",
+                  "Unable to use MAC address starting with reserved value 0xFE - 'fe:54:00:00:00:01'" },
                 { "<devices><interface type='ethernet'><mac address='FE:54:00:00:00:01'/></interface></devices>",
                   "Unable to use MAC address starting with reserved value 0xFE - 'fe:54:00:00:00:01'" },
                 { "<devices><interface type='bridge'><mac address='fa:54:00:00:00:01'/><source bridge='b'/></interface>"
-                  "</devices>", NULL },
+                  "</devices>",
+                  NULL },
                 { NUMA("strict"), NULL },
                 { NUMA("restrictive"), NULL },
                 { NUMA("preferred"), "<memory mode='preferred'> is not supported" },
@@ -359,7 +377,7 @@ static void test_cpu_features(void) {
         g_assert_no_error(err);
         for (gsize i = 1; i < n; i++)
                 g_assert_cmpstr(all[i - 1].name, <, all[i].name);
-        XML_FOREACH(node, xmlDocGetRootElement(doc), "feature") {
+        XML_FOREACH (node, xmlDocGetRootElement(doc), "feature") {
                 static const char *const registers[] = { "eax", "ebx", "ecx", "edx" };
                 const xmlNode *cpuid = xml_first(node, "cpuid");
                 g_autofree char *name = xml_attr(node, "name");
@@ -368,7 +386,8 @@ static void test_cpu_features(void) {
                 if (feature == NULL)
                         continue;
                 guint64 function = 0, index = 0, mask = 0;
-                g_assert_true(xml_attr_u64(cpuid, "eax_in", &function, NULL) && xml_attr_u64(cpuid, "ecx_in", &index, NULL) &&
+                g_assert_true(xml_attr_u64(cpuid, "eax_in", &function, NULL) &&
+                              xml_attr_u64(cpuid, "ecx_in", &index, NULL) &&
                               xml_attr_u64(cpuid, registers[feature->reg], &mask, NULL));
                 g_assert_cmpuint(feature->function, ==, function);
                 g_assert_cmpuint(feature->index, ==, index);
@@ -404,8 +423,9 @@ static void test_metadata_elements(void) {
         g_autoptr(GError) err = NULL;
         int element = VIR_DOMAIN_METADATA_ELEMENT;
         g_assert_true(domain_def_set_metadata(def, element, "<app a='1'><b>x</b></app>", "k", "urn:k", &err));
-        g_assert_cmpstr(def->metadata, ==, "\n    <o:os xmlns:o=\"urn:os\" id=\"1\"/>\n"
-                                           "    <k:app xmlns:k=\"urn:k\" a=\"1\">\n      <k:b>x</k:b>\n    </k:app>\n  ");
+        g_assert_cmpstr(def->metadata, ==,
+                        "\n    <o:os xmlns:o=\"urn:os\" id=\"1\"/>\n"
+                        "    <k:app xmlns:k=\"urn:k\" a=\"1\">\n      <k:b>x</k:b>\n    </k:app>\n  ");
         g_autofree char *read = domain_def_get_metadata(def, element, "urn:k", &err);
         g_assert_cmpstr(read, ==, "<app a=\"1\">\n  <b>x</b>\n</app>");
         g_assert_true(domain_def_set_metadata(def, element, "<other/>", "k2", "urn:k", &err));
@@ -425,8 +445,10 @@ static void test_metadata_errors(void) {
                 const char *xml, *key, *uri;
                 int code;
         } cases[] = {
-                { "<a", "k", "urn:k", VIR_ERR_XML_DETAIL },       { "<a/>", "k", NULL, VIR_ERR_INVALID_ARG },
-                { "<a/>", NULL, "urn:k", VIR_ERR_INVALID_ARG },   { "<a/>", "b:c", "urn:k", VIR_ERR_INVALID_ARG },
+                { "<a", "k", "urn:k", VIR_ERR_XML_DETAIL },
+                { "<a/>", "k", NULL, VIR_ERR_INVALID_ARG },
+                { "<a/>", NULL, "urn:k", VIR_ERR_INVALID_ARG },
+                { "<a/>", "b:c", "urn:k", VIR_ERR_INVALID_ARG },
                 { "<!DOCTYPE a><a/>", "k", "urn:k", VIR_ERR_XML_ERROR },
                 { "<a xmlns:k='urn:other'/>", "k", "urn:k", VIR_ERR_INVALID_ARG },
         };
@@ -462,7 +484,8 @@ static void test_metadata_growth(void) {
 /* --- Translation ---------------------------------------------------------------------------------- */
 
 static char *cmdline_of(const char *os, const char *devices) {
-        g_autofree char *xml = g_strdup_printf(HEAD "<os><type>hvm</type>%s</os><devices>%s</devices></domain>", os, devices);
+        g_autofree char *xml =
+                g_strdup_printf(HEAD "<os><type>hvm</type>%s</os><devices>%s</devices></domain>", os, devices);
         g_autoptr(DomainDef) def = parse(xml);
         g_autofree VmmConfig *config = g_new0(VmmConfig, 1);
         g_assert_true(vmm_config_from_def(def, config, NULL));
@@ -492,7 +515,8 @@ static void test_cmdline_length(void) {
         for (unsigned extra = 0; extra < 2; extra++) {
                 g_autoptr(GError) err = NULL;
                 g_autofree char *text = g_strnfill(CTL_CMDLINE_MAX - 1 + extra, 'x');
-                g_autofree char *xml = g_strdup_printf(HEAD "<os><type>hvm</type><cmdline>%s</cmdline></os></domain>", text);
+                g_autofree char *xml =
+                        g_strdup_printf(HEAD "<os><type>hvm</type><cmdline>%s</cmdline></os></domain>", text);
                 g_autoptr(DomainDef) def = parse(xml);
                 g_autofree VmmConfig *config = g_new0(VmmConfig, 1);
                 g_assert_cmpint(vmm_config_from_def(def, config, &err), ==, extra == 0);

@@ -34,7 +34,8 @@ static void test_every_kind(void) {
                                                    "log_level=\"debug\"\n"
                                                    "uid_base = 100000\n"
                                                    "keepalive_interval = 0\n"
-                                                   "auth_unix_ro = \"none\"", NULL);
+                                                   "auth_unix_ro = \"none\"",
+                                                   NULL);
         g_assert_cmpstr(config->state_dir, ==, "/tmp/\"x\"\\");
         g_assert_cmpstr(config->socket_dir, ==, "/tmp/s");
         g_assert_true(config->reject_legacy_devices);
@@ -52,16 +53,20 @@ static void test_errors(void) {
                 { "\n\nbogus = 1\n", ":3: configuration file syntax error: unknown key bogus" },
                 { "max_clients\n", ":1: configuration file syntax error: expected key = value" },
                 { "= 1\n", ":1: configuration file syntax error: expected key = value" },
-                { "max_clients = \"1\"\n", ":1: configuration file syntax error: max_clients takes a number from 1 to" },
+                { "max_clients = \"1\"\n",
+                  ":1: configuration file syntax error: max_clients takes a number from 1 to" },
                 { "max_clients = 0\n", ":1: configuration file syntax error: max_clients takes a number" },
                 { "max_clients = 99999999999999999999\n", ":1: configuration file syntax error: max_clients takes" },
                 { "max_clients = 1 2\n", ":1: configuration file syntax error: unexpected text behind the value" },
                 { "uid_base = 0\n", ":1: configuration file syntax error: uid_base takes a number from 65536" },
                 { "log_level = debug\n", ":1: configuration file syntax error: log_level takes a string in quotes" },
                 { "log_level = \"debug\n", ":1: configuration file syntax error: log_level takes a string in quotes" },
-                { "log_level = \"debug\\\n", ":1: configuration file syntax error: log_level takes a string in quotes" },
-                { "log_level = \"loud\"\n", ":1: configuration file syntax error: log_level takes one of \"error\", \"warning\"" },
-                { "legacy_devices = \"yes\"\n", ":1: configuration file syntax error: legacy_devices takes one of \"convert\"" },
+                { "log_level = \"debug\\\n",
+                  ":1: configuration file syntax error: log_level takes a string in quotes" },
+                { "log_level = \"loud\"\n",
+                  ":1: configuration file syntax error: log_level takes one of \"error\", \"warning\"" },
+                { "legacy_devices = \"yes\"\n",
+                  ":1: configuration file syntax error: legacy_devices takes one of \"convert\"" },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autoptr(GError) err = NULL;
@@ -84,7 +89,8 @@ static void test_sample(void) {
         g_autoptr(GRegex) regex = g_regex_new("^#([a-z_]+ =)", G_REGEX_MULTILINE, 0, NULL);
         g_autofree char *active = g_regex_replace(regex, sample, -1, 0, "\\1", 0, NULL);
         g_autoptr(GError) err = NULL;
-        g_autoptr(DriverConfig) given = load_text(active, &err), defaults = load_text("", NULL), plain = load_text(sample, NULL);
+        g_autoptr(DriverConfig) given = load_text(active, &err), defaults = load_text("", NULL),
+                                plain = load_text(sample, NULL);
         g_assert_no_error(err);
         g_assert_cmpstr(active, !=, sample);
         g_assert_nonnull(plain);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The table of verdicts against libvirt's schema: domain_documents.py makes a document for each element, attribute and
- * listed value that libvirt knows, and each document goes the way of a definition: define, define with --validate, define
- * with legacy_devices=reject, the check that start makes. What happens has to be what the table says, and the table has to
- * say something.
+ * listed value that libvirt knows, and each document goes the way of a definition: define, define with --validate,
+ * define with legacy_devices=reject, the check that start makes. What happens has to be what the table says, and the
+ * table has to say something.
  *
  * Usage: domain_documents.py SCHEMA test-verdict SCHEMA. The control shows that each of the checks can fail.
  */
@@ -17,9 +17,9 @@
 #include "util/error.h"
 
 typedef struct Expectation {
-        XmlVerdict verdict;    /* the strictest of all that is in the document */
-        GPtrArray *sentences;  /* const char*: of the rules with that verdict */
-        char *unknown;         /* the path of something without a verdict; NULL: none */
+        XmlVerdict verdict;   /* the strictest of all that is in the document */
+        GPtrArray *sentences; /* const char*: of the rules with that verdict */
+        char *unknown;        /* the path of something without a verdict; NULL: none */
 } Expectation;
 
 typedef struct Document {
@@ -27,8 +27,8 @@ typedef struct Document {
 } Document;
 
 static int rank(XmlVerdict verdict) {
-        static const XmlVerdict order[] = { XML_SERVED, XML_CONTAINER, XML_HARMLESS, XML_CONVERTED, XML_NOTED,
-                                            XML_REFUSED_AT_START, XML_REFUSED };
+        static const XmlVerdict order[] = { XML_SERVED, XML_CONTAINER,        XML_HARMLESS, XML_CONVERTED,
+                                            XML_NOTED,  XML_REFUSED_AT_START, XML_REFUSED };
         for (gsize i = 0; i < G_N_ELEMENTS(order); i++)
                 if (order[i] == verdict)
                         return i < 3 ? 0 : (int) i;
@@ -66,7 +66,7 @@ static char *path_of(const char *parent, const xmlNode *node) {
 static void collect(Expectation *e, const xmlNode *node, const char *path) {
         for (xmlAttr *attr = node->properties; attr != NULL; attr = attr->next)
                 expect(e, xml_verdict_find(path, node, attr), path);
-        XML_FOREACH(child, node, NULL) {
+        XML_FOREACH (child, node, NULL) {
                 g_autofree char *inner = path_of(path, child);
                 const XmlRule *rule = xml_verdict_find(inner, child, NULL);
                 expect(e, rule, inner);
@@ -90,7 +90,7 @@ static gboolean has_path(const xmlNode *node, const char *path, const char *valu
                 g_autofree char *text = xml_attr(node, name + 1);
                 return g_strcmp0(text, value) == 0;
         }
-        XML_FOREACH(child, node, name) {
+        XML_FOREACH (child, node, name) {
                 g_autofree char *text = xml_text(child);
                 if (path[length] == '\0' ? *value == '\0' || g_strcmp0(text, value) == 0
                                          : has_path(child, path + length + 1, value))
@@ -102,20 +102,27 @@ static gboolean has_path(const xmlNode *node, const char *path, const char *valu
 /* Served things that are not read back as they were given. */
 static gboolean is_rewritten(const Document *d) {
         static const char *const defaults[] = { /* are not shown */
-                "devices/disk/driver/@cache=default", "devices/interface/link/@state=up",
-                "devices/interface/port=", "devices/interface/port/@isolated=no", "devices/serial/source/@append=off",
-                "devices/console/source/@append=off", "devices/channel/source/@append=off", "devices/interface/target/@managed=yes",
-                "devices/rng/backend/@model=builtin",
-                "devices/rng/@model=virtio-transitional", "devices/rng/@model=virtio-non-transitional", NULL
+                                                "devices/disk/driver/@cache=default",
+                                                "devices/interface/link/@state=up",
+                                                "devices/interface/port=",
+                                                "devices/interface/port/@isolated=no",
+                                                "devices/serial/source/@append=off",
+                                                "devices/console/source/@append=off",
+                                                "devices/channel/source/@append=off",
+                                                "devices/interface/target/@managed=yes",
+                                                "devices/rng/backend/@model=builtin",
+                                                "devices/rng/@model=virtio-transitional",
+                                                "devices/rng/@model=virtio-non-transitional",
+                                                NULL
         };
-        static const char *const paths[] = {
-                "currentMemory/@unit", "memory/@unit", "memoryBacking/hugepages/page/@unit",    /* in KiB */
-                "memtune/hard_limit/@unit", "memtune/min_guarantee/@unit", "memtune/soft_limit/@unit",
-                "memtune/swap_hard_limit/@unit",
-                /* containers that are left out when they are empty */
-                "blkiotune", "cpu", "cputune", "devices/disk/driver", "devices/interface/bandwidth",
-                "devices/interface/link", "features", "memoryBacking", "memtune", "metadata", NULL
-        };
+        static const char *const paths[] = { "currentMemory/@unit", "memory/@unit",
+                                             "memoryBacking/hugepages/page/@unit", /* in KiB */
+                                             "memtune/hard_limit/@unit", "memtune/min_guarantee/@unit",
+                                             "memtune/soft_limit/@unit", "memtune/swap_hard_limit/@unit",
+                                             /* containers that are left out when they are empty */
+                                             "blkiotune", "cpu", "cputune", "devices/disk/driver",
+                                             "devices/interface/bandwidth", "devices/interface/link", "features",
+                                             "memoryBacking", "memtune", "metadata", NULL };
         g_autofree char *with_value = g_strdup_printf("%s=%s", d->path, d->value);
         return xml_word_index(paths, d->path) >= 0 || xml_word_index(defaults, with_value) >= 0;
 }
@@ -262,8 +269,9 @@ static void test_table(void) {
 
 /* Each check fails when the table says another thing than what happens. */
 static void test_control(void) {
-#define WITH(x) "<domain type='kvm'><name>x</name><memory>65536</memory><os><type>hvm</type><kernel>/k</kernel></os>" x \
-                "</domain>"
+#define WITH(x)                                                                                                        \
+        "<domain type='kvm'><name>x</name><memory>65536</memory><os><type>hvm</type><kernel>/k</kernel></os>" x        \
+        "</domain>"
         static const struct {
                 const char *xml, *path, *value;
                 XmlVerdict claimed;
@@ -277,7 +285,8 @@ static void test_control(void) {
                 { WITH("<title>t</title>"), "title", "t", XML_NOTED, "note: none" },
                 { WITH("<title>t</title>"), "title", "other", XML_SERVED, "has lost it" },
                 { WITH("<pm/>"), "pm", "", XML_SERVED, "has lost it" },
-                { WITH("<numatune><memory mode='preferred' nodeset='0'/></numatune>"), "numatune", "", XML_SERVED, "start: " },
+                { WITH("<numatune><memory mode='preferred' nodeset='0'/></numatune>"), "numatune", "", XML_SERVED,
+                  "start: " },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
                 const Document d = { (char *) cases[i].path, (char *) cases[i].value, (char *) cases[i].xml };

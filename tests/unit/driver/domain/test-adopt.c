@@ -38,7 +38,11 @@ static void start_monitor(Fixture *f, unsigned i) {
         g_autoptr(GError) err = NULL;
         g_autofree char *path = state_file(f, i, ".ctl");
         VmmSpawn spawn = {
-                .binary = g_getenv("FAKE_MONITOR"), .name = "good", .uuid = "u", .uid = getuid(), .socket_path = path,
+                .binary = g_getenv("FAKE_MONITOR"),
+                .name = "good",
+                .uuid = "u",
+                .uid = getuid(),
+                .socket_path = path,
                 .log_fd = -1,
         };
         f->monitor[i] = vmm_spawn(&spawn, NULL, &err);
@@ -49,7 +53,8 @@ static void start_monitor(Fixture *f, unsigned i) {
 static void write_status(Fixture *f, unsigned i, const char *more) {
         g_autofree char *path = state_file(f, i, ".xml");
         g_autofree char *text = g_strdup_printf(
-                "<domstatus state='1' reason='1' pid='%d' start-time='%" G_GUINT64_FORMAT "' uid='%u' unit='vm%u.scope' "
+                "<domstatus state='1' reason='1' pid='%d' start-time='%" G_GUINT64_FORMAT
+                "' uid='%u' unit='vm%u.scope' "
                 "machine='vm%u' cgroup='' registered='0'%s><domain type='kvm' id='%u'><name>vm%u</name>"
                 "<uuid>5f2e1d1c-0a3b-4c5d-8e7f-11223344556%u</uuid><memory unit='MiB'>64</memory><vcpu>1</vcpu><os>"
                 "<type arch='x86_64'>hvm</type><kernel>/vmlinuz</kernel></os></domain></domstatus>",
@@ -226,9 +231,11 @@ static void test_no_double(Fixture *f, gconstpointer data) {
         start_monitor(f, 0);
         g_assert_true(g_file_set_contents(path, data, -1, NULL));
         begin(f);
-        g_autoptr(Domain) d = driver_define_xml(f->driver,
-                "<domain type='kvm'><name>vm0</name><memory unit='MiB'>64</memory><vcpu>1</vcpu><os>"
-                "<type arch='x86_64'>hvm</type><kernel>/vmlinuz</kernel></os></domain>", 0, &err);
+        g_autoptr(Domain) d =
+                driver_define_xml(f->driver,
+                                  "<domain type='kvm'><name>vm0</name><memory unit='MiB'>64</memory><vcpu>1</vcpu><os>"
+                                  "<type arch='x86_64'>hvm</type><kernel>/vmlinuz</kernel></os></domain>",
+                                  0, &err);
         g_assert_no_error(err);
         g_assert_false(domain_create(d, 0, &err));
         g_assert_nonnull(strstr(err->message, "a monitor of a domain 'vm0' runs"));
@@ -249,10 +256,12 @@ static void test_name_of_another_uuid(Fixture *f, gconstpointer data) {
         start_monitor(f, 0);
         write_status(f, 0, "");
         g_assert_cmpint(g_mkdir(f->config.config_dir, 0700), ==, 0);
-        g_assert_true(g_file_set_contents(path,
+        g_assert_true(g_file_set_contents(
+                path,
                 "<domain type='kvm'><name>vm0</name><uuid>6a2e1d1c-0a3b-4c5d-8e7f-112233445566</uuid>"
                 "<memory unit='MiB'>64</memory><vcpu>1</vcpu><os><type arch='x86_64'>hvm</type>"
-                "<kernel>/vmlinuz</kernel></os></domain>", -1, NULL));
+                "<kernel>/vmlinuz</kernel></os></domain>",
+                -1, NULL));
         begin(f);
         g_autoptr(Domain) d = find(f, 0);
         domain_uuid_format(d->uuid, uuid);
@@ -277,8 +286,10 @@ int main(int argc, char **argv) {
         ADD("no-descriptors", NULL, test_no_descriptors);
         ADD("no-double/empty", "", test_no_double);
         ADD("no-double/torn", "<domstatus state='1' pid='7'><domain type='kvm'><na", test_no_double);
-        ADD("no-double/of-another", "<domstatus state='1' pid='7' unit='u'><domain type='kvm' id='1'><name>other</name>"
-            "<memory>65536</memory><os><type>hvm</type><kernel>/k</kernel></os></domain></domstatus>", test_no_double);
+        ADD("no-double/of-another",
+            "<domstatus state='1' pid='7' unit='u'><domain type='kvm' id='1'><name>other</name>"
+            "<memory>65536</memory><os><type>hvm</type><kernel>/k</kernel></os></domain></domstatus>",
+            test_no_double);
         ADD("name-of-another-uuid", NULL, test_name_of_another_uuid);
         return g_test_run();
 }

@@ -171,7 +171,7 @@ static void test_stats_without_waiting(Fixture *f, gconstpointer data) {
         count_as_running(f);
         gdouble asked = time_stats(f->domain, nowait);
         g_assert_cmpfloat(asked, >, 0.9);
-        g_assert_cmpfloat(asked, <, 10); /* others wait for 30 */
+        g_assert_cmpfloat(asked, <, 10);                          /* others wait for 30 */
         g_assert_cmpfloat(time_stats(f->domain, nowait), <, 0.9); /* it still owes that answer */
 }
 
@@ -299,7 +299,7 @@ static char *read_status(Fixture *f) {
 }
 
 typedef struct Host {
-        guint64 shares[8]; /* that it was told, in turn */
+        guint64 shares[8];   /* that it was told, in turn */
         unsigned n, fail_at; /* 1: the first time */
         gboolean opens_port; /* meanwhile the guest opens the channel */
 } Host;
@@ -413,8 +413,10 @@ static void assert_bandwidth(Fixture *f, const char *inbound, const char *outbou
 static void test_bandwidth(Fixture *f, gconstpointer data) {
         const guint config = VIR_DOMAIN_AFFECT_CONFIG;
         GError *err = NULL;
-        g_assert_true(set_bandwidth(f->domain, MAC, "inbound.average=100 inbound.peak=300 inbound.burst=50 "
-                                                    "outbound.average=7 outbound.peak=9", config, &err));
+        g_assert_true(set_bandwidth(f->domain, MAC,
+                                    "inbound.average=100 inbound.peak=300 inbound.burst=50 "
+                                    "outbound.average=7 outbound.peak=9",
+                                    config, &err));
         assert_bandwidth(f, "<inbound average='100' peak='300' burst='50'/>", "<outbound average='7' peak='9'/>");
         g_assert_true(set_bandwidth(f->domain, MAC, "inbound.average=200", config, &err));
         assert_bandwidth(f, "<inbound average='200'/>", "<outbound average='7' peak='9'/>");
@@ -483,8 +485,20 @@ static void test_vcpus_of_a_topology(Fixture *f, gconstpointer data) {
 /* --- Every setter with the values that its type can carry: what it accepts can be read again --------------- */
 
 static const guint64 extremes[] = {
-        0, 1, 2, 65535, 65536, 1ull << 31, G_MAXUINT32, 1ull << 32, DOMAIN_QUOTA_MAX + 1, DOMAIN_MEMORY_UNLIMITED,
-        1ull << 53, G_MAXINT64, 1ull << 63, G_MAXUINT64,
+        0,
+        1,
+        2,
+        65535,
+        65536,
+        1ull << 31,
+        G_MAXUINT32,
+        1ull << 32,
+        DOMAIN_QUOTA_MAX + 1,
+        DOMAIN_MEMORY_UNLIMITED,
+        1ull << 53,
+        G_MAXINT64,
+        1ull << 63,
+        G_MAXUINT64,
 };
 
 /* What stands in the file is what the domain has, and the next daemon reads it. */
@@ -515,7 +529,8 @@ static void test_numbers_of_all_setters(Fixture *f, gconstpointer data) {
                 (void) domain_set_memory(f->domain, value, config | VIR_DOMAIN_MEM_MAXIMUM, NULL);
                 (void) domain_set_memory(f->domain, value, config, NULL);
                 assert_readable(f);
-                (void) domain_set_vcpus(f->domain, (guint) MIN(value, G_MAXUINT), config | VIR_DOMAIN_VCPU_MAXIMUM, NULL);
+                (void) domain_set_vcpus(f->domain, (guint) MIN(value, G_MAXUINT), config | VIR_DOMAIN_VCPU_MAXIMUM,
+                                        NULL);
                 (void) domain_set_vcpus(f->domain, (guint) MIN(value, G_MAXUINT), config, NULL);
                 assert_readable(f);
         }
@@ -564,7 +579,7 @@ static void test_texts_of_all_setters(Fixture *f, gconstpointer data) {
 }
 
 static void test_cpus_and_rates_of_all_setters(Fixture *f, gconstpointer data) {
-        static const char *const rates[] = { "inbound.average", "inbound.peak", "inbound.burst", "inbound.floor",
+        static const char *const rates[] = { "inbound.average",  "inbound.peak",  "inbound.burst", "inbound.floor",
                                              "outbound.average", "outbound.peak", "outbound.burst" };
         const guint config = VIR_DOMAIN_AFFECT_CONFIG;
         CpuMap cpus = { 0 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Domains that do not run, with their files in a temporary directory: several clients at once, and disks that fail. What
- * needs a monitor is the integration tests'.
+ * Domains that do not run, with their files in a temporary directory: several clients at once, and disks that fail.
+ * What needs a monitor is the integration tests'.
  */
 #include <glib/gstdio.h>
 #include <string.h>
@@ -170,8 +170,8 @@ static void test_lock_is_free_while_files_are_written(Fixture *f, gconstpointer 
 
 typedef struct Racer {
         Fixture *f;
-        Domain *domain;         /* to rename to "b", or */
-        const char *uuid;       /* to define as "a" */
+        Domain *domain;   /* to rename to "b", or */
+        const char *uuid; /* to define as "a" */
         gboolean ok;
         GError *err;
 } Racer;

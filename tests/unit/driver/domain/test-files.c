@@ -98,7 +98,8 @@ static Domain *find(Driver *driver, const char *name) {
 static gboolean define(Driver *driver, const char *title) {
         g_autofree char *xml = g_strdup_printf(
                 "<domain type='kvm'><name>a</name><uuid>" UUID "</uuid><title>%s</title><memory unit='MiB'>64</memory>"
-                "<vcpu>1</vcpu><os><type arch='x86_64'>hvm</type><kernel>/vmlinuz</kernel></os></domain>", title);
+                "<vcpu>1</vcpu><os><type arch='x86_64'>hvm</type><kernel>/vmlinuz</kernel></os></domain>",
+                title);
         g_autoptr(Domain) d = driver_define_xml(driver, xml, 0, NULL);
         return d != NULL;
 }

@@ -8,8 +8,8 @@
 static const RpcHeader header = { RPC_PROGRAM_REMOTE, 1, 9, RPC_TYPE_CALL, 7, RPC_STATUS_OK };
 
 static void test_header_bytes(void) {
-        static const guint8 expected[] = { 0,    0,    0,    0x1c, 0x20, 0x00, 0x80, 0x86, 0, 0, 0, 1, 0, 0, 0, 9,
-                                           0,    0,    0,    0,    0,    0,    0,    7,    0, 0, 0, 0 };
+        static const guint8 expected[] = { 0, 0, 0, 0x1c, 0x20, 0x00, 0x80, 0x86, 0, 0, 0, 1, 0, 0,
+                                           0, 9, 0, 0,    0,    0,    0,    0,    0, 7, 0, 0, 0, 0 };
         g_autoptr(RpcPacket) packet = rpc_packet_new(&header, 0);
         g_assert_cmpmem(packet->data, packet->size, expected, sizeof(expected));
 }
@@ -51,11 +51,19 @@ static void test_reader_pieces(void) {
 }
 
 static void test_reader_lengths(void) {
-        static const struct { guint32 length; gsize limit; int packets; } rows[] = {
-                { 0, RPC_PACKET_MAX, -1 },          { 4, RPC_PACKET_MAX, -1 },
-                { 27, RPC_PACKET_MAX, -1 },         { 28, RPC_PACKET_MAX, 0 },
-                { RPC_PACKET_MAX, RPC_PACKET_MAX, 0 }, { RPC_PACKET_MAX + 1, RPC_PACKET_MAX, -1 },
-                { 0xffffffff, RPC_PACKET_MAX, -1 }, { 65537, 65536, -1 },
+        static const struct {
+                guint32 length;
+                gsize limit;
+                int packets;
+        } rows[] = {
+                { 0, RPC_PACKET_MAX, -1 },
+                { 4, RPC_PACKET_MAX, -1 },
+                { 27, RPC_PACKET_MAX, -1 },
+                { 28, RPC_PACKET_MAX, 0 },
+                { RPC_PACKET_MAX, RPC_PACKET_MAX, 0 },
+                { RPC_PACKET_MAX + 1, RPC_PACKET_MAX, -1 },
+                { 0xffffffff, RPC_PACKET_MAX, -1 },
+                { 65537, 65536, -1 },
                 { 65536, 65536, 0 },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -117,10 +125,12 @@ static void test_parse_refuses(void) {
 }
 
 static void test_error_packet(void) {
-        static const struct { int code, domain; } rows[] = {
-                { VIR_ERR_NO_DOMAIN, VIR_FROM_DOMAIN },       { VIR_ERR_RPC, VIR_FROM_RPC },
+        static const struct {
+                int code, domain;
+        } rows[] = {
+                { VIR_ERR_NO_DOMAIN, VIR_FROM_DOMAIN },        { VIR_ERR_RPC, VIR_FROM_RPC },
                 { VIR_ERR_AUTH_UNAVAILABLE, VIR_FROM_POLKIT }, { VIR_ERR_AUTH_FAILED, VIR_FROM_POLKIT },
-                { VIR_ERR_XML_ERROR, VIR_FROM_XML },          { VIR_ERR_NO_SUPPORT, VIR_FROM_DOMAIN },
+                { VIR_ERR_XML_ERROR, VIR_FROM_XML },           { VIR_ERR_NO_SUPPORT, VIR_FROM_DOMAIN },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
                 g_autoptr(GError) err = g_error_new(VIRTMICRO_ERROR, rows[i].code, "text \xff of it");

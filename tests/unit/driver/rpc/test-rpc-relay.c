@@ -105,7 +105,8 @@ static void test_backlog(void) {
         send_call(&wire, PROC_NUM_NETWORKS);
         send_call(&wire, PROC_NUM_NETWORKS);
         g_assert_cmpint(take_error(&wire, &text), ==, VIR_ERR_RESOURCE_BUSY);
-        g_assert_nonnull(strstr(text, "libvirt's network daemon takes no connection: its backlog has been full for 1 s"));
+        g_assert_nonnull(
+                strstr(text, "libvirt's network daemon takes no connection: its backlog has been full for 1 s"));
         g_assert_cmpint(take_error(&wire, NULL), ==, VIR_ERR_RESOURCE_BUSY);
         upstream_close(&upstream);
         g_assert_cmpint(wire_call_simple(&wire, PROC_NUM_NETWORKS), ==, VIR_ERR_NO_SUPPORT);

@@ -10,8 +10,16 @@
 
 #define NONE (xdrproc_t) xdr_rpc_none
 
-enum { GET_TYPE = 3, CLOSE = 2, LOOKUP_BY_NAME = 23, DESTROY = 12, NETWORK_LOOKUP_BY_NAME = 46, CORE_DUMP = 53,
-       SUPPORTS_FEATURE = 60, GET_XML_DESC = 14 };
+enum {
+        GET_TYPE = 3,
+        CLOSE = 2,
+        LOOKUP_BY_NAME = 23,
+        DESTROY = 12,
+        NETWORK_LOOKUP_BY_NAME = 46,
+        CORE_DUMP = 53,
+        SUPPORTS_FEATURE = 60,
+        GET_XML_DESC = 14
+};
 
 static Harness harness;
 
@@ -63,8 +71,8 @@ static void test_headers(void) {
 
 /* Dropped without a word: whatever is no call, and stream data for no stream. */
 static void test_dropped(void) {
-        static const guint types[] = { RPC_TYPE_REPLY, RPC_TYPE_MESSAGE, RPC_TYPE_STREAM, RPC_TYPE_REPLY_WITH_FDS,
-                                       RPC_TYPE_STREAM_HOLE, 77 };
+        static const guint types[] = { RPC_TYPE_REPLY,          RPC_TYPE_MESSAGE,     RPC_TYPE_STREAM,
+                                       RPC_TYPE_REPLY_WITH_FDS, RPC_TYPE_STREAM_HOLE, 77 };
         Wire wire;
         wire_connect(&wire, &harness, FALSE, RPC_AUTH_NONE, 0);
         g_assert_cmpint(wire_open(&wire, NULL, 0), ==, 0);
@@ -182,7 +190,8 @@ static void test_identity(void) {
                 wire_connect(&wire, &harness, FALSE, RPC_AUTH_NONE, i == 0 ? 0 : 1000);
                 g_assert_cmpint(wire_open(&wire, NULL, 0), ==, 0);
                 g_assert_cmpint(wire_call(&wire, RPC_PROC_CONNECT_SET_IDENTITY, (xdrproc_t) xdr_rpc_identity_args,
-                                          &args, NONE, NULL), ==, expected[i]);
+                                          &args, NONE, NULL),
+                                ==, expected[i]);
                 wire_close(&wire);
         }
 }
@@ -192,8 +201,8 @@ static void test_identity(void) {
 static int event_register(Wire *wire, int event, rpc_domain *dom) {
         rpc_int_opt_domain_args args = { event, dom };
         rpc_int_ret ret;
-        int code = wire_call(wire, 316, (xdrproc_t) xdr_rpc_int_opt_domain_args, &args, (xdrproc_t) xdr_rpc_int_ret,
-                             &ret);
+        int code =
+                wire_call(wire, 316, (xdrproc_t) xdr_rpc_int_opt_domain_args, &args, (xdrproc_t) xdr_rpc_int_ret, &ret);
         return code == 0 ? ret.value : -code;
 }
 
@@ -321,7 +330,8 @@ static void test_stats_that_are_too_large(void) {
                 g_autofree char *name = g_strdup_printf("large%u", i);
                 g_autofree char *xml = g_strdup_printf(
                         "<domain type='kvm'><name>%s</name><memory>65536</memory><os><type>hvm</type></os><devices>"
-                        "<disk><source file='/%s'/><target dev='vda'/></disk></devices></domain>", name, path);
+                        "<disk><source file='/%s'/><target dev='vda'/></disk></devices></domain>",
+                        name, path);
                 g_autoptr(Domain) domain = driver_define_xml(harness.driver, xml, 0, NULL);
                 g_assert_nonnull(domain);
                 rpc_domain_put(domain, &all[i]);

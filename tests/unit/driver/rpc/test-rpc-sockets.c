@@ -41,7 +41,8 @@ static void check(const Case *c) {
         g_assert_true(g_setenv("LISTEN_PID", pid, TRUE));
         g_assert_true(g_setenv("LISTEN_FDS", "1", TRUE));
         if (c->warns)
-                g_test_expect_message("virtmicrod", G_LOG_LEVEL_WARNING, "*virtmicrod-sock is open to every user*0666*");
+                g_test_expect_message("virtmicrod", G_LOG_LEVEL_WARNING,
+                                      "*virtmicrod-sock is open to every user*0666*");
         GArray *sockets = rpc_sockets_open(&server, &err);
         g_test_assert_expected_messages();
         g_assert_no_error(err);

@@ -38,8 +38,8 @@ static void console_open(Console *console, gboolean kicked) {
         rpc_stream_opened(console->stream, fds[1], 0);
         if (kicked)
                 rpc_stream_kicked(console->stream);
-        rpc_stream_attach(console->stream,
-                          g_ptr_array_index(harness.server->clients, harness.server->clients->len - 1), &call_header);
+        rpc_stream_attach(console->stream, g_ptr_array_index(harness.server->clients, harness.server->clients->len - 1),
+                          &call_header);
 }
 
 static void console_close(Console *console) {

@@ -11,13 +11,13 @@ static gboolean decode_hex(const char *hex, xdrproc_t proc, gpointer object) {
         gsize size = strlen(hex) / 2;
         g_autoptr(RpcPacket) packet = rpc_packet_new(&header, size);
         for (gsize i = 0; i < size; i++)
-                packet->data[packet->payload + i] = (guint8) (g_ascii_xdigit_value(hex[2 * i]) << 4 |
-                                                              g_ascii_xdigit_value(hex[2 * i + 1]));
+                packet->data[packet->payload + i] =
+                        (guint8) (g_ascii_xdigit_value(hex[2 * i]) << 4 | g_ascii_xdigit_value(hex[2 * i + 1]));
         return rpc_packet_decode(packet, proc, object, NULL);
 }
 
 #define DECODE(hex, type, object) decode_hex(hex, (xdrproc_t) xdr_##type, object)
-#define FREE(type, object) xdr_free((xdrproc_t) xdr_##type, object)
+#define FREE(type, object)        xdr_free((xdrproc_t) xdr_##type, object)
 
 /* Some Go clients send the flag of an optional member in the wrong byte order. */
 static void test_optional_flag(void) {
@@ -38,16 +38,27 @@ static void test_optional_flag(void) {
 /* Nothing is allocated for what has not come: what a decoder has made would be there for xdr_free(). */
 static void test_announced(void) {
         rpc_text_args text = { 0 };
-        g_assert_false(DECODE("00400000" "61626364", rpc_text_args, &text));
+        g_assert_false(DECODE("00400000"
+                              "61626364",
+                              rpc_text_args, &text));
         g_assert_null(text.text);
         rpc_identity_args list = { 0 };
-        g_assert_false(DECODE("00000014" "00000001" "61000000", rpc_identity_args, &list));
+        g_assert_false(DECODE("00000014"
+                              "00000001"
+                              "61000000",
+                              rpc_identity_args, &list));
         g_assert_null(list.params.params_val);
         rpc_all_stats_args domains = { 0 };
-        g_assert_false(DECODE("00004000" "00000000", rpc_all_stats_args, &domains));
+        g_assert_false(DECODE("00004000"
+                              "00000000",
+                              rpc_all_stats_args, &domains));
         g_assert_null(domains.doms.doms_val);
         rpc_d_cpumap_flags_args map = { 0 };
-        g_assert_false(DECODE("00000000" "00000000000000000000000000000000" "ffffffff" "00000800" "00000000",
+        g_assert_false(DECODE("00000000"
+                              "00000000000000000000000000000000"
+                              "ffffffff"
+                              "00000800"
+                              "00000000",
                               rpc_d_cpumap_flags_args, &map));
         g_assert_null(map.cpumap.cpumap_val);
         FREE(rpc_text_args, &text);
@@ -56,10 +67,15 @@ static void test_announced(void) {
         FREE(rpc_d_cpumap_flags_args, &map);
 }
 
-#define EMPTY_DOMAIN "00000000" "00000000000000000000000000000000" "ffffffff"
+#define EMPTY_DOMAIN                                                                                                   \
+        "00000000"                                                                                                     \
+        "00000000000000000000000000000000"                                                                             \
+        "ffffffff"
 
 static void test_refused(void) {
-        static const struct { const char *hex, *why; } rows[] = {
+        static const struct {
+                const char *hex, *why;
+        } rows[] = {
                 { "", "nothing" },
                 { "00400001", "a string of 4 MiB and one" },
                 { "ffffffff", "a string of 4 GiB" },
@@ -67,10 +83,23 @@ static void test_refused(void) {
                 { EMPTY_DOMAIN, "no list" },
                 { EMPTY_DOMAIN "00000011", "17 parameters" },
                 { EMPTY_DOMAIN "ffffffff", "4 G parameters" },
-                { EMPTY_DOMAIN "00000001" "0000000161000000" "00000008" "00000000", "a type that does not exist" },
-                { EMPTY_DOMAIN "00000002" "0000000161000000" "00000007" "0000000162000000"
-                  "0000000161000000" "00000000", "a good parameter, then a bad one" },
-                { EMPTY_DOMAIN "00000001" "0000000161000000" "00000001" "00000005", "no flags" },
+                { EMPTY_DOMAIN "00000001"
+                               "0000000161000000"
+                               "00000008"
+                               "00000000",
+                  "a type that does not exist" },
+                { EMPTY_DOMAIN "00000002"
+                               "0000000161000000"
+                               "00000007"
+                               "0000000162000000"
+                               "0000000161000000"
+                               "00000000",
+                  "a good parameter, then a bad one" },
+                { EMPTY_DOMAIN "00000001"
+                               "0000000161000000"
+                               "00000001"
+                               "00000005",
+                  "no flags" },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
                 rpc_d_params_flags_args args = { 0 };
@@ -164,10 +193,10 @@ static void test_table(void) {
 }
 
 static void test_table_readonly(void) {
-        static const gint32 allowed[] = { 1, 3, 6, 7, 14, 16, 22, 23, 24, 57, 59, 64, 65, 110, 159, 198, 212, 265, 273,
-                                          316, 344, 353, 283, 281, 43 };
-        static const gint32 denied[] = { 9, 10, 11, 12, 26, 27, 28, 29, 33, 34, 35, 58, 197, 201, 219, 231, 234, 264,
-                                         296, 342, 350, 358, 39, 42, 76, 208, 209, 145 };
+        static const gint32 allowed[] = { 1,   3,   6,   7,   14,  16,  22,  23,  24,  57,  59,  64, 65,
+                                          110, 159, 198, 212, 265, 273, 316, 344, 353, 283, 281, 43 };
+        static const gint32 denied[] = { 9,   10,  11,  12,  26,  27,  28,  29,  33, 34, 35, 58,  197, 201,
+                                         219, 231, 234, 264, 296, 342, 350, 358, 39, 42, 76, 208, 209, 145 };
         for (gsize i = 0; i < G_N_ELEMENTS(allowed); i++)
                 g_assert_false(rpc_proc_find(allowed[i])->flags & RPC_WRITE);
         for (gsize i = 0; i < G_N_ELEMENTS(denied); i++)
