@@ -187,21 +187,21 @@ static DomainDef *config_load_def(Driver *driver, const char *name, GError **err
 /* FALSE when the daemon cannot read files at all: it had better not run than hide what is there. */
 static gboolean config_load_one(Driver *driver, const char *name, gpointer unused, GError **err) {
         g_autoptr(GError) failed = NULL;
-        g_autofree char *autostart = autostart_path(driver, name);
+        g_autofree char *path = config_path(driver, name), *autostart = autostart_path(driver, name);
         DomainDef *def = config_load_def(driver, name, &failed);
         if (!def && file_error_is_shortage(failed)) {
                 g_propagate_error(err, g_steal_pointer(&failed));
                 return FALSE;
         }
         if (!def) {
-                g_warning("the definition of domain '%s' is ignored: %s", name, failed->message);
+                g_warning("the definition '%s' is ignored: %s", path, failed->message);
                 return TRUE;
         }
         g_autoptr(Domain) d = domain_new(driver, def);
         d->persistent = TRUE;
         d->autostart = g_file_test(autostart, G_FILE_TEST_IS_SYMLINK);
         if (!driver_insert(driver, d))
-                g_warning("the definition of domain '%s' is ignored: another domain has its UUID", name);
+                g_warning("the definition '%s' is ignored: another domain has its UUID", path);
         return TRUE;
 }
 

@@ -136,7 +136,7 @@ def damaged(make_domain):
         "dmg-empty": ("", "empty"),
         "dmg-binary": ("\0\1\2" * 1000, "empty"),
         "dmg-uuid": (text.replace(origin.name, "dmg-uuid").replace("<uuid>", "<uuid>x"), "malformed uuid element"),
-        "dmg-name": (text, "the file is not named after its domain"),
+        "dmg-name": (text.replace(origin.name, "aaa-whole"), "the domain in it is 'aaa-whole', which has its own file"),
         "dmg-device": (text.replace(origin.name, "dmg-device").replace("hvm<", "xen<"), "xen"),
         "dmg-directory": (None, "Is a directory"),
     }
@@ -174,6 +174,19 @@ def test_damaged_definitions_are_told_and_left_alone(make_domain, damaged, journ
         assert len(lines) == 1 and message in lines[0], f"{path}: {told()}"
 
 
+def test_a_file_that_was_renamed(make_domain, journal_start):
+    """As after `mv web1.xml web2.xml`: the file's name is the domain's."""
+    domain = make_domain()
+    number, file, moved = domain.virsh("domuuid").strip(), CONFIG / f"{domain.name}.xml", CONFIG / f"{domain.name}-moved.xml"
+    file.rename(moved)
+    helpers.run("systemctl", "restart", "virtmicrod.service")
+    assert helpers.virsh("domuuid", moved.stem).strip() == number
+    assert f"<name>{moved.stem}</name>" in moved.read_text() and not domain.exists()
+    helpers.wait_for(lambda: [entry for entry in helpers.journal(journal_start, unit="virtmicrod.service")
+                              if f"'{moved}' was renamed from '{domain.name}'" in entry["MESSAGE"]])
+    helpers.virsh("undefine", moved.stem)
+
+
 def test_damaged_definition_of_a_running_domain(no_leaks, make_domain):
     """It runs on as a transient one, whose definition can be given anew; the file waits for that."""
     domain = make_domain(uid="78787878-2222-3333-4444-555555555555")
@@ -201,7 +214,7 @@ def test_two_definitions_with_one_uuid(make_domain, journal_start):
         assert len(known) == 1 and snapshot(CONFIG) == files
         (other,) = {domain.name, "dmg-copy"} - known
         helpers.wait_for(lambda: [entry for entry in helpers.journal(journal_start, unit="virtmicrod.service")
-                                  if f"{other}.xml': another domain has its UUID" in entry["MESSAGE"]])
+                                  if f"{other}.xml' is ignored: another domain has its UUID" in entry["MESSAGE"]])
     finally:
         copy.unlink()
         helpers.run("systemctl", "restart", "virtmicrod.service")

@@ -153,13 +153,13 @@ def test_a_suspended_guest_stands_still(make_domain, make_disk, bridge):
         flood = subprocess.Popen(["ping", "-f", "-q", "192.168.77.2"], stdout=subprocess.DEVNULL)
         try:
             for _ in range(3):
-                helpers.time.sleep(3)
                 before = int(sent.read_text())
+                helpers.wait_for(lambda: int(sent.read_text()) > before, what="the guest answers")
+                helpers.time.sleep(1)
                 domain.virsh("suspend")
                 seen = {(hashlib.sha256(disk.read_bytes()).hexdigest(), disk.stat().st_mtime_ns, sent.read_text())
                         for _ in range(4) if not helpers.time.sleep(1)}
                 assert len(seen) == 1
-                assert int(sent.read_text()) > before  # it had answered until then
                 domain.virsh("resume")
             before = int(sent.read_text())
             helpers.wait_for(lambda: int(sent.read_text()) > before)
