@@ -161,7 +161,7 @@ static void append_parents(GString *text, const xmlNode *node, const xmlNode *de
         append_tag(text, parent, NULL, NULL);
 }
 
-/* The thing that a rule is about, as it stands in the XML: "disk 'vda': <driver queues='4'>". */
+/* The thing that a rule is about, as it stands in the XML: "disk 'vda': <driver queues='4'>", "<os><type>exe". */
 static char *describe(const Walk *walk, const XmlRule *rule, const xmlNode *node, const xmlAttr *attr) {
         GString *text = g_string_new(NULL);
         g_autofree char *name = attr != NULL ? g_strdup((const char *) attr->name) : NULL;
@@ -174,6 +174,9 @@ static char *describe(const Walk *walk, const XmlRule *rule, const xmlNode *node
                 append_device(text, node);
         append_parents(text, node, walk->device);
         append_tag(text, node, value != NULL ? name : NULL, value);
+        g_autofree char *words = attr == NULL && rule->values != NULL ? xml_text(node) : NULL;
+        g_autofree char *cut = shown(words != NULL ? words : "");
+        g_string_append(text, cut);
         return g_string_free(text, FALSE);
 }
 

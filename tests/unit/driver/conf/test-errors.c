@@ -99,6 +99,8 @@ static const BadXml machine[] = {
         { HEAD "</domain>", VIR_ERR_XML_ERROR, "XML error: an os <type> must be specified", 0 },
         { O(""), VIR_ERR_XML_ERROR, "XML error: an os <type> must be specified", 0 },
         { O("<type>xxx</type>"), VIR_ERR_CONFIG_UNSUPPORTED, "unsupported configuration: unknown OS type 'xxx'", 0 },
+        { O("<type>exe</type>"), VIR_ERR_CONFIG_UNSUPPORTED,
+          "unsupported configuration: <os><type>exe is not supported: write hvm", 0 },
         { O("<type arch='bar'>hvm</type>"), VIR_ERR_CONFIG_UNSUPPORTED,
           "unsupported configuration: Unknown architecture bar", 0 },
         { O("<type arch='aarch64'>hvm</type>"), VIR_ERR_CONFIG_UNSUPPORTED,
