@@ -133,6 +133,7 @@ static void finish_lost(Domain *d, gpointer data) {
                                                                 : "its monitor was killed");
         domain_stop(d, reason, detail);
         domain_job_end(d);
+        autostart_resume(d);
 }
 
 static void connect_one(const Found *found) {
@@ -199,6 +200,7 @@ static void settle(Domain *d, const Greeting *greeting) {
                 domain_log(d, G_LOG_LEVEL_WARNING, "would restart when it powers off: %s", err->message);
         }
         domain_job_end(d);
+        autostart_resume(d);
 }
 
 /* Background. A daemon that ends leaves guests alone, whatever it has not come to. */
@@ -216,6 +218,8 @@ static void finish_greeting(Domain *d, gpointer data) {
 void domain_on_greeting(Domain *d, const struct ctl_query_reply *reply) {
         Greeting *greeting = g_new0(Greeting, 1);
         *greeting = (Greeting) { .vmm = vmm_ref(d->run.vmm), .reply = *reply };
+        if (reply->state != CTL_STATE_SETUP)
+                autostart_done(d);
         domain_note_state(d, reply->state, reply->reason);
         driver_run(d->driver, finish_greeting, d, greeting);
 }

@@ -2,9 +2,8 @@
 /*
  * The driver object: the tables of domains by name and UUID, the background threads that
  * finish what events begin, and the start-up order (directories, a lock, persistent domains,
- * running ones, autostart). Starts with the host have threads of their own, as releases have:
- * they may wait for other processes, and the ends of guests do not wait for that. A Domain is in both tables or in
- * none; one that is being renamed has two names.
+ * running ones; autostart.c begins when all else is there). A Domain is in both tables or in none; one that is being
+ * renamed has two names.
  */
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +18,6 @@
 
 #define BACKGROUND_THREADS 4
 #define AUTOSTART_THREADS  4
-#define AUTOSTART_TRIES    5u       /* as long as another process does not answer in time */
 #define UIDS               0x10000u /* from uid_base on */
 
 typedef struct BackgroundCall {
@@ -47,14 +45,19 @@ void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d,
         run_in(driver->background, fn, d, data);
 }
 
+void driver_run_start(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data) {
+        run_in(driver->starts, fn, d, data);
+}
+
 gboolean driver_stopping(Driver *driver) {
         return g_atomic_int_get(&driver->stopping);
 }
 
 static gboolean driver_make_dirs(const DriverConfig *config, GError **err) {
-        g_autofree char *autostart = g_build_filename(config->config_dir, "autostart", NULL);
-        return file_make_dir(config->config_dir, 0700, err) && file_make_dir(autostart, 0700, err) &&
-               file_make_dir(config->state_dir, 0700, err);
+        g_autofree char *links = g_build_filename(config->config_dir, "autostart", NULL);
+        g_autofree char *notes = g_build_filename(config->state_dir, "autostart", NULL);
+        return file_make_dir(config->config_dir, 0700, err) && file_make_dir(links, 0700, err) &&
+               file_make_dir(config->state_dir, 0700, err) && file_make_dir(notes, 0700, err);
 }
 
 /*
@@ -330,41 +333,6 @@ GPtrArray *driver_list(Driver *driver, guint flags, GError **err) {
 
 unsigned driver_count_active(Driver *driver) {
         return (unsigned) g_atomic_int_get(&driver->n_active);
-}
-
-/* While the host boots, libvirt's daemons may take longer to come up than a call may take. */
-static void autostart_one(Domain *d, gpointer data) {
-        for (guint tries = 1; !driver_stopping(d->driver); tries++) {
-                g_autoptr(GError) err = NULL;
-                if (domain_create(d, 0, &err) || domain_is_active(d))
-                        return;
-                domain_log(d, G_LOG_LEVEL_WARNING, "cannot autostart: %s", err->message);
-                if (error_code(err) != VIR_ERR_OPERATION_TIMEOUT || tries == AUTOSTART_TRIES)
-                        return;
-        }
-}
-
-/*
- * TRUE for the first daemon after the host's boot: the state directory is empty then. The mark comes before the starts,
- * so that a domain which brings the daemon down does not do so again and again.
- */
-static gboolean is_first_since_boot(const Driver *driver) {
-        g_autoptr(GError) err = NULL;
-        g_autofree char *path = g_build_filename(driver->config->state_dir, "autostarted", NULL);
-        if (g_file_test(path, G_FILE_TEST_EXISTS))
-                return FALSE;
-        if (!file_write_atomic(path, "", &err))
-                g_warning("a restart of the daemon would autostart domains again: %s", err->message);
-        return TRUE;
-}
-
-void driver_autostart(Driver *driver) {
-        if (!is_first_since_boot(driver))
-                return;
-        g_autoptr(GPtrArray) marked =
-                driver_list(driver, VIR_CONNECT_LIST_DOMAINS_AUTOSTART | VIR_CONNECT_LIST_DOMAINS_INACTIVE, NULL);
-        for (guint i = 0; i < marked->len; i++)
-                run_in(driver->starts, autostart_one, marked->pdata[i], NULL);
 }
 
 guint driver_add_listener(Driver *driver, DomainEventFunc func, gpointer data) {

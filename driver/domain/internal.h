@@ -88,7 +88,8 @@ struct Domain {
         DomainDef *def;    /* the running definition, or the persistent one when inactive */
         DomainDef *newdef; /* persistent definition of an active persistent domain */
         gboolean persistent, autostart;
-        int state, reason; /* virDomainState and its reason */
+        gboolean autostarting; /* still to be started with the host (autostart.c) */
+        int state, reason;     /* virDomainState and its reason */
         DomainStarting starting;
         guint releasing; /* things of earlier runs whose release is being tried for the first time */
         DomainRuntime run;
@@ -179,6 +180,12 @@ void domain_on_greeting(Domain *d, const struct ctl_query_reply *reply);
 /* FALSE: somebody else runs a domain of the name, or it cannot be told. No lock needed. */
 gboolean domain_check_free(const Driver *driver, const char *name, GError **err);
 
+/* autostart.c */
+/* It was started, cannot be, or is not to be: no daemon of this boot starts it unasked any more. Lock held. */
+void autostart_done(Domain *d);
+/* A start that an earlier daemon had begun has come to nothing: if it was unasked, it is made again. No lock held. */
+void autostart_resume(Domain *d);
+
 /* logs.c: what a device prints into files. No lock needed. */
 /* Whether type='file' names a file that grows, so that it is a log; the device then has no other host end. */
 gboolean domain_char_keeps_file(const DomainChar *chr);
@@ -214,6 +221,8 @@ void domain_settle(Domain *d);
 
 /* driver.c */
 void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* in the background */
+void driver_run_start(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d,
+                      gpointer data);              /* with the host */
 gboolean driver_stopping(Driver *driver);          /* nothing is to be begun any more */
 GPtrArray *driver_snapshot(Driver *driver);        /* all domains, each with a reference, in the order of their names */
 void driver_remove(Domain *d);                     /* lock held; drops it from the tables */

@@ -93,6 +93,7 @@ static gboolean kill_first(Domain *d, Vmm **ret_vmm) {
                 d->starting.destroyed = TRUE;
         else if (vmm)
                 d->run.destroyed = TRUE;
+        autostart_done(d);
         if (vmm)
                 vmm_kill(vmm, SIGKILL);
         *ret_vmm = vmm ? vmm_ref(vmm) : NULL;

@@ -10,7 +10,9 @@
  *   STATE_DIR/ID.DEVICE.fifo        on the way to a log file (domain/logs.c)
  *   STATE_DIR/NAME.exit             where the monitor says why it ended (vmm/ctl/ctl.h)
  *   STATE_DIR/ports/PORTID          the network of a port that is to be released (release.c)
- *   STATE_DIR/lock, autostarted     of the daemon itself (driver.c)
+ *   STATE_DIR/autostart/UUID        a domain that is still to be started with the host (autostart.c)
+ *   STATE_DIR/autostarted           all of those are noted
+ *   STATE_DIR/lock                  of the daemon itself (driver.c)
  *
  * A definition that cannot be read is reported and left alone: it is the operator's.
  *

@@ -340,6 +340,7 @@ gboolean domain_start(Domain *d, guint flags, GError **err) {
                 return FALSE;
         }
         launch_publish(l, d, paused);
+        autostart_done(d);
         emit_started(d, paused);
         finish_start(d);
         return TRUE;

@@ -26,6 +26,23 @@ def start_host():
     helpers.run("systemctl", "start", *UNITS)
 
 
+def notes():
+    """Of domains that are still to be started with the host: how often each was begun."""
+    found = []
+    for path in (helpers.STATE / "autostart").glob("*-*"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(int(path.read_text()))
+    return found
+
+
+def kill_daemon():
+    """kill -9, and another one runs, which systemd starts for it."""
+    before = helpers.daemon_pid()
+    os.kill(before, signal.SIGKILL)
+    helpers.wait_for(lambda: helpers.daemon_pid() not in (0, before), what="another daemon runs")
+    helpers.wait_for(lambda: helpers.unit_property(UNITS[2], "ActiveState") == "active", what="it is ready")
+
+
 @pytest.fixture
 def host_stopped():
     """The daemon is there again after the test, whatever became of it."""
@@ -112,11 +129,13 @@ def stopped(units):
 def test_starts_that_hang_hold_up_nobody(host_stopped, make_domain, network):
     """Four wait for libvirt's network daemon. Another guest's end is noticed; a daemon that ends waits for none.
 
-    It takes back what it has begun, and begins no fifth.
+    It takes back what it has begun, and begins no fifth. The next one starts them all, but not what an operator has
+    decided about meanwhile.
     """
     marked = [make_domain(devices=helpers.interface_xml(network=network)) for _ in range(5)]
+    stopped_by_hand, unmarked = (make_domain(name=f"zzz-{word}") for word in ("stopped", "unmarked"))
     other = make_domain()
-    for domain in marked:
+    for domain in (*marked, stopped_by_hand, unmarked):
         domain.virsh("autostart")
     stop_host()
     helpers.run("virsh", "net-list")  # it runs
@@ -126,10 +145,52 @@ def test_starts_that_hang_hold_up_nobody(host_stopped, make_domain, network):
         other.start("--paused")
         os.kill(helpers.monitor_of(other), signal.SIGKILL)
         other.wait_state("shut off", 15)
+        stopped_by_hand.start("--paused")
+        stopped_by_hand.virsh("destroy")
+        unmarked.virsh("autostart", "--disable")
+        assert len(notes()) == len(marked) + 1
         helpers.run("systemctl", "stop", "--no-block", *UNITS)
         helpers.time.sleep(2)  # nothing tells that it waits for the four
     helpers.wait_for(lambda: helpers.unit_property(UNITS[2], "ActiveState") == "inactive", what="the daemon has ended")
     assert not helpers.monitors()
     helpers.run("systemctl", "start", *UNITS)
     for domain in marked:
-        assert domain.state() in ("running", "shut off")  # it is there, and can be asked
+        domain.wait_state("running")
+    helpers.wait_for(lambda: not notes(), what="nothing is left to be started")
+    assert [domain.state() for domain in (stopped_by_hand, unmarked, other)] == ["shut off"] * 3
+
+
+def test_starts_that_the_daemon_does_not_survive(host_stopped, make_domain, network):
+    """Each daemon but the last is killed while one of them starts; the other could not be started to begin with."""
+    broken = make_domain(devices=helpers.disk_xml("/no/such/disk"))
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    for marked in broken, domain:
+        marked.virsh("autostart")
+    stop_host()
+    helpers.run("virsh", "net-list")  # it runs
+    with stopped(["virtnetworkd.service", "libvirtd.service"]):
+        start_host()
+        for attempt in range(1, 4):
+            helpers.wait_for(lambda: notes() == [attempt], what="it is being started, and the other has failed")
+            if attempt < 3:
+                kill_daemon()
+    domain.wait_state("running")
+    assert not notes() and broken.state() == "shut off"
+
+
+def test_starts_that_no_daemon_survives(host_stopped, make_domain, network, journal_start):
+    """The fourth daemon leaves the domain alone that three have died of."""
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    domain.virsh("autostart")
+    stop_host()
+    helpers.run("virsh", "net-list")  # it runs
+    with stopped(["virtnetworkd.service", "libvirtd.service"]):
+        start_host()
+        for attempt in range(1, 4):
+            helpers.wait_for(lambda: notes() == [attempt], what="it is being started")
+            kill_daemon()
+    helpers.wait_for(lambda: not notes(), what="it is given up")
+    entries = helpers.journal(journal_start, matches=[f"LIBVIRT_DOMAIN={domain.name}"])
+    assert any("the daemon has ended in each of 3 attempts" in entry["MESSAGE"] for entry in entries)
+    domain.wait_state("shut off")
+    domain.start("--paused")

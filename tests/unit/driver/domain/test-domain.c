@@ -295,6 +295,67 @@ static void test_uids_are_not_shared(Fixture *f, gconstpointer unused) {
         g_assert_cmpuint(driver_take_uid(f->driver, 0xffff), ==, last);
 }
 
+/* --- Autostart -------------------------------------------------------------------- */
+
+static char *autostart_note(Fixture *f, const char *name) {
+        return g_build_filename(f->config->state_dir, "autostart", name, NULL);
+}
+
+static void set_note(Fixture *f, const char *name, const char *text) {
+        g_autofree char *path = autostart_note(f, name);
+        g_assert_true(g_file_set_contents(path, text, -1, NULL));
+}
+
+/* NULL: there is none. */
+static char *get_note(Fixture *f, const char *name) {
+        g_autofree char *path = autostart_note(f, name);
+        char *text = NULL;
+        (void) g_file_get_contents(path, &text, NULL, NULL);
+        return text;
+}
+
+static void wait_for_no_note(Fixture *f, const char *name) {
+        g_autofree char *path = autostart_note(f, name);
+        for (int i = 0; i < 6000 && g_file_test(path, G_FILE_TEST_EXISTS); i++)
+                g_usleep(10000);
+        g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+}
+
+static Domain *must_mark(Fixture *f, const char *name, const char *uuid) {
+        Domain *d = must_define(f, name, uuid);
+        g_assert_true(domain_set_autostart(d, TRUE, NULL));
+        return d;
+}
+
+/* Of domains that cannot be started: the first daemon notes and tries them, later ones try what is noted. */
+static void test_autostart_notes(Fixture *f, gconstpointer unused) {
+        g_autoptr(Domain) a = must_mark(f, "a", UUID_A);
+        g_autofree char *mark = g_build_filename(f->config->state_dir, "autostarted", NULL);
+        driver_autostart(f->driver);
+        g_assert_true(g_file_test(mark, G_FILE_TEST_EXISTS));
+        wait_for_no_note(f, UUID_A);
+        g_autoptr(Domain) b = must_mark(f, "b", UUID_B); /* since the boot: it has to wait for the next */
+        driver_autostart(f->driver);
+        g_assert_null(get_note(f, UUID_B));
+        set_note(f, UUID_A, "2\n");
+        set_note(f, "no-uuid.new", "");
+        set_note(f, "7b2e1d1c-0a3b-4c5d-8e7f-112233445566", "0\n"); /* nobody's */
+        driver_autostart(f->driver);
+        wait_for_no_note(f, UUID_A);
+        g_assert_null(get_note(f, "no-uuid.new"));
+        g_assert_null(get_note(f, "7b2e1d1c-0a3b-4c5d-8e7f-112233445566"));
+}
+
+/* A daemon that ends leaves the rest to the next one. */
+static void test_autostart_left(Fixture *f, gconstpointer unused) {
+        domain_unref(must_mark(f, "a", UUID_A));
+        g_atomic_int_set(&f->driver->stopping, TRUE);
+        driver_autostart(f->driver);
+        g_clear_pointer(&f->driver, driver_free);
+        g_autofree char *text = get_note(f, UUID_A);
+        g_assert_cmpstr(text, ==, "0\n");
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* there may be no system bus to warn about */
@@ -306,5 +367,7 @@ int main(int argc, char **argv) {
         ADD(old_name_is_free_after_the_old_file);
         ADD(rename_that_fails);
         ADD(uids_are_not_shared);
+        ADD(autostart_notes);
+        ADD(autostart_left);
         return g_test_run();
 }
