@@ -6,9 +6,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/if_tun.h>
+#include <linux/seccomp.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "net/tap.h"
@@ -137,6 +143,111 @@ static void test_names(void) {
         open_fails(&config, VIR_ERR_SYSTEM_ERROR,
                    "bridge 'br7' does not exist: create it (ip link add br7 type bridge) or name another");
         g_assert_false(bridge_exists("br7"));
+}
+
+/* --- Between the question whether a name is free, and the making of the TAP ---------------------- */
+
+typedef struct Maker {
+        TapConfig config;
+        GAsyncQueue *listeners;
+        Tap tap;
+        GError *err;
+} Maker;
+
+/* From here on the thread stops in TUNSETIFF, until whoever has the descriptor lets it go on. */
+static int stop_at_tunsetiff(void) {
+        struct sock_filter code[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TUNSETIFF, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = { G_N_ELEMENTS(code), code };
+        return (int) syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+}
+
+static gpointer maker_main(gpointer data) {
+        Maker *maker = data;
+        int listener = stop_at_tunsetiff();
+        g_async_queue_push(maker->listeners, GINT_TO_POINTER(listener + 1));
+        return GINT_TO_POINTER(listener >= 0 && tap_open(&maker->config, &maker->tap, &maker->err));
+}
+
+static void await_stop(int listener, struct seccomp_notif *ret) {
+        struct pollfd p = { .fd = listener, .events = POLLIN };
+        g_assert_cmpint(poll(&p, 1, 30000), ==, 1);
+        memset(ret, 0, sizeof(*ret));
+        g_assert_cmpint(ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, ret), ==, 0);
+}
+
+static void let_go(int listener, const struct seccomp_notif *stopped) {
+        struct seccomp_notif_resp response = { .id = stopped->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
+        g_assert_cmpint(ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response), ==, 0);
+}
+
+/* Begins to make the TAP; when this returns it has found the name free, and has made nothing. */
+static GThread *maker_begin(Maker *maker, int *ret_listener, struct seccomp_notif *ret) {
+        *maker = (Maker) { .config = config_new(), .listeners = g_async_queue_new() };
+        maker->config.name = "raced";
+        GThread *thread = g_thread_new("maker", maker_main, maker);
+        *ret_listener = GPOINTER_TO_INT(g_async_queue_pop(maker->listeners)) - 1;
+        g_assert_cmpint(*ret_listener, >=, 0);
+        await_stop(*ret_listener, ret);
+        return thread;
+}
+
+static gboolean maker_end(Maker *maker, GThread *thread, int listener) {
+        gboolean made = GPOINTER_TO_INT(g_thread_join(thread));
+        g_async_queue_unref(maker->listeners);
+        (void) close(listener);
+        return made;
+}
+
+/* Whatever got the name first keeps it, and nobody else reads from it: a TAP that waits for its user included. */
+static void assert_loses(const char *winner) {
+        struct seccomp_notif stopped;
+        int listener;
+        Maker maker;
+        GThread *thread = maker_begin(&maker, &listener, &stopped);
+        g_assert_true(done(run("%s", winner)));
+        let_go(listener, &stopped);
+        g_assert_false(maker_end(&maker, thread, listener));
+        g_assert_error(maker.err, VIRTMICRO_ERROR, VIR_ERR_SYSTEM_ERROR);
+        g_assert_nonnull(strstr(maker.err->message, "cannot make TAP 'raced': an interface has that name"));
+        g_assert_cmpint(maker.tap.fd, ==, -1);
+        g_clear_error(&maker.err);
+        assert_hides("UP", "ip -o link show raced | cut -d'>' -f1");
+        g_assert_true(done(run("ip link del raced")));
+}
+
+static void test_name_taken_meanwhile(void) {
+        assert_loses("ip tuntap add raced mode tap vnet_hdr");
+        assert_loses("ip tuntap add raced mode tun");
+}
+
+/* Two at the same step: one has the TAP, the other has nothing. */
+static void test_two_makers(void) {
+        struct seccomp_notif stopped[2];
+        int listener[2];
+        Maker maker[2];
+        GThread *thread[2];
+        for (guint i = 0; i < 2; i++)
+                thread[i] = maker_begin(&maker[i], &listener[i], &stopped[i]);
+        for (guint i = 0; i < 2; i++)
+                let_go(listener[i], &stopped[i]);
+        gboolean first = maker_end(&maker[0], thread[0], listener[0]);
+        gboolean second = maker_end(&maker[1], thread[1], listener[1]);
+        g_assert_cmpint(first, !=, second);
+        Maker *winner = &maker[first ? 0 : 1], *loser = &maker[first ? 1 : 0];
+        g_assert_no_error(winner->err);
+        g_assert_error(loser->err, VIRTMICRO_ERROR, VIR_ERR_SYSTEM_ERROR);
+        g_clear_error(&loser->err);
+        g_assert_cmpint(loser->tap.fd, ==, -1);
+        g_assert_true(tap_exists("raced"));
+        tap_clear(&winner->tap);
+        g_assert_false(tap_exists("raced"));
 }
 
 static void test_existing(void) {
@@ -362,6 +473,8 @@ int main(int argc, char **argv) {
         }
         g_test_add_func("/tap/plain", test_plain);
         g_test_add_func("/tap/names", test_names);
+        g_test_add_func("/tap/name-taken-meanwhile", test_name_taken_meanwhile);
+        g_test_add_func("/tap/two-makers", test_two_makers);
         g_test_add_func("/tap/existing", test_existing);
         g_test_add_func("/tap/bridge", test_bridge);
         g_test_add_func("/tap/vlan", test_vlan);
