@@ -154,21 +154,31 @@ static void test_silence(void) {
         close_client(&harness, &wire);
 }
 
+/* A client and a daemon that does not answer; its patience outlasts the test. */
+static void open_client_of_silence(Harness *harness, Wire *wire, Upstream *upstream) {
+        open_client(harness, wire);
+        harness->config->neighbour_timeout = 60;
+        upstream_listen(upstream, harness);
+}
+
+/* After the harness has stopped, which removes the socket. */
+static void drop_silence(Upstream *upstream) {
+        (void) close(upstream->fd);
+        g_free(upstream->path);
+}
+
 /* The client goes, and then the server, while the other daemon is waited for. */
 static void test_gone(void) {
         Harness harness;
         Wire wire;
         Upstream upstream;
-        open_client(&harness, &wire);
-        harness.config->neighbour_timeout = 60;
-        upstream_listen(&upstream, &harness);
+        open_client_of_silence(&harness, &wire, &upstream);
         send_call(&wire, PROC_NUM_NETWORKS);
         send_call(&wire, PROC_REGISTER);
         send_call(&wire, PROC_DEREGISTER);
         g_assert_null(wire_receive(&wire, 100));
         close_client(&harness, &wire);
-        (void) close(upstream.fd);
-        g_free(upstream.path);
+        drop_silence(&upstream);
 }
 
 /* What waits for a silent daemon counts as its user's, and no longer when its client has gone. */
@@ -178,9 +188,7 @@ static void test_bytes_that_wait(void) {
         Upstream upstream;
         g_autofree char *xml = g_strnfill(100000, 'x');
         rpc_text_args args = { xml };
-        open_client(&harness, &wire);
-        harness.config->neighbour_timeout = 60;
-        upstream_listen(&upstream, &harness);
+        open_client_of_silence(&harness, &wire, &upstream);
         RpcHeader header = { RPC_PROGRAM_REMOTE, RPC_VERSION, PROC_DEFINE_NETWORK, RPC_TYPE_CALL, 7, RPC_STATUS_OK };
         wire_send(&wire, rpc_packet_encode(&header, (xdrproc_t) xdr_rpc_text_args, &args, NULL));
         g_assert_null(wire_receive(&wire, 200));
@@ -188,8 +196,7 @@ static void test_bytes_that_wait(void) {
         wire_close(&wire);
         g_assert_cmpuint(harness.server->own->input.used, ==, 0);
         harness_stop(&harness);
-        (void) close(upstream.fd);
-        g_free(upstream.path);
+        drop_silence(&upstream);
 }
 
 static void test_streams_are_bounded(void) {

@@ -43,6 +43,17 @@ static gboolean too_late(gpointer data) {
         return G_SOURCE_REMOVE;
 }
 
+/* Two workers, a priority one and those for neighbours, with `n` jobs of a lane at a gate that is shut; they count in
+ * *stuck. */
+static RpcWorkers *workers_with_stuck(guint neighbours, RpcLane lane, guint n, Gate *gate, guint *stuck) {
+        g_autoptr(GError) err = NULL;
+        RpcWorkers *workers = rpc_workers_new(2, 1, neighbours, &err);
+        g_assert_no_error(err);
+        for (guint i = 0; i < n; i++)
+                push(workers, lane, gate, stuck);
+        return workers;
+}
+
 static void wait_for(const guint *done, guint n) {
         gboolean late = FALSE;
         guint timer = g_timeout_add_seconds(60, too_late, &late);
@@ -62,13 +73,9 @@ static void gate_open(Gate *gate) {
 
 /* However many wait for another process, the others are served; nor do those come before others of their kind. */
 static void test_neighbours(void) {
-        g_autoptr(GError) err = NULL;
-        RpcWorkers *workers = rpc_workers_new(2, 1, 2, &err);
         Gate gate = { 0 };
         guint stuck = 0, normal = 0, high = 0;
-        g_assert_no_error(err);
-        for (guint i = 0; i < 24; i++)
-                push(workers, RPC_LANE_NEIGHBOUR, &gate, &stuck);
+        RpcWorkers *workers = workers_with_stuck(2, RPC_LANE_NEIGHBOUR, 24, &gate, &stuck);
         for (guint i = 0; i < 8; i++)
                 push(workers, RPC_LANE_NORMAL, NULL, &normal);
         push(workers, RPC_LANE_HIGH, NULL, &high);
@@ -81,13 +88,9 @@ static void test_neighbours(void) {
 }
 
 static void test_priority(void) {
-        g_autoptr(GError) err = NULL;
-        RpcWorkers *workers = rpc_workers_new(2, 1, 1, &err);
         Gate gate = { 0 };
         guint stuck = 0, high = 0, neighbour = 0;
-        g_assert_no_error(err);
-        for (guint i = 0; i < 4; i++)
-                push(workers, RPC_LANE_NORMAL, &gate, &stuck);
+        RpcWorkers *workers = workers_with_stuck(1, RPC_LANE_NORMAL, 4, &gate, &stuck);
         for (guint i = 0; i < 4; i++)
                 push(workers, RPC_LANE_HIGH, NULL, &high);
         push(workers, RPC_LANE_NEIGHBOUR, NULL, &neighbour);
