@@ -21,6 +21,7 @@
 #include "domain/affinity.h"
 #include "domain/launch.h"
 #include "domain/status.h"
+#include "systemd/scope.h"
 #include "util/error.h"
 #include "util/file.h"
 
@@ -147,6 +148,7 @@ static void connect_one(const Found *found) {
                 return;
         d->run.vmm = vmm_adopt(socket_path, found->pid, found->start_time, &callbacks, &err);
         if (d->run.vmm) {
+                scope_hold(d->driver->bus, d->run.unit);
                 domain_log(d, G_LOG_LEVEL_MESSAGE, "found again, running as process %d", (int) found->pid);
                 if (found->recovered && !status_save(d, &err))
                         domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);

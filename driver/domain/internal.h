@@ -63,6 +63,7 @@ typedef struct DomainRuntime {
         gboolean reboot_pending;          /* an earlier version of the daemon has left "restart" as the monitor's
                                            * action for a power off */
         gboolean destroyed;               /* a destroy has killed the monitor */
+        gboolean unexplained;             /* it was killed, and nobody here knows why */
         gboolean ended;                   /* the monitor told why it ends: state, detail below */
         int end_reason;                   /* virDomainShutoffReason */
         int end_detail;                   /* virDomainEventStoppedDetailType */
@@ -206,6 +207,11 @@ void domain_stop(Domain *d, int reason, int detail);
 void domain_cleanup_runtime(Domain *d); /* the part of a stop that undoes a start */
 /* What the monitor has told of its guest: notes it, and announces an end. Lock held. */
 void domain_note_state(Domain *d, guint32 state, guint32 reason);
+/*
+ * Why the kernel has killed the monitor of a scope for its memory; NULL: it has not. The monitor has ended. Asks
+ * systemd; no lock needed.
+ */
+char *domain_describe_oom(const Driver *driver, const char *unit);
 /* virDomainShutoffReason and virDomainEventStoppedDetailType from the word that a monitor leaves. */
 void domain_read_exit_record(Domain *d, int *ret_reason, int *ret_detail);
 void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data);
@@ -214,7 +220,8 @@ void domain_on_exited(Vmm *vmm, gpointer data);
 /* release.c: what goes back to systemd, machined and libvirt's networks, in the background */
 Releases *releases_new(Driver *driver, GError **err); /* goes on with what an earlier daemon has left */
 void releases_free(Releases *releases);
-/* Gives back unit and machine (either may be NULL) and the ports that `def` names. No lock held; waits for nobody. */
+/* Gives back unit and machine (either may be NULL) and the ports that `def` names, and tells of an end by memory. No
+ * lock held; waits for nobody. */
 void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine);
 /* Waits a moment for what has been begun, so that a caller finds it done. No lock held. */
 void domain_settle(Domain *d);

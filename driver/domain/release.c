@@ -44,7 +44,8 @@ typedef struct Release {
         Domain *domain; /* NULL: of an earlier daemon, or a later attempt */
         char *unit, *machine;
         char *network, *portid;
-        gboolean told; /* that it is late */
+        gboolean told;    /* that it is late */
+        gboolean explain; /* why the scope's process was killed */
 } Release;
 
 static void release_free(gpointer data) {
@@ -81,9 +82,23 @@ void domain_settle(Domain *d) {
 
 /* --- Scopes --- */
 
+/* Its scope knows what nobody else does. */
+static void explain_end(const Releases *releases, const Release *release) {
+        g_autofree char *oom = domain_describe_oom(releases->driver, release->unit);
+        Domain *d = release->domain;
+        if (!oom)
+                return;
+        domain_lock(d);
+        journal_log(G_LOG_LEVEL_WARNING, d->name, d->uuid, release->machine, "the kernel has killed its monitor: %s",
+                    oom);
+        domain_unlock(d);
+}
+
 static void release_scope(Releases *releases, Release *release) {
         GDBusConnection *bus = releases->driver->bus;
         g_autoptr(GError) err = NULL;
+        if (release->explain)
+                explain_end(releases, release);
         if (bus && release->machine)
                 machined_terminate(bus, release->machine);
         if (bus && release->unit && !scope_stop(bus, release->unit, &err))
@@ -185,7 +200,9 @@ static void begin_for(Domain *d, const Release *what) {
 
 void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine) {
         if (unit || machine)
-                begin_for(d, &(Release) { .unit = g_strdup(unit), .machine = g_strdup(machine) });
+                begin_for(d, &(Release) { .unit = g_strdup(unit),
+                                          .machine = g_strdup(machine),
+                                          .explain = unit && d->run.unexplained });
         for (guint i = 0; i < def->nics->len; i++) {
                 const DomainNic *nic = def->nics->pdata[i];
                 if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)

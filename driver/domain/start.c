@@ -27,6 +27,9 @@
 
 /* What a monitor that locks its guest's memory may lock beyond it, bytes. */
 #define MEMLOCK_OVERHEAD (64ull << 20)
+/* A monitor that was killed has closed its socket by then; that its process has ended may take as long, milliseconds.
+ */
+#define END_WAIT_MS 500
 
 const VmmCallbacks domain_vmm_callbacks = { .event = domain_on_event, .exited = domain_on_exited };
 
@@ -174,10 +177,21 @@ static gboolean send_chars_and_rng(Launch *l, GError **err) {
         return l->rng_fd < 0 || send_one(l, CTL_ADD_RNG, &l->config.rng, sizeof(l->config.rng), &l->rng_fd, 1, err);
 }
 
+/* Guest memory is mapped, and locked if it is to be, within the limits of the scope. */
 static gboolean launch_hand_over(Launch *l, gboolean paused, GError **err) {
         struct ctl_start start = { .flags = paused ? CTL_START_PAUSED : 0 };
-        return send_machine(l, err) && send_disks_and_nics(l, err) && send_chars_and_rng(l, err) &&
-               send_one(l, CTL_START, &start, sizeof(start), NULL, 0, err);
+        g_autoptr(GError) failed = NULL;
+        if (send_machine(l, &failed) && send_disks_and_nics(l, &failed) && send_chars_and_rng(l, &failed) &&
+            send_one(l, CTL_START, &start, sizeof(start), NULL, 0, &failed))
+                return TRUE;
+        gboolean ended = vmm_wait(l->vmm, END_WAIT_MS);
+        g_autofree char *oom = ended ? domain_describe_oom(l->domain->driver, l->unit) : NULL;
+        if (oom)
+                return error_set(err, VIR_ERR_OPERATION_FAILED,
+                                 "the kernel has killed the monitor of domain '%s' at its start: %s", l->def->name,
+                                 oom);
+        g_propagate_error(err, g_steal_pointer(&failed));
+        return FALSE;
 }
 
 /* The guest runs for a moment by now; one whose threads cannot be placed is ended again. */

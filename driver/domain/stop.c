@@ -7,6 +7,7 @@
  * the background thread to do.
  */
 #include "domain/launch.h"
+#include "systemd/scope.h"
 #include "util/error.h"
 #include "util/file.h"
 
@@ -224,6 +225,17 @@ void domain_read_exit_record(Domain *d, int *ret_reason, int *ret_detail) {
         *ret_detail = crashed ? VIR_DOMAIN_EVENT_STOPPED_CRASHED : VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN;
 }
 
+char *domain_describe_oom(const Driver *driver, const char *unit) {
+        guint64 limit_kib = 0;
+        if (!driver->bus || !scope_was_oom_killed(driver->bus, unit, &limit_kib))
+                return NULL;
+        if (limit_kib == 0)
+                return g_strdup("the host, or the slice that its scope is in, had no memory left");
+        return g_strdup_printf("it needed more memory than its limit of %" G_GUINT64_FORMAT
+                               " KiB: raise <hard_limit>, which holds the guest's memory and the monitor's own",
+                               limit_kib);
+}
+
 /* The monitor is gone and no event told why: its connection was broken, or the guest ended before it was published. */
 static void stop_untold(Domain *d, Vmm *vmm) {
         int reason, detail;
@@ -231,6 +243,7 @@ static void stop_untold(Domain *d, Vmm *vmm) {
         if (detail == VIR_DOMAIN_EVENT_STOPPED_FAILED) {
                 g_autofree char *end = vmm_describe_end(vmm);
                 domain_log(d, G_LOG_LEVEL_WARNING, "its monitor %s", end ? end : "is gone");
+                d->run.unexplained = TRUE;
         }
         domain_stop(d, reason, detail);
 }

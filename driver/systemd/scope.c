@@ -12,6 +12,9 @@
  * what it stops in the same transaction only, so a daemon that does not run would order
  * nothing: guests' network and remote disks are named as well.
  *
+ * The daemon holds the unit (AddRef), so that what systemd knows of its end can be asked after it: the control group is
+ * gone by then. Scopes of a daemon that has gone are held by nobody, and vanish by themselves.
+ *
  * The device ACL names /dev/null only: a monitor opens nothing, it holds descriptors, and
  * opening is what the ACL governs. An empty ACL would do, but systemd remarks on it in
  * the journal at every start.
@@ -22,6 +25,8 @@
 #include <signal.h>
 
 #define JOB_TIMEOUT_S 60
+#define END_POLL_MS   20u
+#define END_WAIT_MS   2000u /* from the end of a process until systemd has noticed; it may be busy */
 
 static void add_string(GVariantBuilder *properties, const char *name, const char *value) {
         g_variant_builder_add(properties, "(sv)", name, g_variant_new_string(value));
@@ -55,6 +60,12 @@ static void add_accounting(GVariantBuilder *properties) {
                 g_variant_builder_add(properties, "(sv)", names[i], g_variant_new_boolean(TRUE));
 }
 
+/* Without a hold there is nothing to drop, and that is fine. */
+static void scope_drop(GDBusConnection *bus, const char *unit) {
+        g_autoptr(GVariant) dropped G_GNUC_UNUSED = bus_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
+                                                             "UnrefUnit", g_variant_new("(s)", unit), NULL, NULL);
+}
+
 static void add_lifecycle(GVariantBuilder *properties, const DomainDef *def, guint stop_timeout) {
         g_variant_builder_add(properties, "(sv)", "TimeoutStopUSec",
                               g_variant_new_uint64((guint64) stop_timeout * G_USEC_PER_SEC));
@@ -62,6 +73,7 @@ static void add_lifecycle(GVariantBuilder *properties, const DomainDef *def, gui
         g_variant_builder_add(properties, "(sv)", "SendSIGKILL", g_variant_new_boolean(TRUE));
         add_string(properties, "KillMode", "control-group");
         add_string(properties, "CollectMode", "inactive-or-failed");
+        g_variant_builder_add(properties, "(sv)", "AddRef", g_variant_new_boolean(TRUE));
         add_string(properties, "DevicePolicy", "strict");
         g_variant_builder_add(properties, "(sv)", "DeviceAllow", g_variant_new_parsed("[('/dev/null', 'rw')]"));
         g_variant_builder_add(properties, "(sv)", "TasksMax", g_variant_new_uint64(limits_tasks_max(def)));
@@ -81,7 +93,43 @@ gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *uni
         limits_add_blkiotune(&properties, def, FALSE);
         parameters = g_variant_new("(ss@a(sv)@a(sa(sv)))", unit, "fail", g_variant_builder_end(&properties),
                                    g_variant_new_array(G_VARIANT_TYPE("(sa(sv))"), NULL, 0));
-        return job_run(bus, unit, "StartTransientUnit", parameters, JOB_TIMEOUT_S, NULL, err);
+        if (job_run(bus, unit, "StartTransientUnit", parameters, JOB_TIMEOUT_S, NULL, err))
+                return TRUE;
+        scope_drop(bus, unit);
+        return FALSE;
+}
+
+void scope_hold(GDBusConnection *bus, const char *unit) {
+        if (bus)
+                g_dbus_connection_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "RefUnit",
+                                       g_variant_new("(s)", unit), NULL, G_DBUS_CALL_FLAGS_NONE, -1, NULL, NULL, NULL);
+}
+
+static char *get_text(GDBusConnection *bus, const char *unit, const char *interface, const char *property) {
+        g_autoptr(GVariant) value = unit_get_property(bus, unit, interface, property, NULL, NULL);
+        return value && g_variant_is_of_type(value, G_VARIANT_TYPE_STRING) ? g_variant_dup_string(value, NULL) : NULL;
+}
+
+static guint64 get_limit_kib(GDBusConnection *bus, const char *unit) {
+        g_autoptr(GVariant) value = unit_get_property(bus, unit, SYSTEMD_NAME ".Scope", "MemoryMax", NULL, NULL);
+        guint64 bytes = value && g_variant_is_of_type(value, G_VARIANT_TYPE_UINT64) ? g_variant_get_uint64(value) : 0;
+        return bytes == G_MAXUINT64 ? 0 : bytes / 1024;
+}
+
+gboolean scope_was_oom_killed(GDBusConnection *bus, const char *unit, guint64 *ret_limit_kib) {
+        for (guint waited = 0; waited < END_WAIT_MS; waited += END_POLL_MS) {
+                /* In this order: systemd sets the result before the state. */
+                g_autofree char *state = get_text(bus, unit, SYSTEMD_NAME ".Unit", "ActiveState");
+                g_autofree char *result = get_text(bus, unit, SYSTEMD_NAME ".Scope", "Result");
+                if (g_strcmp0(result, "oom-kill") == 0) {
+                        *ret_limit_kib = get_limit_kib(bus, unit);
+                        return TRUE;
+                }
+                if (g_strcmp0(state, "active") != 0)
+                        return FALSE;
+                g_usleep(END_POLL_MS * 1000);
+        }
+        return FALSE;
 }
 
 gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err) {
@@ -94,8 +142,10 @@ gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err) {
         if (missing)
                 return TRUE;
         /* Killing fails when there is nobody left, which is what is wanted. */
-        if (job_run(bus, unit, "StopUnit", g_variant_new("(ss)", unit, "replace"), JOB_TIMEOUT_S, &missing, &error) ||
-            missing)
+        gboolean stopped =
+                job_run(bus, unit, "StopUnit", g_variant_new("(ss)", unit, "replace"), JOB_TIMEOUT_S, &missing, &error);
+        scope_drop(bus, unit);
+        if (stopped || missing)
                 return TRUE;
         g_propagate_error(err, g_steal_pointer(&error));
         return FALSE;

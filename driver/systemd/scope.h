@@ -24,6 +24,13 @@ char *scope_slice_name(const char *partition, GError **err);
  */
 gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *unit, const char *slice, pid_t pid,
                      guint stop_timeout, GError **err);
+/* Holds a scope that an earlier daemon has started, as scope_start() does. Waits for nobody; any thread. */
+void scope_hold(GDBusConnection *bus, const char *unit);
+/*
+ * Whether the kernel has killed the process of the scope, which has just ended, for want of memory. Waits two seconds
+ * at most for systemd to notice. *ret_limit_kib: MemoryMax; 0: none.
+ */
+gboolean scope_was_oom_killed(GDBusConnection *bus, const char *unit, guint64 *ret_limit_kib);
 /* Kills what is left in the scope and waits until the unit is gone; no error when it already is. */
 gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err);
 gboolean scope_exists(GDBusConnection *bus, const char *unit);

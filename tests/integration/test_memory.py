@@ -1,4 +1,4 @@
-"""How a guest's memory is backed, seen from the host: huge pages, locked, shared."""
+"""How a guest's memory is backed, seen from the host: huge pages, locked, shared; and when it is more than it may be."""
 import pathlib
 
 import pytest
@@ -84,3 +84,37 @@ def test_private(make_domain):
     domain = make_domain(extra="<memoryBacking><source type='memfd'/><access mode='private'/></memoryBacking>")
     domain.start("--paused")
     assert guest_mapping(domain).split()[1] == "rw-p"
+
+
+@pytest.mark.parametrize("limit, backing", ((65536, "<memoryBacking><locked/></memoryBacking>"), (1024, "")))
+def test_start_that_the_limit_ends(no_leaks, make_domain, limit, backing):
+    """The kernel kills the monitor at its START: not the control socket is to blame, and a higher limit mends it."""
+    domain = make_domain(extra=f"<memtune><hard_limit unit='KiB'>{limit}</hard_limit></memtune>{backing}")
+    told = domain.virsh("start", check=False)
+    assert f"the kernel has killed the monitor of domain '{domain.name}' at its start" in told, told
+    assert f"it needed more memory than its limit of {limit} KiB: raise <hard_limit>" in told
+    assert "socket" not in told
+    assert domain.state() == "shut off"
+    domain.virsh("memtune", "--hard-limit", "262144", "--config")
+    domain.start("--paused")
+
+
+@pytest.mark.parametrize("restarted", (False, True))
+def test_limit_that_ends_a_guest(no_leaks, make_domain, journal_start, restarted):
+    """The limit shrinks below what the monitor has; also when another daemon has started it."""
+    domain = make_domain()
+    domain.start("--paused")
+    if restarted:
+        helpers.run("systemctl", "restart", "virtmicrod.service")
+        domain.virsh("resume")
+        domain.virsh("suspend")
+    helpers.run("systemctl", "set-property", "--runtime", helpers.scope_of(domain), "MemoryMax=1M", check=False)
+    domain.wait_state("shut off")
+    assert domain.virsh("domstate", "--reason").strip() == "shut off (crashed)"
+
+    def told():
+        entries = helpers.journal(journal_start, matches=[f"LIBVIRT_DOMAIN={domain.name}"])
+        return any("the kernel has killed its monitor: it needed more memory than its limit of 1024 KiB: raise" in
+                   entry["MESSAGE"] for entry in entries)
+
+    helpers.wait_for(told, what="the journal tells why")

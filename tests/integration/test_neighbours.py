@@ -138,6 +138,26 @@ def test_stop_waits_for_nobody(make_domain, network, libvirtd):
     helpers.wait_for(lambda: released(network), what="all ports are released")
 
 
+def test_stop_ends_starts_on_the_bus(no_leaks, make_domain, network, libvirtd):
+    """The caller learns that nobody answers any more, and what the start had begun is given back."""
+    domain = make_domain(devices=helpers.interface_xml(network=network))
+    path = f"/org/virtmicro1/domain/{domain.virsh('domuuid').strip().replace('-', '_')}"
+    call = ("busctl", "call", "org.virtmicro1", path, "org.virtmicro1.Domain", "Start", "u", "0")
+    with stopped(libvirtd), concurrent.futures.ThreadPoolExecutor() as pool:
+        start = pool.submit(helpers.run, *call, check=False)
+        helpers.wait_for(helpers.monitors, what="a monitor was made")
+        time.sleep(1)
+        assert not start.done()
+        assert seconds(helpers.run, "systemctl", "stop", "virtmicrod.service") < LIMIT + SOON
+        assert start.result().returncode
+        assert not helpers.monitors()
+        helpers.wait_for(lambda: not helpers.scopes(), what="its scope is gone")
+        helpers.run("systemctl", "start", "virtmicrod.service")
+        assert domain.state() == "shut off"
+    helpers.wait_for(lambda: released(network), what="the port that may have been made is released")
+    domain.start("--paused")
+
+
 def test_start_fails_in_time(no_leaks, make_domain, network, libvirtd):
     domain = make_domain(devices=helpers.interface_xml(network=network))
     with stopped(libvirtd):
