@@ -79,6 +79,7 @@ static Domain *attach(Driver *driver, Status *status) {
                 .registered = status->registered != 0,
                 .uid = status->uid,
                 .reboot_pending = status->reboot_pending != 0,
+                .recovered = status->recovered != 0,
         };
         driver->last_id = MAX(driver->last_id, id);
         driver_note_uid(driver, status->uid);

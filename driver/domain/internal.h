@@ -63,6 +63,7 @@ typedef struct DomainRuntime {
         gboolean reboot_pending;          /* an earlier version of the daemon has left "restart" as the monitor's
                                            * action for a power off */
         gboolean destroyed;               /* a destroy has killed the monitor */
+        gboolean recovered;               /* its status was lost: libvirt alone knows its ports */
         gboolean unexplained;             /* it was killed, and nobody here knows why */
         gboolean ended;                   /* the monitor told why it ends: state, detail below */
         int end_reason;                   /* virDomainShutoffReason */

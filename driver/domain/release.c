@@ -12,7 +12,8 @@
  *
  * before the domain's status goes, which names the port until then, and tried again until
  * libvirt says that it is gone; a daemon that finds such a note goes on from there. All
- * failed ports share one timer, since it is the same daemon that they wait for.
+ * failed ports share one timer, since it is the same daemon that they wait for. Where the status was lost
+ * (status.c), libvirt is asked first which ports are the domain's.
  *
  * Who has destroyed a domain, or failed to start it, waits a moment for the first attempt
  * (domain_settle()): with neighbours that answer, all is given back when the call returns.
@@ -39,11 +40,12 @@ struct Releases {
         guint delay; /* seconds until the timer's next end */
 };
 
-/* One thing to give back: a scope with its machine's name, or a port. */
+/* One thing to give back: a scope with its machine's name, a port, or all ports of an owner. */
 typedef struct Release {
         Domain *domain; /* NULL: of an earlier daemon, or a later attempt */
         char *unit, *machine;
         char *network, *portid;
+        Domain *owner;
         gboolean told;    /* that it is late */
         gboolean explain; /* why the scope's process was killed */
 } Release;
@@ -55,6 +57,7 @@ static void release_free(gpointer data) {
         g_free(release->machine);
         g_free(release->network);
         g_free(release->portid);
+        g_clear_pointer(&release->owner, domain_unref);
         g_free(release);
 }
 
@@ -133,11 +136,20 @@ static gboolean retry(gpointer data) {
         return G_SOURCE_REMOVE;
 }
 
+static char *describe(const Release *release) {
+        if (!release->owner)
+                return g_strdup_printf("port %s of network '%s'", release->portid, release->network);
+        domain_lock(release->owner);
+        char *text = g_strdup_printf("what networks have of domain '%s'", release->owner->name);
+        domain_unlock(release->owner);
+        return text;
+}
+
 /* Takes the release. */
 static void port_failed(Releases *releases, Release *release, const GError *err) {
+        g_autofree char *what = describe(release);
         g_log(G_LOG_DOMAIN, release->told ? G_LOG_LEVEL_DEBUG : G_LOG_LEVEL_WARNING,
-              "port %s of network '%s' is not released yet, and will be when libvirt answers: %s", release->portid,
-              release->network, err->message);
+              "%s is not released yet, and will be when libvirt answers: %s", what, err->message);
         release->told = TRUE;
         release_settle(release);
         g_mutex_lock(&releases->lock);
@@ -169,12 +181,41 @@ static void release_port(Releases *releases, Release *release) {
                 port_failed(releases, release, err);
 }
 
+static void begin_for(Domain *d, const Release *what);
+
+static gboolean has_a_run(Domain *d) {
+        domain_lock(d);
+        gboolean has = d->starting.active || domain_active(d);
+        domain_unlock(d);
+        return has;
+}
+
+/* Ports of a later run are not to be touched: one that was there to be listed began before the second look. */
+static void release_owned(Releases *releases, Release *release) {
+        g_autoptr(GError) err = NULL;
+        Domain *d = release->owner;
+        g_autoptr(GPtrArray) ports = has_a_run(d) ? NULL : network_list_ports(releases->driver->libvirt, d->uuid, &err);
+        if (err) {
+                port_failed(releases, release, err);
+                return;
+        }
+        gboolean stale = ports && !has_a_run(d);
+        for (guint i = 0; stale && i < ports->len; i++) {
+                const NetworkPortName *port = g_ptr_array_index(ports, i);
+                begin_for(d, &(Release) { .network = g_strdup(port->network), .portid = g_strdup(port->portid) });
+        }
+        release_settle(release);
+        release_free(release);
+}
+
 static void release_main(gpointer item, gpointer data) {
         Releases *releases = data;
         Release *release = item;
         g_cancellable_push_current(releases->driver->stop);
         if (release->portid)
                 release_port(releases, release);
+        else if (release->owner)
+                release_owned(releases, release);
         else
                 release_scope(releases, release);
         g_cancellable_pop_current(releases->driver->stop);
@@ -203,6 +244,8 @@ void domain_release(Domain *d, const DomainDef *def, const char *unit, const cha
                 begin_for(d, &(Release) { .unit = g_strdup(unit),
                                           .machine = g_strdup(machine),
                                           .explain = unit && d->run.unexplained });
+        if (d->run.recovered)
+                begin_for(d, &(Release) { .owner = domain_ref(d) });
         for (guint i = 0; i < def->nics->len; i++) {
                 const DomainNic *nic = def->nics->pdata[i];
                 if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)

@@ -6,8 +6,8 @@
  * found in its scope then: the kernel says which scope a process is in, so a monitor
  * cannot pass for another one's, and the scope's name has the domain's and its number.
  * With the persistent definition that is enough to show the domain as running, shut it
- * down and end it; what only the file knew (TAPs, network ports, terminals) is lost, and
- * a note in the domain's messages says so.
+ * down and end it; what only the file knew (TAPs, terminals) is lost, and a note in the domain's
+ * messages says so. Network ports are found by their owner when they are to be given back (release.c).
  */
 #include "domain/status.h"
 
@@ -62,6 +62,7 @@ static void take_attributes(xmlNodePtr root, Status *ret) {
                 .reason = (int) get_number(root, "reason"),
                 .registered = (int) get_number(root, "registered"),
                 .reboot_pending = (int) get_number(root, "reboot-pending"),
+                .recovered = (int) get_number(root, "recovered"),
                 .pid = (pid_t) get_number(root, "pid"),
                 .start_time = get_number(root, "start-time"),
                 .uid = (guint32) get_number(root, "uid"),
@@ -110,9 +111,9 @@ gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRu
         g_autofree char *terminals = terminals_format(run->terminals, def);
         g_autofree char *head = g_markup_printf_escaped(
                 "<domstatus state='%d' reason='%d' pid='%d' start-time='%" G_GUINT64_FORMAT "' uid='%u' unit='%s' "
-                "machine='%s' cgroup='%s' registered='%d' terminals='%s'>\n",
+                "machine='%s' cgroup='%s' registered='%d' recovered='%d' terminals='%s'>\n",
                 state, reason, (int) vmm_pid(run->vmm), vmm_start_time(run->vmm), run->uid, run->unit, run->machine,
-                run->cgroup ? run->cgroup : "", run->registered, terminals);
+                run->cgroup ? run->cgroup : "", run->registered, run->recovered, terminals);
         g_autofree char *text = g_strconcat(head, live, "</domstatus>\n", NULL);
         if (status_parse(text, def->name, driver->config->schema_dir, &again, err))
                 return file_write_atomic(path, text, err);
@@ -168,7 +169,7 @@ static DomainDef *recover_def(const char *name, const char *uuid, const DomainDe
                 "<type arch='x86_64'>hvm</type></os></domain>",
                 name, uuid, DOMAIN_MEMORY_KIB_MIN);
         DomainDef *def = known ? domain_def_copy(known) : domain_def_parse(xml, DOMAIN_PARSE_OWN, NULL, NULL);
-        const char *note = known ? "its status was damaged: TAPs, network ports and terminals of this run are not known"
+        const char *note = known ? "its status was damaged: TAPs and terminals of this run are not known"
                                  : "its status was damaged: nothing is known of it but name, UUID and process";
         if (def)
                 g_ptr_array_add(def->notes, g_strdup(note));
@@ -194,6 +195,7 @@ static gboolean recover_from(const char *pid, const char *name, const DomainDef 
         *ret = (Status) {
                 .state = VIR_DOMAIN_RUNNING, /* until the monitor says more */
                 .registered = TRUE,
+                .recovered = TRUE,
                 .pid = (pid_t) g_ascii_strtoll(pid, NULL, 10),
                 .uid = (guint32) g_ascii_strtoull(uid, NULL, 10),
                 .unit = g_steal_pointer(&unit),

@@ -5,7 +5,7 @@
 #include "domain/internal.h"
 
 typedef struct Status {
-        int state, reason, registered, reboot_pending;
+        int state, reason, registered, reboot_pending, recovered;
         pid_t pid;
         guint64 start_time;
         guint32 uid;

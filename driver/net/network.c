@@ -134,11 +134,13 @@ static gboolean check_active(Network *network, const char *name, GError **err) {
 /* What a request is about, and what it gives. */
 typedef struct Request {
         char *network, *portid, *mac, *xml; /* of networks */
+        guint8 owner[16];                   /* of ports */
         char *pool, *volume;                /* of storage */
         DomainBandwidth inbound, outbound;
         gint unasked;         /* atomic: a port's creation has failed before libvirt was asked for it */
         char *text;           /* the result: a port's XML, a volume's path */
         GPtrArray *addresses; /* the result: leases */
+        GPtrArray *ports;     /* the result: NetworkPortName* */
 } Request;
 
 static void request_clear(gpointer data) {
@@ -151,6 +153,7 @@ static void request_clear(gpointer data) {
         g_free(request->volume);
         g_free(request->text);
         g_clear_pointer(&request->addresses, g_ptr_array_unref);
+        g_clear_pointer(&request->ports, g_ptr_array_unref);
 }
 
 static void request_unref(Request *request) {
@@ -276,6 +279,60 @@ static gboolean run_limit(gpointer data, GError **err) {
         return ok;
 }
 
+static void port_name_free(gpointer data) {
+        NetworkPortName *name = data;
+        g_free(name->network);
+        g_free(name->portid);
+        g_free(name);
+}
+
+/* One that goes meanwhile is nobody's any more. */
+static void take_if_owned(Request *request, Network *network, NetworkPort *port) {
+        char *xml = virNetworkPortGetXMLDesc(port, 0), portid[VIR_UUID_STRING_BUFLEN];
+
+        if (xml && port_xml_is_owned(xml, request->owner) && virNetworkPortGetUUIDString(port, portid) == 0) {
+                NetworkPortName *name = g_new0(NetworkPortName, 1);
+                *name = (NetworkPortName) { g_strdup(virNetworkGetName(network)), g_strdup(portid) };
+                g_ptr_array_add(request->ports, name);
+        }
+        free(xml);
+}
+
+static gboolean list_network(Request *request, Network *network, GError **err) {
+        NetworkPort **ports = NULL;
+        int n = virNetworkListAllPorts(network, &ports, 0);
+
+        if (n < 0)
+                set_client_error(err, "virNetworkListAllPorts");
+        for (int i = 0; i < n; i++) {
+                g_autoptr(NetworkPort) port = ports[i];
+                take_if_owned(request, network, port);
+        }
+        free(ports);
+        return n >= 0;
+}
+
+static gboolean run_list(gpointer data, GError **err) {
+        Request *request = data;
+        g_autoptr(Connection) connection = client_open(NETWORK_URI, err);
+        Network **networks = NULL;
+
+        if (!connection)
+                return FALSE;
+        int n = virConnectListAllNetworks(connection, &networks, VIR_CONNECT_LIST_NETWORKS_ACTIVE);
+        gboolean ok = n >= 0;
+        if (!ok)
+                set_client_error(err, "virConnectListAllNetworks");
+        request->ports = g_ptr_array_new_with_free_func(port_name_free);
+        for (int i = 0; i < n; i++) {
+                g_autoptr(Network) network = networks[i];
+                ok = ok && list_network(request, network, err);
+        }
+        free(networks);
+        return ok;
+}
+
+static const NeighbourOps list_ops = { .run = run_list, .clear = request_clear };
 static const NeighbourOps create_ops = { .run = run_create, .undo = undo_create, .clear = request_clear };
 static const NeighbourOps delete_ops = { .run = run_delete, .clear = request_clear };
 static const NeighbourOps limit_ops = { .run = run_limit, .clear = request_clear };
@@ -294,6 +351,13 @@ gboolean network_port_create(LibvirtClient *client, const DomainDef *def, Domain
         if (g_atomic_int_get(&request->unasked))
                 g_clear_pointer(&nic->portid, g_free);
         return FALSE;
+}
+
+GPtrArray *network_list_ports(LibvirtClient *client, const guint8 owner[16], GError **err) {
+        g_autoptr(Request) request = request_new(NULL, NULL);
+
+        memcpy(request->owner, owner, sizeof(request->owner));
+        return neighbour_call(client->network, &list_ops, request, err) ? g_steal_pointer(&request->ports) : NULL;
 }
 
 gboolean network_port_set_bandwidth(LibvirtClient *client, const DomainNic *nic, GError **err) {

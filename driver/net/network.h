@@ -26,6 +26,11 @@ void libvirt_client_free(LibvirtClient *client);  /* NULL is fine */
 gboolean network_port_create(LibvirtClient *client, const DomainDef *def, DomainNic *nic, GError **err);
 /* FALSE: the port may still be there. That there is no such port or network is fine. */
 gboolean network_port_delete(LibvirtClient *client, const char *network, const char *portid, GError **err);
+typedef struct NetworkPortName {
+        char *network, *portid;
+} NetworkPortName;
+/* All ports that active networks have for a domain: an array of NetworkPortName*, freed with its elements. */
+GPtrArray *network_list_ports(LibvirtClient *client, const guint8 owner[16], GError **err);
 /* Tells the network what nic->portid is limited to from here on: its accounting of the bridge's bandwidth. */
 gboolean network_port_set_bandwidth(LibvirtClient *client, const DomainNic *nic, GError **err);
 /* Does libvirt's network daemon leave callers waiting at present? */

@@ -7,6 +7,8 @@
  */
 #include "net/port_xml.h"
 
+#include <string.h>
+
 #include "conf/domain_format.h"
 #include "conf/xml_read.h"
 #include "conf/xml_write.h"
@@ -108,4 +110,12 @@ gboolean port_xml_apply(const char *xml, DomainNic *nic, GError **err) {
         g_free(nic->actual_bridge);
         *nic = result;
         return TRUE;
+}
+
+gboolean port_xml_is_owned(const char *xml, const guint8 owner[16]) {
+        g_autoptr(xmlDoc) document = xml_document_parse(xml, "(network port)", NULL);
+        const xmlNode *port = document ? xmlDocGetRootElement(document) : NULL;
+        g_autofree char *text = xml_child_text(xml_first(port, "owner"), "uuid");
+        guint8 uuid[16];
+        return text && domain_uuid_parse(text, uuid) && memcmp(uuid, owner, sizeof(uuid)) == 0;
 }

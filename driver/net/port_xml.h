@@ -11,3 +11,5 @@ char *port_xml_format(const DomainDef *def, const DomainNic *nic, const char *uu
  * VIR_ERR_CONFIG_UNSUPPORTED for networks that have no Linux bridge; the NIC is unchanged then.
  */
 gboolean port_xml_apply(const char *xml, DomainNic *nic, GError **err);
+/* Whether a port is the domain's. */
+gboolean port_xml_is_owned(const char *xml, const guint8 owner[16]);

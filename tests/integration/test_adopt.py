@@ -116,9 +116,12 @@ def test_reboot_while_the_daemon_is_away(no_leaks, make_domain):
 
 
 @pytest.mark.parametrize("define", (True, False))
-def test_damaged_status(no_leaks, make_domain, define):
-    """A guest whose status cannot be read is shown as running, and can be managed and ended."""
-    domain = make_domain(define=define)
+def test_damaged_status(no_leaks, make_domain, network, define):
+    """A guest whose status cannot be read is shown as running, and can be managed and ended; its ports go with it."""
+    domain, other = (make_domain(devices=helpers.interface_xml(network=network) * 2, define=define or number)
+                     for number in range(2))
+    other.start("--paused")
+    others = helpers.ports_of(network)
     helpers.virsh(*(("start", domain.name) if define else ("create", domain.path)), "--paused")
     monitor, number = helpers.monitor_of(domain), domain.id()
     stop_daemon()
@@ -131,7 +134,9 @@ def test_damaged_status(no_leaks, make_domain, define):
     domain.virsh("resume")
     helpers.run("systemctl", "restart", "virtmicrod.service")
     assert domain.state() == "running"
+    assert len(helpers.ports_of(network) - others) == 2
     domain.virsh("destroy")
+    helpers.wait_for(lambda: helpers.ports_of(network) == others, what="its ports are given back, and no other's")
     if define:
         domain.start("--paused")
 

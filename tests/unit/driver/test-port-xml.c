@@ -74,10 +74,23 @@ static void test_refused(void) {
         g_assert_null(nic.actual_bridge);
 }
 
+static void test_owner(void) {
+        DomainDef def = { .name = (char *) "web1", .uuid = { 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88 } };
+        const guint8 other[16] = { 0x11 };
+        DomainNic nic = nic_new();
+        g_autofree char *xml = port_xml_format(&def, &nic, "5f2e1d1c-0a3b-4c5d-8e7f-112233445566");
+        g_assert_true(port_xml_is_owned(xml, def.uuid));
+        g_assert_false(port_xml_is_owned(xml, other));
+        g_assert_false(port_xml_is_owned("<networkport", def.uuid));
+        g_assert_false(port_xml_is_owned("<networkport/>", def.uuid));
+        g_assert_false(port_xml_is_owned("<networkport><owner><name>web1</name></owner></networkport>", def.uuid));
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/port-xml/format", test_format);
         g_test_add_func("/port-xml/apply", test_apply);
         g_test_add_func("/port-xml/refused", test_refused);
+        g_test_add_func("/port-xml/owner", test_owner);
         return g_test_run();
 }
