@@ -9,9 +9,9 @@
  *     NEXT: ...
  *           return KILL
  *
- * A list is good enough: calls without checks never run the program, as the kernel keeps a bitmap of those that it
- * always allows, and what a guest causes most comes first. Nothing is allocated: the program is on the stack of the
- * thread that installs it.
+ * A list is good enough: the kernel keeps a bitmap of calls that are always allowed, for which the program
+ * never runs, and the calls that a guest causes most come first. Nothing is allocated: the program is on the
+ * stack of the thread that installs it.
  *
  * Arguments are 64 bits, which BPF compares in halves (x86_64 is little-endian).
  */
@@ -93,7 +93,7 @@ static void emit_check(struct bpf_program *p, const struct bpf_check *c) {
         }
 }
 
-/* Points the rule's failed checks behind it. */
+/* Points the rule's failed checks past its end. */
 static void resolve(struct bpf_program *p, unsigned start) {
         for (unsigned i = start; i < p->n && !p->overflow; i++) {
                 struct sock_filter *f = &p->code[i];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * From rules about system calls to the program that the kernel runs before each call (seccomp(2), classic BPF).
- * Everything that no rule allows kills the process.
+ * Turns rules about system calls into the program that the kernel runs before each call (seccomp(2), classic
+ * BPF). A call that no rule allows kills the process.
  */
 #pragma once
 
@@ -26,8 +26,8 @@ struct bpf_check {
 };
 
 /*
- * Enough for the control thread's, the longest, three times over. A jump within a rule reaches 255 instructions, and
- * a rule has at most 2 + BPF_CHECKS_MAX * 6.
+ * Three times the size of the longest program, the control thread's. A jump within a rule reaches 255
+ * instructions, and a rule has at most 2 + BPF_CHECKS_MAX * 6.
  */
 #define BPF_CODE_MAX 2048u
 
@@ -41,11 +41,11 @@ struct bpf_program {
 
 void bpf_begin(struct bpf_program *p);
 /*
- * Allows a call whose arguments pass all checks (BPF_CHECKS_MAX of them). Several rules for one call follow each other,
- * and one of them has to be met. Rules that come first are found first.
+ * Allows a call whose arguments pass all checks (BPF_CHECKS_MAX of them). Rules for the same call must be
+ * adjacent; one of them must match. They are tried in order.
  */
 void bpf_allow(struct bpf_program *p, int nr, const struct bpf_check *checks);
-/* Answers a call with an error in place of making it. */
+/* Fails a call with an error. */
 void bpf_refuse(struct bpf_program *p, int nr, int error);
 /* Installs the program on the calling thread, for good. Negative errno. */
 int bpf_install(struct bpf_program *p);

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Messages. Each is formatted into a buffer on the stack and leaves in one write(2), so
- * that lines of different threads never mix and nothing is allocated. The program's name
- * stands in front, or where stderr is a socket, as the journal's stream is, the "<N>"
- * priority that the journal reads. With log_to_journal() the lines are instead fields of
- * journal entries (systemd's "native journal protocol").
+ * Messages. Each is formatted on the stack and written with one write(2): lines of different threads never mix,
+ * and nothing is allocated. The prefix is the program's name or, if stderr is a socket, as the journal's stream
+ * is, the "<N>" priority that the journal parses. After log_to_journal() messages are sent as journal entries
+ * instead (systemd's "native journal protocol").
  *
- * Level and destination are the only state, written once before threads start (a
- * thread's system call filter would not let it ask about stderr). Counters of guest
- * violations belong to the device that keeps them; a device is used by one thread at a
- * time, and a torn count would only make a log line early or late.
+ * Level and destination are the only state, written once before threads start (a thread's system call filter
+ * would not let it examine stderr). Counters of guest violations belong to the device that keeps them; a device
+ * is used by one thread at a time, and a torn count would only make a log line early or late.
  */
 #include "log.h"
 
@@ -75,7 +73,7 @@ static size_t append(char *line, size_t used, const char *format, ...) {
         return used;
 }
 
-/* A message may quote a file's or a guest's bytes: keep it to one line. */
+/* A message may quote bytes of a file or guest: keep it on one line. */
 static void make_printable(char *line, size_t len) {
         for (size_t i = 0; i < len; i++)
                 if ((unsigned char) line[i] < ' ' || line[i] == 0x7f)

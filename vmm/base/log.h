@@ -19,9 +19,9 @@ enum log_level {
 void log_set_level(enum log_level level);
 
 /*
- * Messages go to the journal from now on, through a datagram socket connected to it, each
- * with these fields ("NAME=value", no line breaks, at most LOG_FIELDS_BYTES in all, excess dropped). Call
- * it before threads start.
+ * Sends further messages to the journal, through a datagram socket connected to it, each with these fields
+ * ("NAME=value", no line breaks, at most LOG_FIELDS_BYTES in total, the rest is dropped). Call before threads
+ * start.
  */
 #define LOG_FIELDS_BYTES 512u
 void log_to_journal(int fd, const char *const *fields, unsigned n_fields);
@@ -39,8 +39,8 @@ void log_line(enum log_level level, int error, const char *format, ...) __attrib
 #define log_infox(...)          log_line(LOG_LEVEL_INFO, 0, __VA_ARGS__)
 
 /*
- * What a guest does wrong, or as often as it likes: counted always, logged at most LOG_GUEST_BURST times in
- * LOG_GUEST_SECONDS, so that a hostile guest can fill neither journal nor disk.
+ * For messages that a guest can trigger at will: always counted, logged at most LOG_GUEST_BURST times in
+ * LOG_GUEST_SECONDS, so a hostile guest can fill neither the journal nor the disk.
  */
 #define LOG_GUEST_BURST   5u
 #define LOG_GUEST_SECONDS 60u
@@ -51,7 +51,7 @@ struct log_guest {
         uint32_t in_window;
 };
 
-/* Counts what the guest did; whether there is room for a line about it. For what is no violation, see log_infox(). */
+/* Counts an event and returns whether it may be logged. If it is not a violation, log it with log_infox(). */
 bool log_guest_may(struct log_guest *g);
 void log_guest_error(struct log_guest *g, const char *device, const char *format, ...)
         __attribute__((format(printf, 3, 4)));

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Confinement, in the order in which the rights for it are used up:
+ * Confinement, in the order in which it uses up the privileges it needs:
  *
- *  1. descriptors that are not ours are closed;
- *  2. new mount, network, IPC, UTS and cgroup namespaces (the daemon has put the process
- *     into a PID namespace when it made it: only a new process can enter one);
+ *  1. unknown descriptors are closed;
+ *  2. new mount, network, IPC, UTS and cgroup namespaces (the daemon created the process in a PID namespace:
+ *     only a new process can enter one);
  *  3. an empty, read-only root: a tmpfs without a single file, everything else unmounted;
- *  4. limits: no core dumps, a bounded number of descriptors, any amount of locked
- *     memory (guest memory may have to be locked later, without privileges). That of the
- *     size of files comes when the guest's memory is there, which may be a file as well;
+ *  4. limits: no core dumps, a bounded number of descriptors, any amount of locked memory (guest memory may
+ *     have to be locked later, without privileges). The file size limit follows when guest memory exists, since
+ *     that may be a file too;
  *  5. bounding and ambient capabilities emptied, groups dropped, user and group changed,
  *     remaining capabilities dropped;
- *  6. no_new_privs, not dumpable: other processes of the same user cannot look inside.
+ *  6. no_new_privs, not dumpable: other processes of the same user cannot inspect it.
  *
- * Started as an ordinary user, step 2 begins with a user namespace that maps just that
- * user, in which steps 3 and 5 are possible. Where there are none, both are left out.
+ * When started by an ordinary user, step 2 first creates a user namespace that maps only that user; it permits
+ * steps 3 and 5. If the host does not allow user namespaces, both are skipped.
  *
- * What stays possible: receiving descriptors, KVM, memory, threads. seccomp_enter() takes
- * the rest.
+ * The process can still receive descriptors and use KVM, memory and threads. seccomp_enter() restricts the
+ * rest.
  */
 #include "sandbox.h"
 
@@ -41,8 +41,8 @@
 #include "seccomp.h"
 
 /*
- * Descriptors: 32 vCPUs, 24 disks, 8 interfaces and a console of 36 queues with up to 3
- * eventfds each, 5 per device loop, back ends: below 500. As many numbers above them for disk images.
+ * Descriptors: 32 vCPUs, 24 disks, 8 interfaces and a console of 36 queues with up to 3 eventfds each, 5 per
+ * device loop, back ends: below 500. As many numbers above these are left for disk images.
  */
 #define SANDBOX_NOFILE (2u * IMAGE_FD_MIN)
 
@@ -85,7 +85,7 @@ static int write_proc(const char *path, const char *text) {
         return write(fd, text, strlen(text)) < 0 ? -errno : 0;
 }
 
-/* A user namespace in which the user is itself, with all capabilities over the new namespaces. */
+/* Enters a user namespace that maps the user to itself, with all capabilities over the new namespaces. */
 static int enter_user_namespace(void) {
         uid_t uid = geteuid();
         gid_t gid = getegid();
@@ -103,8 +103,8 @@ static int enter_user_namespace(void) {
 }
 
 /*
- * Whether this user can have such a namespace and do something in it. There are hosts that let anybody make one and
- * refuse what comes next (AppArmor's restriction in Ubuntu), and then there is no way back: a child tries.
+ * Whether this user can create such a namespace and use it. Some hosts let anybody create one but deny what
+ * comes next (AppArmor's restriction on Ubuntu), and a process cannot leave it: so a child tries.
  */
 static bool has_user_namespace(void) {
         pid_t pid = fork();
@@ -164,7 +164,7 @@ static int empty_root(struct sandbox *s) {
         return 0;
 }
 
-/* Lowers a limit; one that is lower already stays. */
+/* Lowers a limit; one that is already lower stays. */
 static int lower_limit(int resource, rlim_t value) {
         struct rlimit limit;
 
@@ -175,7 +175,7 @@ static int lower_limit(int resource, rlim_t value) {
         return setrlimit(resource, &limit) < 0 ? -errno : 0;
 }
 
-/* The filter lets it set this limit, not ask for it; without privileges one can only be lowered. */
+/* The filter permits setting this limit, but not reading it; without privileges it can only be lowered. */
 int sandbox_limit_files(uint64_t size) {
         struct rlimit limit = { .rlim_cur = MAX(size, SANDBOX_FILE_MIN), .rlim_max = MAX(size, SANDBOX_FILE_MIN) };
 
@@ -184,7 +184,7 @@ int sandbox_limit_files(uint64_t size) {
         return 0;
 }
 
-/* How much memory may be locked is its starter's business. */
+/* RLIMIT_MEMLOCK is up to whoever started the monitor. */
 static int set_limits(struct sandbox *s) {
         int r = lower_limit(RLIMIT_CORE, 0);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Takes the process's rights away: after sandbox_enter() it has its open descriptors,
- * and nothing else to reach the host by.
+ * Drops the process's privileges: after sandbox_enter() its open descriptors are all it has to reach the host.
  */
 #pragma once
 
@@ -20,19 +19,18 @@ struct sandbox_config {
 
 #define SANDBOX_FDS_MAX 128u
 
-/* What a console or serial port that writes to a file gets in a machine whose disks are all smaller, bytes. */
+/* Minimum for consoles and serial ports that write to a file, should all disks be smaller; bytes. */
 #define SANDBOX_FILE_MIN (16ull << 20)
 
 /*
- * From now on no file gets longer by this process than `size` bytes, or SANDBOX_FILE_MIN where that is more: writing
- * further is -EFBIG. For good; a limit that is lower already stays.
+ * Limits the size of files that this process writes to `size` bytes, or SANDBOX_FILE_MIN if that is more:
+ * beyond it, writes fail with -EFBIG. Irreversible; a limit that is already lower stays.
  */
 int sandbox_limit_files(uint64_t size);
 
 /*
- * Call it on the only thread, when all files are open. As root it does everything. As
- * another user it needs a user namespace to do so; without one *ret_confined is false,
- * the process keeps its view of the host, and only no_new_privs and what seccomp_enter()
- * adds hold it. On error *ret_step names what failed; the process is not usable then.
+ * Call this while there is only one thread, when all files are open. Other users than root need a user
+ * namespace; without one *ret_confined is false, the process still sees the host's files, and only no_new_privs
+ * and seccomp_enter() confine it. On error *ret_step names what failed, and the process is unusable.
  */
 int sandbox_enter(const struct sandbox_config *config, bool *ret_confined, const char **ret_step);

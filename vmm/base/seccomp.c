@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * System call filters. Two tables say it all: which kinds of thread make a call, with which arguments, and why.
- * Requests of ioctl have a table of their own.
+ * System call filters. Two tables define them: which kinds of thread make a call, with which arguments, and
+ * why. One is for system calls, the other for ioctl requests.
  *
- * Filters add up: threads start with a copy of the control thread's and can only narrow it. So what any thread may call
- * has to be covered by a row for control, too, and what control may not do, none can.
+ * Filters add up: threads start with a copy of the control thread's and can only narrow it. So a call that any
+ * thread may make needs a row for control as well; what control may not do, no thread can.
  *
- * That, the union, is what holds a monitor that has been taken over: its threads share their memory, so whoever runs
- * code in one of them can make the others run it sooner or later. The narrower filters are for what comes before: a
- * flaw that gives some control over one thread gives that thread's calls at first, on that thread's descriptor.
+ * This union is what confines a compromised monitor: its threads share memory, so an attacker who runs code in
+ * one of them can eventually make the others run it. The narrower filters matter before that: a flaw that gives
+ * limited control over one thread gives only that thread's calls, on that thread's descriptor.
  *
- * Everything else kills the process. Exception: clone3, whose flags lie in memory where no filter can see them, is
- * answered ENOSYS, and the C library falls back to clone.
+ * Any other call kills the process. The exception is clone3, whose flags lie in memory that filters cannot see:
+ * it fails with ENOSYS, and the C library falls back to clone.
  */
 #include "seccomp.h"
 
@@ -59,7 +59,7 @@
 #define MADV_GUARD_REMOVE  103
 #endif
 
-/* Values that are known when a filter is installed; no argument has one of these. */
+/* Placeholders for values known only when a filter is installed; no real argument has one of these values. */
 enum own { OWN_FD = 1, OWN_SIZE, OWN_PID, OWN_LOG };
 #define OWN(what) (UINT64_MAX - (what))
 
@@ -78,7 +78,7 @@ enum own { OWN_FD = 1, OWN_SIZE, OWN_PID, OWN_LOG };
         { (arg), BPF_FROM32, 0, IMAGE_FD_MIN }
 #define OWN_IMAGE IS32(0, OWN(OWN_FD))
 
-/* Rows for one call stand together; what a guest causes most comes first. */
+/* Rows for the same call are adjacent; the calls that a guest causes most come first. */
 static const struct {
         int nr;
         unsigned kinds;
@@ -102,7 +102,7 @@ static const struct {
         { SYS_writev, V | B | N | S | R, { IS32(0, STDERR_FILENO) }, "the C library's last words" },
         { SYS_fdatasync, C, { IMAGE(0) }, "what disks' threads narrow" },
         { SYS_fdatasync, B, { OWN_IMAGE }, "guest flushes" },
-        /* Zeroing without KEEP_SIZE: with it blocks could be taken behind the end, which no size limit covers. */
+        /* Zeroing without KEEP_SIZE: with it, blocks could be allocated past the end, where no size limit applies. */
         { SYS_fallocate, C, { IMAGE(0), IS(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE) }, "as fdatasync" },
         { SYS_fallocate, C, { IMAGE(0), IS(1, FALLOC_FL_ZERO_RANGE) }, "as fdatasync" },
         { SYS_fallocate, B, { OWN_IMAGE, IS(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE) }, "discard" },

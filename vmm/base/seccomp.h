@@ -25,8 +25,9 @@ struct thread_role {
 };
 
 /*
- * Descriptors of disk images are moved here or above, and everything else stays below: so a filter, which sees numbers
- * only, can tell what may be written at an offset from what may not. As many are left for them as for all others.
+ * Descriptors of disk images are moved here or above, and everything else stays below: a filter, which sees
+ * only numbers, can thus tell which of them may be written at an offset. As many are left for them as for all
+ * others.
  */
 #define IMAGE_FD_MIN 512
 

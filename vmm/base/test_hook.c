@@ -3,8 +3,8 @@
  * The attacker's first calls, made on a thread whose filter has just been installed.
  * A filter that works kills the process before any of them returns.
  *
- * The program's own options know nothing of this: the argument is taken out, before
- * main() sees it, and kept in the environment.
+ * The option parser does not know it: the argument is removed before main() sees it, and kept in the
+ * environment.
  */
 #include "test_hook.h"
 
@@ -65,20 +65,20 @@ ATTEMPT(mprotect, SYS_mprotect, NULL, 4096, PROT_READ | PROT_EXEC)
 ATTEMPT(mmap_file, SYS_mmap, NULL, 4096, PROT_READ, MAP_SHARED, SOME_FD, 0)
 ATTEMPT(madvise, SYS_madvise, NULL, 4096, MADV_MERGEABLE)
 
-/* Sockets: to anybody, or with descriptors. */
+/* Sockets: to any address, or with descriptors. */
 ATTEMPT(socket, SYS_socket, AF_UNIX, SOCK_DGRAM, 0)
 ATTEMPT(connect, SYS_connect, SOME_FD, &address, sizeof(address))
 ATTEMPT(sendmsg, SYS_sendmsg, SOME_FD, &message, MSG_NOSIGNAL)
 ATTEMPT(sendto, SYS_sendto, SOME_FD, "x", 1, MSG_NOSIGNAL, &address, sizeof(address))
 ATTEMPT(recvmsg, SYS_recvmsg, SOME_FD, &message, 0)
 
-/* Descriptors: signals by them, copies of an image where everything may be written. */
+/* Descriptors: signals through them, copies of an image to numbers without write limits. */
 ATTEMPT(setown, SYS_fcntl, SOME_FD, F_SETOWN, 1)
 ATTEMPT(async, SYS_fcntl, SOME_FD, F_SETFL, O_ASYNC)
 ATTEMPT(dup, SYS_fcntl, IMAGE_FD_MIN, F_DUPFD, 0)
 ATTEMPT(dup2, SYS_dup2, IMAGE_FD_MIN, SOME_FD)
 
-/* Growth: of images by what has no offset, of other files by what has, of space behind the end. */
+/* Growth: of images through calls without an offset, of other files through calls with one, of space past the end. */
 ATTEMPT(write_image, SYS_write, IMAGE_FD_MIN, "x", 8)
 ATTEMPT(writev_image, SYS_writev, IMAGE_FD_MIN, &some, 1)
 ATTEMPT(truncate_image, SYS_ftruncate, IMAGE_FD_MIN, 1ll << 40)
@@ -90,7 +90,7 @@ ATTEMPT(fallocate_keep, SYS_fallocate, IMAGE_FD_MIN, FALLOC_FL_KEEP_SIZE, 0, 1ll
 ATTEMPT(zero_keep, SYS_fallocate, IMAGE_FD_MIN, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0, 1ll << 40)
 ATTEMPT(punch_other, SYS_fallocate, SOME_FD, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096)
 
-/* The kernel's interfaces that are behind descriptors. */
+/* Kernel interfaces behind descriptors. */
 ATTEMPT(kvm_unused, SYS_ioctl, SOME_FD, KVM_CREATE_DEVICE, NULL)
 ATTEMPT(vhost_unused, SYS_ioctl, SOME_FD, VHOST_SET_LOG_BASE, NULL)
 ATTEMPT(block_unused, SYS_ioctl, SOME_FD, BLKSECDISCARD, NULL)
@@ -100,7 +100,7 @@ ATTEMPT(kvm_run, SYS_ioctl, SOME_FD, KVM_RUN, 0)
 ATTEMPT(vhost, SYS_ioctl, SOME_FD, VHOST_SET_MEM_TABLE, NULL)
 ATTEMPT(zero_out, SYS_ioctl, SOME_FD, BLKZEROOUT, NULL)
 
-/* What is a thread's own. */
+/* Limits of a single thread. */
 ATTEMPT(behind_the_end, SYS_pwritev, role->fd, &some, 1, role->size, 0)
 ATTEMPT(zero_behind_the_end, SYS_fallocate, role->fd, FALLOC_FL_ZERO_RANGE, role->size, 4096)
 ATTEMPT(other_disk, SYS_pwritev, role->fd + 1, &some, 1, 0, 0)

@@ -7,8 +7,9 @@
 #include <pthread.h>
 
 /*
- * Deepest is a device with a chain of 256 vectors (4 KiB) and a line of text on the stack; with sanitizers some
- * 100 KiB. Below 2 MiB the kernel cannot back a stack by a huge page, which would cost more than all the rest.
+ * The deepest user is a device with a chain of 256 vectors (4 KiB) and a line of text on the stack; with
+ * sanitizers some 100 KiB. Below 2 MiB the kernel cannot back a stack by a huge page, which would cost more
+ * than all the rest.
  */
 #define THREAD_STACK_BYTES (256u << 10)
 

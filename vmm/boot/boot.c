@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * From files to a machine that can start: the kernel by its format's loader, the initrd
- * as high as the kernel allows below the hole, the command line and the tables that the
- * entry point wants in the first megabyte.
+ * Loads a machine from files: the kernel through its format's loader, the initrd as high below the hole as the
+ * kernel allows, and the command line and the entry point's tables into the first megabyte.
  *
  * bzImage, or ELF without a PVH note: Documentation/arch/x86/boot.rst, 64-bit boot
  * protocol. The boot parameters ("zero page") carry the setup header, the memory map
@@ -12,7 +11,7 @@
  * version 1. No paging; the start info points to command line, module list (the
  * initrd) and memory map.
  *
- * Everything is written again at each reboot, since the guest may have overwritten it.
+ * All of it is written again at each reboot, since the guest may have overwritten it.
  */
 #include "boot.h"
 
@@ -267,8 +266,8 @@ static int enter_pvh(const struct boot_source *source, const struct boot_kernel 
 }
 
 /*
- * What is left of a BIOS. Linux does not use the ACPI reset register of a hardware-reduced machine with CONFIG_EFI: it
- * takes for granted that there is EFI, finds none, and jumps to F000:FFF0 in real mode. There it writes that register.
+ * The remnant of a BIOS. With CONFIG_EFI, Linux does not use the ACPI reset register of a hardware-reduced
+ * machine: it assumes EFI, finds none, and jumps to F000:FFF0 in real mode. The code there writes the register.
  */
 static int write_reset_vector(const struct guest_mem *mem) {
         const uint16_t port = LAYOUT_PORT_POWER + POWER_RESET;

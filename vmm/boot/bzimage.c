@@ -6,9 +6,8 @@
  * real-mode part is not used: the processor starts in long mode at offset 0x200 of the
  * second part, the "64-bit boot protocol" (header 2.12, XLF_KERNEL_64).
  *
- * The second part goes to pref_address, which is where it would move itself anyway, and
- * from there the kernel uses init_size bytes. An operator can hand in any file, so all
- * sizes are checked; the guest has not run yet.
+ * The second part goes to pref_address, which is where it would move itself anyway, and from there the kernel
+ * uses init_size bytes. The operator can supply any file, so all sizes are checked; the guest has not run yet.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ELF kernels (vmlinux). Loadable segments go to their physical addresses, which have to
- * lie in RAM from 1 MiB on; what a segment has in memory beyond the file is zeroed, since
- * a reboot loads over used memory.
+ * ELF kernels (vmlinux). Loadable segments go to their physical addresses, which must lie in RAM at or above 1
+ * MiB; memory of a segment beyond its file data is zeroed, since a reboot loads over used memory.
  *
- * Where the kernel is entered: a note of owner "Xen" and type 18 (PHYS32_ENTRY) holds the
- * address of the PVH entry. Without it the ELF entry is taken to be Linux's startup_64,
- * which wants the same registers as the 64-bit boot protocol of a bzImage. There is no
- * setup header in the file, so the boot parameters get one with what is true of every
- * 64-bit kernel.
+ * Entry point: a note of owner "Xen" and type 18 (PHYS32_ENTRY) holds the address of the PVH entry. Without it
+ * the ELF entry is taken to be Linux's startup_64, which wants the same registers as the 64-bit boot protocol
+ * of a bzImage. The file has no setup header, so the boot parameters get one that fits every 64-bit kernel.
  *
  * The file is the operator's, but may be anything: counts, sizes and offsets are bounded
  * before they are used.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A note to oneself is an eventfd in the device's own loop: raised notes are seen after
- * the sources that are ready already, so a busy queue cannot crowd out the others.
+ * A note is an eventfd in the device's own loop: it is handled after the sources that are already ready, so a
+ * busy queue cannot starve the others.
  */
 #include "again.h"
 

@@ -2,10 +2,10 @@
 /*
  * Port I/O and MMIO dispatch: a sorted table of disjoint ranges and a binary search.
  *
- * The guest sees an unclaimed address as a real bus shows it: reads give all ones,
- * writes vanish. An access that starts in a range and ends beyond it is unclaimed as
- * a whole, so that no device has to check for it. BARs that the guest moves about are
- * not ranges of their own: the PCI host claims its window once and looks inside it.
+ * The guest sees an unclaimed address as a real bus shows it: reads give all ones, writes vanish. An access
+ * that starts in a range and ends beyond it is unclaimed as a whole, so no device has to check for it. BARs,
+ * which the guest can move, are not ranges of their own: the PCI host claims its window once and looks inside
+ * it.
  *
  * vCPU threads call in parallel; devices lock for themselves.
  */

@@ -29,6 +29,6 @@ struct bus {
 /* -EEXIST: overlaps another range, -ENOSPC: too many, -EINVAL: empty or wraps. */
 int bus_add(struct bus *bus, uint64_t base, uint64_t size, const struct bus_ops *ops, void *arg);
 
-/* What nobody answers reads as ones and swallows writes. */
+/* Unclaimed addresses read as all ones and ignore writes. */
 void bus_read(const struct bus *bus, uint64_t address, void *data, unsigned len);
 void bus_write(const struct bus *bus, uint64_t address, const void *data, unsigned len);

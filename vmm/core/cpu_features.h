@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The bits of CPUID that a guest is given or denied by name. */
+/* CPUID bits given to or hidden from a guest by name. */
 #pragma once
 
 #include "../ctl/ctl.h"

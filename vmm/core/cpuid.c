@@ -11,8 +11,8 @@
  *  0x8000001d  who shares a cache                          (AMD)
  *  0x8000001e  core, die and package of this processor     (AMD)
  *
- * Last come the features that were asked for by name. Nested virtualisation (svm, vmx) is
- * most of KVM's code and few guests use it, so it is off unless asked for.
+ * Features requested by name are applied last. Nested virtualisation (svm, vmx) is most of KVM's
+ * code and few guests use it, so it is off unless asked for.
  *
  * Register names and bits: Intel SDM volume 2, CPUID; AMD APM volume 3, appendix E.
  * The leaves from 0x40000000 on, with KVM's signature and paravirtual features, come

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What CPUID tells the guest: the host's processor as far as KVM supports it.
+ * CPUID as the guest sees it: the host's processor as far as KVM supports it.
  */
 #pragma once
 
@@ -16,7 +16,7 @@ int cpuid_new(int kvm_fd, struct kvm_cpuid2 **ret);
 /* Adapts the table to the vCPU with this index, leaf by leaf; can be repeated for the next one. */
 void cpuid_adapt(struct kvm_cpuid2 *cpuid, const struct topology *topology, unsigned index);
 
-/* The first feature that an adapted table, that of the host, has or lacks against its policy; NULL: none. */
+/* The first feature whose presence or absence in the host's adapted table contradicts its policy; NULL: none. */
 const struct ctl_cpu_feature *cpuid_find_conflict(struct kvm_cpuid2 *cpuid, const struct cpu_features *features);
 /* Sets and clears bits of an adapted table. Nested virtualisation is off unless its feature is asked for. */
 void cpuid_apply(struct kvm_cpuid2 *cpuid, const struct cpu_features *features);

@@ -3,11 +3,10 @@
  * GSI routing. GSIs 0 to 23 are the IOAPIC's pins one to one (no PIC: the machine is
  * ACPI hardware-reduced), from 24 on each GSI is one MSI-X vector of some device.
  *
- * KVM takes the table as a whole, so it is kept here under a lock and handed over
- * after each change of an MSI. The guest causes such changes by programming MSI-X
- * vectors. A vector's eventfd is attached only while the guest has it unmasked:
- * what a device signals meanwhile stays in the eventfd's counter (which is the pending
- * bit) and is delivered by KVM at the moment of attaching.
+ * KVM takes the table as a whole, so it is kept here under a lock and handed over after each change of an MSI.
+ * The guest causes such changes by programming MSI-X vectors. A vector's eventfd is attached only while the
+ * guest has it unmasked: signals raised meanwhile stay in the eventfd's counter (which is the pending bit), and
+ * KVM delivers them when it is attached.
  */
 #include "irq.h"
 
@@ -123,7 +122,7 @@ int irq_msi_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data
                 *slot = entry;
                 r = commit(irq);
         }
-        /* What KVM has refused must not be in the way of other vectors' changes, nor pass for what it has. */
+        /* A route that KVM refused must neither block other vectors' changes nor be taken for active. */
         if (r < 0) {
                 *slot = old;
                 irq->table->nr = nr;

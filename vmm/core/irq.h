@@ -22,6 +22,6 @@ void irq_set_line(struct irq *irq, unsigned pin, unsigned level);
 int irq_msi_new(struct irq *irq, unsigned *ret_gsi);
 /* What an MSI sends; any thread. */
 int irq_msi_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data);
-/* From now on writing `fd` sends the MSI, also for what was written before; or no longer. Any thread. */
+/* Makes writes to `fd` send the MSI, including writes made before; or stops that. Any thread. */
 int irq_msi_attach(struct irq *irq, unsigned gsi, int fd);
 int irq_msi_detach(struct irq *irq, unsigned gsi, int fd);

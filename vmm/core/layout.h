@@ -13,7 +13,7 @@
 #define LAYOUT_ZERO_PAGE    0x7000ull
 #define LAYOUT_PAGE_TABLES  0x9000ull /* 6 pages */
 #define LAYOUT_CMDLINE      0x20000ull
-#define LAYOUT_LOW_END      0xa0000ull /* end of the first RAM range that the kernel is told of */
+#define LAYOUT_LOW_END      0xa0000ull /* end of the first RAM range in the kernel's memory map */
 #define LAYOUT_ACPI         0xe0000ull /* where kernels search for the RSDP */
 #define LAYOUT_ACPI_SIZE    0x10000ull
 #define LAYOUT_RESET_VECTOR 0xffff0ull /* F000:FFF0, 16 bytes up to 1 MiB */

@@ -4,14 +4,13 @@
  * threads. A loop runs on a thread of its own (loop_start) or on the caller's
  * (loop_run); its sources are touched by that thread alone and need no lock.
  *
- * loop_call() puts a call that lives on the caller's stack into a list under a lock,
- * wakes the loop, and waits on a condition variable. The loop runs the calls between
- * two rounds of events, so a call never sees a source in the middle of its callback.
- * A loop whose thread is gone runs the call on the caller's thread: this is what lets
- * tests, start-up and tear-down use devices without any thread.
+ * loop_call() puts a call that lives on the caller's stack into a list under a lock, wakes the loop, and waits
+ * on a condition variable. The loop runs the calls between two rounds of events, so a call never sees a source
+ * in the middle of its callback. If no thread runs the loop, the call runs on the caller's thread, so tests,
+ * start-up and tear-down can use devices without threads.
  *
- * Removing a source inside a callback is allowed, also of a source whose event is in
- * the same batch: removed sources are only marked, skipped, and freed after the batch.
+ * A callback may remove any source, even one whose event is in the same batch: removed sources are only marked,
+ * skipped, and freed after the batch.
  */
 #include "loop.h"
 
@@ -293,7 +292,7 @@ struct loop_source *loop_remove(struct loop_source *source) {
         return NULL;
 }
 
-/* Queues the call for the loop's thread; false: the caller shall run it itself. */
+/* Queues the call for the loop's thread; false: the caller must run it. */
 static bool queue_call(struct loop *loop, struct pending_call *call) {
         if (!loop->running || pthread_equal(loop->thread, pthread_self()))
                 return false;

@@ -40,5 +40,5 @@ struct loop_source *loop_remove(struct loop_source *source); /* NULL is fine; re
  * thread, or before the thread was started, it just calls fn.
  */
 void loop_call(struct loop *loop, loop_call_fn fn, void *arg);
-/* Whether a call waits for the loop; what takes long on the loop's thread then makes room. Any thread. */
+/* Whether a call is waiting for the loop; long work on the loop's thread should then yield. Any thread. */
 bool loop_is_called(struct loop *loop);

@@ -2,19 +2,17 @@
 /*
  * The board: a hardware-reduced ACPI PC without firmware.
  *
- *   in KVM     vCPUs with local APICs, IOAPIC; a PIC that comes with it and that nobody
- *              is told of; no PIT: guests calibrate by kvm-clock or CPUID
- *   I/O ports  COM1, CMOS clock, power block (see layout.h)
- *   PCI        one bus, configuration by ECAM and by ports: virtio devices from slot 1 on,
+ *   in KVM     vCPUs with local APICs, IOAPIC; a PIC that comes with it and is not announced; no PIT: guests
+ *   calibrate by kvm-clock or CPUID I/O ports  COM1, CMOS clock, power block (see layout.h) PCI        one bus,
+ *   configuration by ECAM and by ports: virtio devices from slot 1 on,
  *              the panic device in the last
  *
  * This file and vm.c are the only ones in core/ that know the devices in dev/ and the
  * loaders in boot/.
  *
- * A reset works in place: devices first (on their own loops, as long as it takes until
- * no request is at work in guest memory), then the interrupt chips, the vCPUs' registers,
- * and kernel and tables loaded anew from the same open files. The very first boot is just
- * such a reset, so that the path is always tested.
+ * A reset works in place: devices first (on their own loops, until no request uses guest memory), then the
+ * interrupt chips and the vCPUs' registers; kernel and tables are loaded again from the same open files. The
+ * first boot is such a reset too, so this path is always exercised.
  */
 #include "machine.h"
 
@@ -68,8 +66,8 @@ static int check_topology(const struct topology *t, const char **ret_text) {
 }
 
 /*
- * CPUID says that there is no PMU, which is all that Intel's needs. AMD's first four counters have no bit there: KVM
- * has to take them away. Before there are vCPUs; where KVM cannot (before Linux 5.18), they stay.
+ * CPUID reports no PMU, which is enough on Intel. AMD's first four counters have no CPUID bit: KVM has to
+ * disable them, before vCPUs are created. If it cannot (before Linux 5.18), they stay.
  */
 static void disable_pmu(struct machine *m) {
         struct kvm_enable_cap cap = { .cap = KVM_CAP_PMU_CAPABILITY, .args = { KVM_PMU_CAP_DISABLE } };
@@ -102,7 +100,7 @@ static const char *memory_error(int error, unsigned flags) {
         if (error == -EINVAL)
                 return "the memory size has to be a multiple of 2 MiB (or of the huge page size), 64 MiB or more";
         if (flags & GUEST_MEM_HUGETLB)
-                return "the host has not enough free huge pages of this size for the guest: see vm.nr_hugepages";
+                return "the host does not have enough free huge pages of this size for the guest: see vm.nr_hugepages";
         return "the host cannot give the guest this much memory";
 }
 
@@ -163,7 +161,7 @@ static void on_vcpu_failed(void *arg, unsigned index) {
         m->ops->vcpu_failed(m->arg);
 }
 
-/* A triple fault is what resets a PC without a reset register. */
+/* A triple fault resets a PC without a reset register. */
 static void on_vcpu_shut_down(void *arg, unsigned index) {
         on_reset(arg);
 }

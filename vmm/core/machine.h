@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The hardware of a virtual machine, put together: what there is on its board.
+ * The hardware of a virtual machine: its board and everything on it.
  */
 #pragma once
 
@@ -18,7 +18,7 @@ struct machine_ops {
         void (*reset_request)(void *arg);
         void (*panicked)(void *arg);
         void (*vcpu_failed)(void *arg);
-        /* What vcpus_pause(), a reset or a quiesce had to wait for has happened; any thread. */
+        /* A vcpus_pause(), reset or quiesce that had to wait is done; any thread. */
         void (*settled)(void *arg);
 };
 
@@ -56,12 +56,12 @@ int machine_add(struct machine *machine, struct virtio_device *dev);
 /* Starts the threads of devices and vCPUs; the latter wait at the gate. */
 int machine_start(struct machine *machine, const char **ret_text);
 /*
- * Everything as after power on, with the kernel loaded: for the first boot as for any other. No vCPU runs. Between
- * the two, machine_is_busy() has to become false: devices have requests at work.
+ * Restore the state after power on, with the kernel loaded, for the first boot and any other. No vCPU may run.
+ * Between the two, wait until machine_is_busy() is false: devices may have requests in flight.
  */
 void machine_reset_begin(struct machine *machine);
 int machine_reset_end(struct machine *machine, const char **ret_text);
-/* All devices come to stand still: nothing changes memory or storage once machine_is_busy() is false. No vCPU runs. */
+/* Quiesces all devices: nothing changes memory or storage once machine_is_busy() is false. No vCPU may run. */
 void machine_quiesce(struct machine *machine);
 void machine_resume(struct machine *machine);
 bool machine_is_busy(const struct machine *machine);

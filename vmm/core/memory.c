@@ -4,13 +4,12 @@
  * 3 GiB and, when there is more, from 4 GiB on. Everything in the hole (PCI windows,
  * ECAM, IOAPIC, LAPIC) is not RAM, and guest_mem_span() says so.
  *
- * By default the mapping is private and anonymous, aligned to 2 MiB and advised to be
- * backed by transparent huge pages; pages appear when the guest touches them. A shared
- * or hugetlb mapping is a memfd that a vhost-user back end can be given. It is never
- * part of a core dump, since a dump would hold the guest's secrets.
+ * By default the mapping is private and anonymous, aligned to 2 MiB and advised to be backed by transparent
+ * huge pages; pages appear when the guest touches them. A shared or hugetlb mapping is a memfd that can be
+ * passed to a vhost-user back end. Guest memory is excluded from core dumps, as it holds the guest's secrets.
  *
- * The guest writes this memory at any time from its vCPUs. So nothing here may be read
- * twice with the same answer expected: callers copy first and check the copy.
+ * The guest writes this memory at any time from its vCPUs. So two reads may differ: callers copy first and
+ * check the copy.
  *
  * No thread owns it: the layout never changes between new and free.
  */
@@ -85,7 +84,7 @@ static int map_private(struct guest_mem *mem) {
         return 0;
 }
 
-/* Huge pages are reserved when they are mapped: one that is missing later would be a SIGBUS. */
+/* Huge pages are reserved when mapped: a page missing later would raise SIGBUS. */
 static int map_shared(struct guest_mem *mem, unsigned flags, uint64_t hugepage_size) {
         AUTOCLOSE int fd = -EBADF;
         int r, reserve = flags & GUEST_MEM_HUGETLB ? 0 : MAP_NORESERVE;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * MSI-X (PCI Local Bus 3.0 §6.8.2). Each vector is an eventfd: who writes it interrupts.
- * While the vector can fire (MSI-X on, neither function nor vector masked, the device
- * not muted) the eventfd is attached to KVM, which then needs no help from here. While it cannot, a
- * write stays in the eventfd's counter; that is the pending bit, and
- * attaching delivers it (§6.8.3.4: a pending vector that is unmasked is sent).
+ * MSI-X (PCI Local Bus 3.0 §6.8.2). Each vector is an eventfd: writing it raises the interrupt. While the
+ * vector can fire (MSI-X on, neither function nor vector masked, the device not muted) the eventfd is attached
+ * to KVM, which needs no help from here. Otherwise a write stays in the eventfd's counter; that is the pending
+ * bit, and attaching delivers it (§6.8.3.4: a pending vector that is unmasked is sent).
  *
  * The table is in the device's BAR: 16 bytes per vector, address, data, mask. A change
  * of address or data while attached takes effect at once through the routing table.
@@ -94,7 +93,10 @@ static bool can_fire(const struct pci_device *dev, const struct msix_vector *v) 
                (control(dev) & ((PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8)) == PCI_MSIX_FLAGS_ENABLE >> 8;
 }
 
-/* Under the lock. What KVM refuses (an address that is no MSI's) leaves the vector detached, its interrupts pending. */
+/*
+ * Under the lock. A route that KVM refuses (not an MSI address) leaves the vector detached and its interrupts
+ * pending.
+ */
 static void update_vector(struct pci_device *dev, struct msix_vector *v) {
         struct irq *irq = dev->msix.irq;
         bool fires = can_fire(dev, v) && irq_msi_route(irq, v->gsi, v->address, v->data) >= 0;
@@ -137,7 +139,7 @@ void msix_reset(struct pci_device *dev) {
         (void) pthread_mutex_unlock(&msix->lock);
 }
 
-/* Takes the count and puts it back: what is raised meanwhile is added, and nobody else reads while it is detached. */
+/* Takes the count and puts it back: interrupts raised meanwhile add to it, and nobody else reads it while detached. */
 static bool is_pending(const struct msix_vector *v) {
         uint64_t count;
 

@@ -13,14 +13,13 @@
  * it (§6.2.5.1): the mask makes the low bits read as zero. An access to the window is
  * looked up among the devices with memory decoding on, the lowest slot first.
  *
- * Bus mastering (§6.2.2): a guest that clears the bit of a device wants it to leave memory alone, as Linux does for
- * all devices before it jumps into another kernel. Such a device is muted until the bit is set again: it sends no
- * interrupts, which are writes as well, and its config_written() stops what it does. A device whose bit was never
- * set works, since firmware would have set it.
+ * Bus mastering (§6.2.2): a guest clears a device's bit to keep it off memory, as Linux does for all devices
+ * before it jumps into another kernel. Such a device is muted until the bit is set again: it sends no
+ * interrupts, which are memory writes too, and its config_written() stops its work. A device whose bit was
+ * never set works, since firmware would have set it.
  *
- * Locks: config and BAR place of a device under its own lock, the address latch of the
- * ports under the host's. BAR accesses are forwarded with no lock held, so a device
- * may take its time and call back.
+ * Locks: config and BAR place of a device under its own lock, the address latch of the ports under the host's.
+ * BAR accesses are forwarded with no lock held, so a device may block and call back.
  */
 #include "pci.h"
 
@@ -68,7 +67,7 @@ static bool decodes_memory(const struct pci_device *dev) {
         return dev->bar_size > 0 && (dev->config[PCI_COMMAND] & PCI_COMMAND_MEMORY);
 }
 
-/* Where the registers say that the BAR is; only inside the window, so that it cannot cover RAM or chips. */
+/* The BAR's address; valid only inside the window, so it cannot cover RAM or chips. */
 static bool bar_place(const struct pci_device *dev, uint64_t *ret) {
         uint64_t address = (load32(dev->config + PCI_BASE_ADDRESS_0) & ~(uint64_t) 0xf) |
                            (uint64_t) load32(dev->config + PCI_BASE_ADDRESS_1) << 32;
@@ -80,7 +79,7 @@ static bool bar_place(const struct pci_device *dev, uint64_t *ret) {
         return true;
 }
 
-/* Under the device's lock: tells the device when its BAR has come, gone or moved. */
+/* Under the device's lock: notifies the device that its BAR appeared, vanished or moved. */
 static void update_bar(struct pci_device *dev) {
         uint64_t address = 0;
         bool mapped = bar_place(dev, &address);

@@ -60,7 +60,7 @@ struct pci_device {
         bool bar_mapped;
         uint64_t bar_address;
         uint64_t bar_home;  /* where it is after a reset */
-        _Atomic bool muted; /* the guest has taken bus mastering away, and not given it back: see pci.c */
+        _Atomic bool muted; /* the guest has cleared the bus master bit: see pci.c */
         struct msix msix;
 };
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vCPU registers. A machine reset does not make new vCPUs: what KVM reported right
- * after they were made is kept and written back. That covers general, segment, control
- * and debug registers, the FPU with its extended state, the local APIC, pending
- * events, the run state (which is what sends application processors back to waiting for
- * SIPI), and every MSR that KVM lists and lets be read, among them KVM's own (clock, async
- * page fault, steal time), so that a new kernel starts with none of them enabled.
- * The time stamp counter goes on: writing it would take the vCPUs out of step.
+ * vCPU registers. A machine reset does not make new vCPUs: what KVM reported right after they
+ * were made is kept and written back. That covers general, segment, control and debug
+ * registers, the FPU with its extended state, the local APIC, pending events, the run state
+ * (which is what sends application processors back to waiting for SIPI), and every MSR that KVM
+ * lists and can read, among them KVM's own (clock, async page fault, steal time), so that a new
+ * kernel starts with none of them enabled. The time stamp counter keeps running: writing it
+ * would desynchronise the vCPUs.
  *
  * Entry: the Linux/x86 boot protocol, "64-bit boot protocol", demands long mode with
  * paging, a flat code segment at selector 0x10 and data segment at 0x18, interrupts off
@@ -105,7 +105,7 @@ static int set_lint1(int vcpu_fd) {
 }
 
 int vcpu_state_init(int vcpu_fd) {
-        /* Linux takes no MTRR as "all memory is uncached". The others are nice to have. */
+        /* Without MTRRs, Linux treats all memory as uncached. The others are optional. */
         (void) set_msr(vcpu_fd, MSR_MTRR_DEF_TYPE, MTRR_ENABLED | MTRR_TYPE_WRITE_BACK);
         (void) set_msr(vcpu_fd, MSR_MISC_ENABLE, MISC_ENABLE_FAST_STR);
         return set_lint1(vcpu_fd);

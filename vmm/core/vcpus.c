@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vCPU threads. Each runs KVM_RUN in a loop and serves the exits: port I/O and MMIO go
- * to the buses, whatever means that the vCPU cannot go on goes to config.failed.
+ * vCPU threads. Each runs KVM_RUN in a loop and serves the exits: port I/O and MMIO go to the buses, exits
+ * after which the vCPU cannot continue go to config.failed.
  *
- * The gate. `closed` is a set of reasons to stand still. A vCPU looks at it before each
- * KVM_RUN. Who closes it sets the bit first, then each vCPU's immediate_exit, then
- * sends SIGRTMIN. A vCPU clears immediate_exit first and then looks at `closed`. So,
- * whatever the interleaving, it either sees the bit, or enters KVM_RUN with
- * immediate_exit set, or is in KVM_RUN and gets the signal: no kick is lost, and none
- * has to be repeated. The signal's handler does nothing.
+ * The gate. `closed` is a set of reasons to stop, which a vCPU checks before each KVM_RUN. To close it, set the
+ * bit, then each vCPU's immediate_exit, then send SIGRTMIN. A vCPU clears immediate_exit, then checks `closed`.
+ * So, whatever the interleaving, it sees the bit, or enters KVM_RUN with immediate_exit set, or is in KVM_RUN
+ * and gets the signal: no kick is lost or needs repeating. The signal handler does nothing.
  *
- * Who pauses does not wait: a vCPU may be on its way to the gate as long as a device that it
- * has taken away from the bus has I/O at work. The last one that arrives says so (`parked`).
+ * Pausing does not wait: a vCPU that has turned off a device's bus mastering reaches the gate only when that
+ * device's I/O is done. The last vCPU to arrive reports it (`parked`).
  *
  * Before it parks, a vCPU lets KVM complete the I/O instruction whose exit was served
  * last (KVM does that on re-entry): with immediate_exit set KVM_RUN does this and
@@ -242,7 +240,7 @@ static void serve_exit(struct vcpu *v) {
                 break;
         case KVM_EXIT_SHUTDOWN:
                 if (log_guest_may(&v->failures))
-                        log_warningx("vCPU %u: triple fault, which resets the machine as it does a PC", v->index);
+                        log_warningx("vCPU %u: triple fault: resetting the machine, as on a PC", v->index);
                 vcpus_hold(v->vcpus);
                 v->vcpus->config.shut_down(v->vcpus->config.arg, v->index);
                 break;
@@ -285,7 +283,7 @@ static bool all_parked(const struct vcpus *vcpus) {
         return vcpus->parked == vcpus->n_threads;
 }
 
-/* Stands at the gate until it opens; false: the thread shall end. */
+/* Waits at the gate until it opens; false: the thread must end. */
 static bool park(struct vcpu *v) {
         struct vcpus *vcpus = v->vcpus;
         unsigned closed;
@@ -399,7 +397,7 @@ bool vcpus_pause(struct vcpus *vcpus) {
 }
 
 void vcpus_resume(struct vcpus *vcpus) {
-        /* Tells a guest with kvm-clock that time was taken from it: no soft lockup reports. */
+        /* Tells a guest with kvm-clock that it was stopped, which avoids soft lockup reports. */
         for (unsigned i = 0; i < vcpus->n; i++)
                 (void) ioctl(vcpus->vcpu[i].fd, KVM_KVMCLOCK_CTRL, 0);
         open_gate(vcpus, GATE_PAUSED);

@@ -23,9 +23,9 @@ struct vcpus_config {
         int (*enter_thread)(void *role); /* optional: first thing on each vCPU thread */
         /* A vCPU cannot go on (KVM error). On its thread; it waits at the gate afterwards. */
         void (*failed)(void *arg, unsigned index);
-        /* The guest shut its processor down (a triple fault), which resets a PC. In the same way. */
+        /* The guest shut its processor down (a triple fault), which resets a PC. Called the same way. */
         void (*shut_down)(void *arg, unsigned index);
-        /* The last vCPU that was on its way to the gate is there. On its thread. */
+        /* The last vCPU has reached the gate. On its thread. */
         void (*parked)(void *arg);
         void *arg;
 };
@@ -38,8 +38,8 @@ struct vcpus *vcpus_free(struct vcpus *vcpus); /* ends the threads; NULL is fine
 int vcpus_start(struct vcpus *vcpus);
 
 /*
- * Closes the gate and calls all vCPUs to it; does not wait: one may have to wait for a device. True: they are there
- * already, with no I/O half done. False: `parked` is called when they are.
+ * Closes the gate and kicks all vCPUs; does not wait, since a vCPU may be waiting for a device. True: all are
+ * already at the gate, with no I/O half done. False: `parked` is called when they are.
  */
 bool vcpus_pause(struct vcpus *vcpus);
 bool vcpus_are_parked(struct vcpus *vcpus);
@@ -52,9 +52,9 @@ void vcpus_resume(struct vcpus *vcpus);
 void vcpus_hold(struct vcpus *vcpus);
 void vcpus_release(struct vcpus *vcpus);
 
-/* While paused: everything as after vcpus_new(), then the boot processor at `entry`. */
+/* While paused: restores the state after vcpus_new(), with the boot processor at `entry`. */
 int vcpus_reset(struct vcpus *vcpus, const struct boot_entry *entry);
 
-/* While paused: KVM takes no order for a vCPU that runs. */
+/* While paused: KVM injects nothing into a running vCPU. */
 int vcpus_nmi(struct vcpus *vcpus);
 unsigned vcpus_tids(const struct vcpus *vcpus, pid_t *tids, unsigned max);
