@@ -28,7 +28,7 @@ void driver_free(Driver *driver); /* running domains keep running */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Driver, driver_free)
 
 void driver_autostart(Driver *driver);        /* once in a boot; failures go to the journal */
-unsigned driver_count_active(Driver *driver); /* waits for nobody: the main loop asks at each event */
+unsigned driver_count_active(Driver *driver); /* never waits: the main loop asks at each event */
 
 /* --- Finding domains; the caller unrefs ------------------------------------- */
 
@@ -36,7 +36,7 @@ Domain *domain_ref(Domain *domain);
 void domain_unref(Domain *domain);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Domain, domain_unref)
 
-/* The three that a client carries around: stable for a handle, id is -1 when inactive. */
+/* What a client's handle holds: stable, but for id, which is -1 when inactive. */
 typedef struct DomainHandle {
         char *name;
         guint8 uuid[16];
@@ -86,7 +86,7 @@ gboolean domain_is_persistent(Domain *domain);
 gboolean domain_is_updated(Domain *domain); /* the next boot's definition differs from the running one */
 void domain_get_state(Domain *domain, int *ret_state, int *ret_reason);
 void domain_get_info(Domain *domain, virDomainInfoPtr ret);
-/* A domain at one moment; what a list of thousands shows of each. Waits for nothing but the domain's lock. */
+/* A snapshot of a domain, for lists of thousands. Waits for nothing but the domain's lock. */
 typedef struct DomainSummary {
         guint8 uuid[16];
         char *name;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Finding running domains again after the daemon was restarted, upgraded or killed. Each
- * status file names a monitor by pid and start time; one that is still there is
- * connected to and says how its guest is, one that is not has left an exit record, or
- * nothing when it was killed. Either way the domain's end is reported as an event.
+ * status file names a monitor by pid and start time; a monitor that still runs is
+ * connected to and asked for its guest's state; one that has ended has left an exit
+ * record, or nothing if it was killed. Either way the domain's end is reported as an
+ * event.
  *
  * A guest that runs is never ended, hidden or doubled by the daemon's own trouble:
  *
@@ -25,7 +26,7 @@
 #include "util/error.h"
 #include "util/file.h"
 
-/* A domain that an earlier daemon has started. */
+/* A domain that an earlier daemon started. */
 typedef struct Found {
         Domain *domain;
         pid_t pid;
@@ -41,7 +42,7 @@ static void found_free(gpointer data) {
 
 /* --- The domain ------------------------------------------------------------------------- */
 
-/* Another definition of the name is left alone on disk: the guest that runs is what counts. */
+/* A different definition with this name stays on disk untouched: the running guest is what counts. */
 static void make_room(Driver *driver, const DomainDef *def) {
         g_autoptr(Domain) other = driver_lookup_by_name(driver, def->name, NULL);
         if (!other)
@@ -87,7 +88,7 @@ static Domain *attach(Driver *driver, Status *status) {
         return d;
 }
 
-/* FALSE: nothing runs, or so it seems; a start looks again. */
+/* FALSE: nothing seems to run; a start checks again. */
 static gboolean recover(Driver *driver, const char *name, const char *why, Status *ret) {
         g_autoptr(Domain) d = driver_lookup_by_name(driver, name, NULL);
         status_clear(ret);
@@ -171,7 +172,7 @@ gboolean driver_adopt_all(Driver *driver, GError **err) {
         return TRUE;
 }
 
-/* What a monitor says of itself when the connection was made, or made again. */
+/* What a monitor reports about itself on each new connection. */
 typedef struct Greeting {
         Vmm *vmm;
         struct ctl_query_reply reply;
@@ -206,7 +207,7 @@ static void settle(Domain *d, const Greeting *greeting) {
         autostart_resume(d);
 }
 
-/* Background. A daemon that ends leaves guests alone, whatever it has not come to. */
+/* Background. A daemon that is stopping leaves guests alone, even those it has not got to. */
 static void finish_greeting(Domain *d, gpointer data) {
         Greeting *greeting = data;
         if (!driver_stopping(d->driver)) {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where the threads of running domains run. A vCPU's thread follows its pin, all others (the kernel's vhost workers are
- * among them) the emulator's, and either the domain's cpuset where it has no pin; with neither, a thread is left alone.
- * It is sched_setaffinity() on each thread, within the bound that the scope's AllowedCPUs= sets for all of them.
+ * Where the threads of running domains run. A vCPU's thread follows its pin, all others (including the kernel's vhost
+ * workers) follow the emulator's, and both fall back to the domain's cpuset; with neither, a thread is left alone. It
+ * is sched_setaffinity() on each thread, within the bound that the scope's AllowedCPUs= sets for all of them.
  *
  * The kernel takes affinities back: before Linux 6.2 each change of a control group's CPUs gives all of its threads all
  * CPUs of the group, and so does the cpuset controller being switched on or off for the group, which systemd does when
- * a neighbour in the slice begins or ceases to need it. Later kernels do so when a CPU goes offline. None of that is
+ * a neighbour in the slice starts or stops needing it. Later kernels do so when a CPU goes offline. None of this is
  * announced. So affinities are set again after each change of ours, and a thread of the daemon compares those of pinned
- * domains with what their definitions say, every few seconds and when something has changed; it sleeps while no domain
- * is pinned. What an operator allows the scope or its slices is a bound that it respects.
+ * domains with their definitions, every few seconds and after each change; it sleeps while no domain is pinned. What an
+ * operator allows the scope or its slices is a bound that it respects.
  *
  * The functions that set make no call that blocks, and may be used with a domain's lock held.
  */
@@ -22,7 +22,7 @@
 #include "systemd/scope.h"
 #include "util/error.h"
 
-#define WATCH_SECONDS 3 /* for so long, at most, a pin may be out of force */
+#define WATCH_SECONDS 3 /* the longest that a pin may be out of force */
 
 struct AffinityWatch {
         Driver *driver;
@@ -47,7 +47,7 @@ gboolean affinity_get(pid_t tid, CpuMap *ret) {
         return ok;
 }
 
-/* Whether the thread is in the group: a number that was reused is a stranger's, who is not. */
+/* Whether the thread is in the group; if its id was reused, it is not. */
 static gboolean is_in_group(const char *cgroup, pid_t tid) {
         g_autofree char *path = g_strdup_printf("/proc/%d/cgroup", (int) tid), *text = NULL;
         if (!g_file_get_contents(path, &text, NULL, NULL))
@@ -56,7 +56,7 @@ static gboolean is_in_group(const char *cgroup, pid_t tid) {
         return group && g_str_has_suffix(cgroup, g_strchomp(group) + strlen("0::"));
 }
 
-/* No call for this takes a descriptor, so one that hit a stranger is taken back. 0 or a negative errno. */
+/* No such call takes a descriptor, so a call that hit a reused id is reverted. 0 or a negative errno. */
 static int set_affinity(const char *cgroup, pid_t tid, const CpuMap *map) {
         cpu_set_t *set = CPU_ALLOC(CPUMAP_BITS), *before = CPU_ALLOC(CPUMAP_BITS);
         gsize size = CPU_ALLOC_SIZE(CPUMAP_BITS);
@@ -75,7 +75,7 @@ static int set_affinity(const char *cgroup, pid_t tid, const CpuMap *map) {
         return r;
 }
 
-/* `bound`: what of `wanted` does not count when the kernel leaves it out; NULL: all counts. */
+/* `bound`: CPUs of `wanted` outside it may be missing from the result; NULL: none may. */
 static gboolean is_at(pid_t tid, const CpuMap *wanted, const CpuMap *bound) {
         CpuMap actual, expected = *wanted;
         for (gsize i = 0; bound && i < sizeof(expected.bytes); i++)
@@ -164,7 +164,7 @@ static gboolean in_force(const Domain *d) {
         return !emulator || is_at(vmm_pid(d->run.vmm), emulator, NULL);
 }
 
-/* Lock held. What cannot be mended, since an operator has shut its CPUs, is said once. */
+/* Lock held. A pin that cannot be restored, since an operator took its CPUs away, is logged once. */
 static void mend(Domain *d) {
         g_autoptr(GError) err = NULL;
         CpuMap bound;
@@ -176,15 +176,15 @@ static void mend(Domain *d) {
 }
 
 /*
- * Whether this one has to be looked at again. One whose job is held is left alone: a change that has placed threads may
- * not have replaced the definition yet.
+ * Whether this one has to be looked at again. A domain whose job is held is skipped: the change in progress may have
+ * placed threads but not yet replaced the definition.
  */
 static gboolean look_at(Domain *d) {
         domain_lock(d);
         gboolean again = d->job;
         if (!again) {
                 again = domain_active(d) && d->run.vmm && d->run.cgroup && affinity_is_wanted(d->def);
-                gboolean known = d->run.vcpu_tid[0] > 0; /* not so until an adopted monitor has answered */
+                gboolean known = d->run.vcpu_tid[0] > 0; /* FALSE until an adopted monitor has answered */
                 if (again && known && !d->run.ended && !in_force(d))
                         mend(d);
         }
@@ -200,7 +200,7 @@ static gboolean look_at_all(Driver *driver) {
         return pinned;
 }
 
-/* Waits until there is something to look at; FALSE when the daemon ends. */
+/* Waits for work; FALSE when the daemon stops. */
 static gboolean watch_wait(AffinityWatch *w, gboolean pinned) {
         gint64 deadline = g_get_monotonic_time() + WATCH_SECONDS * G_TIME_SPAN_SECOND;
         g_mutex_lock(&w->lock);

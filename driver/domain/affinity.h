@@ -16,13 +16,13 @@ gboolean affinity_get(pid_t tid, CpuMap *ret);
 
 /*
  * Places all threads of a control group and reads back; vcpu_tid has as many entries as the definition has vCPUs.
- * VIR_ERR_CONFIG_UNSUPPORTED when one may not run where it is to run, or may run elsewhere too; those before it are
- * placed then. The caller sees to it that the definition does not change meanwhile.
+ * VIR_ERR_CONFIG_UNSUPPORTED when a thread may not run where it should, or may also run elsewhere; earlier threads
+ * stay placed. The caller keeps the definition from changing meanwhile.
  */
 gboolean affinity_apply(const char *cgroup, const DomainDef *def, const pid_t *vcpu_tid, GError **err);
 
-/* A thread that places threads again which the kernel has moved. */
+/* A thread that puts back threads that the kernel has moved. */
 AffinityWatch *affinity_watch_new(Driver *driver);
-/* Has it look now: something that moves threads was done. Any thread, with a domain's lock held or not. */
+/* Makes it check now, after something that moves threads. Any thread, with a domain's lock held or not. */
 void affinity_watch_kick(AffinityWatch *watch);
 void affinity_watch_free(AffinityWatch *watch); /* no domain's lock held */

@@ -8,9 +8,9 @@
  *   the file        of the persistent definition
  *   memory          which cannot fail
  *
- * The first three drop the domain's lock while they wait. Meanwhile events go on to change the live definition (whether
- * a channel is connected), so a copy that replaces it takes over what they have written. That is why this file is the
- * only one that replaces the definition of a running domain.
+ * The first three drop the domain's lock while they wait. Events still change the live definition meanwhile (whether a
+ * channel is connected), so a copy that replaces it takes over what they wrote. That is why this file is the only one
+ * that replaces the definition of a running domain.
  */
 #include "domain/internal.h"
 
@@ -38,7 +38,7 @@ static void host_returns(Domain *d, HostFunc host, gconstpointer data) {
 /* The first two steps. */
 static gboolean prepare_live(Domain *d, const DomainDef *live, HostFunc host, gconstpointer data, GError **err) {
         if (host && !host(d, live, data, err)) {
-                host_returns(d, host, data); /* it may have done half of it */
+                host_returns(d, host, data); /* it may have been half applied */
                 return FALSE;
         }
         if (status_write(d->driver, live, &d->run, d->state, d->reason, err))

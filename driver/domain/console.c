@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Consoles and channels of a running domain, for clients that want their bytes. The
- * monitor holds a pty's master or a channel's listening socket; a session opens the
- * other end, which terminals.c holds. One session per device: a second client is refused,
- * or by force cuts off the first, whose `kicked` then closes its stream.
+ * monitor holds a pty's master or a channel's listening socket; a session opens the other
+ * end, which terminals.c holds. One session per device: a second client is refused unless
+ * it forces its way in, which cuts off the first, whose `kicked` then closes its stream.
  */
 #include <string.h>
 
@@ -31,7 +31,7 @@ void console_kick_all(Domain *d) {
         g_hash_table_remove_all(d->sessions);
 }
 
-/* Makes room for a session on `path`, or says that it is taken. */
+/* Makes room for a session on `path`, or fails because one exists. */
 static gboolean session_claim(Domain *d, const char *path, gboolean force, GError **err) {
         Session *other = d->sessions ? g_hash_table_lookup(d->sessions, path) : NULL;
         if (other && !force) {

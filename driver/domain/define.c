@@ -48,7 +48,7 @@ static gboolean check_same(const Domain *d, const DomainDef *def, GError **err) 
 
 /*
  * Begins the job of `d`, which `def` redefines. FALSE without an error: it was removed or renamed while this waited,
- * so that another one may be meant.
+ * so another domain may be meant.
  */
 static gboolean claim_existing(Domain *d, const DomainDef *def, GError **err) {
         g_autoptr(GError) busy = NULL;
@@ -185,7 +185,7 @@ Domain *driver_create_xml(Driver *driver, const char *xml, guint flags, GError *
         return d;
 }
 
-/* To remove and to keep the same thing. There is neither, but whoever asks for both has made a mistake. */
+/* To remove and keep the same thing. This driver has neither, but asking for both is a mistake. */
 static gboolean check_undefine_flags(guint flags, GError **err) {
         const guint nvram = VIR_DOMAIN_UNDEFINE_NVRAM | VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
         const guint tpm = UNDEFINE_TPM | UNDEFINE_KEEP_TPM;
@@ -243,7 +243,7 @@ static gboolean check_renamable(const Domain *d, const char *name, GError **err)
         return FALSE;
 }
 
-/* While its files may have either name both belong to the domain, so that nobody else's are mistaken for them. */
+/* While its files may have either name, the domain owns both: nobody else's files are mistaken for its own. */
 static gboolean rename_to(Domain *d, const char *name, GError **err) {
         g_autofree char *old_name = g_strdup(d->name);
         g_autoptr(DomainDef) def = domain_def_copy(d->def);

@@ -3,8 +3,8 @@
  * A domain's lock and its job. The lock protects the struct for moments; the job makes a
  * whole operation exclusive, across the times in which the lock is dropped to wait for
  * the monitor, systemd or the network. A client's wait for a job ends after
- * JOB_WAIT_SECONDS with the error that libvirt's users know; what has to be done, since
- * the guest did something, waits as long as it takes.
+ * JOB_WAIT_SECONDS with the error that libvirt's users know; work that the guest's own
+ * actions cause waits as long as it takes.
  */
 #include "domain/internal.h"
 #include "util/error.h"
@@ -47,11 +47,11 @@ gboolean domain_job_begin(Domain *d, GError **err) {
 
 void domain_job_end(Domain *d) {
         d->job = FALSE;
-        g_cond_broadcast(&d->job_done); /* all of them have to see that it was removed */
+        g_cond_broadcast(&d->job_done); /* all waiters have to see that it was removed */
         domain_unlock(d);
 }
 
-/* One that ended while the daemon was away is active until it is cleaned up, and has no monitor. */
+/* A domain that ended while no daemon ran stays active, without a monitor, until it is cleaned up. */
 gboolean domain_check_active(const Domain *d, GError **err) {
         if (domain_active(d) && d->run.vmm)
                 return TRUE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Everything that a start gathers before the domain runs, with one function that gives
- * all of it back. start.c drives it; resources.c opens what needs only the definition.
+ * Everything that a start gathers before the domain runs, with one function that releases
+ * it all. start.c drives it; resources.c opens what needs only the definition.
  */
 #pragma once
 
@@ -14,7 +14,7 @@ typedef struct Launch {
         DomainDef *def;   /* the copy that becomes the live definition */
         VmmConfig config; /* points into def */
         Vmm *vmm;
-        guint32 uid; /* held by this until the domain runs; 0: there was none */
+        guint32 uid; /* held by this until the domain runs; 0: none was free */
         char *unit, *slice, *machine, *cgroup;
         Terminals *terminals;
         gboolean scope_started, registered;
@@ -31,23 +31,23 @@ typedef struct Launch {
 
 /* Takes `def`. */
 Launch *launch_new(Domain *d, DomainDef *def, int id);
-/* Closes all descriptors; what the running domain needs lives on in its monitor. */
+/* Closes all descriptors; the monitor has its own copies. */
 void launch_close(Launch *l);
 void launch_free(Launch *l);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Launch, launch_free)
 
 /* Opens kernel, initrd, disks, consoles, channels and the devices; errors name the file. No lock held. */
 gboolean launch_open(Launch *l, GError **err);
-/* Chooses the ids of the network ports that launch_plug() makes, so that they can be noted before. */
+/* Chooses the ids of the network ports that launch_plug() makes, so that they are on disk before the ports exist. */
 void launch_choose_ports(Launch *l);
 /* Makes the TAPs, and network ports where the NIC is in a libvirt network. */
 gboolean launch_plug(Launch *l, GError **err);
-/* Deletes what launch_open() left outside of this process. */
+/* Deletes what launch_open() left outside this process. */
 void launch_unlink(Launch *l);
 
 /* What <bandwidth> asks for; points into nic. */
 TapLimits nic_limits(const DomainNic *nic);
-/* Limits on TAPs that were there before, of the first n_nics interfaces; the others take theirs with them. */
+/* Limits on existing TAPs, of the first n_nics interfaces; TAPs of our own take theirs with them. */
 void def_release_limits(const DomainDef *def, unsigned n_nics);
 /* Sockets of channels of a domain that ends. */
 void def_release_files(const DomainDef *def);

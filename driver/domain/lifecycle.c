@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What an operator does to a domain: start, pause, press its buttons, end it. There is
- * one button on a microVM, ACPI power; a reboot is that button too, and the monitor itself
- * remembers to restart the guest when it has powered off.
+ * What an operator does to a domain: start, pause, press its buttons, end it. A microVM
+ * has one button, ACPI power; a reboot presses it too, and the monitor remembers to
+ * restart the guest once it has powered off.
  */
 #include <errno.h>
 #include <signal.h>
@@ -53,7 +53,7 @@ gboolean domain_create(Domain *d, guint flags, GError **err) {
         return ok;
 }
 
-/* Waits without the lock: whoever looks at the domain is not kept waiting. */
+/* Waits without the lock, so that getters do not wait. */
 static gboolean wait_for_end(Domain *d, int ms) {
         domain_unlock(d);
         gboolean ended = vmm_wait(d->run.vmm, ms);
@@ -61,7 +61,7 @@ static gboolean wait_for_end(Domain *d, int ms) {
         return ended;
 }
 
-/* With `graceful` the monitor is asked to quit, which flushes disks; it has no time-out to kill after. */
+/* With `graceful` the monitor is asked to quit, which flushes disks, and is not killed after a time-out. */
 static gboolean end_monitor(Domain *d, gboolean graceful, GError **err) {
         if (graceful && !domain_vmm_simple(d, CTL_QUIT, err))
                 return FALSE;
@@ -79,9 +79,9 @@ static gboolean end_monitor(Domain *d, gboolean graceful, GError **err) {
 }
 
 /*
- * Kills the monitor of a domain that runs or is being started, while another operation, which may wait for just this
- * monitor, still has the job; a start may wait for another process as well, and is interrupted there. TRUE: the domain
- * ends by that, whoever cleans up. *ret_vmm may be NULL even so: a start that has no monitor yet fails as soon as it
+ * Kills the monitor of a domain that runs or is being started, while another operation, which may be waiting for this
+ * very monitor, still has the job; a start that waits for another process is interrupted. TRUE: the domain is ending,
+ * and its clean-up is under way. *ret_vmm may be NULL even so: a start that has no monitor yet fails as soon as it
  * looks.
  */
 static gboolean kill_first(Domain *d, Vmm **ret_vmm) {
@@ -106,7 +106,7 @@ static gboolean destroy_killed(Domain *d, const Vmm *killed, GError **err) {
         g_autoptr(GError) failed = NULL;
         gboolean ok = TRUE;
         if (!domain_job_begin(d, &failed)) {
-                if (error_code(failed) == VIR_ERR_NO_DOMAIN) /* a transient one, that was cleaned up */
+                if (error_code(failed) == VIR_ERR_NO_DOMAIN) /* a transient one that was cleaned up */
                         return TRUE;
                 g_propagate_error(err, g_steal_pointer(&failed));
                 return FALSE;
@@ -147,7 +147,7 @@ static gboolean check_running(const Domain *d, GError **err) {
                          "domain '%s' is not running but paused or ending: resume it first", d->name);
 }
 
-/* A paused guest finds its button pressed when it is resumed; one that has ended finds nothing any more. */
+/* A paused guest sees the button when it is resumed; one that has ended never does. */
 static gboolean check_not_ended(const Domain *d, GError **err) {
         return d->state == VIR_DOMAIN_PAUSED || check_running(d, err);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Which files get what a guest prints on a serial port, console or channel: that of
- * type='file', and that of <log>. Both go through one FIFO per device (process/guest_log.h),
- * which is named for the domain's number and the device's alias, so that the next daemon
- * finds it. What type='file' names and is no regular file, such as /dev/ttyS1 or a pipe of
- * an operator's, cannot grow and is the monitor's to write.
+ * The files that take a guest's output on a serial port, console or channel: those of
+ * type='file' and <log>. Both go through one FIFO per device (process/guest_log.h), which is
+ * named for the domain's number and the device's alias, so that the next daemon finds it. A
+ * type='file' that is not a regular file, such as /dev/ttyS1 or an operator's pipe, cannot
+ * grow; the monitor writes to it directly.
  *
- * A monitor of a version without logs holds the file of type='file' itself; there is no
- * FIFO then, and nothing to do.
+ * A monitor from a version without logs holds the type='file' itself; there is no FIFO then
+ * and nothing to do.
  */
 #include <sys/stat.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * vCPU and memory counts, and on which host CPUs threads may run: the calls of clients.
- * Placing threads is affinity.c's; getters of a running domain tell what the kernel says.
- * Counts are fixed while a domain runs: there is no hot plug.
+ * Placing threads is affinity.c's; getters of a running domain ask the kernel. Counts are
+ * fixed while a domain runs: there is no hot plug.
  */
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +20,7 @@ static unsigned host_cpus(void) {
         return n > 0 ? (unsigned) n : 1;
 }
 
-/* A definition's choice as libvirt tells it: all of the host's CPUs when there is none. */
+/* A definition's choice as libvirt reports it: all of the host's CPUs by default. */
 static void put_choice(const CpuMap *cpus, CpuMap *ret) {
         if (cpus)
                 *ret = *cpus;
@@ -211,7 +211,7 @@ static void put_emulator_pin(DomainDef *def, const CpuMap *cpus) {
 
 #define EMULATOR G_MAXUINT /* in place of a vCPU's number */
 
-/* As libvirt's drivers tell it: the field is named after the thread, the value is the list of CPUs. */
+/* As libvirt's drivers report it: the field is named after the thread, the value is the list of CPUs. */
 static void emit_pin(Domain *d, guint vcpu, const CpuMap *cpus) {
         char name[VIR_TYPED_PARAM_FIELD_LENGTH];
         g_autofree char *text = cpumap_format(cpus);

@@ -6,8 +6,8 @@
  *
  * Disks are locked by open file description locks: a writable disk exclusively, a
  * read-only one with other readers, a <shareable/> one with other sharers, and these two
- * kinds not with each other, as which each has a byte to mark. The lock belongs to the
- * description, so it moves to the monitor and lasts as long as that does.
+ * kinds not with each other, each kind having a byte to mark. The lock belongs to the
+ * open file description, so it moves to the monitor and lasts as long as the monitor.
  */
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -102,13 +102,13 @@ static gboolean try_lock(int fd, short type, off_t start, off_t len) {
         return fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES);
 }
 
-/* Somebody else marks this byte. A lock from the beginning on is that of a reader, of this version or an older one. */
+/* Another process marks this byte. A lock from offset 0 on is a reader's, of this version or an older one. */
 static gboolean has_mark(int fd, off_t mark) {
         struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = mark, .l_len = 1 };
         return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_start >= mark;
 }
 
-/* First the own mark, then a look for the other's: of two at a time at least one sees it. */
+/* First our own mark, then a look for the other kind's: of two at once, at least one sees the other. */
 static gboolean take_lock(int fd, const DomainDisk *disk) {
         if (disk->readonly)
                 return try_lock(fd, F_RDLCK, READER_MARK, 1) && try_lock(fd, F_RDLCK, SHARER_MARK + 1, 0) &&
@@ -342,7 +342,7 @@ static gboolean open_kvm(Launch *l, GError **err) {
 
 static gboolean open_exit_record(Launch *l, GError **err) {
         g_autofree char *path = state_path(l->domain->driver, l->def->name, ".exit");
-        (void) g_unlink(path); /* an earlier monitor may still have it mapped */
+        (void) g_unlink(path); /* an earlier monitor may still map it */
         l->exit_fd = open_plain(path, O_RDWR | O_CREAT | O_TRUNC, err);
         return l->exit_fd >= 0;
 }
@@ -354,7 +354,7 @@ static gboolean open_rng(Launch *l, GError **err) {
         return l->rng_fd >= 0;
 }
 
-/* startupPolicy='optional': a disk that is missing is none of the running domain's. */
+/* startupPolicy='optional': a missing disk is left out of the running domain. */
 static void drop_missing_disks(Launch *l) {
         for (guint i = l->def->disks->len; i-- > 0;) {
                 DomainDisk *disk = l->def->disks->pdata[i];
@@ -427,7 +427,7 @@ gboolean launch_plug(Launch *l, GError **err) {
         for (unsigned i = 0; i < l->config.n_nics; i++) {
                 if (plug_nic(l, i, err))
                         continue;
-                while (++i < l->config.n_nics) /* nobody was asked for these */
+                while (++i < l->config.n_nics) /* optional, so no error */
                         g_clear_pointer(&((DomainNic *) l->def->nics->pdata[i])->portid, g_free);
                 return FALSE;
         }

@@ -2,20 +2,19 @@
 /*
  * Starting a domain:
  *
- *   open what the definition names     cheap refusals come before any process exists
+ *   open what the definition names     cheap refusals before any process exists
  *   spawn the monitor                  it waits, holding nothing
  *   scope                              the monitor enters it before it maps guest memory
- *   status                             from here on another daemon finds it and what it takes, should this one die
+ *   status                             from here on another daemon finds it and its resources, should this one die
  *   TAPs, network ports, machined
- *   status again                       with the names of what was made
+ *   status again                       with the names of these
  *   hand everything over, START
  *   place its threads on their CPUs
  *
- * All of it works on a copy of the definition and a Launch, with the domain's job held
- * but its lock dropped. Nothing of the domain changes before the guest runs, so undoing
- * a failed start is launch_undo() alone. A destroy meanwhile kills the monitor, if there
- * is one, interrupts the wait for another process, and leaves a note in d->starting, with
- * which the start fails wherever it is.
+ * All of it works on a copy of the definition and a Launch, with the domain's job held but its lock dropped.
+ * Nothing of the domain changes before the guest runs, so undoing a failed start is launch_undo() alone. A destroy
+ * meanwhile kills the monitor, if there is one, interrupts the wait for another process, and leaves a note in
+ * d->starting that fails the start at its next step.
  */
 #include <string.h>
 #include <unistd.h>
@@ -38,7 +37,7 @@ static void assign_alias(char **alias, const char *prefix, guint index) {
                 *alias = g_strdup_printf("%s%u", prefix, index);
 }
 
-/* The names by which live XML and events speak of devices. */
+/* The names of devices in live XML and events. */
 static void assign_aliases(DomainDef *def) {
         static const char *const char_prefix[] = { "serial", "console", "channel" };
         guint count[G_N_ELEMENTS(char_prefix)] = { 0 };
@@ -102,7 +101,7 @@ static gboolean launch_scope(Launch *l, GError **err) {
         g_autoptr(GError) failed = NULL;
         gboolean ok = scope_start(driver->bus, l->def, l->unit, l->slice, vmm_pid(l->vmm),
                                   driver->config->shutdown_timeout, &failed);
-        /* One that took too long may come yet; a unit of that name that was there before has refused ours. */
+        /* A call that took too long may still succeed; one that failed because the unit existed did not start ours. */
         l->scope_started = ok || error_code(failed) == VIR_ERR_OPERATION_TIMEOUT ||
                            error_code(failed) == VIR_ERR_OPERATION_ABORTED;
         if (!ok) {
@@ -194,7 +193,7 @@ static gboolean launch_hand_over(Launch *l, gboolean paused, GError **err) {
         return FALSE;
 }
 
-/* The guest runs for a moment by now; one whose threads cannot be placed is ended again. */
+/* The guest already runs; if its threads cannot be placed, it is ended again. */
 static gboolean launch_place(Launch *l, GError **err) {
         struct ctl_header message = { 0 };
         struct ctl_query_reply reply;
@@ -240,7 +239,8 @@ static DomainRuntime launch_runtime(const Launch *l) {
         };
 }
 
-/* A daemon that finds this ends a monitor which has not started, and releases all that is named here, made or not. */
+/* A daemon that finds this ends a monitor that has not started its guest, and releases everything named here, made or
+ * not. */
 static gboolean launch_note(Launch *l, gboolean paused, GError **err) {
         DomainRuntime run = launch_runtime(l);
         int reason, state = first_state(paused, &reason);
@@ -282,7 +282,7 @@ static void launch_publish(Launch *l, Domain *d, gboolean paused) {
         g_atomic_int_inc(&d->driver->n_active);
 }
 
-/* The order in which libvirt's QEMU driver tells of a start. */
+/* The order in which libvirt's QEMU driver reports a start. */
 static void emit_started(Domain *d, gboolean paused) {
         if (!paused)
                 event_lifecycle(d, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
@@ -291,7 +291,7 @@ static void emit_started(Domain *d, gboolean paused) {
                 event_lifecycle(d, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
 }
 
-/* What needs the running monitor. A guest that has ended by now ended before its event could find the domain. */
+/* What needs the running monitor. If the guest has already ended, its event came before the domain could be found. */
 static void finish_start(Domain *d) {
         g_autoptr(GError) err = NULL;
         guint32 state = CTL_STATE_RUNNING, reason = 0;
@@ -305,7 +305,7 @@ static void finish_start(Domain *d) {
         domain_log(d, G_LOG_LEVEL_MESSAGE, "started as process %d in %s", (int) vmm_pid(d->run.vmm), d->run.unit);
 }
 
-/* The last moment at which a destroy could interrupt it: FALSE when one has. Lock held. */
+/* The last moment at which a destroy can interrupt the start: FALSE if one did. Lock held. */
 static gboolean end_starting(Domain *d) {
         gboolean destroyed = d->starting.destroyed;
         g_clear_pointer(&d->starting.vmm, vmm_unref);
@@ -318,7 +318,7 @@ static void interrupt_too(GCancellable *outer, gpointer inner) {
         g_cancellable_cancel(inner);
 }
 
-/* Runs it so that its waits for other processes end with `interrupt`, and with what would end the caller's. */
+/* Runs it so that `interrupt`, or whatever interrupts the caller, also ends its waits for other processes. */
 static gboolean launch_run_interruptibly(Launch *l, GCancellable *interrupt, gboolean paused, GError **err) {
         GCancellable *outer = g_cancellable_get_current();
         gulong handler = outer ? g_cancellable_connect(outer, G_CALLBACK(interrupt_too), interrupt, NULL) : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Numbers about domains, each from who knows it best: the scope's cgroup (CPU, memory),
- * the monitor (disks), the kernel's view of the TAPs (interfaces), /proc (vCPU threads).
+ * Statistics of domains, each from its best source: the scope's cgroup (CPU, memory), the
+ * monitor (disks), the kernel's view of the TAPs (interfaces), /proc (vCPU threads).
  * Getters take no job: they copy what they need under the lock, hold a reference to the
  * monitor, and ask it unlocked, so that polling clients never delay an operation.
  */
@@ -22,7 +22,7 @@
 typedef struct Snapshot {
         DomainDef *def;
         Vmm *vmm;      /* NULL when inactive */
-        gboolean busy; /* somebody has its job, and may be waiting for the monitor */
+        gboolean busy; /* its job is held, perhaps by a caller that waits for the monitor */
         char *cgroup;
         int state, reason;
 } Snapshot;
@@ -83,7 +83,7 @@ void domain_get_info(Domain *d, virDomainInfoPtr ret) {
 
 /* --- Disks ------------------------------------------------------------------------------- */
 
-/* The monitor's index of a disk; it leaves out drives without a medium. */
+/* The monitor's index of a disk, which does not count drives without a medium. */
 static int disk_index(const Snapshot *s, const char *path, GError **err) {
         VmmConfig config;
         const DomainDisk *disk = domain_def_find_disk(s->def, path);
@@ -213,7 +213,7 @@ gboolean domain_get_block_info(Domain *d, const char *path, virDomainBlockInfoPt
         const DomainDisk *disk = domain_def_find_disk(s.def, path);
         if (disk && disk->source)
                 return read_block_info(disk->source, ret, err);
-        if (disk && disk->type == DOMAIN_DISK_VOLUME) { /* of an inactive domain: its path is found at the start */
+        if (disk && disk->type == DOMAIN_DISK_VOLUME) { /* of an inactive domain: the path is resolved at the start */
                 g_autofree char *source = storage_volume_path(d->driver->libvirt, disk->pool, disk->volume, err);
                 return source && read_block_info(source, ret, err);
         }
@@ -268,7 +268,7 @@ int domain_get_memory_stats(Domain *d, virDomainMemoryStatPtr stats, unsigned ma
 
 #define CPU_STATS_TOTALS 3u
 
-/* cgroup v2 keeps no numbers per host CPU: one can ask how many there are, and for totals. */
+/* cgroup v2 has no per-CPU numbers: a caller can ask how many CPUs there are, and for totals. */
 int domain_get_cpu_stats(Domain *d, virTypedParameterPtr params, unsigned n, int start_cpu, unsigned ncpus, guint flags,
                          GError **err) {
         static const char *const names[] = { VIR_DOMAIN_CPU_STATS_CPUTIME, VIR_DOMAIN_CPU_STATS_USERTIME,
@@ -388,7 +388,7 @@ static void collect_disk_io(Collector *c, const Snapshot *s, const struct ctl_st
                 add_ullong(c, disk_field(&reply->disk[k], &disk_fields[i]), "block.%u.%s", index, disk_fields[i].stat);
 }
 
-/* What the monitor answers at once, unless it is likely to be busy. */
+/* What the monitor answers at once; skipped when it is likely to be busy. */
 static gboolean fetch_available_stats(const Snapshot *s, struct ctl_stats_reply *ret) {
         struct ctl_header message = { 0 };
         return !s->busy && vmm_call_briefly(s->vmm, CTL_STATS, &message, sizeof(message), ret, sizeof(*ret), NULL);

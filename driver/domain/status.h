@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a daemon knows of a domain that an earlier one has started. */
+/* What a daemon knows about a domain that an earlier daemon started. */
 #pragma once
 
 #include "domain/internal.h"
@@ -17,12 +17,12 @@ void status_clear(Status *s);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Status, status_clear)
 
 /*
- * Reads the status of a domain. FALSE with file_error_is_shortage(*err): it was not read, which says nothing about it;
- * else: it is not to be made sense of.
+ * Reads the status of a domain. FALSE with file_error_is_shortage(*err): it could not be read for want of descriptors
+ * or memory; else: it is damaged.
  */
 gboolean status_load(Driver *driver, const char *name, Status *ret, GError **err);
 /*
- * What can be learned without the file, from the process and its scope. `known` is the persistent definition, if there
- * is one. FALSE: no monitor of a domain of this name runs.
+ * What the process and its scope reveal without the file. `known` is the persistent definition, if there is one.
+ * FALSE: no monitor of a domain of this name runs.
  */
 gboolean status_recover(const char *name, const DomainDef *known, Status *ret);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The ends of a running domain's consoles and channels that clients open: a pty's slave, a
- * channel's listening socket. Their names may belong to somebody else tomorrow: the kernel
- * gives /dev/pts/N to the next terminal as soon as the monitor has closed its master, and a
- * socket's path is anybody's who may write to its directory. So each is held by an O_PATH
- * descriptor from the moment it was made, while its name was surely its own, and is opened
- * through that. What is held of an end that is gone cannot be opened (EIO, ECONNREFUSED).
+ * channel's listening socket. Their names may change hands: the kernel gives /dev/pts/N to
+ * the next terminal as soon as the monitor has closed its master, and a socket's path
+ * belongs to anybody who may write to its directory. So each is held by an O_PATH
+ * descriptor from its creation on, when the name is certain to be its own, and opened
+ * through that. A held end whose other side is gone cannot be opened (EIO, ECONNREFUSED).
  *
  * The descriptors die with the daemon. The status file keeps what tells an object from a
- * later one of the same name: device and inode, and of a pty, whose inode numbers come
- * again, the time of its last change of status, which is that of its making. The next
- * daemon holds what still matches.
+ * later one with the same name: device and inode, and for a pty, whose inode numbers are
+ * reused, its ctime, which is that of its creation. The next daemon holds those that still
+ * match.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -76,7 +76,7 @@ char *terminals_format(Terminals *terminals, const DomainDef *def) {
         return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
-/* Holds what has the name now, if that is what `word` describes; NULL: version 0.1 has told the name alone. */
+/* Holds the object of that name if `word` describes it; NULL: version 0.1 stored the name alone. */
 static void restore_one(Terminals *terminals, const char *path, const char *word) {
         int fd = hold(path);
         if (fd < 0)

@@ -18,7 +18,7 @@
 typedef struct Field {
         const char *name;
         int type;     /* VIR_TYPED_PARAM_ULLONG or LLONG */
-        gsize offset; /* in DomainDef; of a guint64 or gint64 */
+        gsize offset; /* in DomainDef; offset of a guint64 or gint64 */
         guint64 min, max;
         guint64 unset;      /* what a getter shows for a field that is 0 */
         gboolean truncates; /* more than max is max, as with libvirt's QEMU driver */
@@ -126,7 +126,7 @@ typedef gboolean (*ApplyFunc)(GDBusConnection *bus, const char *unit, const char
                               GError **err);
 typedef void (*LookFunc)(const char *cgroup, DomainDef *def);
 
-/* What is got and set together. */
+/* Parameters that one call gets or sets together. */
 typedef struct Group {
         const char *getter, *setter; /* the calls' names in libvirt */
         ReadFunc read;
@@ -143,7 +143,7 @@ static gboolean scope_follows(Domain *d, const DomainDef *def, ApplyFunc apply, 
         return ok;
 }
 
-/* A copy of a definition; of the live one with the limits that are in force, whoever has set them. */
+/* A copy of a definition; of the live one with the limits in force, whoever set them. */
 static DomainDef *copy_in_force(const Domain *d, const DomainDef *def, const Group *group) {
         DomainDef *copy = domain_def_copy(def);
         if (def->id >= 0 && group->look && d->run.cgroup)
@@ -158,7 +158,7 @@ static DomainDef *changed_copy(const Domain *d, const DomainDef *def, const Grou
         return group->change(copy, params, n, err) ? g_steal_pointer(&copy) : NULL;
 }
 
-/* Live changes of the scheduler are told as "cputune.NAME", those of pins by pin.c; memory and blkio have no names. */
+/* Live scheduler changes are reported as "cputune.NAME", pins by pin.c; memory and blkio have no names. */
 static void emit_cputune(Domain *d, virTypedParameterPtr params, int n) {
         virTypedParameterPtr copy = NULL;
         int count = 0, capacity = 0;
@@ -240,7 +240,7 @@ gboolean domain_set_scheduler(Domain *d, virTypedParameterPtr params, int n, gui
 }
 
 static gboolean memory_read(const DomainDef *def, virTypedParameterPtr *params, int *n) {
-        /* A minimum that nobody asked for is not shown, as with libvirt's QEMU driver. */
+        /* A minimum that was not set is not shown, as with libvirt's QEMU driver. */
         gsize count = G_N_ELEMENTS(memory_fields) - (def->memtune.min_guarantee_kib == 0);
         return fields_get(memory_fields, count, def, params, n);
 }
@@ -282,7 +282,7 @@ typedef struct BlkioField {
         const char *name;
         gsize offset;     /* in DomainBlkioDevice */
         gboolean wide;    /* guint64, else guint */
-        guint64 min, max; /* 0 passes too: it takes the value away */
+        guint64 min, max; /* 0 is valid too: it removes the value */
 } BlkioField;
 
 static const BlkioField blkio_fields[] = {
@@ -492,7 +492,7 @@ static gboolean replace_limit(DomainBandwidth *limit, const DomainBandwidth *wit
         return TRUE;
 }
 
-/* A direction that is mentioned gets new limits as a whole; the other one keeps what it has. */
+/* A direction that is given is replaced as a whole; the other one is kept. */
 static gboolean change_bandwidth(DomainNic *nic, virTypedParameterPtr params, int n, GError **err) {
         DomainNic given = { 0 };
         gboolean inbound = FALSE, outbound = FALSE;
@@ -520,7 +520,7 @@ static DomainDef *with_bandwidth(const DomainDef *def, const char *device, virTy
         return g_steal_pointer(&copy);
 }
 
-/* A floor is a share of the network's own bandwidth, which the network has promised when the NIC was plugged in. */
+/* A floor is a share of the network's own bandwidth, which the network granted when the NIC was plugged in. */
 static gboolean check_floor(const DomainDef *def, const char *device, const DomainNic *nic, GError **err) {
         if (nic->inbound.floor == domain_def_find_nic(def, device)->inbound.floor)
                 return TRUE;
@@ -528,7 +528,7 @@ static gboolean check_floor(const DomainDef *def, const char *device, const Doma
                          "inbound.floor cannot change while the domain runs: use --config and restart it");
 }
 
-/* The interface before and after a change, and whether that is in force: what is not ours is not to be taken back. */
+/* The interface before and after a change, and whether it is in force: what we did not set is not undone. */
 typedef struct NicChange {
         const DomainNic *old, *new;
         gboolean *in_force;
