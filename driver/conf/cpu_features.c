@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where the processor tells of its features: libvirt's names, the bits of Intel SDM
- * volume 2 (CPUID) and AMD APM volume 3, appendix E. What libvirt knows by a model
- * specific register is not here, since CPUID cannot hide it. Sorted by name.
+ * Where the processor reports its features: libvirt's names, and bits from Intel SDM
+ * volume 2 (CPUID) and AMD APM volume 3, appendix E. Features that libvirt reads from a
+ * model specific register are missing, since CPUID cannot hide them. Sorted by name.
  */
 #include "conf/cpu_features.h"
 

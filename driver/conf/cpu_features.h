@@ -11,5 +11,5 @@ typedef struct CpuFeature {
         guint8 bit;
 } CpuFeature;
 
-const CpuFeature *cpu_feature_find(const char *name); /* NULL: not known, or no bit of CPUID */
+const CpuFeature *cpu_feature_find(const char *name); /* NULL: unknown, or not a bit of CPUID */
 const CpuFeature *cpu_features_all(gsize *ret_n);

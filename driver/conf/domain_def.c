@@ -223,7 +223,7 @@ char *domain_channel_path(const char *state_dir, int id, const DomainChar *chann
                                channel->target_name != NULL ? channel->target_name : channel->alias);
 }
 
-/* Whether a path is one of domain_channel_path(), with whatever number; without a name it was the alias. */
+/* Whether domain_channel_path() made a path, with any number; with the alias for a channel without a name. */
 static gboolean is_channel_path(const char *path, const char *state_dir, const char *name) {
         g_autofree char *dir = g_path_get_dirname(path), *file = g_path_get_basename(path);
         gsize digits = strspn(file, G_CSET_DIGITS);
@@ -234,7 +234,7 @@ static gboolean is_channel_path(const char *path, const char *state_dir, const c
 }
 
 /*
- * Whether QEMU's driver has chosen a path: …/qemu/channel/target/domain-1-web/NAME, since libvirt 9.7
+ * Whether QEMU's driver chose a path: …/qemu/channel/target/domain-1-web/NAME, since libvirt 9.7
  * …/qemu/channel/1-web/NAME, in old versions …/qemu/channel/target/web.NAME.
  */
 static gboolean is_qemu_path(const char *path, const char *name) {

@@ -49,7 +49,7 @@ typedef struct DomainVcpuPin {
         CpuMap cpus;
 } DomainVcpuPin;
 
-/* What XML and calls may set; the ends of libvirt's ranges. */
+/* What XML and calls may set: the limits of libvirt's ranges. */
 #define DOMAIN_SHARES_MIN     2u
 #define DOMAIN_SHARES_MAX     262144u
 #define DOMAIN_PERIOD_MIN     1000u
@@ -170,7 +170,8 @@ typedef struct DomainDisk {
         char *device;         /* "disk"; "cdrom" becomes a read-only disk */
         char *source;         /* path for file and block; NULL: no medium */
         char *pool, *volume;  /* type volume */
-        char *startup_policy; /* NULL, "mandatory", "requisite", "optional": what a start does when it is missing */
+        char *startup_policy; /* NULL, "mandatory", "requisite", "optional": what a start does if the source is missing
+                               */
         char *target;         /* "vda" */
         char *bus;            /* "virtio" after conversion */
         char *driver_name, *driver_type; /* as given; type must be NULL or "raw" to start */
@@ -226,10 +227,10 @@ typedef struct DomainChar {
         DomainCharDevice device;
         DomainCharBackend backend;
         char *path;         /* live pty: /dev/pts/N; unix: socket path; file: file path */
-        gboolean generated; /* unix channel, live only: the start has chosen the path */
+        gboolean generated; /* unix channel, live only: the path was chosen at the start */
         gboolean listen;    /* unix: mode='bind' */
         gboolean append;    /* file */
-        char *log_file;     /* <log>: what the guest writes is kept here as well */
+        char *log_file;     /* <log>: a copy of the guest's output */
         gboolean has_log_append, log_append;
         char *target_type; /* serial: "isa-serial"; console: "serial" or "virtio"; channel: "virtio" */
         guint target_port;
@@ -273,21 +274,21 @@ typedef struct DomainDef {
         GPtrArray *nics;  /* DomainNic*, as given */
         GPtrArray *chars; /* DomainChar*: serials, consoles, channels in that order */
         DomainRng *rng;   /* NULL: none */
-        GPtrArray *notes; /* char*: what legacy_devices=convert has converted, for dominfo's Messages and the journal,
-                           * each one thing that the machine does differently ("machine type 'q35' became microvm") */
+        GPtrArray *notes; /* char*: what legacy_devices=convert changed, for dominfo's Messages and the journal
+                           * ("machine type 'q35' became microvm") */
 } DomainDef;
 
 typedef enum DomainParseFlags {
         DOMAIN_PARSE_VALIDATE = 1 << 0,      /* check against the RNG schema first: VIR_ERR_XML_INVALID_SCHEMA */
         DOMAIN_PARSE_STATUS = 1 << 1,        /* live elements (aliases, pty paths, id) are read back */
         DOMAIN_PARSE_REJECT_LEGACY = 1 << 2, /* legacy_devices=reject */
-        DOMAIN_PARSE_OWN = 1 << 3,           /* written by the daemon: notes are read back, and there are no checks of
-                                              * ranges and combinations, which may be stricter than those of the call
-                                              * that changed the definition */
+        DOMAIN_PARSE_OWN = 1 << 3,           /* written by the daemon: notes are read back, and ranges and
+                                              * combinations are not checked, since the call that changed the
+                                              * definition may have been less strict */
 } DomainParseFlags;
 
 typedef enum DomainFormatFlags {
-        DOMAIN_FORMAT_INACTIVE = 1 << 0, /* leaves out what only a running domain has */
+        DOMAIN_FORMAT_INACTIVE = 1 << 0, /* without what only a running domain has */
         DOMAIN_FORMAT_SECURE = 1 << 1,
         DOMAIN_FORMAT_STATUS = 1 << 2, /* everything that DOMAIN_PARSE_STATUS reads */
         DOMAIN_FORMAT_OWN = 1 << 3,    /* for the daemon's own files: with the notes */
@@ -306,7 +307,7 @@ DomainDef *domain_def_parse(const char *xml, guint flags, const char *schema_dir
 char *domain_def_format(const DomainDef *def, guint flags); /* never fails */
 DomainDef *domain_def_copy(const DomainDef *def);
 
-/* Whether a domain may be called so; for definitions and renames. */
+/* Whether a domain may have this name; for definitions and renames. */
 gboolean domain_name_check(const char *name, GError **err);
 
 DomainDisk *domain_def_find_disk(const DomainDef *def, const char *target_or_source);
@@ -318,9 +319,9 @@ DomainChar *domain_def_find_console(const DomainDef *def, const char *alias);
 const CpuMap *domain_def_vcpu_cpus(const DomainDef *def, unsigned vcpu);
 const CpuMap *domain_def_emulator_cpus(const DomainDef *def);
 
-/* The socket of a channel that names no path of its own: by number, so that it fits into an address and is unique. */
+/* The socket of a channel without a path of its own: named by id, so that it fits a socket address and is unique. */
 char *domain_channel_path(const char *state_dir, int id, const DomainChar *channel);
-/* Drops the paths that starts, QEMU's too, have given to channels of this domain or one whose live XML was copied. */
+/* Drops paths that a start, also QEMU's, gave to channels of this domain or of one whose live XML was copied. */
 void domain_def_drop_channel_paths(DomainDef *def, const char *state_dir);
 
 void domain_uuid_format(const guint8 uuid[16], char ret[37]);
@@ -330,7 +331,7 @@ gboolean domain_mac_parse(const char *text, guint8 ret[6]);
 
 /*
  * <metadata>, <title>, <description> as virDomainSetMetadata / GetMetadata treat them; type is virDomainMetadataType.
- * What is not there is VIR_ERR_NO_DOMAIN_METADATA.
+ * VIR_ERR_NO_DOMAIN_METADATA when it is absent.
  */
 gboolean domain_def_set_metadata(DomainDef *def, int type, const char *metadata, const char *key, const char *uri,
                                  GError **err);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the files of conf/ share about definitions and nobody else needs. */
+/* What the files of conf/ share about definitions, private to them. */
 #pragma once
 
 #include "conf/domain_def.h"
 
-#define DOMAIN_DEVICES_MAX 256u /* elements below <devices>, also those that are left out */
+#define DOMAIN_DEVICES_MAX 256u /* elements below <devices>, dropped ones included */
 #define DOMAIN_TIMERS_MAX  16u
 #define DOMAIN_BOOT_MAX    8u
 #define DOMAIN_NOTES_MAX   (2u * DOMAIN_DEVICES_MAX + 16u)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: elements come in libvirt's order and only when they say
- * something, numbers in one unit, so that two equal definitions give the same text.
- * A running domain's text has more in it (id, aliases, paths of ptys, TAP names), and
- * the state that the daemon keeps for itself also has the notes.
+ * Theory of operation: elements come in libvirt's order and only when they carry
+ * information, numbers in one unit, so that equal definitions give equal text. A running
+ * domain's text has more (id, aliases, pty paths, TAP names), and the daemon's own state
+ * also has the notes.
  */
 #include "conf/domain_format.h"
 
@@ -47,7 +47,7 @@ static void format_blkiotune(XmlWriter *w, const DomainBlkioTune *tune) {
         xml_end_used(w);
 }
 
-/* A limit beyond the one that means "none" could not be read back: bytes would overflow. */
+/* A limit above the one that means "none" could not be read back: it would overflow in bytes. */
 static void format_limit(XmlWriter *w, const char *name, guint64 kib) {
         format_kib(w, name, MIN(kib, DOMAIN_MEMORY_UNLIMITED));
 }

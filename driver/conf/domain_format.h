@@ -5,7 +5,7 @@
 #include "conf/domain_def_internal.h"
 #include "conf/xml_write.h"
 
-/* `live`: also what only a running domain has; `status`: also what only the daemon needs. */
+/* `live`: with what only a running domain has; `status`: with what only the daemon needs. */
 void domain_format_devices(XmlWriter *w, const DomainDef *def, gboolean live, gboolean status);
 
 /* <vlan>, <bandwidth>: the same in a domain's interface and in a port of a network. */

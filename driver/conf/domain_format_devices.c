@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: one function per kind of device, children in libvirt's order.
- * Aliases are shown while the domain runs; those that the client chose always.
+ * Aliases are shown while the domain runs, the client's own always.
  */
 #include "conf/domain_format.h"
 
@@ -172,7 +172,7 @@ static void format_nic(XmlWriter *w, const DomainNic *nic, gboolean live) {
         xml_end(w);
 }
 
-/* The path of a pty is its own only as long as the domain runs, and so is a socket's that the start has chosen. */
+/* A pty's path is valid only while the domain runs, and so is a socket path chosen at the start. */
 static void format_char_source(XmlWriter *w, const DomainChar *chr, gboolean live, gboolean status) {
         if (chr->path == NULL && !(chr->backend == DOMAIN_CHAR_UNIX && chr->device != DOMAIN_CHAR_CHANNEL))
                 return;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: applications keep elements of their own namespaces in <metadata>,
- * one per namespace, and the daemon understands none of them. They are kept as text,
- * formatted once at the indentation that they have in a domain, so that reading and
- * writing a definition does not change them any more.
+ * one per namespace, which the daemon does not interpret. They are kept as text,
+ * formatted once at the indentation that they have in a domain, so that further reading
+ * and writing does not change them.
  *
  * Clients give and get such an element without its namespace: setting puts the namespace
- * on every element that has none, getting takes it off again.
+ * on every element that has none, getting removes it.
  */
 #include <libvirt/libvirt.h>
 #include <libxml/tree.h>
@@ -52,7 +52,7 @@ static xmlDoc *load_metadata(const char *metadata, GError **err) {
 }
 
 /*
- * The text that stays the same when it is read and written again. Once is not always enough: white space that was
+ * Text that no longer changes when it is read and written. One round is not always enough: white space that was
  * written as a character reference counts as text the first time and as indentation the second.
  */
 static gboolean settle_metadata(xmlDoc *doc, char **ret, GError **err) {
@@ -94,7 +94,7 @@ static void add_namespace(xmlNode *node, xmlNs *ns) {
                 add_namespace(child, ns);
 }
 
-/* Takes the namespace off the elements, and its declarations with it. */
+/* Removes the namespace from the elements, and its declarations. */
 static void strip_namespace(xmlNode *node, const char *uri) {
         if (node->ns != NULL && strcmp((const char *) node->ns->href, uri) == 0)
                 node->ns = NULL;
@@ -192,7 +192,7 @@ static void swap_texts(DomainDef *a, DomainDef *b) {
         b->title = title, b->description = description, b->metadata = metadata;
 }
 
-/* Works on a copy: text that makes the definition too large leaves it as it was. */
+/* Works on a copy: if the text makes the definition too large, nothing changes. */
 gboolean domain_def_set_metadata(DomainDef *def, int type, const char *metadata, const char *key, const char *uri,
                                  GError **err) {
         g_autoptr(DomainDef) copy = domain_def_copy(def);

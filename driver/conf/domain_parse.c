@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: the document becomes a tree. Of a client's tree the table of verdicts
- * (xml_verdict.h) refuses what would make another guest, and takes out what has no effect. What is
+ * Theory of operation: the document becomes a tree. The table of verdicts (xml_verdict.h) refuses
+ * what would make a different guest of a client's tree, and removes what has no effect. What is
  * left is walked once, family by family, and what is absent gets the value that libvirt would give
  * it, so that a client reads back a complete definition. Legacy hardware is replaced next, and last
  * the definition is checked as a whole.
@@ -261,7 +261,7 @@ static void parse_notes(const xmlNode *notes, DomainDef *def) {
         }
 }
 
-/* What the daemon has written itself has been judged before. */
+/* What the daemon wrote was judged before. */
 static gboolean judge(xmlNode *root, DomainDef *def, guint flags, GError **err) {
         if (!xml_is(root, "domain")) {
                 return error_set(err, VIR_ERR_XML_ERROR, "expecting root element of 'domain', not '%s'",
@@ -287,7 +287,7 @@ static gboolean parse_domain(const xmlNode *root, DomainDef *def, guint flags, G
         return domain_parse_devices(xml_first(root, "devices"), def, flags, err);
 }
 
-/* What depends on the definition as a whole. */
+/* Depends on the whole definition. */
 static gboolean complete_def(DomainDef *def, guint flags, GError **err) {
         gboolean has_order = FALSE;
         if (!domain_parse_is_own(flags) && (!legacy_cpu(def, flags, err) || !legacy_crash_action(def, flags, err)))

@@ -5,7 +5,7 @@
 #include "conf/domain_def_internal.h"
 #include "conf/xml_read.h"
 
-/* What the daemon has written itself is taken as it is. */
+/* What the daemon wrote is taken as it is. */
 static inline gboolean domain_parse_is_own(guint flags) {
         return (flags & (DOMAIN_PARSE_OWN | DOMAIN_PARSE_STATUS)) != 0;
 }
@@ -17,7 +17,7 @@ gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, guint flags, GErro
 gboolean domain_parse_clock(const xmlNode *clock, DomainDef *def, GError **err);
 /* devices */
 gboolean domain_parse_devices(const xmlNode *devices, DomainDef *def, guint flags, GError **err);
-gboolean domain_check_device_count(const xmlNode *devices, GError **err); /* counts also those that are left out */
+gboolean domain_check_device_count(const xmlNode *devices, GError **err); /* counts dropped ones too */
 gboolean domain_parse_disk(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_nic(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_char(const xmlNode *node, DomainDef *def, guint flags, GError **err);
@@ -37,7 +37,7 @@ void domain_def_sort_disks(DomainDef *def);
 
 /* Checks <domain> against schema_dir/domain.rng: VIR_ERR_XML_INVALID_SCHEMA. */
 gboolean domain_validate_schema(xmlDoc *doc, const char *schema_dir, GError **err);
-/* A definition has to fit back through the parser when it is formatted: VIR_ERR_XML_ERROR. */
+/* A definition, once formatted, has to pass the parser again: VIR_ERR_XML_ERROR. */
 gboolean domain_check_size(const DomainDef *def, GError **err);
-/* What no single element can tell: duplicates, limits, combinations. */
+/* Checks across elements: duplicates, limits, combinations. */
 gboolean domain_validate_def(const DomainDef *def, GError **err);

@@ -2,8 +2,8 @@
 /*
  * Theory of operation: serial ports, consoles and channels share their backends and
  * differ in their targets. libvirt shows the first serial port a second time, as the
- * console of target type 'serial'; that console has no life of its own: it is made here
- * when missing, and follows the serial port in all that it shows.
+ * console of target type 'serial'; that console is not a device: it is added here when
+ * missing, and mirrors the serial port in everything it shows.
  */
 #include "conf/domain_parse.h"
 
@@ -141,7 +141,7 @@ static DomainChar *counterpart(const DomainChar *chr, DomainCharDevice device, c
         return other;
 }
 
-/* The two have one log, whichever of them names it. */
+/* The two share one log, whichever names it. */
 static void share_log(DomainChar *serial, DomainChar *console) {
         if (serial->log_file != NULL || console->log_file == NULL)
                 return;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: every child of <devices> that the table of verdicts has left there is
- * handed to the parser of its name. Here are the list of names, what all devices have in
- * common, and the random number generator.
+ * Theory of operation: every child of <devices> that the table of verdicts has left goes to
+ * the parser of its name. Here are the list of names, what all devices have in common, and
+ * the random number generator.
  *
- * The monitor hands out PCI addresses in the order of the devices, so those in the XML,
- * which came from another hypervisor, are left out: no XML shows one that is not so.
+ * The monitor assigns PCI addresses in device order, so those in the XML, which come from
+ * another hypervisor, are dropped: no XML shows an address that is not real.
  */
 #include "conf/domain_parse.h"
 

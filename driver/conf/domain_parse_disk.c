@@ -63,7 +63,7 @@ static gboolean parse_disk_target(const xmlNode *node, DomainDisk *disk, GError 
         return TRUE;
 }
 
-/* Removable drives may be empty. The state of a running domain also has the path that a volume turned out to be. */
+/* Removable drives may be empty. The state of a running domain also has the path that a volume resolved to. */
 static gboolean parse_disk_source(const xmlNode *source, DomainDisk *disk, guint flags, GError **err) {
         static const char *const policies[] = { "mandatory", "requisite", "optional", NULL };
         if (!xml_attr_word(source, "startupPolicy", policies, &disk->startup_policy, err))

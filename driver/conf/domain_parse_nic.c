@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: a NIC is a TAP in a bridge, in a libvirt network (which resolves
- * to a bridge when the domain starts), or a TAP alone. TAP names that were given out at
- * a start ("vnet…") are not part of a definition and are dropped unless a running
- * domain's state is read back, or the TAP is the operator's (managed='no').
+ * to a bridge when the domain starts), or a TAP alone. TAP names that a start assigned
+ * ("vnet…") are not part of a definition and are dropped unless a running domain's state
+ * is read back, or the TAP is the operator's (managed='no').
  */
 #include "conf/domain_parse.h"
 

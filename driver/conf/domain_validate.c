@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: two checks at the two ends of parsing. The schema sees the text as
- * it came and knows every element that means something here; libvirt runs such a check
- * only when a client asks for it. The definition is always checked as a whole: names that
- * have to differ, and the limits of the monitor.
+ * it came and knows every element that has a meaning here; as in libvirt, this check runs
+ * only when a client asks for it. The definition as a whole is always checked: names that
+ * must differ, and the limits of the monitor.
  */
 #include "conf/domain_parse.h"
 
@@ -17,7 +17,7 @@
 typedef struct SchemaError {
         char *text; /* the first complaint: later ones follow from it */
         int line;
-        char *element; /* of the last one, which is nearest to the culprit */
+        char *element; /* of the last one, which is nearest to the cause */
 } SchemaError;
 
 static void schema_error_clear(SchemaError *kept) {
@@ -125,7 +125,7 @@ static gboolean check_aliases(const DomainDef *def, GError **err) {
         return def->rng == NULL || add_alias(seen, def->rng->alias, err);
 }
 
-/* The machine has one UART; a second console of type serial would have nothing to stand for. */
+/* The machine has one UART; a second console of type serial would have no port to mirror. */
 static gboolean check_serials(const DomainDef *def, GError **err) {
         guint serials = 0, consoles = 0;
         for (guint i = 0; i < def->chars->len; i++) {
@@ -154,7 +154,7 @@ static gboolean check_channels(const DomainDef *def, GError **err) {
         return TRUE;
 }
 
-/* Escaping and indentation can make a document larger than it came in; live state needs room too. */
+/* Escaping and indentation can make a document larger than it was; live state needs room too. */
 gboolean domain_check_size(const DomainDef *def, GError **err) {
         g_autofree char *text = domain_def_format(def, DOMAIN_FORMAT_STATUS);
         if (strlen(text) <= XML_INPUT_MAX - LIVE_ROOM)

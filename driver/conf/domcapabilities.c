@@ -2,8 +2,8 @@
 /*
  * Theory of operation: what one machine of this driver can have, in libvirt's order.
  * Clients fill their lists of choices from it and grey out what is not supported, so
- * everything that is missing is said to be missing. The arguments name one of the
- * combinations of the capabilities, and there is only one.
+ * everything that is missing is listed as unsupported. The arguments select a combination
+ * of capabilities, of which there is only one.
  */
 #include <string.h>
 

@@ -17,11 +17,11 @@ typedef struct DriverConfig {
         gboolean reject_legacy_devices; /* legacy_devices = "reject" */
         guint32 uid_base;               /* first of 65536 uids that monitors run under */
         guint max_clients, max_user_clients, max_anonymous_clients, max_client_requests, max_workers, prio_workers;
-        guint neighbour_workers, neighbour_timeout; /* for calls that may wait for another process; seconds */
+        guint neighbour_workers, neighbour_timeout; /* limit of calls to other processes; seconds */
         guint keepalive_interval, keepalive_count;  /* seconds, tries */
         guint shutdown_timeout;                     /* seconds that a scope gets between SIGTERM and SIGKILL */
-        guint log_max_size;                         /* bytes of a file that a guest prints into */
-        guint log_max_backups;                      /* older ones that are kept: FILE.0, FILE.1, ... */
+        guint log_max_size;                         /* bytes of a log file before it is rotated */
+        guint log_max_backups;                      /* rotated files to keep: FILE.0, FILE.1, ... */
         char *auth_unix_ro, *auth_unix_rw;          /* "polkit" or "none" */
         char *unix_sock_group;                      /* group of the sockets that the daemon opens itself */
 } DriverConfig;

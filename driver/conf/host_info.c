@@ -60,7 +60,7 @@ static guint64 meminfo_number(const char *text, const char *name) {
         return 0;
 }
 
-/* A cell's page cache has another name than the host's. */
+/* A cell's page cache has a different name than the host's. */
 gboolean host_memory_read(const char *root, int cell, HostMemory *ret) {
         g_autofree char *text = cell < 0 ? read_text(root, "proc/meminfo")
                                          : read_text(root, "sys/devices/system/node/node%d/meminfo", cell);
@@ -133,7 +133,7 @@ static void read_distances(HostCell *cell, const char *root) {
         }
 }
 
-/* Small pages are what the reserved huge ones leave. */
+/* Small pages are those that reserved huge pages leave. */
 static void read_pages(HostCell *cell, const char *root) {
         guint64 rest = cell->memory_kib;
         for (unsigned i = 1; i < HOST_PAGE_SIZES; i++) {
@@ -203,7 +203,7 @@ static unsigned count_values(const HostInfo *info, const CpuMap *among, gsize of
         return MAX(1, g_hash_table_size(seen));
 }
 
-/* Counted in the first cell; where that does not multiply up to its CPUs, cores take up what is left. */
+/* Counted in the first cell; where the product is not its number of CPUs, cores make up the difference. */
 static void count_topology(HostInfo *info) {
         const HostCell *cell = g_ptr_array_index(info->cells, 0);
         unsigned cpus = MAX(1, cpumap_count(&cell->cpus)), threads = 1;

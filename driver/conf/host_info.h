@@ -39,12 +39,12 @@ typedef struct HostMemory { /* KiB */
 
 extern const guint64 host_page_kib[HOST_PAGE_SIZES];
 
-/* `root` is "/" but in tests. Never fails: what cannot be read is left at zero, and there is at least one cell. */
+/* `root` is "/" except in tests. Never fails: what cannot be read stays zero, and there is at least one cell. */
 HostInfo *host_info_read(const char *root);
 void host_info_free(HostInfo *info);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HostInfo, host_info_free)
 
-/* Of a cell, or of the whole host: -1. FALSE when the kernel does not tell. */
+/* Of a cell, or of the whole host: -1. FALSE when the kernel does not say. */
 gboolean host_memory_read(const char *root, int cell, HostMemory *ret);
 
 /* The two documents for a given host. */

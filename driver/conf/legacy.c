@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Theory of operation: clients that know nothing of this driver describe a PC: IDE disks,
- * an e1000, a graphics card, USB. What has no counterpart, the table of verdicts has left out
- * or refused. What has one is changed here, and each change noted; administrators who would
- * rather see it refused set legacy_devices.
+ * Theory of operation: clients that know nothing of this driver describe a PC: IDE disks, an
+ * e1000, a graphics card, USB. The table of verdicts has dropped or refused what has no
+ * counterpart. What has one is changed here, with a note for each change; administrators who
+ * prefer an error set legacy_devices.
  */
 #include "conf/legacy.h"
 
@@ -62,7 +62,7 @@ gboolean legacy_emulator(DomainDef *def, guint flags, GError **err) {
         return TRUE;
 }
 
-/* A guest has the host's CPU; features go on top of it. */
+/* A guest has the host's CPU; features modify it. */
 gboolean legacy_cpu(DomainDef *def, guint flags, GError **err) {
         DomainCpu *cpu = &def->cpu;
         if (cpu->mode != DOMAIN_CPU_CUSTOM)
@@ -80,7 +80,7 @@ gboolean legacy_cpu(DomainDef *def, guint flags, GError **err) {
         return TRUE;
 }
 
-/* The monitor cannot dump a guest's memory; what happens afterwards can be done. */
+/* The monitor cannot dump a guest's memory, but it can do what follows the dump. */
 gboolean legacy_crash_action(DomainDef *def, guint flags, GError **err) {
         const char *name = domain_action_names[def->on_crash];
         if (def->on_crash != DOMAIN_ACTION_COREDUMP_DESTROY && def->on_crash != DOMAIN_ACTION_COREDUMP_RESTART)
@@ -118,7 +118,7 @@ static gboolean target_is_used(const DomainDef *def, const char *target, const D
         return FALSE;
 }
 
-/* The name with the same letters when nobody else has it, else the first free one. */
+/* The name with the same letters if it is free, else the first free one. */
 static char *choose_target(const DomainDef *def, const DomainDisk *disk) {
         const char *letters =
                 disk->target + (g_str_has_prefix(disk->target, "xvd") || g_str_has_prefix(disk->target, "ubd") ? 3 : 2);
@@ -130,7 +130,7 @@ static char *choose_target(const DomainDef *def, const DomainDisk *disk) {
         return target;
 }
 
-/* A drive without a medium, or a floppy drive: nothing that a virtio disk could stand for. */
+/* A drive without a medium, or a floppy drive: a virtio disk cannot replace it. */
 static gboolean is_useless(const DomainDisk *disk) {
         return strcmp(disk->device, "floppy") == 0 || (disk->source == NULL && disk->volume == NULL);
 }

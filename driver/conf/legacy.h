@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Hardware that a microVM does not have and that has a counterpart there. Each function
- * replaces it, with a note in def->notes, or (under
- * DOMAIN_PARSE_REJECT_LEGACY) fails with VIR_ERR_CONFIG_UNSUPPORTED and says what to
- * write instead.
+ * Hardware that a microVM replaces by a counterpart. Each function replaces it, with a
+ * note in def->notes, or (under DOMAIN_PARSE_REJECT_LEGACY) fails with
+ * VIR_ERR_CONFIG_UNSUPPORTED and says what to write instead.
  */
 #pragma once
 

@@ -6,7 +6,7 @@
  *  - Memory is rounded up to whole pages of the size that backs it, at least 2 MiB.
  *  - Without a topology every vCPU is a socket, as libvirt has it.
  *  - A command line without any console= gets one: ttyS0 when there is a serial port,
- *    else hvc0 when there is a virtio console. A VM without visible output helps nobody.
+ *    else hvc0 when there is a virtio console. A VM without visible output is of no use.
  *  - on_crash='coredump-…' acts without the dump; rename-restart restarts.
  *  - cache=none and directsync open the image O_DIRECT; the monitor is told only what
  *    the guest's flushes are worth.
@@ -127,7 +127,7 @@ static void set_cpu(const DomainCpu *cpu, struct ctl_cpu *ret) {
         for (guint i = 0; i < cpu->features->len; i++) {
                 const DomainCpuFeature *feature = &g_array_index(cpu->features, DomainCpuFeature, i);
                 const CpuFeature *known = cpu_feature_find(feature->name);
-                g_assert(known != NULL); /* the parser has looked it up */
+                g_assert(known != NULL); /* the parser resolved it */
                 struct ctl_cpu_feature *message = &ret->feature[ret->n++];
                 *message = (struct ctl_cpu_feature) { .function = known->function,
                                                       .index = known->index,
@@ -191,7 +191,8 @@ static enum ctl_error_policy map_policy(const char *policy) {
                                                     : CTL_ERROR_REPORT;
 }
 
-/* As libvirt translates them for QEMU: "enospace" is the default, and of reads one speaks only where it makes sense. */
+/* As libvirt translates them for QEMU: "enospace" is the default, and rerror_policy only takes values that make sense
+ * for reads. */
 static void set_policies(const DomainDisk *disk, struct ctl_disk *message) {
         const char *write = disk->error_policy != NULL ? disk->error_policy : "enospace";
         const char *read = disk->rerror_policy != NULL      ? disk->rerror_policy
@@ -304,7 +305,7 @@ gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err)
 static gboolean check_nic(const DomainNic *nic, GError **err) {
         char mac[18];
         domain_mac_format(nic->mac, mac);
-        /* The TAP has the address with this byte in its place, so that a bridge does not take it for its own. */
+        /* The TAP's address is the guest's with this first byte, so that a bridge does not take it as its own. */
         if (nic->mac[0] == TAP_MAC_BYTE)
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                                  "Unable to use MAC address starting with reserved value 0xFE - '%s'", mac);
@@ -332,7 +333,7 @@ static gboolean check_machine(const DomainDef *def, GError **err) {
         return FALSE;
 }
 
-/* The name of a channel without a path becomes part of one. */
+/* The name of a channel without a path becomes part of its path. */
 static gboolean check_char(const DomainChar *chr, GError **err) {
         const char *name = chr->target_name != NULL ? chr->target_name : chr->alias;
         if (chr->device != DOMAIN_CHAR_CHANNEL || chr->backend != DOMAIN_CHAR_UNIX || chr->path != NULL ||

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The translation of a definition into what the monitor is told: control messages
- * without their headers and descriptors. Pure: nothing is opened, so golden files can
- * hold its result.
+ * The translation of a definition into control messages for the monitor, without their
+ * headers and descriptors. Pure: nothing is opened, so golden files can hold its result.
  */
 #pragma once
 
@@ -23,7 +22,7 @@ typedef struct VmmConfig {
         unsigned n_nics;
         struct ctl_nic nic[DOMAIN_NICS_MAX]; /* with the TAP of def->nics[i]; name and MTU are filled in at start */
         unsigned n_ports;
-        struct ctl_port port[DOMAIN_CHARS_MAX]; /* with a pty master, a listening socket or a file */
+        struct ctl_port port[DOMAIN_CHARS_MAX]; /* its fd: a pty master, a listening socket or a file */
         const DomainChar *port_def[DOMAIN_CHARS_MAX];
         gboolean has_rng;
         struct ctl_rng rng; /* with the fd of def->rng->backend_path */

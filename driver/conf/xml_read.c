@@ -6,8 +6,8 @@
  * Nesting is bounded by libxml2 (256 levels). Ignorable white space is dropped, so that
  * formatting indents everything anew.
  *
- * The first syntax error is kept with its line, because libxml2 goes on to report what
- * follows from it.
+ * The first syntax error is kept with its line, because libxml2 also reports its
+ * consequences.
  */
 #include "conf/xml_read.h"
 

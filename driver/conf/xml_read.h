@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Reading XML that a client sent. A document is parsed with no network, no DTD and
- * libxml2's own depth limits; elements are then asked for their children, attributes
- * and numbers by small functions that word errors as libvirt's clients know them.
+ * libxml2's own depth limits; small functions then read children, attributes and numbers,
+ * with errors worded as libvirt's clients know them.
  *
- * A function with a `ret` leaves it alone when the thing asked for is absent, so defaults
- * are simply set beforehand. A NULL element has no children and no attributes.
+ * A function with a `ret` leaves it alone when the thing asked for is absent, so callers
+ * set defaults first. A NULL element has no children and no attributes.
  */
 #pragma once
 

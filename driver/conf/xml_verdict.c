@@ -2,11 +2,12 @@
 /*
  * Theory of operation: the tree is walked once, from the root. Each element and attribute has a path,
  * whose rows are found by bisection; the first row whose conditions hold decides. What is noted or
- * harmless is cut off, so that the parser and the schema only ever see what is served: neither can
- * disagree with the table.
+ * harmless is cut out, so that the parser and the schema see only what is served: neither can disagree
+ * with the table.
  *
- * What no row knows is noted and left out, as libvirt ignores it, and under --validate left for the
- * schema to refuse. A guest without an unknown device or feature would be another one: they are refused.
+ * What no row matches is noted and dropped, as libvirt ignores it; under --validate it stays for the
+ * schema to refuse. Unknown devices and features are refused: without them the guest would be a
+ * different one.
  *
  * Depth is bounded by libxml2. Names and values in notes and errors are a client's and are cut.
  */
@@ -17,7 +18,7 @@
 #include "conf/domain_def_internal.h"
 #include "util/error.h"
 
-#define SHOWN_MAX 64 /* bytes of a name or value in a note: enough for any that means something */
+#define SHOWN_MAX 64 /* bytes of a name or value in a note: enough for any meaningful one */
 #define NAMESPACE "http://libvirt.org/schemas/domain/"
 
 typedef enum Stage { STAGE_DEFINE, STAGE_START } Stage;
@@ -81,7 +82,7 @@ static const XmlRule *find_at(const char *path, const xmlNode *node, const char 
         return NULL;
 }
 
-/* What `values` of a rule is compared with: an element that holds others has no text of its own. */
+/* What `values` of a rule is compared with: an element with children has no text of its own. */
 static char *value_of(const xmlNode *node, const xmlAttr *attr) {
         if (attr != NULL)
                 return xml_attr(node, (const char *) attr->name);
@@ -103,7 +104,7 @@ const XmlRule *xml_verdict_find(const char *path, const xmlNode *node, const xml
         return rule != NULL ? rule : find_at(any, node, value);
 }
 
-/* What no row is about. */
+/* What no row matches. */
 static const XmlRule *judge_unknown(const Walk *walk, const char *path, const xmlAttr *attr) {
         static const XmlRule left = { "", NULL, NULL, XML_SERVED, NULL };
         static const XmlRule noted = { "", NULL, NULL, XML_NOTED, "not known to virtmicro" };
@@ -121,7 +122,7 @@ static const XmlRule *find(const Walk *walk, const xmlNode *node, const xmlAttr 
 
 /* --- Words ------------------------------------------------------------------------------- */
 
-/* What a client wrote, cut and fit for a line of text. */
+/* A client's text, truncated and made fit for one line. */
 static char *shown(const char *text) {
         const char *end = NULL;
         gsize length = MIN(strlen(text), SHOWN_MAX);
@@ -140,7 +141,7 @@ static void append_tag(GString *text, const xmlNode *node, const char *attr_name
         g_string_append_c(text, '>');
 }
 
-/* "disk 'vda': ", "interface 52:54:00:…: "; devices without a name of their own are shown by their element. */
+/* "disk 'vda': ", "interface 52:54:00:…: "; devices without a name are shown by their element. */
 static void append_device(GString *text, const xmlNode *device) {
         g_autofree char *target = xml_is(device, "disk") ? xml_child_attr(device, "target", "dev") : NULL;
         g_autofree char *mac = xml_is(device, "interface") ? xml_child_attr(device, "mac", "address") : NULL;
@@ -161,7 +162,7 @@ static void append_parents(GString *text, const xmlNode *node, const xmlNode *de
         append_tag(text, parent, NULL, NULL);
 }
 
-/* The thing that a rule is about, as it stands in the XML: "disk 'vda': <driver queues='4'>", "<os><type>exe". */
+/* What a rule matched, as it stands in the XML: "disk 'vda': <driver queues='4'>", "<os><type>exe". */
 static char *describe(const Walk *walk, const XmlRule *rule, const xmlNode *node, const xmlAttr *attr) {
         GString *text = g_string_new(NULL);
         g_autofree char *name = attr != NULL ? g_strdup((const char *) attr->name) : NULL;

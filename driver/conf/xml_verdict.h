@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What becomes of each element and attribute of a domain's XML. One table (xml_verdict_table.c)
- * decides it for define, with and without --validate, in both modes of legacy_devices, and for
- * start. virtmicrod(8) lists the table, and a test compares it with everything that libvirt's
- * schema knows.
+ * How each element and attribute of a domain's XML is treated. One table (xml_verdict_table.c) decides it for define,
+ * with and without --validate, in both modes of legacy_devices, and for start. virtmicrod(8) lists the table, and a
+ * test compares it with everything that libvirt's schema knows.
  *
- * The rule: what would make another guest than the one asked for is served or refused. What does not change the guest
- * is noted, and what asks for nothing is harmless.
+ * The rule: what would make a different guest is served or refused. What does not change the guest is noted, and what
+ * asks for nothing is harmless.
  */
 #pragma once
 
@@ -17,7 +16,7 @@
 typedef enum XmlVerdict {
         XML_SERVED,           /* done as asked; values are the parser's to check */
         XML_CONTAINER,        /* asks for nothing itself; what is in it has verdicts of its own */
-        XML_HARMLESS,         /* asks for what is so anyway, or for nothing: left out without a word */
+        XML_HARMLESS,         /* asks for what is true anyway, or for nothing: dropped silently */
         XML_CONVERTED,        /* noted: replaced by what a microVM has; the code that replaces it writes the note */
         XML_NOTED,            /* noted: left out */
         XML_REFUSED_AT_START, /* refused: stays in the definition, which does not start */
@@ -40,10 +39,10 @@ const XmlRule *xml_verdict_rules(gsize *ret_n);
 const XmlRule *xml_verdict_find(const char *path, const xmlNode *node, const xmlAttr *attr);
 
 /*
- * Judges a definition that a client sent: refuses (VIR_ERR_CONFIG_UNSUPPORTED), or takes what is not served
- * out of the tree and adds a note (char*) for what is noted. `strict`: what nobody knows stays, for the schema
- * to refuse. `reject`: what would be noted is refused, but for conversions, which legacy.c refuses in its own words.
+ * Judges a client's definition: refuses it (VIR_ERR_CONFIG_UNSUPPORTED), or removes what is not served from the tree
+ * and adds a note (char*) for what is noted. `strict`: unknown things stay, for the schema to refuse. `reject`: what
+ * would be noted is refused, except conversions, which legacy.c refuses in its own words.
  */
 gboolean xml_verdict_define(xmlNode *domain, gboolean strict, gboolean reject, GPtrArray *notes, GError **err);
-/* Judges a definition that is to start. */
+/* Judges a definition at its start. */
 gboolean xml_verdict_start(xmlNode *domain, GError **err);

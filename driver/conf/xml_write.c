@@ -101,7 +101,7 @@ void xml_end_used(XmlWriter *w) {
                 xml_end(w);
                 return;
         }
-        /* The parent's tag was closed for this child; it opens again when this was to be the first one. */
+        /* The parent's tag was closed for this child; it opens again if this would have been the first one. */
         gboolean first = w->text->str[w->start[level]] == '>';
         g_string_truncate(w->text, w->start[level]);
         w->depth = level;

@@ -18,12 +18,12 @@ typedef struct XmlWriter {
         unsigned depth;
         const char *open[XML_DEPTH_MAX]; /* names of the open elements; not copied */
         gsize start[XML_DEPTH_MAX];      /* where they begin */
-        gsize bare[XML_DEPTH_MAX];       /* length just after the name: longer means that something was put in */
+        gsize bare[XML_DEPTH_MAX];       /* length just after the name; longer: attributes or children were added */
         gboolean tag_open;               /* the innermost start tag still takes attributes */
 } XmlWriter;
 
 void xml_writer_init(XmlWriter *w);
-char *xml_writer_finish(XmlWriter *w); /* all elements have to be closed */
+char *xml_writer_finish(XmlWriter *w); /* all elements must be closed */
 
 /* The text without the characters that XML cannot hold; NULL when it is not UTF-8. */
 char *xml_clean_text(const char *text);
@@ -46,5 +46,5 @@ void xml_elementf(XmlWriter *w, const char *name, const char *format, ...) G_GNU
 void xml_element_u64(XmlWriter *w, const char *name, guint64 value); /* 0: nothing */
 /* The text of the innermost element, which then ends on the same line: <a b='c'>text</a>. */
 void xml_end_text(XmlWriter *w, const char *text);
-/* Markup that is well-formed already: the whole content of an element. */
+/* Well-formed markup: the whole content of an element. */
 void xml_element_raw(XmlWriter *w, const char *name, const char *markup);

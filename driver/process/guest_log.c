@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: one thread, "guest-log", reads all FIFOs and writes all files, so
- * that a disk which hangs holds up logs and nothing else. It takes turns: at most
- * TURN_BYTES of a FIFO at once, at most TURNS_PER_ROUND FIFOs before it pauses, and epoll
- * hands out ready FIFOs in a circle. That bounds what all guests together can make the
- * daemon do. A single guest may be quick for BURST_BYTES, which is more than the text of
- * any boot; then it gets RATE_BYTES a second, and what it prints beyond fills its FIFO
- * and is dropped by its monitor.
+ * that a hanging disk holds up nothing but logs. It takes turns: at most TURN_BYTES of a
+ * FIFO at once, at most TURNS_PER_ROUND FIFOs before it pauses, and epoll returns ready
+ * FIFOs in rotation. That bounds the work that all guests together can cause. A single
+ * guest may write BURST_BYTES at full speed, more than any boot prints; then it gets
+ * RATE_BYTES a second, and its monitor drops what the FIFO cannot hold.
  *
  * The FIFO outlives the daemon, as the monitor holds it open in both directions. Its
- * content does too, so the next daemon goes on where this one stopped; a guest that
+ * content does too, so the next daemon continues where this one stopped; a guest that
  * prints more than the FIFO holds meanwhile (64 KiB), or ends, loses the rest.
  *
- * Who adds a log opens its files, while the name is claimed already: a second log with
- * one of the files is refused. From then on the thread alone touches the log, up to its
- * end, for which others only leave a note. Lock: the table, the notes, and the flag of
- * those that have ended; never held during file operations.
+ * The caller that adds a log claims the names, then opens the files: a second log with
+ * one of the files is refused. From then on only the thread touches the log; others ask
+ * for its end by leaving a note. The lock guards the table, the notes, and the flag of
+ * ended logs; it is never held during file operations.
  */
 #include "process/guest_log.h"
 
@@ -42,18 +41,18 @@
 
 typedef struct LogFile {
         RotatingFile *file;
-        gboolean failing; /* and somebody was told */
+        gboolean failing; /* and reported */
         guint64 lost;     /* bytes, since then */
 } LogFile;
 
 typedef struct GuestLog {
-        gatomicrefcount refs; /* the table's or, at its end, the thread's; and of who waits for the end */
+        gatomicrefcount refs; /* held by the table or, at its end, the thread; and by whoever waits for the end */
         char *fifo, *domain, *device;
         guint8 uuid[16];
         LogFile file[GUEST_LOG_FILES_MAX];
         guint n_files;
         int fd;     /* -1: being made */
-        gint64 due; /* monotonic µs: before this it gets no turn */
+        gint64 due; /* monotonic µs: no turn before this */
         gboolean resting;
         gboolean ended; /* lock held */
 } GuestLog;
@@ -126,7 +125,7 @@ static void log_write(const GuestLog *log, LogFile *file, const char *data, gsiz
         file->lost += len - kept;
 }
 
-/* Moves one piece from the FIFO to the files. Returns its bytes; 0: there is nothing. */
+/* Moves one piece from the FIFO to the files. Returns its bytes; 0: the FIFO is empty. */
 static gsize log_turn(GuestLogs *logs, GuestLog *log) {
         ssize_t n = read(log->fd, logs->buffer, sizeof(logs->buffer));
         if (n <= 0)
@@ -299,7 +298,7 @@ static gboolean check_files(const GuestLogs *logs, const GuestLog *log, GError *
         return TRUE;
 }
 
-/* Puts it into the table, and with that takes its files' names. Takes `log` if it succeeds. */
+/* Adds it to the table, which claims its files' names. Takes `log` if it succeeds. */
 static gboolean claim(GuestLogs *logs, GuestLog *log, GError **err) {
         g_mutex_lock(&logs->lock);
         gboolean ok = check_files(logs, log, err);
@@ -340,7 +339,7 @@ static gboolean open_files(const GuestLog *log, const GuestLogConfig *config, GE
 }
 
 static gboolean make_fifo(GuestLog *log, int *ret_writer, GError **err) {
-        (void) g_unlink(log->fifo); /* of a daemon that was killed at the wrong moment */
+        (void) g_unlink(log->fifo); /* left by a daemon that was killed just then */
         if (mkfifo(log->fifo, 0600) < 0)
                 return error_set_errno(err, errno, "cannot make FIFO '%s'", log->fifo);
         log->fd = open_fifo(log->fifo, err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What guests print, kept in files: <console type='file'>, and <log> of any character
- * device. A monitor never holds such a file: it writes into a FIFO, and the daemon moves
- * that to files that rotate (util/rotating_file.h).
+ * Guests' output in files: <console type='file'>, and <log> of any character device. A
+ * monitor never holds such a file: it writes into a FIFO, and the daemon moves that to
+ * files that rotate (util/rotating_file.h).
  */
 #pragma once
 
@@ -18,17 +18,17 @@ typedef struct GuestLogFile {
 } GuestLogFile;
 
 typedef struct GuestLogConfig {
-        const char *fifo;   /* its path; the handle of this log in the calls below */
-        const char *domain; /* whose it is, for messages */
+        const char *fifo;   /* its path, and the handle of this log in the calls below */
+        const char *domain; /* the domain's name, for messages */
         const guint8 *uuid;
-        const char *device; /* the same, such as "serial0" */
+        const char *device; /* alias, such as "serial0", for messages */
         GuestLogFile file[GUEST_LOG_FILES_MAX];
         guint n_files; /* 1 at least */
 } GuestLogConfig;
 
 /* Starts the thread. `max_size`: bytes of a file; `max_backups`: older files that are kept of it. */
 GuestLogs *guest_logs_new(guint64 max_size, guint max_backups, GError **err);
-/* FIFOs, and what is in them, are left to the next daemon. NULL is fine. */
+/* FIFOs and their content are left to the next daemon. NULL is fine. */
 void guest_logs_free(GuestLogs *logs);
 
 /*
@@ -37,11 +37,11 @@ void guest_logs_free(GuestLogs *logs);
  * one of the files; -1 on error, and then nothing is left but files.
  */
 int guest_logs_add(GuestLogs *logs, const GuestLogConfig *config, GError **err);
-/* Serves a FIFO that another daemon has made. A file that cannot be opened is tried again when there is text for it. */
+/* Serves a FIFO that another daemon has made. A file that cannot be opened is retried when there is text for it. */
 gboolean guest_logs_adopt(GuestLogs *logs, const GuestLogConfig *config, GError **err);
 /*
- * Their monitor is gone: what is left in these FIFOs goes to the files, and the FIFOs are deleted. Waits a moment for
- * that (GUEST_LOG_END_MS for all), so that the log of a domain that has ended is whole, but not for a disk that hangs.
- * A FIFO that is not served is merely deleted.
+ * Their monitor is gone: the rest of these FIFOs goes to the files, and the FIFOs are deleted. Waits a moment for that
+ * (GUEST_LOG_END_MS for all), so that the log of a domain that has ended is complete, but not for a hanging disk. A
+ * FIFO that is not served is merely deleted.
  */
 void guest_logs_end(GuestLogs *logs, const char *const *fifos); /* NULL-terminated */

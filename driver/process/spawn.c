@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A monitor is started with one clone3() that makes it the first process of a PID
- * namespace of its own and gives the daemon a pidfd in the same step, so there is no
- * moment in which its number could belong to somebody else.
+ * namespace of its own and gives the daemon a pidfd in the same step, so its number never
+ * belongs to another process.
  *
  * The daemon has threads, so between clone and exec the child may call only what is
  * async-signal-safe: everything it needs (arguments, paths, numbers) is laid out
@@ -10,18 +10,17 @@
  * clone so that no handler of the daemon ever runs in the child.
  *
  * The child's descriptors: 0 and 1 /dev/null, 2 its log, 3 the control socket, 4 the
- * journal's socket if there is one; all others are closed. What fails before or in
- * exec is reported through a close-on-exec pipe: a record is a failure, end of file
- * is success.
+ * journal's socket if there is one; all others are closed. A failure before or in exec is
+ * reported through a close-on-exec pipe: a record is a failure, end of file is success.
  *
- * Its log, for what is said before and after its own journal entries (the C library's
- * last words, and whatever somebody writes who has taken it over), is a stream that the
- * child connects to the journal itself. The journal takes a line's identifier from what
- * the stream began with, and its process, which decides on unit and limit of rate, from
- * the kernel: who has connected or, in newer versions, who has written. On the daemon's
- * stream it would stand under the daemon's name. The stream is non-blocking, since a
- * journal that stands still must not hold up a guest. Without a journal it is the
- * daemon's standard error, unless that is the journal, too.
+ * Its log, for output beside its own journal entries (the C library's last words, and
+ * whatever a monitor that was taken over writes), is a stream that the child itself
+ * connects to the journal. The journal takes a line's identifier from the stream's
+ * header, and the process, which determines unit and rate limit, from the kernel: the one
+ * that connected or, in newer versions, the one that wrote. On the daemon's stream its
+ * lines would appear under the daemon's name. The stream is non-blocking, since a stalled
+ * journal must not hold up a guest. Without a journal it is the daemon's standard error,
+ * unless that is a journal stream too.
  */
 #include "process/spawn.h"
 
@@ -44,7 +43,7 @@
 #define CHILD_CONTROL_FD 3
 #define CHILD_JOURNAL_FD 4
 #define CHILD_REPORT_FD  5
-#define CHILD_HIGH_FD    64 /* where descriptors are parked while the low ones are filled */
+#define CHILD_HIGH_FD    64 /* where descriptors wait while the low ones are filled */
 #define CHILD_ARGS_MAX   16
 
 /*
@@ -111,7 +110,7 @@ static int child_connect_log(const struct plan *plan) {
         return -1;
 }
 
-/* Two steps, because a source may sit where another one has to go. Returns the report pipe's new number. */
+/* Two steps, because a source may occupy another's target. Returns the report pipe's new number. */
 static int child_place_fds(const struct plan *plan) {
         int report = child_park(plan->report_fd, plan->report_fd);
         int null = child_park(plan->null_fd, report), control = child_park(plan->control_fd, report);
@@ -259,7 +258,7 @@ static gboolean run_plan(struct plan *plan, pid_t *ret_pid, int *ret_pidfd, GErr
         return started;
 }
 
-/* What the log is if there is no stream. */
+/* The log without a stream. */
 static int fallback_log(const VmmSpawn *spawn, int null_fd) {
         if (spawn->log_fd >= 0)
                 return spawn->log_fd;

@@ -4,12 +4,11 @@
  * again after the daemon was restarted, connected to by vmm_connect.c, and talked to by
  * vmm_io.c.
  *
- * The process is known by a pidfd and by (pid, start time): signals go through the
- * pidfd, and a process that is adopted has to show the start time that the earlier
- * daemon wrote down, compared after the pidfd is open, so that a number that has been
- * reused meanwhile is noticed. A process that this daemon has spawned is reaped with the
- * last reference, so its number, which systemd and machined are told, stays its own for
- * as long as anybody here knows it.
+ * The process is known by a pidfd and by (pid, start time): signals go through the pidfd,
+ * and an adopted process has to have the start time that the earlier daemon recorded,
+ * compared after the pidfd is open, so that a reused number is noticed. A process that
+ * this daemon spawned is reaped with the last reference, so its number, which systemd and
+ * machined get, stays its own for as long as it is used here.
  */
 #include <errno.h>
 #include <string.h>
@@ -22,7 +21,7 @@
 #include "util/error.h"
 #include "util/process.h"
 
-#define GREETING_SECONDS 30 /* as for calls: the host may swap */
+#define GREETING_SECONDS 30 /* as for calls: the host may be swapping */
 
 /* --- The object ------------------------------------------------------------------------- */
 
@@ -51,7 +50,7 @@ Vmm *vmm_ref(Vmm *vmm) {
         return vmm;
 }
 
-/* Of another one's child, or one that still runs, this does nothing. */
+/* Does nothing for a process that still runs or is not our child. */
 static void reap(int pidfd) {
         siginfo_t info;
 
@@ -180,7 +179,7 @@ static void abandon(Vmm *vmm, const char *socket_path) {
         (void) unlink(socket_path);
 }
 
-/* Says how the monitor ended, when that is why the greeting failed. */
+/* Adds how the monitor ended, if that is why the greeting failed. */
 static void explain_end(Vmm *vmm, GError **err) {
         g_autofree char *end = vmm_wait(vmm, 100) ? vmm_describe_end(vmm) : NULL;
         if (end && err && *err) {
@@ -202,11 +201,11 @@ static Vmm *spawn_listening(const VmmSpawn *spawn, int listen_fd, const VmmCallb
                 (void) close(fd);
                 return NULL;
         }
-        /* It is a zombie at worst: its entry in /proc is there until it is reaped. */
+        /* At worst it is a zombie, whose entry in /proc stays until it is reaped. */
         (void) process_start_time(pid, &start_time, NULL);
         Vmm *vmm = vmm_new(pid, pidfd, start_time, spawn->socket_path, callbacks);
         g_mutex_lock(&vmm->lock);
-        vmm->muted = TRUE; /* nobody knows of it before it has greeted */
+        vmm->muted = TRUE; /* nobody knows it before its greeting */
         vmm_io_watch_process(vmm);
         vmm_link_begin(vmm, fd);
         g_mutex_unlock(&vmm->lock);

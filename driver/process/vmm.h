@@ -16,7 +16,7 @@ typedef struct Vmm Vmm;
 typedef struct VmmCallbacks {
         /*
          * Main context's thread, no lock held. `message` is a checked event packet; or, when the connection was made
-         * by vmm_adopt() or again after an interruption, the reply to a QUERY, which says what was missed.
+         * by vmm_adopt() or again after an interruption, the reply to a QUERY, which reports what was missed.
          */
         void (*event)(Vmm *vmm, const struct ctl_header *message, gpointer data);
         /* The process is gone (pidfd became readable). Comes exactly once, after the last event. */
@@ -26,7 +26,7 @@ typedef struct VmmCallbacks {
 
 typedef struct VmmSpawn {
         const char *binary;
-        const char *name, *uuid; /* shown by ps and in the monitor's log lines */
+        const char *name, *uuid; /* shown by ps and in the monitor's log */
         const char *machine;     /* MACHINE= of its journal entries; NULL: none */
         guint32 uid;
         const char *socket_path; /* the listening control socket is made here, mode 0600 */
@@ -34,7 +34,7 @@ typedef struct VmmSpawn {
         int log_fd;              /* standard error if that fails; -1: the daemon's own, but not its journal stream */
         int journal_fd;          /* journal_connect(): where it logs once it is up; 0 or less: standard error */
         guint64 memlock;         /* bytes that it may lock (RLIMIT_MEMLOCK); 0: the daemon's own limit */
-        void (*made)(Vmm *vmm, gpointer data); /* before it is waited for: whoever kills it now ends the wait */
+        void (*made)(Vmm *vmm, gpointer data); /* called before the wait for it: killing it ends that wait */
         gpointer made_data;
 } VmmSpawn;
 
@@ -42,17 +42,17 @@ typedef struct VmmSpawn {
 void vmm_init(void);
 
 /*
- * Makes the control socket, clones the monitor into a new PID namespace and says HELLO.
- * The monitor waits for its configuration, outside of any scope. On error no process and no socket is left.
+ * Makes the control socket, clones the monitor into a new PID namespace and says HELLO. The monitor waits
+ * for its configuration, outside any scope. On error neither process nor socket is left.
  */
 Vmm *vmm_spawn(const VmmSpawn *spawn, const VmmCallbacks *callbacks, GError **err);
 /*
- * Takes a monitor that another daemon process has spawned; NULL with *err set when that is gone. Waits for nothing: the
- * connection is made in the background, however long that takes, and what cannot be opened for want of descriptors or
- * memory is tried again.
+ * Adopts a monitor that an earlier daemon spawned; NULL with *err set when it is gone. Never waits: the connection is
+ * made in the background, however long that takes, and what cannot be opened for want of descriptors or memory is
+ * retried.
  */
 Vmm *vmm_adopt(const char *socket_path, pid_t pid, guint64 start_time, const VmmCallbacks *callbacks, GError **err);
-/* Whether a process listens on the path; it loses the peer that it has. FALSE: it cannot be told. */
+/* Whether a process listens on the path; this costs it its present peer. FALSE: it cannot be determined. */
 gboolean vmm_socket_is_served(const char *path, gboolean *ret, GError **err);
 
 /* A handle stays alive, and watched, until vmm_disconnect(): the last owner calls that first. */
@@ -72,17 +72,16 @@ char *vmm_describe_end(Vmm *vmm);
 gboolean vmm_resolve_threads(const Vmm *vmm, const gint32 *inner, unsigned n, pid_t *ret, GError **err);
 
 /*
- * Sends a request with `n_fds` descriptors (they stay the caller's) and waits for the reply.
- * `message` is filled in but for its header; `size` is its struct's size. A monitor that says no is
- * VIR_ERR_OPERATION_FAILED with its text; one that does not answer is VIR_ERR_OPERATION_TIMEOUT, and one that there
- * has been no connection to for ten seconds VIR_ERR_OPERATION_FAILED at once. Any thread may call, the main one too,
- * and several at once.
+ * Sends a request with `n_fds` descriptors (they stay the caller's) and waits for the reply. `message` is filled in
+ * but for its header; `size` is its struct's size. A refusal is VIR_ERR_OPERATION_FAILED with the monitor's text; no
+ * answer is VIR_ERR_OPERATION_TIMEOUT; no connection for ten seconds is VIR_ERR_OPERATION_FAILED at once. Any thread
+ * may call, the main one too, and several at once.
  */
 gboolean vmm_call(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
                   gpointer ret_reply, gsize reply_size, GError **err);
 /*
- * The same without descriptors, for callers that would rather go without the answer than wait: a second at most, and
- * not at all for a monitor that still owes the answer to a call that has timed out.
+ * The same without descriptors, for callers that prefer no answer to a wait: it takes a second at most, and fails at
+ * once for a monitor that still owes the answer to a call that timed out.
  */
 gboolean vmm_call_briefly(Vmm *vmm, enum ctl_type type, gpointer message, gsize size, gpointer ret_reply,
                           gsize reply_size, GError **err);

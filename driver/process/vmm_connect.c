@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The connection to a monitor: making it, greeting, and making it again.
+ * The connection to a monitor: connecting, greeting, reconnecting.
  *
- *   down       there is none. An attempt is due, at first at once, then after pauses that grow
+ *   down       none. An attempt is due, at first at once, then after growing pauses
  *   greeting   connected. HELLO was sent; after an interruption QUERY follows, because events were missed
  *   up         calls are sent
  *
- * A connection ends when the monitor closes it or breaks the protocol. The guest is not to suffer from that, nor from
- * a daemon that cannot open a descriptor: whatever happens, the next attempt is made until there is a connection or
- * the process is known to be gone. Nobody waits for it: attempts are the receiving thread's, none of them blocks, and
- * a greeting has no time limit, since a monitor that the host has stopped answers when it goes on. Calls meanwhile
- * wait for READY_SECONDS from the beginning of the interruption and fail then.
+ * A connection ends when the monitor closes it or breaks the protocol. The guest must not suffer from that, nor from
+ * a daemon that cannot open a descriptor: attempts continue until there is a connection or the process is known to be
+ * gone. Nobody waits for them: the receiving thread makes them, none blocks, and a greeting has no time limit, since
+ * a monitor that the host has stopped answers once it is continued. Calls meanwhile wait for READY_SECONDS from the
+ * beginning of the interruption and fail then.
  *
  * A monitor that breaks the protocol again and again costs a few packets each RETRY_MAX_MS, and two lines of the log
  * for a burst: the pauses grow until a connection has been in order for CALM_SECONDS.
@@ -45,7 +45,7 @@ VmmIdentity vmm_open_process(pid_t pid, guint64 start_time, int *ret_pidfd, GErr
                 error_set_errno(err, errno, "cannot open process %d", (int) pid);
                 return gone ? VMM_GONE : VMM_UNKNOWN;
         }
-        /* The descriptor first: whose times these are cannot change any more. */
+        /* The descriptor first: after that the start time cannot become another process's. */
         if (!process_start_time(pid, &actual, err)) {
                 gboolean gone = has_ended(pidfd);
                 (void) close(pidfd);
@@ -75,7 +75,7 @@ gboolean vmm_find_process(Vmm *vmm, GError **err) {
         }
 }
 
-/* --- The log: the first fault of a burst, and how it went on ------------------------------ */
+/* --- The log: the first fault of a burst, and its end ------------------------------ */
 
 static void note_fault(Vmm *vmm, const char *what) {
         if (vmm->faults++ == 0)
@@ -87,7 +87,7 @@ static void note_up(Vmm *vmm) {
                 g_message("monitor %d can be managed again", (int) vmm->pid);
 }
 
-/* The connection that has just ended was in order for long enough to begin anew with pauses and log. */
+/* The connection that has just ended worked for long enough to reset pauses and log. */
 static void note_calm(Vmm *vmm) {
         gint64 up_since = vmm->up_since;
 
@@ -108,7 +108,7 @@ void vmm_link_close(Vmm *vmm, const char *reason) {
                 return;
         note_calm(vmm);
         vmm->link = VMM_LINK_DOWN;
-        vmm->connections++; /* calls that wait belong to the one that has ended */
+        vmm->connections++; /* waiting calls belong to the one that has ended */
         vmm->down_since = g_get_monotonic_time();
         g_free(vmm->down_reason);
         vmm->down_reason = g_strdup(reason);
@@ -223,7 +223,7 @@ static void link_up(Vmm *vmm) {
         g_cond_broadcast(&vmm->cond);
 }
 
-/* Nothing changes that but another daemon or another monitor, so attempts are rare. */
+/* Only a different daemon or monitor changes that, so attempts are rare. */
 static void refuse(Vmm *vmm, const char *reason) {
         vmm->retry_ms = RETRY_MAX_MS;
         vmm_link_break(vmm, reason);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What vmm.c (the object), vmm_socket.c (its control socket), vmm_connect.c (the connection) and vmm_io.c (what
- * goes over it) share.
+ * What vmm.c (the object), vmm_socket.c (its control socket), vmm_connect.c (the connection) and vmm_io.c (its
+ * traffic) share.
  */
 #pragma once
 
@@ -10,8 +10,9 @@
 
 #include "vmm.h"
 
-#define READY_SECONDS    10    /* that calls wait for a connection, from when it was missing; the host may be busy */
-#define VMM_RETRY_MIN_MS 1000u /* from the end of a connection to the next attempt: a process that ends has by then */
+#define READY_SECONDS 10 /* that calls wait for a connection, counted from its loss; the host may be busy */
+#define VMM_RETRY_MIN_MS                                                                                               \
+        1000u /* from the end of a connection to the next attempt: by then a process that was ending is gone */
 
 struct ctl_message;
 
@@ -33,7 +34,7 @@ struct Vmm {
         guint64 connections;         /* that have ended: a call that waits belongs to the one after these */
         guint32 version;             /* of the protocol, agreed on in HELLO; 0: not yet */
         guint32 greeting;            /* serial of the HELLO or QUERY that the connection waits for */
-        gboolean asks;               /* QUERY belongs to the greeting: what was missed is to be learned */
+        gboolean asks;               /* QUERY is part of the greeting, to learn what was missed */
         gboolean stopped;            /* no more attempts */
         char *down_reason;           /* why there is no connection; NULL: there is */
         gint64 down_since, up_since; /* monotonic; up_since 0: not up */
@@ -46,16 +47,16 @@ struct Vmm {
         gboolean muted;     /* no callbacks: not yet, or, after vmm_disconnect(), no more */
         gboolean exit_told; /* callbacks.exited has been called */
 
-        gboolean late; /* a call has timed out, and nothing was answered since */
+        gboolean late; /* a call has timed out, and nothing was answered since then */
         guint32 last_serial;
         GQueue calls;      /* Call*: waiting for their replies */
         GArray *owed;      /* guint32: serials of calls that have timed out, each of which may be answered once */
         GQueue events;     /* GBytes*: for the main context */
         gint64 window_end; /* of PACKETS_PER_WINDOW, */
         guint window_left; /* as many of which are left */
-        GSource *delivery; /* hands `events` and the end over; attached when there is something */
+        GSource *delivery; /* delivers `events` and the end; attached when there are any */
         GSource *socket_source, *exit_source;
-        GSource *timer; /* the next attempt, or the end of patience with a greeting */
+        GSource *timer; /* the next attempt, or the limit for the first greeting */
         GSource *pause; /* reading goes on after it */
 };
 
@@ -80,14 +81,14 @@ void vmm_connect_first(Vmm *vmm);
 void vmm_connect_later(Vmm *vmm);
 /* Begins a connection on a connected socket, which is taken. */
 void vmm_link_begin(Vmm *vmm, int fd);
-void vmm_link_close(Vmm *vmm, const char *reason); /* nobody's fault, or not known to be */
+void vmm_link_close(Vmm *vmm, const char *reason); /* no fault, or none known */
 void vmm_link_break(Vmm *vmm, const char *reason); /* the monitor's */
 /* A reply that has come before the connection is up. */
 void vmm_greeting_reply(Vmm *vmm, const struct ctl_message *message);
 
 /* --- vmm_io.c ------------------------------------------------------------------------------- */
 
-/* Lets callbacks happen, that of an end which has come already included. */
+/* Enables callbacks, including that of an end that has already come. */
 void vmm_io_unmute(Vmm *vmm);
 /* Ends the watches, all pending calls and all attempts. */
 void vmm_io_stop(Vmm *vmm);
@@ -102,5 +103,5 @@ void vmm_io_tell(Vmm *vmm, const struct ctl_message *message);
 void vmm_io_tell_exit(Vmm *vmm);
 /* The version that packets are in. */
 guint32 vmm_version(const Vmm *vmm);
-/* Text of a monitor goes into logs and to terminals: control characters and broken UTF-8 do not. */
+/* Makes a monitor's text fit for logs and terminals: without control characters and broken UTF-8. */
 char *vmm_sanitize_text(const char *text);

@@ -1,29 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What goes over the control socket of a monitor, seen from the daemon.
+ * The traffic on a monitor's control socket, seen from the daemon.
  *
  * One thread, "vmm-io", receives for all monitors. It never runs code of the domains:
  * replies wake the worker that waits for them, events and the end of the process are
- * queued and handed over on the main context, in the order in which they came and so
- * many a second at most (DELIVERIES_PER_RUN). So a call may be made from any thread, the
- * main one included, and no monitor waits for another one's worker.
+ * queued and handed over on the main context, in order and at a limited rate
+ * (DELIVERIES_PER_RUN). So any thread may make a call, the main one included, and no
+ * monitor waits for another's worker.
  *
- * A monitor that an earlier version of the daemon has started may speak an older version
- * of the protocol: HELLO's reply says so, what is sent is fitted to it, and a call that it
- * has no words for fails with a sentence that says so.
+ * A monitor that an earlier version of the daemon started may speak an older version of
+ * the protocol: HELLO's reply says so, requests are fitted to it, and a call that it does
+ * not know fails with an error that says so.
  *
- * The monitor is not trusted. Every packet passes ctl_check(); one that fails it, a
- * reply that nobody waits for or waited for, or more events than EVENTS_MAX that the
- * daemon has not consumed break the connection. Calls then fail with the reason, and
- * vmm_connect.c makes a new one. A call that has timed out is owed one answer, which is
- * dropped. Events that say how something is (a port, a disk) replace those before them
- * about the same thing. And no monitor makes the thread work more than
- * PACKETS_PER_WINDOW: what is beyond them waits in the socket, where it is the sender
- * who runs out of room.
+ * The monitor is not trusted. Every packet passes ctl_check(); one that fails it, a reply
+ * that nobody waits for or waited for, or more than EVENTS_MAX unconsumed events break the
+ * connection. Calls then fail with the reason, and vmm_connect.c makes a new one. A call
+ * that has timed out is owed one answer, which is dropped. Events about the state of a
+ * port or disk replace earlier ones about the same. And no monitor gets more than
+ * PACKETS_PER_WINDOW of the thread: further packets wait in the socket, where the sender
+ * runs out of room.
  *
- * When the process ends, what it had sent before is received first, so that its last
- * word (why the guest stopped) precedes `exited`. It is reaped when the last reference
- * goes: whoever holds one may use its number.
+ * When the process ends, what it had sent before is received first, so that its last event
+ * (why the guest stopped) precedes `exited`. It is reaped when the last reference goes:
+ * until then its number is safe to use.
  */
 #include "process/vmm_internal.h"
 
@@ -40,11 +39,11 @@
 /* 3200 a second: more than the calls and events of a busy domain, and about a hundredth of a core. */
 #define PACKETS_PER_WINDOW 64u
 #define WINDOW_MS          20u
-#define OWED_MAX           64u /* answers to calls that have timed out; beyond, a new connection owes none */
-/* Handed over at once, and the pause after it: 1600 a second, more than guests of an honest monitor can cause. */
+#define OWED_MAX           64u /* answers to calls that have timed out; beyond that, reconnect */
+/* Delivered at once, and the pause after that: 1600 a second, more than an honest monitor's guest can cause. */
 #define DELIVERIES_PER_RUN 32u
 #define DELIVERY_PAUSE_MS  20u
-#define CALL_SECONDS       30  /* the monitor answers from its loop, at once; this is for hosts that swap */
+#define CALL_SECONDS       30  /* the monitor answers from its loop at once; this is for hosts that swap */
 #define LONG_SECONDS       180 /* START may fault in and lock all guest memory; others wait for the host's storage */
 #define BRIEF_SECONDS      1
 
@@ -86,7 +85,7 @@ void vmm_init(void) {
 
 /* --- Towards the main context --------------------------------------------------------- */
 
-/* The next thing to hand over. FALSE when there is nothing; an event, or NULL for the end. */
+/* The next thing to deliver: an event, or NULL for the end. FALSE when there is nothing. */
 static gboolean delivery_next(Vmm *vmm, GBytes **ret_event) {
         g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
@@ -230,7 +229,7 @@ static gboolean is_same_subject(const struct ctl_header *a, const struct ctl_hea
         return FALSE;
 }
 
-/* TRUE: it has taken the place of one that the daemon has not consumed. */
+/* TRUE: it replaced one that the daemon has not consumed. */
 static gboolean replace_event(Vmm *vmm, const struct ctl_message *message) {
         for (GList *l = vmm->events.head; l; l = l->next) {
                 if (!is_same_subject(g_bytes_get_data(l->data, NULL), (const struct ctl_header *) message->data))
@@ -251,7 +250,7 @@ static void take_event(Vmm *vmm, const struct ctl_message *message) {
                 vmm_io_tell(vmm, message);
 }
 
-/* FALSE when there is nothing more to receive now. */
+/* FALSE when there is nothing more to receive. */
 static gboolean receive_one(Vmm *vmm) {
         struct ctl_message message;
         char text[CTL_TEXT_MAX];
@@ -297,7 +296,7 @@ static gboolean pause_over(gpointer data) {
 
         g_clear_pointer(&vmm->pause, g_source_unref);
         if (!vmm->stopped)
-                vmm_io_watch_socket(vmm); /* a connection that has gone down meanwhile is noticed there */
+                vmm_io_watch_socket(vmm); /* where a lost connection is noticed */
         return G_SOURCE_REMOVE;
 }
 
@@ -321,7 +320,7 @@ static gboolean socket_readable(gint fd, GIOCondition condition, gpointer data) 
         return G_SOURCE_REMOVE;
 }
 
-/* How it ended. The daemon is the parent only of what it has spawned itself; others are reaped by init. */
+/* How it ended. The daemon is the parent only of what it spawned; init reaps others. */
 static void learn_status(Vmm *vmm) {
         siginfo_t info = {};
         int r;
@@ -340,7 +339,7 @@ static gboolean process_ended(gint fd, GIOCondition condition, gpointer data) {
         g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
 
         learn_status(vmm);
-        while (vmm->link != VMM_LINK_DOWN && receive_one(vmm)) /* bounded: nobody writes any more */
+        while (vmm->link != VMM_LINK_DOWN && receive_one(vmm)) /* bounded: the writer is gone */
                 ;
         vmm_io_tell_exit(vmm);
         return G_SOURCE_REMOVE;
@@ -391,7 +390,7 @@ void vmm_io_stop(Vmm *vmm) {
 
 /* --- Calling --------------------------------------------------------------------------- */
 
-/* Lock held. The time that a call gives a missing connection ends with that of all calls, READY_SECONDS into it. */
+/* Lock held. All calls give up on a missing connection READY_SECONDS after its loss. */
 static gboolean await_link(Vmm *vmm, const Call *call) {
         gint64 deadline = MIN(call->deadline, vmm->down_since + READY_SECONDS * G_TIME_SPAN_SECOND);
 
@@ -463,7 +462,7 @@ static gboolean check_reply(const Call *call, GError **err) {
         if (reply->error == 0)
                 return TRUE;
         virErrorNumber code = VIR_ERR_OPERATION_FAILED;
-        if (reply->error == -EOPNOTSUPP) /* what the host cannot do is a matter of the configuration */
+        if (reply->error == -EOPNOTSUPP) /* a host that lacks something is a matter of configuration */
                 code = VIR_ERR_CONFIG_UNSUPPORTED;
         if (text[0])
                 error_set(err, code, "%s", text);
@@ -486,7 +485,7 @@ static int call_queued(Vmm *vmm, Call *call, const void *message, const int *fds
         return r;
 }
 
-/* Lock held. A connection that is missing for longer than calls wait is none of this call's doing. */
+/* Lock held. A connection missing for longer than calls wait was not lost by this call. */
 static int call_locked(Vmm *vmm, Call *call, gpointer message, gsize size, const int *fds, unsigned n_fds,
                        GError **err) {
         char text[CTL_TEXT_MAX];

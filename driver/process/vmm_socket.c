@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The control socket as a file: made by the daemon that starts a monitor, found by each
- * daemon that comes after it. It lies in a directory that is root's alone, so whoever
+ * daemon that comes after it. It lies in a directory that only root can use, so whoever
  * answers there was given the listening end.
  */
 #include <errno.h>
@@ -32,8 +32,8 @@ static int socket_new(GError **err) {
 }
 
 /*
- * Bound under a passing name, then renamed: what was at `path` is replaced. The mode set on the socket before bind
- * is the file's, less the umask: there is no moment with another one. 0 or a negative errno.
+ * Bound under a passing name, then renamed: what was at `path` is replaced. The socket's mode, set before bind,
+ * becomes the file's, less the umask: it never has a different one. 0 or a negative errno.
  */
 static int bind_at(int fd, int dir_fd, const char *path) {
         struct sockaddr_un address;
@@ -102,7 +102,7 @@ gboolean vmm_socket_is_served(const char *path, gboolean *ret, GError **err) {
                 return FALSE;
         r = connect_to(fd, path);
         (void) close(fd);
-        /* A full queue has somebody who will empty it. Any other error than these says nothing about the listener. */
+        /* A full queue has a listener that will empty it. Errors other than these say nothing about the listener. */
         *ret = r == 0 || r == -EAGAIN;
         if (*ret || r == -ECONNREFUSED || r == -ENOENT)
                 return TRUE;
