@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Asks polkit whether the sender of a D-Bus call may do something. The subject is the
- * sender's bus name, so that there is no process id to race with. The superuser is not
- * asked about: calls.c lets it pass before.
+ * sender's bus name, so that there is no process id to race with. calls.c lets the
+ * superuser pass without asking.
  */
 #pragma once
 

@@ -19,7 +19,7 @@ void bus_call_free(BusCall *call) {
         g_free(call);
 }
 
-/* Takes both. A connection that has ended answers nobody. */
+/* Takes both. Sends nothing on a connection that has ended. */
 static void answer(BusCall *call, GDBusMessage *reply) {
         GVariant *body = g_dbus_message_get_body(reply);
         gboolean wanted = !(g_dbus_message_get_flags(call->message) & G_DBUS_MESSAGE_FLAGS_NO_REPLY_EXPECTED);

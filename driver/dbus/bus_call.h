@@ -8,7 +8,7 @@ typedef struct BusCall {
         GDBusConnection *bus;
         GDBusMessage *message;
         guint32 uid; /* of the caller */
-        gsize *sent; /* counts bytes of answers; NULL: nobody does */
+        gsize *sent; /* counts bytes of answers; NULL: not counted */
 } BusCall;
 
 /* Takes the message. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The bus delivers whatever anybody sends, at any rate, and GLib would queue all of it for
- * the main context. So calls are taken off the connection by a filter, which runs on GLib's
- * own thread, and wait here:
+ * Anybody may send anything at any rate, and GLib would queue it all for the main context.
+ * So calls are taken off the connection by a filter, which runs on GLib's own thread, and
+ * wait here:
  *
- *   filter     a call that is too large, or one more than SENDER_CALLS_MAX of its sender, is
- *              refused at once; the others wait for their sender's user id
+ *   filter     a call that is too large, or beyond its sender's SENDER_CALLS_MAX, is refused
+ *              at once; others wait for their sender's user id
  *   identify   asks the bus for it, once for all that a sender has waiting
  *   turn       when the context has nothing else to do: one call of the next user. Users
  *              take turns, so that a user's flood holds up that user alone
@@ -113,7 +113,7 @@ static void flush(Callers *callers) {
         g_dbus_connection_flush(callers->bus, callers->cancellable, flushed, callers);
 }
 
-/* The user whose turn it is gives one call, and waits behind the others for the next. */
+/* Takes one call of the user whose turn it is, who then queues behind the others. */
 static BusCall *next_call(Callers *callers) {
         User *user = g_queue_pop_head(&callers->turns);
         BusCall *call = g_queue_pop_head(&user->calls);
@@ -168,7 +168,7 @@ static void queue_call(Callers *callers, GDBusMessage *message, guint32 uid) {
 
 /* --- Who is it? --------------------------------------------------------------------- */
 
-/* The sender's calls; from here on the table does not have it. */
+/* The sender's calls; removes it from the table. */
 static GQueue *sender_take(Sender *sender) {
         Callers *callers = sender->callers;
         GQueue *calls = g_queue_new();
@@ -195,7 +195,7 @@ static void identified(GObject *source, GAsyncResult *result, gpointer data) {
                 if (reply)
                         queue_call(callers, message, uid);
                 else
-                        g_object_unref(message); /* it has left the bus: nobody waits for an answer */
+                        g_object_unref(message); /* it has left the bus: no answer is needed */
         }
         g_queue_free(calls);
         callers->under_way--;

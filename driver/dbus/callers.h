@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Method calls on their way in: whose they are, how many may wait, and whose turn it is. */
+/* Incoming method calls: their users, limits, and turns. */
 #pragma once
 
 #include "dbus/bus_call.h"

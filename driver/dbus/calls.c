@@ -2,7 +2,7 @@
 /*
  * A call goes through three steps, each of which ends in the callback of the next:
  *
- *   calls_begin -> authorized: does polkit let them? The superuser skips this step.
+ *   calls_begin -> authorized: does polkit let them? Skipped for the superuser.
  *   run         -> done:       the operation, on a thread of a pool
  *   the answer
  *
@@ -11,11 +11,11 @@
  * counted by user, as one user can have many connections.
  *
  * What may wait for another process has a pool of its own, so that nothing else waits
- * behind it; the end of the service interrupts it (util/neighbour.h).
+ * behind it; stopping the service interrupts it (util/neighbour.h).
  *
  * Steps run on the thread of D-Bus. A thread of a pool touches nothing but its own Call;
- * the main thread, which an operation's end passes so that the events it caused come
- * first, only hands it on.
+ * the main thread only passes on the end of an operation, so that the events it caused
+ * come first.
  */
 #include "dbus/calls.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The daemon on the bus, on a thread and a connection of its own: what anybody on the bus
- * may ask for costs the main loop, which serves libvirt clients, nothing.
+ * The daemon on the bus, on a thread and a connection of its own: no request on the bus
+ * costs anything on the main loop, which serves libvirt clients.
  *
  *   callers.c   whose call it is, how many wait, whose turn it is
  *   router.c    what a call is answered with          calls.c  operations, behind polkit
@@ -38,7 +38,7 @@ static void handle_call(BusCall *call, gpointer data) {
         router_handle(&service->router, call);
 }
 
-/* An operation has run: what it changed shows before its answer arrives. */
+/* An operation has run: its changes are announced before its answer. */
 static void finish_call(Domains *domains, Call *call) {
         g_auto(DomainHandle) handle = { 0 };
         g_autoptr(Domain) current = NULL;
@@ -95,7 +95,7 @@ static void on_call_done(Call *call, gpointer data) {
         inbox_put_call(service->inbox, call);
 }
 
-/* Not GLib's shared connection: what waits for the driver's calls to systemd does not wait behind what users send. */
+/* Not GLib's shared connection: the driver's calls to systemd must not queue behind users' messages. */
 static GDBusConnection *connect_bus(GError **err) {
         g_autofree char *address = g_dbus_address_get_for_bus_sync(G_BUS_TYPE_SYSTEM, NULL, err);
 

@@ -91,7 +91,7 @@ static gboolean summary_equal(const DomainSummary *a, const DomainSummary *b) {
                g_strcmp0(a->scope, b->scope) == 0 && g_strcmp0(a->title, b->title) == 0;
 }
 
-/* TRUE when it is another one than before. */
+/* TRUE when it has changed. */
 static gboolean set_value(DomainObject *object, guint i) {
         g_autoptr(GVariant) value = g_variant_ref_sink(properties[i].make(&object->shown));
         GVariant *old = g_hash_table_lookup(object->values, properties[i].name);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the bus has been told of a domain: its object's properties and signals. On the thread of D-Bus. */
+/* A domain as announced on the bus: its object's properties and signals. On the thread of D-Bus. */
 #pragma once
 
 #include <gio/gio.h>

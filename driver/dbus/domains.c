@@ -2,9 +2,9 @@
 /*
  * The set of objects is kept in step with the driver. An event names a domain by UUID.
  * Whatever has that UUID when the event arrives is what the bus shows: an object is made or
- * refreshed when there is one, and removed when there is none. So an event that is already
- * out of date does no harm. A transient domain that does not run, because it is only now
- * starting or just ended, is none.
+ * refreshed when there is one, and removed when there has no object. So an event that is
+ * already out of date does no harm. A transient domain that does not run, because it is only
+ * now starting or just ended, has no object.
  *
  * For one event the bus sees, in this order: InterfacesAdded and DomainAdded of a new
  * object; PropertiesChanged; Lifecycle and DomainEvent; DomainRemoved and InterfacesRemoved.
@@ -25,7 +25,7 @@ struct Domains {
         Driver *driver;
         GDBusConnection *bus;
         GHashTable *by_uuid; /* 16 bytes -> DomainObject, which owns them */
-        gboolean quiet;      /* nobody is told of new objects */
+        gboolean quiet;      /* no signals for new objects */
         guint active;
         guint told, told_active; /* the numbers that were announced */
 };
@@ -156,7 +156,7 @@ void domains_note(Domains *domains, const guint8 uuid[16], const char *name, con
                 object_remove(domains, object);
 }
 
-/* A path is a UUID's and spelled as bus_domain_path() does, or it is no object's. */
+/* A path is an object's only if it is spelled as bus_domain_path() spells a UUID. */
 DomainObject *domains_find_path(Domains *domains, const char *path) {
         g_autofree char *text = NULL;
         DomainObject *object;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A queue with a lock. Events that only say that something has changed are queued once for
- * each domain, since whoever takes them looks at the domain itself; a guest can cause any
- * number of these. Those with words of their own (lifecycle) lose them when there are more
- * than EVENTS_MAX: then the bus has fallen behind by thousands of starts, and changes of
- * properties tell the same.
+ * A queue with a lock. Events that only say that something has changed are queued once per
+ * domain, since the receiver looks at the domain itself; a guest can cause any number of
+ * these. Lifecycle events are dropped beyond EVENTS_MAX: then the bus is behind by
+ * thousands of starts, and property changes carry the same information.
  */
 #include "dbus/inbox.h"
 
@@ -14,7 +13,7 @@
 #include "util/uuid.h"
 
 #define EVENTS_MAX 16384u
-#define TURN_ITEMS 32u /* as many at a time: a method call may be waiting */
+#define TURN_ITEMS 32u /* at a time: a method call may be waiting */
 
 struct Inbox {
         GMainContext *context;

@@ -10,7 +10,7 @@ typedef struct Inbox Inbox;
 typedef struct InboxItem {
         guint8 uuid[16];
         char *name;                 /* the domain's at the time of the event */
-        const char *event, *detail; /* static; NULL: something has changed, that is all */
+        const char *event, *detail; /* static; NULL: just a change */
         Call *call;                 /* an operation that has run; NULL: an event */
 } InboxItem;
 

@@ -7,7 +7,7 @@
  *   /org/virtmicro1/domain/UUID   Domain
  *
  * and Properties and Introspectable on both; nodes above and between can be introspected.
- * What a call's arguments are is checked against the introspection data.
+ * Arguments are checked against the introspection data.
  *
  * Reading is open to everybody. Methods of domains go through Calls. Reading XML needs the
  * monitor action, or the manage action when the security-sensitive parts are asked for;
@@ -27,11 +27,11 @@
 #define OBJECT_MANAGER   "org.freedesktop.DBus.ObjectManager"
 #define DBUS_ERROR(name) "org.freedesktop.DBus.Error." name
 
-/* What a path leads to. */
+/* What a path names. */
 typedef struct Node {
         const GDBusInterfaceInfo *interface; /* NULL: nothing but introspection */
         DomainObject *domain;                /* NULL: the manager */
-        const char *child;                   /* the one node below, where it is no list of domains */
+        const char *child;                   /* the one node below, unless that is the list of domains */
         gboolean is_list;
 } Node;
 

@@ -2,9 +2,9 @@
 /*
  * Ports of Linux bridges.
  *
- * A bridge that filters VLANs gives each new port its default PVID. A port that is to
- * be in one VLAN gets that one as untagged PVID and loses all others, else its guest
- * would also receive what is sent to the default VLAN.
+ * A bridge that filters VLANs gives each new port its default PVID. A port for one VLAN
+ * gets it as untagged PVID and loses all others, else its guest would also receive the
+ * default VLAN's traffic.
  */
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>

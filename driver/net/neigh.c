@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The host's neighbour tables (ARP and NDP): which addresses it has seen a MAC use. Only
- * guests that have talked to the host itself are in there.
+ * The host's neighbour tables (ARP and NDP): which addresses it has seen a MAC use. They
+ * contain only guests that have talked to the host itself.
  */
 #include <linux/neighbour.h>
 #include <netlink/addr.h>

@@ -16,7 +16,7 @@
 
 #include "util/error.h"
 
-/* The kernel answers while it is asked, but for an answer that gets lost when it is short of memory. */
+/* The kernel answers within the request, unless it is short of memory and loses the answer. */
 #define ANSWER_S 10
 
 typedef struct Exchange {

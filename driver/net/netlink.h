@@ -37,9 +37,9 @@ typedef struct LinkInfo {
 /* FALSE with *ret_missing TRUE and no error when there is no such interface. */
 gboolean netlink_get_link(NetlinkSocket *sock, const char *name, LinkInfo *ret, gboolean *ret_missing, GError **err);
 
-/* Looks a bridge up; an error that says what to do when there is none of that name. */
+/* Looks a bridge up; if there is none, the error says what to do. */
 gboolean bridge_find(NetlinkSocket *sock, const char *name, LinkInfo *ret, GError **err);
-/* Plugs an interface into a bridge, which is down still: VLAN and isolation are in force before the first frame. */
+/* Plugs an interface that is still down into a bridge: VLAN and isolation are in force before the first frame. */
 gboolean bridge_plug(NetlinkSocket *sock, const LinkInfo *bridge, int ifindex, const TapConfig *config, GError **err);
 
 /* Limits by tc, as tap_set_bandwidth() has them. */

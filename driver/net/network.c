@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * libvirt's networks and storage volumes, asked for through its client library as any
- * management program would: a network keeps its accounting (ports, floors, the
- * bridge's life) and its errors reach our client as they are, code and text.
+ * libvirt's networks and storage volumes, reached through its client library like by any
+ * management program: a network keeps its accounting (ports, floors, the bridge's life)
+ * and its errors reach our client as they are, code and text.
  *
  * The library waits for an answer without a limit, and opening a connection cannot be
  * interrupted at all. So each operation is a request that runs on a thread of its daemon's
  * Neighbour (util/neighbour.h); network and storage have one each, as libvirt has a daemon
- * for each. What a request works on is its own, since its caller may have left.
+ * for each. A request owns its data, since its caller may have left.
  *
  * A connection is opened per operation. It costs a few milliseconds on a local socket,
  * there are one to three operations in a domain's life, and there is nothing to keep
@@ -236,7 +236,8 @@ static gboolean run_delete(gpointer data, GError **err) {
         return FALSE;
 }
 
-/* The port that was made for nobody. Its domain's release asks for this too, but may have come before it was made. */
+/* Deletes a port whose caller has left. The domain's release does so too, but may have come before the port was made.
+ */
 static void undo_create(gpointer data) {
         g_autoptr(GError) err = NULL;
         const Request *request = data;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * <networkport>, as libvirt's network driver reads and completes it
- * (https://libvirt.org/formatnetworkport.html). Asked with what the domain's XML says,
- * it answers with what holds: the portgroup's bandwidth where the NIC has none, the
- * network's VLAN, and a <plug> that says where the NIC belongs.
+ * (https://libvirt.org/formatnetworkport.html). Given the domain's wishes, it answers
+ * with what applies: the portgroup's bandwidth where the NIC has none, the network's
+ * VLAN, and a <plug> that says where the NIC belongs.
  */
 #include "net/port_xml.h"
 

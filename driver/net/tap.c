@@ -4,13 +4,13 @@
  * virtio 1.x has it), which vhost-net and the monitor's own path both expect.
  *
  * The interface belongs to the descriptor: it is never made persistent, so closing the
- * last copy removes it with everything that was configured on it (bridge port, VLAN,
- * tc). That is also how each failed step here is undone. What the operator made is
- * only attached to, and not configured but for the limits, which are taken off again when
- * the domain ends.
+ * last copy removes it with everything that was configured on it (bridge port, VLAN, tc).
+ * That is also how each failed step here is undone. A TAP that the operator made is only
+ * attached to and not configured, except for limits, which are removed when the domain
+ * ends.
  *
- * The TAP's own MAC is the guest's with 0xfe in front: high, so that a bridge without an
- * address of its own never takes it over, and different from the guest's.
+ * The TAP's own MAC is the guest's with 0xfe in front: high, so that a bridge without its
+ * own address never adopts it, and different from the guest's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -61,8 +61,8 @@ static void set_attach_error(GError **err, int error, const TapConfig *config) {
 }
 
 /*
- * TUNSETIFF attaches to what is there and makes what is not; only one of the two is wanted. IFF_TUN_EXCL forbids to
- * attach, whatever has come since this was asked; here is the better message.
+ * TUNSETIFF attaches to an existing TAP or makes a new one; only one is wanted. IFF_TUN_EXCL forbids attaching,
+ * whatever appears in between; this check has the better message.
  */
 static gboolean check_existence(const TapConfig *config, GError **err) {
         gboolean exists = config->name && tap_exists(config->name);
@@ -110,8 +110,8 @@ static gboolean udev_is_done(const char *name) {
         return done;
 }
 
-/* udev gives a new interface a MAC of its own (MACAddressPolicy=persistent), unless it finds that one was set. What it
- * found may be old by the time it acts, so ours is set after it is done. Where no udev runs nobody is waited for. */
+/* udev gives a new interface a MAC of its own (MACAddressPolicy=persistent), unless it finds that one was set. Its
+ * check may be stale by the time it acts, so ours is set after it is done. Without udev there is no wait. */
 static void wait_for_udev(const char *name) {
         guint waited;
 
@@ -136,7 +136,7 @@ static gboolean set_address(NetlinkSocket *sock, const TapConfig *config, const 
         return netlink_request(sock, message, err, "cannot set address and MTU %u of TAP '%s'", tap->mtu, tap->name);
 }
 
-/* A bridge port is no place for a link-local address of the host's. A host without IPv6 has none to begin with. */
+/* A bridge port should have no link-local address of the host's. A host without IPv6 has none anyway. */
 static void disable_addresses(NetlinkSocket *sock, const Tap *tap) {
         struct nl_msg *message = netlink_link_message(RTM_SETLINK, 0, AF_UNSPEC, tap->ifindex);
         struct nlattr *spec = nla_nest_start(message, IFLA_AF_SPEC);
@@ -250,7 +250,7 @@ gboolean tap_set_bandwidth(const char *name, const TapLimits *from, const TapLim
         return FALSE;
 }
 
-/* What the host sends into the TAP the guest receives, so the two sides are swapped. */
+/* The guest receives what the host sends into the TAP, so the two sides are swapped. */
 gboolean tap_get_stats(const char *name, TapStats *ret, GError **err) {
         g_autoptr(NetlinkSocket) sock = netlink_open(err);
         struct rtnl_link *link = NULL;

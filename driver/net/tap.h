@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * TAP devices and bridge ports by rtnetlink (libnl-route). A TAP is made non-persistent:
- * it lives exactly as long as somebody holds its fd, so it vanishes with the monitor
- * however that ends.
+ * TAP devices and bridge ports by rtnetlink (libnl-route). A TAP is not persistent: it
+ * lives exactly as long as its fd is open, so it vanishes with the monitor, however that
+ * ends.
  */
 #pragma once
 
@@ -40,8 +40,8 @@ typedef struct TapLimits {
         const DomainBandwidth *inbound, *outbound;
 } TapLimits;
 /*
- * Replaces the limits `from`, which were set here, by `to`. A direction that neither limits is left alone: what is
- * there is the operator's, and stands in the way of limits of ours (VIR_ERR_CONFIG_UNSUPPORTED). On error `from` holds.
+ * Replaces the limits `from`, which were set here, by `to`. A direction that neither limits is left alone: qdiscs there
+ * are the operator's, and prevent limits of ours (VIR_ERR_CONFIG_UNSUPPORTED). On error `from` stays in force.
  */
 gboolean tap_set_bandwidth(const char *name, const TapLimits *from, const TapLimits *to, GError **err);
 gboolean bridge_exists(const char *name);

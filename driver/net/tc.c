@@ -5,7 +5,7 @@
  *   inbound   (to the guest: egress of the TAP)    root qdisc htb 1:, one class 1:1 with
  *             rate = average, ceil = peak, and fq_codel below it where the host has it
  *   outbound  (from the guest: ingress of the TAP) qdisc ingress ffff: with a filter that
- *             polices to average and drops what is above it
+ *             polices to average and drops the excess
  *
  * The same layout and units as libvirt's: average and peak are in kilobytes (1000 bytes)
  * per second, as tc's "kbps"; burst is in KiB. The kernel counts time in ticks of 64 ns.
@@ -13,8 +13,8 @@
  * Changing the inbound limit of a live TAP changes the class in place. A policer cannot be
  * changed; it is replaced, and frames in between pass.
  *
- * A TAP of the operator's may have qdiscs of the operator's. So nothing is removed but what
- * was set here, which callers know, and nothing is put over what was not.
+ * A TAP of the operator's may have qdiscs of the operator's. So only what was set here,
+ * which callers know, is removed, and nothing else is overwritten.
  */
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -36,7 +36,7 @@
 #define NS_PER_TICK   64u           /* PSCHED_SHIFT in the kernel */
 #define BYTES_PER_KB  1000u         /* rates */
 #define BYTES_PER_KIB 1024u         /* bursts */
-#define BURST_MIN     (80u * 1024u) /* a frame of the guest's segmentation offload, 64 KiB and headers, has to fit */
+#define BURST_MIN     (80u * 1024u) /* has to hold a frame of the guest's segmentation offload: 64 KiB and headers */
 #define RTAB_CELL_LOG 9             /* cells of 512 bytes: the 256 of them cover such a frame */
 #define RTAB_CELLS    256
 
@@ -84,14 +84,14 @@ static void put_rate64(struct nl_msg *message, int attribute, guint64 rate) {
                 (void) nla_put_u64(message, attribute, rate);
 }
 
-/* Something that may not be there to begin with. */
+/* For deleting something that may not exist. */
 static void delete_qdisc(NetlinkSocket *sock, int ifindex, guint32 parent, guint32 handle) {
         (void) netlink_exchange(sock, tc_message(RTM_DELQDISC, 0, ifindex, parent, handle, NULL), NULL, NULL, NULL);
 }
 
 /* --- Inbound -------------------------------------------------------------------------------------- */
 
-/* `ours`: one of ours is there already. */
+/* `ours`: one of ours already exists. */
 static gboolean add_htb(NetlinkSocket *sock, const char *name, int ifindex, gboolean ours, GError **err) {
         struct nl_msg *message =
                 tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_ROOT, HTB_HANDLE, "htb");
@@ -134,7 +134,7 @@ static gboolean set_class(NetlinkSocket *sock, const char *name, int ifindex, co
         return netlink_request(sock, message, err, "cannot limit what TAP '%s' sends to the guest", name);
 }
 
-/* Fair among the guest's flows and short, where the plain queue would be long; optional. */
+/* Fair among the guest's flows and short, unlike the plain queue; optional. */
 static void add_leaf(NetlinkSocket *sock, int ifindex) {
         struct nl_msg *message =
                 tc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, HTB_CLASS, LEAF_HANDLE, "fq_codel");

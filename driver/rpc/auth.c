@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Who may come in. The peer's identity is what the kernel says of the process that
+ * Authentication. The peer's identity is what the kernel reports about the process that
  * connected. The superuser passes; so does everybody when the socket's mode is "none".
- * Otherwise the client is told to ask for a polkit check, and may do nothing else before.
+ * Otherwise the client has to request a polkit check before anything else.
  *
- * The actions are libvirt's own, so that what an administrator (or the distribution: the
- * group "libvirt") has granted for libvirt holds here too. On a host without libvirt's
- * policy file polkit does not know them; then the daemon's own actions are asked for.
+ * The actions are libvirt's own, so that rights granted for libvirt by an administrator
+ * (or the distribution: the group "libvirt") hold here too. Without libvirt's policy file
+ * polkit does not know them; then the daemon's own actions are used.
  *
  * The subject is the process with its start time, read when it connected, so a recycled
  * process id is not mistaken for it.

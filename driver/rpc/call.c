@@ -2,8 +2,8 @@
 /*
  * One call: decode the arguments, run the handler, encode the result or the error, send
  * it. For worker calls the first three happen in the worker, so that a large reply costs
- * the main loop nothing but the write. The client may be gone by the time the call is
- * done; whatever the call has opened for it is closed then.
+ * the main loop nothing but the write. The client may be gone when the call is done;
+ * whatever the call opened for it is then closed.
  */
 #include "rpc/client.h"
 #include "rpc/server_internal.h"

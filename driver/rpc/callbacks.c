@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Who wants to hear of what. Registrations are listed by the kind of event and, for those
- * of one domain, by its UUID, so that an event costs what its listeners cost and nothing
- * for the others. A client also has its own in the order in which it made them.
+ * Event registrations. They are listed by kind of event and, for a single domain, by its
+ * UUID, so that an event costs only what its listeners cost. A client also lists its own
+ * in the order in which it made them.
  *
  * A stock client registers once for each kind and domain, and sorts out its own callbacks;
- * some speak the protocol themselves and register for each callback. So a few that are
- * alike are allowed, not a thousand: each of them is sent each event.
+ * some speak the protocol themselves and register for each callback. So a few identical
+ * ones are allowed, but not a thousand: each is sent every event.
  */
 #include "rpc/callbacks.h"
 

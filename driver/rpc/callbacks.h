@@ -7,7 +7,7 @@
 #define RPC_CALLBACKS_MAX       1024u /* of a client: one for each of a thousand domains */
 #define RPC_ALIKE_CALLBACKS_MAX 16u   /* of a client, for one kind of event and the same domains */
 
-/* A wish to hear of domain events. */
+/* A registration for domain events. */
 typedef struct RpcCallback {
         RpcClient *client;
         int id;       /* -1: of the old protocol, whose events carry no id */
@@ -22,9 +22,9 @@ GHashTable *rpc_callbacks_new(void);
 /* `uuid` NULL: of every domain. The result is the client's. NULL: there are too many. */
 RpcCallback *rpc_callback_add(RpcClient *client, int id, int event, const guint8 *uuid, GError **err);
 gboolean rpc_callback_remove(RpcClient *client, RpcCallback *callback);
-void rpc_callbacks_drop(RpcClient *client); /* all of a client that goes */
+void rpc_callbacks_drop(RpcClient *client); /* all of a client that disconnects */
 
-/* Who is to be told of an event: a snapshot, as telling one client may end it, and others. */
+/* The listeners of an event: a snapshot, as notifying one client may end it, and others. */
 typedef struct RpcReceiver {
         RpcClient *client; /* a reference */
         int id;            /* of the callback */

@@ -2,14 +2,14 @@
 /*
  * A client's life: what it sends is sorted into calls, stream data and keepalive; calls go
  * through the checks (program, version, procedure, authentication, open connection,
- * read-only) and then to dispatch.c or relay.c. What a stock daemon drops silently is
- * dropped here too: replies, events, stream data for a stream that has ended.
+ * read-only) and then to dispatch.c or relay.c. As in a stock daemon, these are dropped
+ * silently: replies, events, data for a stream that has ended.
  *
  * Back-pressure is not reading. A client is read from while it has fewer calls under way
  * than max_client_requests, while it takes its replies, and while its streams take their
- * input. Before authentication it may send small packets only, one call at a time, and
- * has to be done with it soon. Events cannot be held back: a client that does not take
- * them is ended, and so is the worst of a user's clients when they leave too much together.
+ * input. Before authentication it may send only small packets, one call at a time, for a
+ * limited time. Events cannot be held back: a client that does not take them is
+ * disconnected, and so is the worst of a user's clients when together they leave too much.
  */
 #include "rpc/client.h"
 
@@ -23,12 +23,12 @@
 
 #define ANONYMOUS_PACKET_MAX 65536u
 #define ANONYMOUS_SECONDS    60u
-#define PROMPT_MINUTES       5u                     /* when a human is being asked for a password */
-#define CALL_BYTES_FREE      65536u                 /* a call of this size is never refused for its user's others */
+#define PROMPT_MINUTES       5u     /* while a person is asked for a password */
+#define CALL_BYTES_FREE      65536u /* a call of this size is never refused because of its user's other calls */
 #define EVENTS_MAX           (2u * 1024u * 1024u)   /* bytes of events; 10000, beyond what the socket holds */
 #define AUTODESTROY_LOOK     256u                   /* guests */
 #define PENDING_HIGH         (1024u * 1024u)        /* unsent bytes above which no more is read or produced */
-#define PENDING_MAX          (256u * 1024u * 1024u) /* above: more than five of the largest replies */
+#define PENDING_MAX          (256u * 1024u * 1024u) /* this holds more than five of the largest replies */
 
 static void client_packet(gpointer data, RpcPacket *packet);
 static void client_sent(gpointer data);
@@ -97,13 +97,13 @@ void rpc_client_authenticated(RpcClient *client) {
         rpc_client_update_reading(client);
 }
 
-/* A guest that should go with its client. */
+/* A guest to be destroyed with its client. */
 typedef struct Goodbye {
         Driver *driver;
         RpcGuest guest;
 } Goodbye;
 
-/* Whether the domain still runs the guest that was meant: each start gives another id. */
+/* Whether the domain still runs that guest: each start gives a new id. */
 static gboolean runs_guest(Domain *domain, const RpcGuest *guest) {
         g_auto(DomainHandle) handle = { 0 };
         domain_get_handle(domain, &handle);
@@ -143,7 +143,7 @@ void rpc_client_note_guest(RpcClient *client, const RpcGuest *guest) {
         g_array_append_val(client->autodestroy, *guest);
 }
 
-/* What of the events has been sent: as much as is pending is the most that can be left. */
+/* Forgets events that were sent: no more can be left than is pending. */
 static void client_count_events(RpcClient *client) {
         gsize left = MIN(client->events, rpc_conn_get_pending(client->conn));
         client->user->events -= client->events - left;
@@ -218,7 +218,7 @@ void rpc_client_send(RpcClient *target, RpcPacket *packet) {
         rpc_client_update_reading(client);
 }
 
-/* Of the user's clients the one that has left the most events. */
+/* The user's client with the most unsent events. */
 static RpcClient *client_worst(RpcClient *client) {
         GPtrArray *clients = client->server->clients;
         for (guint i = 0; i < clients->len; i++) {
@@ -264,7 +264,7 @@ static void client_refuse(RpcClient *client, const RpcPacket *packet, const GErr
         rpc_client_update_reading(client);
 }
 
-/* The function behind a call for another driver, which all of libvirt's daemons answer alike; NULL: no such call. */
+/* The function behind a call that all of libvirt's daemons answer alike; NULL: no such call. */
 static const char *other_drivers_api(const RpcHeader *header) {
         static const char *const qemu[] = {
                 NULL,
@@ -292,7 +292,7 @@ static void refuse_program(const RpcHeader *header, GError **err) {
                 error_set(err, VIR_ERR_RPC, "Cannot find program %u version %u", header->prog, header->vers);
 }
 
-/* The text of the unknown procedure is what clients recognise an older daemon by: keep it. */
+/* Clients recognise an older daemon by this text: keep it. */
 static const RpcProc *client_check_call(RpcClient *client, const RpcPacket *packet, GError **err) {
         const RpcHeader *header = &packet->header;
         if (header->prog != RPC_PROGRAM_REMOTE || header->vers != RPC_VERSION) {
@@ -318,7 +318,7 @@ static const RpcProc *client_check_call(RpcClient *client, const RpcPacket *pack
         return NULL;
 }
 
-/* Calls wait for workers with all that they came with. */
+/* Calls wait for workers with their whole packets. */
 static gboolean client_check_size(RpcClient *client, const RpcPacket *packet, GError **err) {
         const RpcBudget *input = &client->user->input;
         if (packet->size <= CALL_BYTES_FREE || input->used + packet->size <= input->max)

@@ -14,7 +14,7 @@
 
 typedef struct RpcRelay RpcRelay;
 
-/* Who is at the other end, as the kernel said when it connected. */
+/* The peer, as the kernel identified it when it connected. */
 typedef struct RpcPeer {
         pid_t pid;
         uid_t uid;
@@ -47,7 +47,7 @@ struct RpcClient {
         int last_callback_id;
         gsize events;           /* bytes of events that it has not taken, at most */
         GArray *autodestroy;    /* of RpcGuest */
-        guint autodestroy_look; /* as many are a reason to look which of them still run */
+        guint autodestroy_look; /* at this number, check which of them still run */
         RpcPacket *identity;    /* SET_IDENTITY of a trusted client; NULL: none */
         RpcRelay *relays[RPC_UPSTREAM_MAX];
         guint keepalive_timer;
@@ -62,7 +62,7 @@ void rpc_client_close(RpcClient *client);
 void rpc_client_serve(RpcClient *client); /* reads from it, for a limited time until it is authenticated */
 void rpc_client_authenticated(RpcClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RpcClient, rpc_client_unref)
-/* A guest that goes with its client; one whose client has gone already. */
+/* A guest to be destroyed with its client; at once when the client is already gone. */
 void rpc_client_note_guest(RpcClient *client, const RpcGuest *guest);
 void rpc_client_autodestroy(RpcClient *client, const RpcGuest *guest);
 
@@ -72,9 +72,9 @@ void rpc_client_send(RpcClient *client, RpcPacket *packet);
 void rpc_client_send_event(RpcClient *client, RpcPacket *packet);
 /* Queues the last packet of a call and counts the call as done. Takes the packet. */
 void rpc_client_reply(RpcClient *client, RpcPacket *packet);
-/* Looks at every limit of the client again: it may read on, or has to stop. */
+/* Checks every limit of the client again: reading continues or stops. */
 void rpc_client_update_reading(RpcClient *client);
-/* Is there so much unsent output that sources of data should hold back? */
+/* Whether there is so much unsent output that sources of data should pause. */
 gboolean rpc_client_is_congested(const RpcClient *client);
 
 /* keepalive.c */

@@ -95,7 +95,7 @@ void rpc_conn_unref(RpcConn *conn) {
         g_rc_box_release_full(conn, (GDestroyNotify) conn_clear);
 }
 
-/* Closes for a fault or the peer's end, and says so. */
+/* Closes for a fault or the peer's end, and calls the owner. */
 static void conn_fail(RpcConn *conn, const GError *err) {
         if (conn->fd < 0)
                 return;
@@ -139,7 +139,7 @@ gsize rpc_conn_get_pending(const RpcConn *conn) {
         return conn->out_bytes;
 }
 
-/* A buffer that grew beyond what everybody has together is given up, with its connection. */
+/* A buffer that would exceed the shared budget ends its connection. */
 static gboolean conn_check_input(RpcConn *conn) {
         g_autoptr(GError) err = NULL;
         conn_count(conn);
@@ -220,7 +220,7 @@ static gboolean conn_writable(int fd, GIOCondition condition, gpointer data) {
         return more;
 }
 
-/* A write that fails here fails again in conn_writable(), from where it is safe to tell the owner. */
+/* A write that fails here fails again in conn_writable(), where it is safe to call the owner. */
 void rpc_conn_send(RpcConn *conn, RpcPacket *packet) {
         if (conn->fd < 0) {
                 rpc_packet_free(packet);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A non-blocking stream socket that packets are exchanged on, driven by the default main
- * context: a client's, or that of another daemon calls are relayed to. Main thread only.
+ * context: a client's, or that of another daemon to which calls are relayed. Main thread
+ * only.
  */
 #pragma once
 

@@ -19,7 +19,7 @@ typedef struct RpcUser RpcUser;
 
 #define RPC_PROC_LAST 443
 
-/* Procedures that code outside of the table and the event encoder speaks of. */
+/* Procedures that code beside the table and the event encoder names. */
 enum {
         RPC_PROC_CONNECT_OPEN = 1,
         RPC_PROC_AUTH_LIST = 66,
@@ -46,7 +46,7 @@ typedef enum RpcUpstream { /* the drivers that calls are relayed to */
                            RPC_UPSTREAM_MAX,
 } RpcUpstream;
 
-typedef enum RpcCallbackKind { /* by what it is called with or gives: a callback's id */
+typedef enum RpcCallbackKind { /* kind of a callback by its argument or result */
                                RPC_CALLBACK_NONE,
                                RPC_CALLBACK_REGISTER,
                                RPC_CALLBACK_DEREGISTER,
@@ -57,7 +57,7 @@ enum {
         RPC_HIGH = 1 << 1,      /* asks no guest: priority workers may run it */
         RPC_NOAUTH = 1 << 2,    /* served before authentication */
         RPC_NOOPEN = 1 << 3,    /* served before CONNECT_OPEN */
-        RPC_NEIGHBOUR = 1 << 4, /* may wait for another process: has workers of its own */
+        RPC_NEIGHBOUR = 1 << 4, /* may wait for another process: has its own workers */
 };
 
 /* Fills call->ret from call->args. */
@@ -95,7 +95,7 @@ struct RpcCall {
         gsize charged;     /* bytes of it that the user's input counts, until the call is done */
         gpointer args, ret;
         gboolean readonly;
-        GCancellable *interrupt; /* of the waits of one that is RPC_NEIGHBOUR */
+        GCancellable *interrupt; /* interrupts the waits of an RPC_NEIGHBOUR one */
         gboolean deferred;       /* an inline handler set it: rpc_call_finish() comes later */
         RpcStream *stream;       /* a handler opened it; the client takes it after the reply */
         gboolean autodestroy;    /* `guest` goes when the client goes */
@@ -109,8 +109,8 @@ void rpc_call_start(RpcServer *server, RpcClient *client, const RpcProc *proc, R
 void rpc_call_finish(RpcCall *call, const GError *err);
 
 /*
- * Interrupts the waits of calls for other processes: of the client's calls that only read, since nobody wants to know
- * any more, or with client NULL of all calls.
+ * Interrupts waits for other processes: of the client's read-only calls, since nobody needs their results, or with
+ * client NULL of all calls.
  */
 void rpc_calls_interrupt(RpcServer *server, const RpcClient *client);
 
@@ -123,9 +123,9 @@ typedef enum RpcLane {
         RPC_LANES,
 } RpcLane;
 RpcWorkers *rpc_workers_new(guint normal, guint priority, guint neighbour, GError **err);
-void rpc_workers_free(RpcWorkers *workers); /* waits for what runs, delivers the results */
+void rpc_workers_free(RpcWorkers *workers); /* waits for running jobs, delivers the results */
 /* Runs `func` in a worker, when it is the user's turn, and then `done` on the main thread. */
 void rpc_workers_push(RpcWorkers *workers, RpcUser *user, RpcLane lane, void (*func)(gpointer data),
                       void (*done)(gpointer data), gpointer data);
-/* A user has taken results: it may be somebody's turn. */
+/* A user has taken results: another job may begin. */
 void rpc_workers_resume(RpcWorkers *workers);

@@ -4,7 +4,7 @@
  * the newer one have an id of their own that each of their events starts with, and may be
  * limited to one domain; those of the older one are one per kind of event, without an id.
  *
- * Every kind that libvirt knows can be registered, also those that never come: clients
+ * Every kind that libvirt knows can be registered, even those that never occur: clients
  * such as `virsh event --all` give up at the first refusal.
  */
 #include <string.h>
@@ -144,7 +144,7 @@ static RpcPacket *event_copy(const RpcPacket *event, int callback_id) {
         return packet;
 }
 
-/* Encoded once for each generation of the protocol that somebody speaks. */
+/* Encoded once for each generation of the protocol in use. */
 void rpc_events_deliver(RpcServer *server, const DomainEvent *event) {
         g_autoptr(GArray) receivers = rpc_callbacks_find(server->callbacks, event->type, event->domain.uuid);
         g_autoptr(RpcPacket) modern = NULL;

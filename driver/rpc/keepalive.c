@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Keepalive in both directions. Clients ask whether it is spoken here (the feature
- * PROGRAM_KEEPALIVE); from then on the server pings them, and any packet counts as a sign
- * of life. PINGs of the client are answered at any time. While the server itself does not
- * read from a client, its silence says nothing.
+ * Keepalive in both directions. Clients ask for it (the feature PROGRAM_KEEPALIVE); from
+ * then on the server pings them, and any packet counts as a sign of life. PINGs of the
+ * client are answered at any time. While the server itself does not read from a client,
+ * its silence says nothing.
  */
 #include "rpc/client.h"
 #include "rpc/server_internal.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Readers of /proc and /sys. They look at every call: CPUs and memory come and go. A host
- * without NUMA in its kernel counts as one cell, 0. The topology is conf/host_info.c's, so
- * that `virsh nodeinfo` and <capabilities> say the same.
+ * Readers of /proc and /sys. They read afresh at every call: CPUs and memory come and go.
+ * A host without NUMA in its kernel counts as one cell, 0. The topology is
+ * conf/host_info.c's, so that `virsh nodeinfo` and <capabilities> say the same.
  */
 #include "rpc/node.h"
 
@@ -51,7 +51,7 @@ gboolean node_get_cells(CpuMap *ret, GError **err) {
 
 /* --- CPUs --- */
 
-/* Frequency of the first CPU in /proc/cpuinfo; 0: not told. */
+/* Frequency of the first CPU in /proc/cpuinfo; 0: unknown. */
 static int read_mhz(void) {
         g_autofree char *text = read_text(NULL, "/proc/cpuinfo");
         const char *line = text ? strstr(text, "cpu MHz") : NULL;
@@ -59,7 +59,8 @@ static int read_mhz(void) {
         return line ? (int) g_ascii_strtod(line + 1, NULL) : 0;
 }
 
-/* Clients multiply nodes, sockets, cores and threads; what does not come out even is told as one socket of CPUs. */
+/* Clients multiply nodes, sockets, cores and threads; a topology that does not multiply up is reported as one socket of
+ * CPUs. */
 gboolean node_get_info(rpc_node_info_ret *ret, GError **err) {
         g_autoptr(HostInfo) info = host_info_read("/");
         HostMemory memory;

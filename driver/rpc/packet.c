@@ -7,8 +7,8 @@
  * each. Nothing that the daemon serves takes descriptors: connections read without
  * asking for control data, so the kernel closes them, and the bytes are skipped.
  *
- * The reader and the parser see what a hostile peer sends. They trust no number before
- * they have compared it with a limit.
+ * The reader and the parser face hostile peers. They trust no number before comparing it
+ * with a limit.
  */
 #include "rpc/packet.h"
 
@@ -98,7 +98,7 @@ static gboolean packet_fill(RpcPacket *packet, gsize offset, xdrproc_t proc, gpo
         return ok;
 }
 
-/* Size of the encoded object. 0, which libtirpc also says when it cannot be encoded, is right for nothing at all. */
+/* Size of the encoded object. libtirpc returns 0 for an error; no object has that size. */
 static gboolean payload_measure(xdrproc_t proc, gpointer object, gsize *ret, GError **err) {
         *ret = xdr_sizeof(proc, object);
         if (*ret <= RPC_PAYLOAD_MAX)
@@ -129,7 +129,7 @@ RpcPacket *rpc_packet_encode_event(gint32 proc_nr, int callback_id, xdrproc_t pr
         return g_steal_pointer(&packet);
 }
 
-/* virErrorDomain: what clients look at is POLKIT (they retry with an agent) and RPC (unknown procedures). */
+/* virErrorDomain: clients check for POLKIT (they retry with an agent) and RPC (unknown procedures). */
 static int error_domain(virErrorNumber code) {
         switch (code) {
         case VIR_ERR_AUTH_FAILED:

@@ -16,7 +16,7 @@
 #define RPC_FDS_MAX     32u
 
 #define RPC_PROGRAM_REMOTE    0x20008086u
-#define RPC_PROGRAM_QEMU      0x20008087u /* what only one of libvirt's drivers can do */
+#define RPC_PROGRAM_QEMU      0x20008087u /* programs of single libvirt drivers */
 #define RPC_PROGRAM_LXC       0x00068000u
 #define RPC_PROGRAM_KEEPALIVE 0x6b656570u
 #define RPC_VERSION           1u
@@ -74,7 +74,7 @@ gboolean rpc_packet_decode(const RpcPacket *packet, xdrproc_t proc, gpointer obj
 
 /*
  * Cuts a byte stream into packets. The owner reads at most `*ret_size` bytes to where
- * rpc_reader_want() says, and reports how many came. Memory grows with what has come,
+ * rpc_reader_want() says, and reports how many came. Memory grows with what has arrived,
  * never with what a peer announces.
  */
 typedef struct RpcReader {
@@ -89,5 +89,5 @@ typedef struct RpcReader {
 void rpc_reader_init(RpcReader *reader, gsize limit);
 void rpc_reader_clear(RpcReader *reader);
 guint8 *rpc_reader_want(RpcReader *reader, gsize *ret_size);
-/* *ret_packet is NULL when more is needed. FALSE: the stream cannot be followed any further. */
+/* *ret_packet is NULL when more is needed. FALSE: the stream is unusable from here on. */
 gboolean rpc_reader_advance(RpcReader *reader, gsize size, RpcPacket **ret_packet, GError **err);

@@ -42,7 +42,7 @@ gboolean rpc_params_put(virTypedParameterPtr params, int n, guint max, guint fla
         *ret_len = 0;
         *ret_val = g_new0(rpc_param, MAX(n, 1));
         for (int i = 0; i < n; i++) {
-                /* Entries without a type are slots that a getter has left empty. */
+                /* Entries without a type are slots that a getter left empty. */
                 if (params[i].type < VIR_TYPED_PARAM_INT || params[i].type > VIR_TYPED_PARAM_STRING)
                         continue;
                 if (params[i].type == VIR_TYPED_PARAM_STRING && !(flags & VIR_TYPED_PARAM_STRING_OKAY))

@@ -9,8 +9,8 @@
 #include "rpc/remote_protocol.h"
 
 /*
- * To the wire, at most `max` of them. Strings go only to clients that said so with
- * VIR_TYPED_PARAM_STRING_OKAY in `flags`. What is returned belongs to the result.
+ * To the wire, at most `max` of them. Strings go only to clients with
+ * VIR_TYPED_PARAM_STRING_OKAY in `flags`. The returned array belongs to the result.
  */
 gboolean rpc_params_put(virTypedParameterPtr params, int n, guint max, guint flags, rpc_param **ret_val, u_int *ret_len,
                         GError **err);

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Networks, storage, node devices, host interfaces, secrets and network filters are served
- * by libvirt's own daemons. Their procedures are recognised by number and relayed as they
- * are, byte for byte, over a connection per client and driver: to virt<driver>d-sock, or
- * where that is missing to the monolithic daemon's libvirt-sock. Serials pass unchanged,
- * since nobody else uses that connection once the handshake is over (relay_connect.c); so
- * do streams. Events pass with the ids of their callbacks translated, so that the client's
- * registrations outlive the other daemon (relay_events.c).
+ * Networks, storage, node devices, host interfaces, secrets and network filters are served by libvirt's
+ * own daemons. Their procedures are recognised by number and relayed byte for byte over a connection
+ * per client and driver: to virt<driver>d-sock, or if that is missing to the monolithic daemon's
+ * libvirt-sock. Serials pass unchanged, since nobody else uses that connection once the handshake is
+ * over (relay_connect.c); so do streams. Events pass with the ids of their callbacks translated, so
+ * that the client's registrations outlive the other daemon (relay_events.c).
  *
- * A relay is made with the client's first call for its driver and goes with the client.
- * Its connection comes and goes: calls wait while one is made, and hear why when it is
- * lost; the next call makes another. What the other daemon is doing for us is bounded in
- * silence, not in time, since a volume may take hours to wipe: while anything is asked for
- * it is pinged, and given up when it has not been heard for `neighbour_timeout`.
+ * A relay is made with the client's first call for its driver and goes with the client. Its connection
+ * comes and goes: calls wait while one is made, and fail when it is lost; the next call makes a new
+ * one. The other daemon's silence is limited, not its time, since wiping a volume may take hours: while
+ * calls are pending it is pinged, and given up after `neighbour_timeout` without a packet.
  *
  *   no such daemon, or one that does not serve the driver   VIR_ERR_NO_SUPPORT, which clients cope with
  *   its backlog is full                                     VIR_ERR_RESOURCE_BUSY
@@ -82,7 +80,7 @@ static void relay_disconnect(RpcRelay *relay) {
         relay->phase = RELAY_IDLE;
 }
 
-/* What waits counts as its user's input, as calls that wait for workers do. */
+/* Waiting calls count as their user's input, as calls that wait for workers do. */
 static void waiting_push(RpcRelay *relay, RpcPacket *packet) {
         relay->client->user->input.used += packet->size;
         g_queue_push_tail(&relay->waiting, packet);
@@ -118,7 +116,7 @@ static void relay_refuse(RpcClient *client, const RpcHeader *call, const GError 
         rpc_client_reply(client, rpc_packet_error(call, RPC_TYPE_REPLY, own ? own : err));
 }
 
-/* The client may go with one of the answers, and the relay with it; so what is answered is taken out before. */
+/* An answer may end the client, and the relay with it; so pending calls are taken out first. */
 void relay_fail(RpcRelay *relay, const GError *err) {
         g_autoptr(RpcClient) client = rpc_client_ref(relay->client);
         g_autoptr(GArray) pending = g_steal_pointer(&relay->pending);
@@ -156,7 +154,7 @@ static gboolean relay_is_asked(const RpcRelay *relay) {
 static void relay_ping(RpcRelay *relay) {
         const RpcHeader header = { RPC_PROGRAM_KEEPALIVE, RPC_VERSION, KEEPALIVE_PING,
                                    RPC_TYPE_MESSAGE,      0,           RPC_STATUS_OK };
-        if (rpc_conn_get_pending(relay->conn) == 0) /* else it has not even taken what was there before */
+        if (rpc_conn_get_pending(relay->conn) == 0) /* else it has not even taken the previous packets */
                 rpc_conn_send(relay->conn, rpc_packet_new(&header, 0));
 }
 
@@ -168,7 +166,7 @@ static gboolean relay_check(gpointer data) {
                 relay->timer = 0;
                 return G_SOURCE_REMOVE;
         }
-        if (relay->names || !rpc_conn_is_reading(relay->conn)) /* it is us who do not go on */
+        if (relay->names || !rpc_conn_is_reading(relay->conn)) /* we are the ones not reading */
                 relay->heard = now;
         if (now - relay->heard < limit * G_TIME_SPAN_SECOND) {
                 if (relay->phase == RELAY_READY)
@@ -213,7 +211,7 @@ void relay_set_ready(RpcRelay *relay) {
         RpcPacket *packet;
         relay->phase = RELAY_READY;
         relay->delay = 1;
-        /* One that is refused may end the client. */
+        /* A refusal may end the client. */
         while (client->relays[upstream] == relay && (packet = waiting_pop(client, &relay->waiting)))
                 relay_forward(relay, packet);
 }
@@ -308,7 +306,7 @@ static void relay_packet(gpointer data, RpcPacket *packet) {
                 relay_handshake(relay, packet);
         else
                 relay_deliver(relay, g_steal_pointer(&owned));
-        /* The client may have gone, and the relay with it; or the connection alone. */
+        /* The client may be gone, and the relay with it; or only the connection. */
         if (client->relays[upstream] == relay && relay->conn && rpc_client_is_congested(client))
                 rpc_conn_set_reading(relay->conn, FALSE);
 }

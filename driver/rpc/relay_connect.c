@@ -4,10 +4,10 @@
  * waiting, and when the daemon's backlog is full the timer tries again until the limit.
  *
  * The handshake: AUTH_LIST, AUTH_POLKIT if asked for, CONNECT_OPEN of "<driver>:///system"
- * (read-only if the client is), then SET_IDENTITY, so that access control over there sees
- * the client and not this daemon, and the client's callbacks of an earlier connection. The
- * names of user and group that belong to an identity are looked up by a worker, since a
- * directory service may be asked for them; they are left out when it does not answer.
+ * (read-only if the client is), then SET_IDENTITY, so that its access control sees the
+ * client and not this daemon, and the client's callbacks of an earlier connection. The
+ * names of user and group that belong to an identity are looked up by a worker, since that
+ * may involve a directory service; without an answer they are omitted.
  */
 #include <errno.h>
 #include <grp.h>
@@ -237,7 +237,7 @@ static void call_open(RpcRelay *relay) {
         relay_call(relay, RPC_PROC_CONNECT_OPEN, (xdrproc_t) xdr_rpc_open_args, &args);
 }
 
-/* 0 (RPC_AUTH_NONE) also when there is nothing to choose from. -1: nothing that a daemon can do. */
+/* 0 (RPC_AUTH_NONE) also for an empty list. -1: nothing that a daemon can use. */
 static int choose_auth(const RpcPacket *packet) {
         rpc_auth_list_ret ret = { 0 };
         int auth = -1;
@@ -265,7 +265,7 @@ static GError *refusal(RpcRelay *relay, const RpcPacket *packet) {
         return err;
 }
 
-/* Daemons without the procedure (libvirt before 5.8) know no access control by identity either. */
+/* Daemons without the procedure (libvirt before 5.8) have no access control by identity either. */
 static gboolean may_ignore(const RpcRelay *relay, const GError *err) {
         return relay->step == RPC_PROC_CONNECT_SET_IDENTITY &&
                (error_code(err) == VIR_ERR_NO_SUPPORT || error_code(err) == VIR_ERR_RPC || relay->client->readonly);

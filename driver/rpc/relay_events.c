@@ -2,14 +2,14 @@
 /*
  * A client's registrations for events of the other daemons. The client knows a callback by
  * an id of ours, the other daemon by its own, which changes when the callback is
- * registered again after a restart over there. All of them have their id as the whole
+ * registered again after that daemon's restart. All of them have their id as the whole
  * reply to the registration, as the whole argument of the deregistration, and at the
  * beginning of each event.
  *
- * When the connection is lost while there are callbacks, it is made again soon, without
- * waiting for a call, with longer and longer pauses as long as that fails; and the
- * callbacks are registered again before anything else is asked for. What happens in
- * between goes unseen, as it does for any client of a daemon that restarts.
+ * When the connection is lost while there are callbacks, it is soon made again without
+ * waiting for a call, with growing pauses while that fails; and the callbacks are
+ * registered again before any call. Events in between are missed, as by any client of a
+ * daemon that restarts.
  */
 #include <string.h>
 
@@ -108,7 +108,7 @@ void relay_events_reply(RpcRelay *relay, const RelayCall *call, RpcPacket *reply
         }
 }
 
-/* Over there, too, all kinds of events of a driver share their ids. */
+/* There, too, all kinds of events of a driver share their ids. */
 gboolean relay_events_translate(RpcRelay *relay, RpcPacket *event) {
         int upstream;
         if (!read_id(event, &upstream) || upstream < 0)
@@ -155,7 +155,7 @@ void relay_events_restore(RpcRelay *relay) {
         restore_next(relay);
 }
 
-/* What it was about may be gone. */
+/* Its object may be gone. */
 void relay_events_restored(RpcRelay *relay, const RpcPacket *reply) {
         RelayCallback *callback = callback_at(relay, relay->restoring);
         if (reply->header.status == RPC_STATUS_OK && read_id(reply, &callback->upstream)) {

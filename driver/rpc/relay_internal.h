@@ -24,7 +24,7 @@ typedef struct RelayCall {
 /* A registration of the client's for events. */
 typedef struct RelayCallback {
         int id;       /* what the client knows it by */
-        int upstream; /* what the other daemon calls it; -1: it does not know of it at present */
+        int upstream; /* the other daemon's id; -1: not registered there at present */
         gint32 proc;  /* that registers it */
         GBytes *args; /* with these */
 } RelayCallback;
@@ -46,33 +46,33 @@ struct RpcRelay {
         GArray *callbacks; /* RelayCallback */
         int last_id;       /* of callbacks */
         guint timer;       /* while RELAY_IDLE or RELAY_CONNECTING: the next attempt; then: relay_watch() */
-        gint64 heard;      /* when the other daemon was heard last, or had nothing to say */
+        gint64 heard;      /* when the other daemon last sent a packet, or owed none */
         guint delay;       /* seconds before the next attempt at a connection for callbacks */
 };
 
 /* relay.c */
 const char *relay_name(const RpcRelay *relay); /* the driver's */
 RpcConn *relay_conn_new(RpcRelay *relay, int fd);
-/* The handshake is over: passes on what waits. */
+/* The handshake is over: passes on waiting calls. */
 void relay_set_ready(RpcRelay *relay);
-/* Whatever waits for the other daemon hears `err`. The relay may be gone afterwards. */
+/* Fails everything that waits for the other daemon with `err`. The relay may be gone afterwards. */
 void relay_fail(RpcRelay *relay, const GError *err);
 
 /* relay_connect.c: from RELAY_IDLE to RELAY_READY, in the end, or to relay_fail() */
 void relay_connect(RpcRelay *relay);
 void relay_handshake(RpcRelay *relay, const RpcPacket *packet);
-void relay_names_forget(RpcRelay *relay); /* the relay does not want them any more */
-void relay_watch(RpcRelay *relay);        /* something is asked for: its silence counts from here on */
+void relay_names_forget(RpcRelay *relay); /* the relay no longer needs them */
+void relay_watch(RpcRelay *relay);        /* a call is pending: silence counts from here on */
 void relay_call(RpcRelay *relay, gint32 proc, xdrproc_t encode, gpointer args); /* a step of the handshake */
 void relay_call_packet(RpcRelay *relay, gint32 proc, GBytes *payload);          /* the same */
 
 /* relay_events.c */
-/* What is to be remembered of a call that is passed on, and from its reply; FALSE with *err: it is refused. */
+/* Notes what a relayed call and its reply register; FALSE with *err: the call is refused. */
 gboolean relay_events_call(RpcRelay *relay, const RpcProc *proc, RpcPacket *packet, RelayCall *ret, GError **err);
-/* One that only we know of at present: it is dropped, and the client answered. */
+/* A callback not registered there at present: it is dropped, and the client answered. */
 gboolean relay_events_drop(RpcRelay *relay, const RpcProc *proc, const RpcPacket *packet);
 void relay_events_reply(RpcRelay *relay, const RelayCall *call, RpcPacket *reply);
-gboolean relay_events_translate(RpcRelay *relay, RpcPacket *event); /* FALSE: nobody has asked for it */
+gboolean relay_events_translate(RpcRelay *relay, RpcPacket *event); /* FALSE: no callback of ours */
 void relay_events_lost(RpcRelay *relay);
 void relay_events_restore(RpcRelay *relay); /* the last steps of the handshake, before relay_set_ready() */
 void relay_events_restored(RpcRelay *relay, const RpcPacket *reply);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Opening, and what a client asks of the connection as a whole: version, features,
- * capabilities, lists of domains. What concerns the client's own state runs inline.
+ * Opening, and calls about the connection as a whole: version, features, capabilities,
+ * lists of domains. What concerns the client's own state runs inline.
  */
 #include <netdb.h>
 #include <string.h>
@@ -23,7 +23,7 @@ enum {
         FEATURE_NETWORK_UPDATE_HAS_CORRECT_ORDER = 16,
 };
 
-/* Clients strip what is theirs from the query; a leftover does no harm. */
+/* Clients strip their own parameters from the query; a leftover is harmless. */
 static gboolean open_check_name(const char *name, GError **err) {
         if (!name || !*name)
                 return TRUE;
@@ -76,7 +76,7 @@ gboolean rpc_connect_supports_feature(RpcCall *call, GError **err) {
         }
 }
 
-/* The connection closes with the daemon, and clients notice that by themselves. */
+/* The connection closes with the daemon, which clients notice. */
 gboolean rpc_connect_close_callback(RpcCall *call, GError **err) {
         return TRUE;
 }
@@ -134,7 +134,7 @@ gboolean rpc_connect_get_max_vcpus(RpcCall *call, GError **err) {
 
 typedef struct HostName {
         char name[HOST_NAME_MAX + 1];
-        char *canonical; /* NULL: the resolver knows none */
+        char *canonical; /* NULL: the resolver has none */
 } HostName;
 
 static void host_name_clear(gpointer data) {
@@ -152,7 +152,7 @@ static gboolean host_name_resolve(gpointer data, GError **err) {
         return TRUE;
 }
 
-/* With the domain, where the resolver knows one in time, as other drivers have it. */
+/* With the domain, if the resolver returns one in time, as in other drivers. */
 gboolean rpc_connect_get_hostname(RpcCall *call, GError **err) {
         static const NeighbourOps resolve = { .run = host_name_resolve, .clear = host_name_clear };
         rpc_text_ret *ret = call->ret;

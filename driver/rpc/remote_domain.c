@@ -87,7 +87,7 @@ gboolean rpc_domain_set_metadata(RpcCall *call, GError **err) {
 
 /* --- Life --- */
 
-/* The flags that the domain sees; has the client's wish noted. */
+/* The flags for the domain; notes the client's wish. */
 static guint take_autodestroy(RpcCall *call, guint flags) {
         call->autodestroy = (flags & VIR_DOMAIN_START_AUTODESTROY) != 0;
         return flags & ~(guint) VIR_DOMAIN_START_AUTODESTROY;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a domain is and how it is. The second half answers for what microVMs do not have
- * (saved state, snapshots, checkpoints, jobs) with "none", because clients ask as a matter
- * of course and take a refusal for a fault.
+ * Properties and state of a domain. The second half answers "none" for what microVMs do
+ * not have (saved state, snapshots, checkpoints, jobs), because clients ask as a matter of
+ * course and treat a refusal as an error.
  */
 #include "rpc/handlers.h"
 #include "util/error.h"
@@ -174,7 +174,7 @@ gboolean rpc_domain_get_control_info(RpcCall *call, GError **err) {
         return check_active(call, &args->dom, err);
 }
 
-/* Without room for any, the answer is how many disks there could be errors of. */
+/* With no room, the answer is the number of disks that could have errors. */
 gboolean rpc_domain_get_disk_errors(RpcCall *call, GError **err) {
         const rpc_d_uint_flags_args *args = call->args;
         rpc_disk_errors_ret *ret = call->ret;

@@ -79,7 +79,7 @@ gboolean rpc_node_get_free_memory(RpcCall *call, GError **err) {
         return TRUE;
 }
 
-/* Cells are counted by number here, whether or not the numbers in between are taken. */
+/* Cells count by number here, whether or not the numbers in between exist. */
 gboolean rpc_node_get_cells_free_memory(RpcCall *call, GError **err) {
         const rpc_int_int_args *args = call->args;
         rpc_hypers_ret *ret = call->ret;

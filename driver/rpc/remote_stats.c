@@ -60,7 +60,7 @@ gboolean rpc_domain_memory_stats(RpcCall *call, GError **err) {
         return TRUE;
 }
 
-/* The client puts the entries of CPUs that are left out, because they have none, back in. */
+/* The client adds the entries of CPUs that have none itself. */
 gboolean rpc_domain_get_cpu_stats(RpcCall *call, GError **err) {
         const rpc_d_cpu_stats_args *args = call->args;
         rpc_cpu_stats_ret *ret = call->ret;
@@ -98,7 +98,7 @@ static GPtrArray *find_named(RpcCall *call, const rpc_domain *doms, u_int n) {
         return found;
 }
 
-/* The domains that were named, or all; of them those that the filters let through. */
+/* The named domains, or all, that pass the filters. */
 static GPtrArray *choose_domains(RpcCall *call, GError **err) {
         const rpc_all_stats_args *args = call->args;
         guint filters = args->flags & LIST_FILTERS;
@@ -140,7 +140,7 @@ gboolean rpc_connect_get_all_domain_stats(RpcCall *call, GError **err) {
                 if (!put_stats(call, g_ptr_array_index(domains, i), record, err))
                         return FALSE;
                 size += xdr_sizeof((xdrproc_t) xdr_rpc_stats_record, record);
-                if (size > RPC_PAYLOAD_MAX) { /* nobody else is asked for what could not be sent */
+                if (size > RPC_PAYLOAD_MAX) { /* no further domains once the reply is full */
                         return error_set(err, VIR_ERR_RPC, "statistics of %u domains are more than a reply can hold",
                                          i + 1);
                 }

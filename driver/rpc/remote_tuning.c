@@ -12,7 +12,7 @@
 typedef gboolean (*ParamsGetter)(Domain *domain, guint flags, virTypedParameterPtr *params, int *n, GError **err);
 typedef gboolean (*ParamsSetter)(Domain *domain, virTypedParameterPtr params, int n, guint flags, GError **err);
 
-/* Takes the parameters and gives what the caller has room for; *ret_count is their number for one without room. */
+/* Takes the parameters and returns what the caller has room for; with no room *ret_count is their number. */
 static gboolean put_params(virTypedParameterPtr params, int n, int room, guint flags, rpc_param **ret_val,
                            u_int *ret_len, int *ret_count, GError **err) {
         gboolean ok = rpc_params_put(params, n, RPC_PARAMS_MAX, flags, ret_val, ret_len, err);

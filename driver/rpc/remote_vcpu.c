@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * vCPUs: how many, where they run, and where they may run. Sizes of CPU maps are the
- * client's choice, within the protocol's limits: missing bytes are zero, excess bits drop.
- * A client may ask for more maps than a domain has vCPUs: it fills up what is not sent.
+ * client's choice, within the protocol's limits: missing bytes are zero, excess bits are
+ * dropped. A client may ask for more maps than a domain has vCPUs: it fills in the rest
+ * itself.
  */
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Accepts clients and keeps the list of them. Whose a client is can be known only when it
- * has been accepted, so everybody is, and then judged:
+ * Accepts clients and keeps the list of them. A client's user is known only once it is
+ * accepted, so all are accepted, and then judged:
  *
  *   - one more than max_user_clients of its user, or than max_clients in all, is turned away;
- *   - one that has to say who it is waits unread until fewer than max_anonymous_clients do
- *     so, and of its user a quarter of them. It cannot be long: authentication has a limit.
+ *   - one that has to authenticate waits unread while max_anonymous_clients do so, or a
+ *     quarter of that of its own user. The wait is short: authentication has a time limit.
  *
  * Neither limit counts the superuser's clients or holds them up.
  */
@@ -19,9 +19,9 @@
 #include "rpc/stream.h"
 #include "util/error.h"
 
-/* At the daemon's end: what calls get to be done with another process that answers. */
+/* At the daemon's end: the time that calls get to finish with another process. */
 #define STOP_GRACE_S    3
-#define ACCEPT_PAUSE_MS 100u /* after a failure: out of descriptors, which are not there a moment later either */
+#define ACCEPT_PAUSE_MS 100u /* pause after a failure: the daemon is out of descriptors, and will be for a while */
 
 static void socket_listen(RpcSocket *sock);
 
@@ -36,7 +36,7 @@ static void server_serve(RpcServer *server, RpcClient *client) {
         rpc_client_serve(client);
 }
 
-/* Those whose turn has come: the first of each user that has room. */
+/* Serves those whose turn it is: the first of each user that has room. */
 static void server_serve_waiting(RpcServer *server) {
         for (GList *item = server->waiting.head, *next; item; item = next) {
                 RpcClient *client = item->data;
@@ -50,7 +50,7 @@ static void server_serve_waiting(RpcServer *server) {
         }
 }
 
-/* Why one more client of this user is turned away; NULL: it is not. */
+/* Why another client of this user is turned away; NULL: it is not. */
 static const char *server_refusal(const RpcServer *server, const RpcUser *user) {
         if (rpc_user_is_trusted(user))
                 return NULL;
@@ -189,7 +189,7 @@ static void client_dismiss(RpcClient *of_table) {
         rpc_client_close(client);
 }
 
-/* Again and again, since what is interrupted may go on to the next wait. */
+/* Repeated, since an interrupted call may go on to its next wait. */
 static gboolean end_waits(gpointer data) {
         rpc_calls_interrupt(data, NULL);
         return G_SOURCE_CONTINUE;
@@ -209,7 +209,7 @@ void rpc_server_stop(RpcServer *server) {
         while (server->deferred > 0)
                 (void) g_main_context_iteration(NULL, TRUE);
         guint grace = g_timeout_add_seconds(STOP_GRACE_S, end_waits, server);
-        rpc_workers_free(server->workers); /* what ends now may still push work */
+        rpc_workers_free(server->workers); /* ending calls may still push work */
         server->workers = NULL;
         g_source_remove(grace);
 }

@@ -23,8 +23,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RpcServer, rpc_server_free)
 
 void rpc_server_start(RpcServer *server); /* clients are accepted from here on */
 /*
- * Accepts no more, closes every client, waits for the calls that are being served; not for long where they wait for
- * another process.
+ * Accepts no more, closes every client, waits for calls in progress; only briefly for those that wait for another
+ * process.
  */
 void rpc_server_stop(RpcServer *server);
 

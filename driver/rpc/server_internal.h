@@ -12,15 +12,15 @@ struct RpcServer {
         RpcWorkers *workers;
         GArray *sockets; /* RpcSocket */
         RpcUsers *users;
-        RpcUser *own;             /* whom the server's own work is done for: nobody's quota holds it up */
+        RpcUser *own;             /* the user of the server's own work, which no quota holds up */
         GPtrArray *clients;       /* RpcClient*, a reference each */
         guint untrusted;          /* of them, those that are not the superuser's */
-        GQueue waiting;           /* RpcClient* that are not served yet, in the order of coming */
+        GQueue waiting;           /* RpcClient* that are not served yet, in order of arrival */
         guint anonymous;          /* clients that are served and not authenticated */
         GHashTable *callbacks;    /* callbacks.c */
         guint deferred;           /* calls that wait for polkit */
         GPtrArray *interruptible; /* RpcCall*: those that may wait for another process */
-        Neighbour *names;         /* the resolver, and whoever knows users and groups */
+        Neighbour *names;         /* the resolver, and the user and group database */
         guint listener;           /* of domain events */
         gboolean accepting, stopped;
 };
@@ -41,6 +41,6 @@ void rpc_sockets_close(GArray *sockets);
 /* Takes a connected socket; the server keeps the client. NULL: turned away, as its user or all have too many. */
 RpcClient *rpc_server_admit(RpcServer *server, int fd, gboolean readonly, RpcAuth auth, const RpcPeer *peer);
 
-/* What clients tell the server. */
+/* What clients report to the server. */
 void rpc_server_client_closed(RpcServer *server, RpcClient *client);
-void rpc_server_client_authenticated(RpcServer *server, RpcClient *client); /* before it counts as such */
+void rpc_server_client_authenticated(RpcServer *server, RpcClient *client); /* before it is read */

@@ -2,7 +2,7 @@
 /*
  * The listening sockets. Under systemd they come with the daemon's start and outlive it,
  * so that a restart refuses nobody; a socket is read-only when its name (the socket
- * unit's) or its path says "-ro". Without systemd the daemon binds virtmicrod-sock and
+ * unit's) or its path has "-ro". Without systemd the daemon binds virtmicrod-sock and
  * virtmicrod-sock-ro itself, after it has made sure that no other daemon serves them.
  */
 #include <errno.h>
@@ -86,7 +86,7 @@ static void sockets_take(GArray *sockets, RpcServer *server) {
         free(names);
 }
 
-/* Removes what a daemon that is gone has left; FALSE when somebody listens there. */
+/* Removes the socket of a daemon that is gone; FALSE when a process listens there. */
 static gboolean socket_clean(const struct sockaddr_un *addr, GError **err) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0) {
@@ -141,7 +141,7 @@ static gboolean socket_bind(GArray *sockets, RpcServer *server, gboolean readonl
         return error_set_errno(err, r < 0 ? failure : errno, "cannot listen on %s", path);
 }
 
-/* Clients of other daemons look into this directory too, whatever our umask is. */
+/* Clients of other daemons use this directory too, whatever our umask is. */
 static gboolean socket_dir_make(const char *dir, GError **err) {
         if (g_file_test(dir, G_FILE_TEST_IS_DIR))
                 return TRUE;

@@ -3,10 +3,10 @@
  * A stream carries bytes between a pty and STREAM packets that bear the program, procedure
  * and serial of the call that opened it.
  *
- * To the client: CONTINUE with data; CONTINUE without data says that the guest's end is
- * closed. The pty is read only while the client takes what it gets. From the client:
- * CONTINUE with data, OK to finish, ERROR to abort; both ends are confirmed with OK. What
- * the pty does not take yet waits here, and beyond INPUT_HIGH the client is not read from.
+ * To the client: CONTINUE with data; CONTINUE without data says that the guest's end is closed. The pty is
+ * read only while the client takes what it gets. From the client: CONTINUE with data, OK to finish, ERROR to
+ * abort; both ends are confirmed with OK. Input that the pty does not take yet waits here, and beyond
+ * INPUT_HIGH the client is not read from.
  *
  * A session may be cut off at any time from any thread (another client used force, or the
  * domain has ended). That only leaves a note for the main thread. Closing the session may have to wait for the
@@ -22,9 +22,10 @@
 #include "rpc/server_internal.h"
 #include "util/error.h"
 
-#define INPUT_HIGH  65536u
-#define SHORT_READ  512u /* bytes; a serial port gives one or two at a time */
-#define GATHER_MS   4u   /* so after a short read more may gather: 250 wake-ups a second at most, too short to feel */
+#define INPUT_HIGH 65536u
+#define SHORT_READ 512u /* bytes; a serial port gives one or two at a time */
+#define GATHER_MS  4u /* pause after a short read, to gather more: 250 wake-ups a second at most, too short to notice  \
+                       */
 #define STREAMS_MAX 256u /* of one client */
 
 struct RpcStream {
@@ -121,7 +122,7 @@ void rpc_stream_abort(RpcStream *stream) {
         stream_fail(stream, "the daemon ends");
 }
 
-/* The guest is gone, and its last words are still to be read: they and the end of output say it better. */
+/* The guest is gone, but its last output is still to be read. */
 static gboolean stream_is_ending(const RpcStream *stream) {
         struct pollfd pollfd = { .fd = stream->fd, .events = POLLIN };
         return stream->end_of_output || (poll(&pollfd, 1, 0) > 0 && (pollfd.revents & (POLLHUP | POLLERR)));

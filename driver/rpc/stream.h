@@ -5,8 +5,8 @@
 #include "rpc/client.h"
 
 /*
- * In a worker: a stream that is not yet anybody's. The handler opens the session with rpc_stream_kicked and the
- * stream as its callback, then says what it got; or discards the stream.
+ * In a worker: a stream without an owner. The handler opens the session with rpc_stream_kicked and the stream
+ * as its callback, then sets the descriptor; or discards the stream.
  */
 RpcStream *rpc_stream_new(Domain *domain);
 void rpc_stream_kicked(void *stream);
@@ -19,5 +19,5 @@ void rpc_stream_discard(RpcStream *stream, RpcClient *client);
 gboolean rpc_stream_matches(const RpcStream *stream, const RpcHeader *header);
 void rpc_stream_packet(RpcStream *stream, const RpcPacket *packet);
 void rpc_stream_resume(RpcStream *stream); /* the client takes data again */
-void rpc_stream_close(RpcStream *stream);  /* the client is gone, or has been told */
+void rpc_stream_close(RpcStream *stream);  /* the client is gone, or was notified */
 void rpc_stream_abort(RpcStream *stream);  /* tells the client, and closes */

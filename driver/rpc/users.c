@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A table of the users that have clients or calls under way, and their counters. Who counts
- * what: server.c clients, conn.c bytes, callbacks.c registrations, workers.c calls.
+ * A table of the users that have clients or calls under way, and their counters. server.c
+ * counts clients, conn.c bytes, callbacks.c registrations, workers.c calls.
  */
 #include "rpc/users.h"
 
@@ -30,7 +30,7 @@ RpcUser *rpc_users_get(RpcUsers *users, uid_t uid) {
         user->users = users;
         user->uid = uid;
         user->input.max = rpc_user_is_trusted(user) ? G_MAXSIZE : RPC_USER_INPUT_MAX;
-        user->output.max = G_MAXSIZE; /* answers are held back before they are made, events end their client */
+        user->output.max = G_MAXSIZE; /* replies wait before they are made, events end their client */
         for (guint i = 0; i < G_N_ELEMENTS(user->waiting); i++)
                 g_queue_init(&user->waiting[i]);
         g_hash_table_insert(users->by_uid, GUINT_TO_POINTER(uid), user);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the clients of one user hold together. Limits are by user, because one user can have any number of clients; the
- * superuser has none but those of each client. Main thread only.
+ * superuser has only those of each client. Main thread only.
  */
 #pragma once
 
@@ -35,12 +35,12 @@ struct RpcUser {
 RpcUsers *rpc_users_new(void);
 void rpc_users_free(RpcUsers *users); /* all users are gone by then */
 
-/* The one entry of a user, made at need; it goes with the last reference. */
+/* A user's entry, made on demand; freed with the last reference. */
 RpcUser *rpc_users_get(RpcUsers *users, uid_t uid);
 RpcUser *rpc_user_ref(RpcUser *user);
 void rpc_user_unref(RpcUser *user);
 
-/* The superuser: limits that are there to keep one user from another do not concern it. */
+/* The superuser, to whom limits that protect users from each other do not apply. */
 static inline gboolean rpc_user_is_trusted(const RpcUser *user) {
         return user->uid == 0;
 }

@@ -5,18 +5,17 @@
  * workers, so that `list` or `destroy` still answers while every normal worker does. Those
  * that change a domain (destroy, define, undefine) may have to wait for its job,
  * JOB_WAIT_SECONDS at most. What may wait for another process (libvirt's daemons, systemd,
- * the resolver) has the third pool to itself, so that a neighbour which does not answer
- * holds up only those that need it.
+ * the resolver) has the third pool to itself, so that one that does not answer holds up
+ * only calls that need it.
  *
- * Jobs wait here, by user, and users take turns: however much one of them asks for, the
- * next job of another one is begun as soon as a worker is free. A user other than the
- * superuser has at most half of a pool at a time, and all of them together leave a quarter
- * to the superuser. Nothing more is begun for a user who does not take the results that
- * there are.
+ * Jobs wait here, by user, and users take turns: however much one user asks for, another's
+ * next job begins as soon as a worker is free. A user other than the superuser has at most
+ * half of a pool at a time, and all of them together leave a quarter to the superuser. No
+ * job is begun for a user who does not take finished results.
  *
  * A job has two halves: `func` in the worker and `done` on the main thread. Results come
  * back at the priority of domain events and in the order in which jobs ended, so a client
- * sees the events of its call before the reply, as far as they were emitted before it.
+ * sees the events that its call emitted before the reply.
  */
 #include "rpc/dispatch.h"
 #include "rpc/users.h"
@@ -31,7 +30,7 @@ typedef struct Pool {
 typedef struct Job {
         RpcWorkers *workers;
         RpcUser *user;
-        guint64 number; /* in the order of coming */
+        guint64 number; /* in order of arrival */
         RpcLane pool;   /* where it runs */
         void (*func)(gpointer data);
         void (*done)(gpointer data);
@@ -108,7 +107,7 @@ static gboolean pool_has_room(const Pool *pool, guint running, gboolean trusted)
         return trusted || (running < MAX(pool->max / 2, 1) && pool->untrusted < MAX(pool->max - pool->max / 4, 1));
 }
 
-/* Whose workers a job of the lane may have now; RPC_LANES: nobody's. */
+/* The lane whose workers may take a job of this lane now; RPC_LANES: none. */
 static RpcLane choose_pool(const RpcWorkers *workers, const RpcUser *user, RpcLane lane) {
         const RpcLane choices[] = { lane == RPC_LANE_HIGH ? RPC_LANE_NORMAL : lane, lane };
         for (guint i = 0; i < G_N_ELEMENTS(choices); i++)
@@ -117,7 +116,7 @@ static RpcLane choose_pool(const RpcWorkers *workers, const RpcUser *user, RpcLa
         return RPC_LANES;
 }
 
-/* The user's job that came first among those which may begin now, or NULL. */
+/* The user's oldest job that may begin now, or NULL. */
 static Job *take_job(RpcWorkers *workers, RpcUser *user) {
         RpcLane first = RPC_LANES, pool = RPC_LANES;
         guint64 number = G_MAXUINT64;
@@ -144,7 +143,7 @@ static void job_begin(RpcWorkers *workers, Job *job) {
         if (!rpc_user_is_trusted(job->user))
                 pool->untrusted++;
         job->user->running[job->pool]++;
-        /* An error says that no thread could be made now; the job stays queued for the threads there are. */
+        /* An error means that no thread could be made now; the job stays queued for the existing ones. */
         (void) g_thread_pool_push(pool->threads, job, NULL);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Strings and arrays of the wire, for the generated code (meson.build renames its calls).
- * libtirpc allocates what a packet announces before it has looked whether that came, so
- * forty bytes would take megabytes for a moment, on every worker. Here a length is compared
- * first with what is left of the packet.
+ * libtirpc allocates what a packet announces before checking that it arrived, so forty
+ * bytes could cost megabytes for a moment, on every worker. Here a length is first compared
+ * with the rest of the packet.
  */
 #include <rpc/rpc.h>
 #include <string.h>
@@ -14,7 +14,7 @@ bool_t rpc_xdr_string(XDR *xdr, char **text, u_int max);
 bool_t rpc_xdr_bytes(XDR *xdr, char **bytes, u_int *size, u_int max);
 bool_t rpc_xdr_array(XDR *xdr, caddr_t *array, u_int *n, u_int max, u_int element_size, xdrproc_t element);
 
-/* Whether the count that comes next, of things of at least `least` bytes on the wire, can be true. */
+/* Whether the next count, of items of at least `least` bytes on the wire, can be true. */
 static gboolean count_fits(const XDR *xdr, gsize least) {
         guint32 count;
         if (xdr->x_op != XDR_DECODE)

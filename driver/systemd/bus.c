@@ -3,12 +3,11 @@
  * D-Bus calls that block the calling worker: plain ones, and ones that start a job in
  * systemd and last until that job is over.
  *
- * systemd announces the end of a job by the signal JobRemoved, which may arrive before
- * the caller has seen the reply that names the job. So the subscription comes first, in
- * a main context that only this call iterates, and signals wait there until the job's
- * name is known. The thread's current GCancellable interrupts either (util/neighbour.h). A
- * signal that gets lost (systemd re-executes itself) is made up for by
- * looking, once a second, whether the job object is still there.
+ * systemd announces the end of a job by the signal JobRemoved, which may arrive before the
+ * caller has seen the reply that names the job. So the subscription comes first, in a main
+ * context that only this call iterates, and signals wait there until the job's name is
+ * known. The thread's current GCancellable interrupts either (util/neighbour.h). Against a
+ * lost signal (systemd re-executes itself), the job object is checked for once a second.
  */
 #include "systemd/scope_internal.h"
 #include "util/error.h"
@@ -83,7 +82,7 @@ static void job_removed(GDBusConnection *bus, const char *sender, const char *pa
                 wait->result = g_strdup(result);
 }
 
-/* The job object is gone without a signal: it has run, its result is what the unit shows. */
+/* The job object is gone without a signal: it has run, and the unit shows its result. */
 static gboolean job_is_gone(GDBusConnection *bus, const char *path) {
         gboolean missing;
         g_autoptr(GVariant) state = bus_call(bus, SYSTEMD_NAME, path, "org.freedesktop.DBus.Properties", "Get",
@@ -96,7 +95,7 @@ static gboolean tick(gpointer data) {
         return G_SOURCE_CONTINUE;
 }
 
-/* The cancellable's source is there to wake the loop. */
+/* The cancellable's source only wakes the loop. */
 static gboolean wake(GCancellable *cancellable, gpointer data) {
         return G_SOURCE_REMOVE;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a scope's control group has counted (cgroup v2, Documentation/admin-guide/
- * cgroup-v2.rst): the CPU time, whose file is in every group. A group that is missing
- * is an error.
+ * The counters of a scope's control group (cgroup v2, Documentation/admin-guide/
+ * cgroup-v2.rst): the CPU time, whose file is in every group. A group that is missing is
+ * an error.
  */
 #include <string.h>
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The daemon logs through GLib's structured logging, whose journal writer sends every
- * field on. The writer here only adds a threshold: GLib's own shows informational
- * messages just on request.
+ * field on. This writer only adds a threshold: GLib's shows informational messages only
+ * on request.
  *
- * Monitors log over a socket of their own that the daemon has connected for them
- * (systemd's native journal protocol). The journal takes the sender's identity from the
- * kernel, so their lines belong to their scope and show in `systemctl status` of it,
- * and they need neither the daemon nor a path in the file system to write them.
+ * Monitors log over a socket that the daemon connects for them (systemd's native journal
+ * protocol). The journal takes the sender's identity from the kernel, so their lines
+ * belong to their scope and show in `systemctl status` of it, and they need neither the
+ * daemon nor a path in the file system to write them.
  */
 #include "systemd/journal.h"
 
@@ -40,7 +40,7 @@ static GLogLevelFlags parse_level(const char *level) {
         return g_strcmp0(level, "debug") == 0 ? mask | G_LOG_LEVEL_DEBUG : mask;
 }
 
-/* GLib leaves it to the journal to name the program, so `journalctl -t virtmicrod` would find nothing. */
+/* GLib lets the journal name the program, so `journalctl -t virtmicrod` would find nothing. */
 static gboolean write_to_journal(GLogLevelFlags level, const GLogField *fields, gsize n) {
         g_autofree GLogField *all = g_new(GLogField, n + 1);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The journal: the daemon's own entries, with the fields that say which domain they are
- * about, and the socket over which a monitor writes its entries itself.
+ * about, and the socket over which a monitor writes its own entries.
  */
 #pragma once
 
@@ -25,6 +25,6 @@ void journal_log(GLogLevelFlags level, const char *domain, const guint8 *uuid, c
 
 /*
  * A datagram socket connected to the journal, for VmmSpawn.journal_fd, or -1 when there is no journal. It is
- * non-blocking: a journal that is behind costs lines, never a guest's time.
+ * non-blocking: a slow journal costs lines, never a guest's time.
  */
 int journal_connect(void);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Registration with systemd-machined, so that machinectl, loginctl-style tools and the
- * journal know the VM as a machine. The scope is ours, so machined is told of it
- * (RegisterMachine…) and not asked to make one. machined finds the scope by the leader,
- * which therefore has to be inside already, and forgets the machine when the scope ends.
+ * journal know the VM as a machine. The scope is ours, so machined is given it
+ * (RegisterMachine…) rather than asked to make one. machined finds the scope by the
+ * leader, which therefore has to be inside already, and forgets the machine when the
+ * scope ends.
  */
 #include "systemd/scope_internal.h"
 #include "util/error.h"
@@ -13,7 +14,7 @@
 #define MACHINED_MANAGER MACHINED_NAME ".Manager"
 #define MACHINED_SERVICE "libvirt-micro" /* shown as SERVICE by machinectl list */
 
-/* Not installed, masked, or broken: the errors differ, and all leave the name without an owner. */
+/* Not installed, masked or broken: the errors differ, but the name never has an owner. */
 static gboolean machined_runs(GDBusConnection *bus) {
         gboolean owned = FALSE;
         g_autoptr(GVariant) reply =

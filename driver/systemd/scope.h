@@ -2,8 +2,8 @@
 /*
  * A domain's transient scope: its name, its creation with all limits in one
  * StartTransientUnit call, live changes by SetUnitProperties, registration with
- * systemd-machined, and the numbers that its cgroup keeps.
- * Blocking D-Bus calls; call from worker threads, never with the main loop's thread.
+ * systemd-machined, and the numbers that its cgroup keeps. Blocking D-Bus calls: for
+ * worker threads, never the main loop's.
  */
 #pragma once
 
@@ -36,8 +36,8 @@ gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err);
 gboolean scope_exists(GDBusConnection *bus, const char *unit);
 
 /*
- * Whether this host has the CPUs, NUMA nodes and block devices that the limits name, so that systemd does not leave
- * them out in silence: VIR_ERR_CONFIG_UNSUPPORTED. Cheap; before scope_start().
+ * Whether this host has the CPUs, NUMA nodes and block devices that the limits name, so that systemd does not skip
+ * them silently: VIR_ERR_CONFIG_UNSUPPORTED. Cheap; before scope_start().
  */
 gboolean scope_check_host(const DomainDef *def, GError **err);
 /* Whether the kernel enforces all limits of a scope that was started; VIR_ERR_CONFIG_UNSUPPORTED when it does not. */
@@ -52,8 +52,8 @@ gboolean scope_apply_blkiotune(GDBusConnection *bus, const char *unit, const cha
                                GError **err);
 
 /*
- * What is in force, whoever has set it: changes the group's members of `def`, a copy of the live definition, where the
- * control group says something else. CPUs and nodes are left as they are.
+ * What is in force, whoever set it: updates the group's members of `def`, a copy of the live definition, where the
+ * control group differs. CPUs and nodes are left as they are.
  */
 void scope_read_cputune(const char *cgroup_path, DomainDef *def);
 void scope_read_memtune(const char *cgroup_path, DomainDef *def);

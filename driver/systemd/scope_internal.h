@@ -35,7 +35,8 @@ GVariant *unit_get_property(GDBusConnection *bus, const char *unit, const char *
 void limits_add_cputune(GVariantBuilder *properties, const DomainDef *def, gboolean reset);
 void limits_add_memtune(GVariantBuilder *properties, const DomainDef *def, gboolean reset);
 void limits_add_blkiotune(GVariantBuilder *properties, const DomainDef *def, gboolean reset);
-/* After the above: names all CPUs where a definition that names none finds a bound in force, for systemd lifts none. */
+/* After the above: names all CPUs where a definition that names none finds a bound in force, since systemd does not
+ * lift it. */
 void limits_widen_cpus(GVariantBuilder *properties, const char *group, const DomainDef *def);
 /* What these come to: CPUWeight; CPU time per second in us (0: no quota) and its period (0: systemd's default). */
 guint64 limits_cpu_weight(const DomainDef *def);
@@ -50,5 +51,5 @@ const CpuMap *limits_allowed_nodes(const DomainDef *def);
 gboolean limits_check_cputune(const char *group, const DomainDef *def, GError **err);
 gboolean limits_check_memtune(const char *group, const DomainDef *def, GError **err);
 gboolean limits_check_blkiotune(const char *group, const DomainDef *def, GError **err);
-/* The bound on tasks follows from the definition and is not to be changed. */
+/* The bound on tasks follows from the definition and cannot be changed. */
 guint64 limits_tasks_max(const DomainDef *def);

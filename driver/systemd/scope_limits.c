@@ -2,8 +2,8 @@
 /*
  * How a definition's tuning becomes properties of a scope (systemd.resource-control(5)).
  *
- * All limits are the scope's; below it there are no groups. So what libvirt has per
- * thread is mapped to what the whole VM may have:
+ * All limits are the scope's; it has no sub-groups. So libvirt's limits per thread are mapped to
+ * limits of the whole VM:
  *
  *   shares                  CPUWeight, the number unchanged but within 1..10000. It is always
  *                           set: VMs then compete as equals, not by their numbers of threads

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the kernel enforces of a scope's limits, read from its control group (cgroup v2, Documentation/admin-guide/
- * cgroup-v2.rst). systemd skips without an error what the kernel lacks, or refuses, and anybody may change a scope
- * by `systemctl set-property`. So three questions are asked here:
+ * cgroup-v2.rst). systemd silently skips what the kernel lacks or refuses, and operators may change a scope with
+ * `systemctl set-property`. So this file answers three questions:
  *
- *   scope_check_host    has the host what the definition names? Before anything is made.
- *   limits_check_…     does the group enforce what the definition asks for? After each change that we make.
+ *   scope_check_host    has the host what the definition names? Before a start.
+ *   limits_check_…     does the group enforce what the definition asks for? After each change of ours.
  *   scope_read_…       what does it enforce? For clients that look at a running domain.
  *
- * The third changes a copy of the definition, and only where the group differs from it: several definitions give the
- * same group (a quota of each vCPU, and one of all of them), and the one that was asked for is the one to show.
+ * The third updates a copy of the definition, only where the group differs: several definitions give the same group
+ * (a quota for each vCPU, or one for all), and the one that was asked for should be shown.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -51,7 +51,7 @@ static gboolean not_in_force(GError **err, const char *group, const char *file, 
 
 /* --- The host --------------------------------------------------------------------------------- */
 
-/* What a list of sysfs says is there; just the first of all when there is no such list. */
+/* What a sysfs list names; just the first when there is no such list. */
 static void read_online(const char *path, CpuMap *ret) {
         g_autofree char *text = NULL;
         if (g_file_get_contents(path, &text, NULL, NULL) && cpumap_parse(g_strstrip(text), ret, NULL))
@@ -92,7 +92,7 @@ static gboolean check_device(const char *path, GError **err) {
         return FALSE;
 }
 
-/* One whose limits were all taken away is in the definition still. */
+/* A device whose limits were all removed is still in the definition. */
 static gboolean is_limited(const DomainBlkioDevice *d) {
         return d->weight || d->read_bytes_sec || d->write_bytes_sec || d->read_iops_sec || d->write_iops_sec;
 }
@@ -123,7 +123,7 @@ static gboolean read_cpu_max(const char *group, guint64 *ret_quota_us, guint64 *
         return *ret_period_us > 0;
 }
 
-/* systemd rounds, and lengthens a period in which the quota were less than the least that the kernel takes (1 ms). */
+/* systemd rounds, and lengthens a period whose quota would be below the kernel's minimum (1 ms). */
 static gboolean quota_in_force(const char *group, const DomainDef *def) {
         guint64 wanted, wanted_period, quota = 0, period = 0;
         limits_cpu_quota(def, &wanted, &wanted_period);
@@ -198,7 +198,7 @@ static const MemoryLimit memory_limits[] = {
         { "memory.min", "<memtune><min_guarantee>", G_STRUCT_OFFSET(DomainMemTune, min_guarantee_kib), 0 },
 };
 
-/* The kernel counts in pages, and takes what is beyond its range for no limit. */
+/* The kernel counts in pages, and treats values beyond its range as no limit. */
 static guint64 bytes_in_force(const MemoryLimit *limit, guint64 kib) {
         guint64 page = (guint64) sysconf(_SC_PAGESIZE);
         if (kib == 0 || kib >= KIB_MAX)
@@ -307,7 +307,7 @@ static guint64 io_value(char **words, const char *key) {
         return 0;
 }
 
-/* Two paths may lead to one device: then the last one counts, and what another says has no effect. */
+/* Two paths may name one device: then the last one counts and others have no effect. */
 static gboolean device_in_force(const char *io_max, const DomainBlkioDevice *device) {
         g_autofree char *number = device_number(device->path);
         g_auto(GStrv) words = number && io_max ? find_device(io_max, number) : NULL;
@@ -375,7 +375,7 @@ static DomainBlkioDevice *device_of(DomainDef *def, const char *number) {
 void scope_read_blkiotune(const char *group, DomainDef *def) {
         g_autofree char *io_max = read_text(group, "io.max");
         guint64 weight = read_io_weight(group);
-        /* Without a weight the kernel's default, which a definition that has none does not show. */
+        /* The kernel's default weight, which a definition without a weight does not show. */
         if (weight > 0 && (def->blkiotune.weight > 0 || weight != IO_WEIGHT_DEFAULT))
                 def->blkiotune.weight = (guint) weight;
         if (!io_max)

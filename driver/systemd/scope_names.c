@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Names that systemd, machined and libvirt agree on: the machine's from the domain's,
- * the scope's from the machine's, the slice's from <resource><partition>. The rules are
- * libvirt's own, so that tools which know how libvirt names a domain's scope find it.
+ * Names that systemd, machined and libvirt agree on: the machine's from the domain's, the
+ * scope's from the machine's, the slice's from <resource><partition>. The rules are
+ * libvirt's own, so that tools that know how libvirt names a domain's scope find it.
  */
 #include <string.h>
 

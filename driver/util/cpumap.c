@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * CPU sets. The text form is a comma-separated list of numbers and ranges, where a
- * leading ^ takes a number out again; formatting always gives the shortest ranges.
+ * leading ^ removes a number; formatting always gives the shortest ranges.
  */
 #include "util/cpumap.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The sentences that libvirt puts before the detail of an error, by code, so that a
- * message reads the same whichever hypervisor driver it comes from.
+ * The sentences that libvirt puts before the detail of an error, by code, so that
+ * messages read the same as those of other hypervisor drivers.
  */
 #include "util/error.h"
 

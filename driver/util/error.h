@@ -16,7 +16,7 @@ GQuark virtmicro_error_quark(void);
 
 /*
  * Sets *err (if err is not NULL) to the code's standard sentence and the detail. Like all that set an error it returns
- * FALSE, so that who fails says so in one statement: return error_set(err, VIR_ERR_..., ...).
+ * FALSE, so that a failure is one statement: return error_set(err, VIR_ERR_..., ...).
  */
 gboolean error_set(GError **err, virErrorNumber code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* VIR_ERR_SYSTEM_ERROR with ": strerror" appended; `errnum` of either sign. */

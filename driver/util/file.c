@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Durable file updates. After a crash at any point a reader finds either the old or the
- * new content under the name; a stray ".new" file is overwritten by the next update. And
- * files that a process takes for itself, to be the only one of its kind; and files that somebody less trusted writes.
+ * Durable file updates. After a crash at any point a reader finds either the old or the new content under the name; a
+ * stray ".new" file is overwritten by the next update. Also files that a process locks to be the only one of its
+ * kind, and files written by less trusted processes.
  *
- * An update has happened when its rename() or unlink() has: from then on every reader
- * sees it, so it is a success, and memory may follow. What can fail before (the content,
- * its fsync, opening the directory) comes before. What remains is the fsync of the
- * directory: if that fails nobody can say what a crash of the host would leave, and the
- * operator is told.
+ * An update takes place with its rename() or unlink(): from then on every reader sees it, so it is a success, and
+ * memory may follow. Steps that can fail (the content, its fsync, opening the directory) come first. Only the fsync
+ * of the directory remains: if that fails, the outcome of a host crash is uncertain, and a warning says so.
  */
 #include "util/file.h"
 
@@ -120,7 +118,7 @@ gboolean file_rename(const char *path, const char *to, GError **err) {
         return FALSE;
 }
 
-/* A lock of the process: a child that is on its way to another program does not hold it, as it would flock()'s. */
+/* A lock of the process: unlike flock()'s, a child between fork and exec does not hold it. */
 int file_take(const char *path, pid_t *ret_owner, GError **err) {
         struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
         int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files that must never be seen half-written, and files that one process has for itself. */
+/* Files that must never be seen half-written, and files that one process locks. */
 #pragma once
 
 #include <glib.h>
 
 /*
- * The first four change what readers see in one step. FALSE: nothing has changed. TRUE: it has; that it may not be on
- * disk yet, because a directory cannot be synced, is a warning in the log.
+ * The first four change what readers see in one step. FALSE: nothing has changed. TRUE: it has; if a directory cannot
+ * be synced, so that it may not be on disk yet, that is logged as a warning.
  */
 /* Writes path by a temporary file in its directory, fsync, rename, fsync of the directory. Mode 0600. */
 gboolean file_write_atomic(const char *path, const char *text, GError **err);
@@ -17,13 +17,13 @@ gboolean file_remove(const char *path, GError **err);
 /* Renames a file within its directory; fails when there is one of the new name. */
 gboolean file_rename(const char *path, const char *to, GError **err);
 /*
- * Makes path and takes it for this process, until it ends or closes the descriptor that is returned. -1 when another
- * process has it, whose id is then in *ret_owner, or on failure, which leaves *ret_owner 0.
+ * Creates path and locks it for this process, until it ends or closes the returned descriptor. -1 when another
+ * process holds it, with its id in *ret_owner, or on failure, with *ret_owner 0.
  */
 int file_take(const char *path, pid_t *ret_owner, GError **err);
 /*
- * The first `size` bytes, at most, of a file that others may write, however long they have made it. Returns how many,
- * or -1 with errno set; a symbolic link is not followed.
+ * At most the first `size` bytes of a file that others may write, however long it is. Returns how many, or -1 with
+ * errno set; a symbolic link is not followed.
  */
 gssize file_read_head(const char *path, gpointer data, gsize size);
 /* mkdir -p with the mode for what is created. */

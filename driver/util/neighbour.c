@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A call runs on a thread of its neighbour's pool while the caller waits on a condition.
- * A caller whose time is over, or who is interrupted, leaves; the thread cannot be
- * interrupted and stays until the library returns. It undoes then what has succeeded for
- * nobody.
+ * A caller that times out or is interrupted leaves; the thread cannot be interrupted and
+ * stays until the library returns. It then undoes a success that nobody awaits.
  *
- * NEIGHBOUR_THREADS bounds the threads that can be stuck. While all of them are, further
- * calls fail at once: the neighbour has shown that it does not answer, and queueing would
- * only make more callers wait. A thread that comes back opens the way again.
+ * NEIGHBOUR_THREADS bounds the threads that can be stuck. While all are, further calls
+ * fail at once: the neighbour evidently does not answer, and queueing would only make
+ * more callers wait. A thread that returns admits calls again.
  *
- * The pool is never waited for, so that a neighbour which is stuck does not hold up the
- * end of the daemon. Calls keep the Neighbour alive.
+ * Nothing waits for the pool, so that a stuck neighbour does not hold up the end of the
+ * daemon. Calls keep the Neighbour alive.
  */
 #include "util/neighbour.h"
 
@@ -25,8 +24,8 @@ struct Neighbour {
         GThreadPool *pool;
         GMutex lock;
         GCond changed;
-        guint stuck;         /* threads at work for nobody; lock held */
-        gint64 silent_since; /* when the oldest call began that left its caller waiting; lock held */
+        guint stuck;         /* threads whose callers have left; lock held */
+        gint64 silent_since; /* start of the oldest call whose caller has left; lock held */
 };
 
 typedef struct Call {
@@ -130,7 +129,7 @@ static void wake(GCancellable *cancellable, gpointer data) {
         g_mutex_unlock(&neighbour->lock);
 }
 
-/* FALSE: the time is over or the caller interrupted, and the call goes its own way from here. Lock held. */
+/* FALSE: time-out or interruption; the call is on its own from here. Lock held. */
 static gboolean call_wait(Call *call, GCancellable *interrupt) {
         Neighbour *neighbour = call->neighbour;
         gint64 deadline = call->begun + (gint64) neighbour->limit_ms * G_TIME_SPAN_MILLISECOND;
@@ -157,7 +156,7 @@ static Call *call_new(Neighbour *neighbour, const NeighbourOps *ops, gpointer da
         return call;
 }
 
-/* The result of a call that is over, which goes with this. */
+/* The result of a finished call, which is freed. */
 static gboolean call_finish(Call *call, GError **err) {
         gboolean ok = call->ok;
         if (!ok)
@@ -183,7 +182,7 @@ gboolean neighbour_call(Neighbour *neighbour, const NeighbourOps *ops, gpointer 
         Call *call = call_new(neighbour, ops, data);
         gint64 begun = call->begun;
         gulong handler = interrupt ? g_cancellable_connect(interrupt, G_CALLBACK(wake), neighbour, NULL) : 0;
-        /* An error says that no thread could be made now; the call waits for the threads there are. */
+        /* An error means that no thread could be made now; the call waits for the existing ones. */
         (void) g_thread_pool_push(neighbour->pool, call, NULL);
         g_mutex_lock(&neighbour->lock);
         gboolean over = call_wait(call, interrupt);

@@ -5,8 +5,8 @@
  * may be stuck.
  *
  * Waiting can be interrupted by the calling thread's current GCancellable
- * (g_cancellable_push_current()). The D-Bus calls of systemd/bus.c keep to the same one,
- * so that whoever begins an operation decides once what interrupts it.
+ * (g_cancellable_push_current()). The D-Bus calls of systemd/bus.c use the same one, so
+ * that the start of an operation decides once what interrupts it.
  */
 #pragma once
 
@@ -17,13 +17,13 @@ typedef struct Neighbour Neighbour;
 /* Their data is a g_atomic_rc_box, since caller and thread may leave in either order. */
 typedef struct NeighbourOps {
         gboolean (*run)(gpointer data, GError **err); /* on a thread of the neighbour's */
-        void (*undo)(gpointer data);                  /* may be NULL: a success that nobody waits for any more */
+        void (*undo)(gpointer data);                  /* may be NULL: undoes a success that nobody awaits */
         void (*clear)(gpointer data);                 /* before the memory goes */
 } NeighbourOps;
 
-/* `name` is how errors call it ("libvirt's network daemon"), `hint` what they tell the operator to look at. */
+/* `name` and `hint` are for errors: "libvirt's network daemon", and what the operator should check. */
 Neighbour *neighbour_new(const char *name, const char *hint, guint limit_ms);
-void neighbour_free(Neighbour *neighbour); /* waits for nobody; NULL is fine */
+void neighbour_free(Neighbour *neighbour); /* never waits; NULL is fine */
 
 /*
  * Runs ops->run(data) and waits for it, at most the limit. FALSE: it has failed with *err; or it is still at work,
