@@ -65,7 +65,7 @@ static gboolean parse_log(const xmlNode *node, DomainChar *chr, GError **err) {
         chr->has_log_append = append != NULL;
         if (chr->log_file != NULL && g_path_is_absolute(chr->log_file))
                 return xml_attr_bool(log, "append", &chr->log_append, err);
-        return error_set(err, VIR_ERR_XML_ERROR, "the <log> of a character device names no file by an absolute path");
+        return error_set(err, VIR_ERR_XML_ERROR, "the <log> of a character device needs a file with an absolute path");
 }
 
 static gboolean parse_target_type(const xmlNode *target, DomainChar *chr, GError **err) {

@@ -163,7 +163,7 @@ static void queue_call(Callers *callers, GDBusMessage *message, guint32 uid) {
         if (user->calls.length < USER_CALLS_MAX)
                 g_queue_push_tail(&user->calls, call);
         else
-                bus_call_fail(call, LIMITS_EXCEEDED, "too many calls of this user wait");
+                bus_call_fail(call, LIMITS_EXCEEDED, "too many calls of this user are waiting");
 }
 
 /* --- Who is it? --------------------------------------------------------------------- */
@@ -227,7 +227,7 @@ static const char *keep(Callers *callers, GDBusMessage *message, Sender **ret_ne
         if (body && g_variant_get_size(body) > CALL_BYTES_MAX)
                 return "the arguments are too long";
         if (sender && sender->calls.length >= SENDER_CALLS_MAX)
-                return "too many calls of this connection wait";
+                return "too many calls of this connection are waiting";
         if (!sender) {
                 *ret_new = sender = g_new0(Sender, 1);
                 sender->callers = callers;

@@ -190,7 +190,7 @@ static void return_domain(const Router *router, BusCall *call, Domain *found, co
         if (object)
                 bus_call_return(call, g_variant_new("(o)", domain_object_path(object)));
         else if (domain)
-                bus_call_fail(call, BUS_ERROR("NoDomain"), "the domain is only being created");
+                bus_call_fail(call, BUS_ERROR("NoDomain"), "the domain is still being created");
         else
                 bus_call_fail_error(call, err);
 }

@@ -94,11 +94,10 @@ static gboolean recover(Driver *driver, const char *name, const char *why, Statu
         status_clear(ret);
         *ret = (Status) { 0 };
         if (!status_recover(name, d ? d->def : NULL, ret)) {
-                g_warning("the status of domain '%s' is of no use, and no monitor of it runs: %s", name, why);
+                g_warning("the status of domain '%s' is damaged, and its monitor does not run: %s", name, why);
                 return FALSE;
         }
-        g_warning("the status of domain '%s' is of no use, so it was made up from process %d: %s", name, (int) ret->pid,
-                  why);
+        g_warning("the status of domain '%s' is damaged; recovered from process %d: %s", name, (int) ret->pid, why);
         return TRUE;
 }
 
@@ -184,7 +183,7 @@ static void learn_threads(Domain *d, const Greeting *greeting) {
         unsigned n = MIN(greeting->reply.vcpus, DOMAIN_VCPUS_MAX);
         g_autoptr(GError) err = NULL;
         if (!vmm_resolve_threads(greeting->vmm, inner, n, tids, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "cannot learn the threads of its vCPUs: %s", err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "cannot get the threads of its vCPUs: %s", err->message);
         domain_lock(d);
         if (d->run.vmm == greeting->vmm)
                 memcpy(d->run.vcpu_tid, tids, sizeof(tids));
@@ -239,8 +238,9 @@ gboolean domain_check_free(const Driver *driver, const char *name, GError **err)
         if (!served)
                 return TRUE;
         gboolean found = status_recover(name, NULL, &status);
-        return error_set(err, VIR_ERR_OPERATION_INVALID,
-                         "a monitor of a domain '%s' runs that this daemon does not manage: restart virtmicrod to find "
-                         "it again, or end it with 'systemctl stop %s'",
-                         name, found ? status.unit : "SCOPE");
+        return error_set(
+                err, VIR_ERR_OPERATION_INVALID,
+                "a monitor of domain '%s' is running that this daemon does not manage: restart virtmicrod to find "
+                "it again, or end it with 'systemctl stop %s'",
+                name, found ? status.unit : "SCOPE");
 }

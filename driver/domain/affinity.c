@@ -96,7 +96,7 @@ static gboolean move_thread(const char *cgroup, pid_t tid, const CpuMap *wanted,
                 return TRUE;
         g_autofree char *text = cpumap_format(wanted), *runs = cpumap_format(&actual);
         return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                         "%s is to run on CPUs '%s', but the kernel lets it run on '%s'%s%s", who, text, runs,
+                         "%s should run on CPUs '%s', but the kernel lets it run on '%s'%s%s", who, text, runs,
                          r ? ": " : "", r ? g_strerror(-r) : "");
 }
 

@@ -70,7 +70,7 @@ static int lock_state_dir(const DriverConfig *config, GError **err) {
         int fd = file_take(path, &owner, err);
         if (fd < 0 && owner > 0) {
                 g_clear_error(err);
-                error_set(err, VIR_ERR_OPERATION_FAILED, "another virtmicrod runs, process %d: it has '%s'",
+                error_set(err, VIR_ERR_OPERATION_FAILED, "another virtmicrod is running, process %d: it holds '%s'",
                           (int) owner, path);
         }
         return fd;

@@ -53,9 +53,8 @@ void domain_logs_adopt(Domain *d) {
                 const GuestLogConfig config = log_config(d->def, chr, fifo);
                 if (config.n_files > 0 && !guest_logs_adopt(d->driver->logs, &config, &err))
                         domain_log(d, G_LOG_LEVEL_WARNING,
-                                   "what %s prints is not kept until the domain has been "
-                                   "restarted: %s",
-                                   chr->alias, err->message);
+                                   "the output of %s is not logged until the domain is restarted: %s", chr->alias,
+                                   err->message);
         }
 }
 

@@ -62,7 +62,7 @@ static char *config_text(const Driver *driver, const DomainDef *def, GError **er
         g_autoptr(DomainDef) again = domain_def_parse(text, DOMAIN_PARSE_OWN, driver->config->schema_dir, err);
         if (again)
                 return g_steal_pointer(&text);
-        g_prefix_error(err, "the definition would not be read again: ");
+        g_prefix_error(err, "the definition could not be read back: ");
         return NULL;
 }
 
@@ -102,7 +102,7 @@ gboolean autostart_link(Domain *d, const char *name, gboolean on, GError **err) 
 static void drop_idle_link(Domain *d, const char *name) {
         g_autoptr(GError) err = NULL;
         if (!autostart_link(d, name, FALSE, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "a link that means nothing stays: %s", err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "cannot remove a stale autostart link: %s", err->message);
 }
 
 gboolean config_create(Domain *d, const DomainDef *def, GError **err) {

@@ -41,7 +41,7 @@ gboolean domain_read_vcpu_tids(Domain *d, guint32 *ret_state, guint32 *ret_reaso
         domain_lock(d);
         memcpy(d->run.vcpu_tid, tids, sizeof(tids));
         if (!ok)
-                domain_log(d, G_LOG_LEVEL_WARNING, "cannot learn the threads of its vCPUs: %s", err->message);
+                domain_log(d, G_LOG_LEVEL_WARNING, "cannot get the threads of its vCPUs: %s", err->message);
         if (answered && ret_state)
                 *ret_state = reply.state;
         if (answered && ret_reason)

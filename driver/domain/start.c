@@ -96,7 +96,7 @@ static gboolean launch_scope(Launch *l, GError **err) {
         Driver *driver = l->domain->driver;
         if (!driver->bus) {
                 return error_set(err, VIR_ERR_OPERATION_FAILED,
-                                 "the system bus is not there, so systemd cannot make the scope '%s'", l->unit);
+                                 "there is no system bus, so systemd cannot make the scope '%s'", l->unit);
         }
         g_autoptr(GError) failed = NULL;
         gboolean ok = scope_start(driver->bus, l->def, l->unit, l->slice, vmm_pid(l->vmm),
@@ -256,7 +256,7 @@ static gboolean launch_connect(Launch *l, gboolean paused, GError **err) {
 static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
         if (l->uid == 0) {
                 return error_set(err, VIR_ERR_OPERATION_FAILED,
-                                 "as many domains run as there are uids for their monitors");
+                                 "no uid is left for the monitor: too many domains are running");
         }
         l->machine = scope_machine_name(l->def->id, l->def->name);
         l->unit = scope_unit_name(l->machine);

@@ -104,7 +104,7 @@ static void log_unref(gpointer data) {
 static void tell_lost(const GuestLog *log, LogFile *file, const char *why) {
         file->failing = TRUE;
         journal_log(G_LOG_LEVEL_WARNING, log->domain, log->uuid, NULL,
-                    "%s: %s: what the guest prints is lost until that is mended", log->device, why);
+                    "%s: %s: the guest's output is lost until this is fixed", log->device, why);
 }
 
 static void tell_mended(const GuestLog *log, LogFile *file) {
@@ -291,8 +291,8 @@ static gboolean check_files(const GuestLogs *logs, const GuestLog *log, GError *
                 path = common_file(log, owner);
                 if (path)
                         return error_set(err, VIR_ERR_RESOURCE_BUSY,
-                                         "log file '%s' of %s is written by %s of the running domain '%s', or is a "
-                                         "backup of that: choose another one",
+                                         "log file '%s' of %s is written by %s of the running domain '%s', or is one "
+                                         "of its backups: choose another",
                                          path, log->device, owner->device, owner->domain);
         }
         return TRUE;

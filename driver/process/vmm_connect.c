@@ -56,7 +56,7 @@ VmmIdentity vmm_open_process(pid_t pid, guint64 start_time, int *ret_pidfd, GErr
                 return VMM_FOUND;
         }
         (void) close(pidfd);
-        error_set(err, VIR_ERR_OPERATION_FAILED, "process %d is not the monitor any more", (int) pid);
+        error_set(err, VIR_ERR_OPERATION_FAILED, "process %d is no longer the monitor", (int) pid);
         return VMM_GONE;
 }
 
@@ -79,7 +79,7 @@ gboolean vmm_find_process(Vmm *vmm, GError **err) {
 
 static void note_fault(Vmm *vmm, const char *what) {
         if (vmm->faults++ == 0)
-                g_warning("monitor %d cannot be managed: %s; the daemon goes on trying", (int) vmm->pid, what);
+                g_warning("monitor %d cannot be managed: %s; the daemon keeps trying", (int) vmm->pid, what);
 }
 
 static void note_up(Vmm *vmm) {
@@ -95,8 +95,7 @@ static void note_calm(Vmm *vmm) {
         if (up_since == 0 || g_get_monotonic_time() - up_since < CALM_SECONDS * G_TIME_SPAN_SECOND)
                 return;
         if (vmm->faults > 1)
-                g_message("monitor %d: %u more faults of its connection before it was in order", (int) vmm->pid,
-                          vmm->faults - 1);
+                g_message("monitor %d: %u more connection faults before it recovered", (int) vmm->pid, vmm->faults - 1);
         vmm->faults = 0;
         vmm->retry_ms = VMM_RETRY_MIN_MS;
 }
@@ -253,7 +252,7 @@ void vmm_greeting_reply(Vmm *vmm, const struct ctl_message *message) {
 
         if (message->header.serial != vmm->greeting || (vmm->version == 0) == is_query ||
             (!is_query && message->header.type != (CTL_HELLO | CTL_REPLY))) {
-                vmm_link_break(vmm, "it answered a question that was not asked");
+                vmm_link_break(vmm, "it sent an unexpected answer");
         } else if (!is_query) {
                 take_hello(vmm, (const struct ctl_hello_reply *) message->data);
         } else {

@@ -206,11 +206,11 @@ static void take_reply(Vmm *vmm, const struct ctl_message *message) {
         vmm->late = FALSE;
         if (!call) {
                 if (!owed_take(vmm, message->header.serial))
-                        vmm_link_break(vmm, "it answered a question that was not asked");
+                        vmm_link_break(vmm, "it sent an unexpected answer");
                 return;
         }
         if (call->done || message->header.type != (call->type | CTL_REPLY)) {
-                vmm_link_break(vmm, "it answered another question");
+                vmm_link_break(vmm, "its answer does not match the request");
                 return;
         }
         memcpy(call->reply, message->data, MIN(call->size, message->length));

@@ -62,7 +62,7 @@ static void polkit_ask(PolkitCheck *check);
 static void polkit_finish(PolkitCheck *check, GError *err) {
         RpcCall *call = check->call;
         if (err)
-                g_info("client %d (uid %u) is not let in: %s", (int) call->client->peer.pid, call->client->peer.uid,
+                g_info("client %d (uid %u) is refused: %s", (int) call->client->peer.pid, call->client->peer.uid,
                        err->message);
         else
                 rpc_client_authenticated(call->client);
@@ -143,7 +143,7 @@ static void polkit_got_bus(GObject *source, GAsyncResult *result, gpointer data)
 gboolean rpc_auth_polkit(RpcCall *call, GError **err) {
         RpcClient *client = call->client;
         if (client->authenticated || client->auth != RPC_AUTH_POLKIT) {
-                return error_set(err, VIR_ERR_AUTH_FAILED, "polkit is not what this client has to authenticate with");
+                return error_set(err, VIR_ERR_AUTH_FAILED, "this client does not have to authenticate with polkit");
         }
         if (client->peer.start_time == 0) {
                 return error_set(err, VIR_ERR_AUTH_FAILED, "the client's process cannot be identified");

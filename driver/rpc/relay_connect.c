@@ -138,7 +138,7 @@ static void lookup_run(gpointer data) {
         g_autoptr(GError) err = NULL;
         lookup->found = neighbour_call(lookup->neighbour, &ops, lookup->names, &err);
         if (!lookup->found)
-                g_info("a client of uid %u is passed on without its name: %s", lookup->names->uid, err->message);
+                g_info("a client of uid %u is relayed without its user name: %s", lookup->names->uid, err->message);
 }
 
 static void identity_add_text(virTypedParameterPtr *params, int *n, int *max, const char *name, const char *value) {

@@ -24,8 +24,9 @@
 
 #define INPUT_HIGH 65536u
 #define SHORT_READ 512u /* bytes; a serial port gives one or two at a time */
-#define GATHER_MS  4u /* pause after a short read, to gather more: 250 wake-ups a second at most, too short to notice  \
-                       */
+#define GATHER_MS                                                                                                      \
+        4u /* pause after a short read, to gather more: 250 wake-ups a second at most, too short to notice             \
+            */
 #define STREAMS_MAX 256u /* of one client */
 
 struct RpcStream {

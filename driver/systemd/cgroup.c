@@ -43,7 +43,7 @@ gboolean cgroup_read_stats(const char *cgroup_path, CgroupStats *ret, GError **e
         g_autofree char *text = read_file(cgroup_path, "cpu.stat");
 
         if (!text) {
-                return error_set(err, VIR_ERR_OPERATION_INVALID, "control group '%s' is not there", cgroup_path);
+                return error_set(err, VIR_ERR_OPERATION_INVALID, "control group '%s' does not exist", cgroup_path);
         }
         g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
         *ret = (CgroupStats) {

@@ -64,8 +64,8 @@ static gboolean check_online(const CpuMap *wanted, const CpuMap *online, const c
         if (!wanted || cpumap_is_subset(wanted, online))
                 return TRUE;
         g_autofree char *text = cpumap_format(wanted), *have = cpumap_format(online);
-        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%s '%s' are not all there: this host has '%s' online", what,
-                         text, have);
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "%s '%s' are not all online: this host has '%s'", what, text,
+                         have);
 }
 
 static gboolean check_host_cpus(const DomainDef *def, GError **err) {

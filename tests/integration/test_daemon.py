@@ -99,7 +99,7 @@ def test_a_second_daemon_is_turned_away(make_domain):
     domain.start("--paused")
     helpers.virsh("list")
     pid, before = helpers.daemon_pid(), helpers.resources()
-    assert f"cannot start: operation failed: another virtmicrod runs, process {pid}: it has '{helpers.STATE}/lock'" \
+    assert f"cannot start: operation failed: another virtmicrod is running, process {pid}: it holds '{helpers.STATE}/lock'" \
         in refused()
     assert domain.state() == "paused" and helpers.resources() == before
     domain.virsh("resume")  # its monitor still listens to the first

@@ -114,7 +114,7 @@ def refused(domain, *words):
 
 
 def test_cpus_that_are_not_there(no_leaks, make_with_cpuset):
-    refused(make_with_cpuset("0,77"), "unsupported configuration: the CPUs of vcpu 0, '0,77' are not all there",
+    refused(make_with_cpuset("0,77"), "unsupported configuration: the CPUs of vcpu 0, '0,77' are not all online",
             f"this host has '{ALL}' online")
 
 
@@ -127,7 +127,7 @@ def one_cpu_offline():
 
 
 def test_a_cpu_that_is_offline(no_leaks, one_cpu_offline, make_domain):
-    refused(make_domain(vcpus=2, extra=PINS), "the CPUs of vcpu 1, '1' are not all there: this host has '0' online")
+    refused(make_domain(vcpus=2, extra=PINS), "the CPUs of vcpu 1, '1' are not all online: this host has '0'")
 
 
 def test_a_slice_that_does_not_allow_it(no_leaks, make_domain):
@@ -147,7 +147,7 @@ def test_a_live_change_that_is_not_in_force(make_domain):
     try:
         domain.start("--paused")
         text = domain.virsh("vcpupin", "0", "1", "--live", check=False)
-        assert "error:" in text and "vcpu 0 is to run on CPUs '1', but the kernel lets it run on '0'" in text
+        assert "error:" in text and "vcpu 0 should run on CPUs '1', but the kernel lets it run on '0'" in text
         assert output.table(domain.virsh("vcpupin", "0")) == [["0", "0"]]
         assert "vcpupin" not in domain.xml()
     finally:
@@ -157,7 +157,7 @@ def test_a_live_change_that_is_not_in_force(make_domain):
 
 
 @pytest.mark.parametrize("extra, words", [
-    ("<numatune><memory mode='strict' nodeset='0,5'/></numatune>", "the nodes of <numatune>, '0,5' are not all there"),
+    ("<numatune><memory mode='strict' nodeset='0,5'/></numatune>", "the nodes of <numatune>, '0,5' are not all online"),
     ("<blkiotune><device><path>/dev/nonexistent</path><read_bytes_sec>1000000</read_bytes_sec></device></blkiotune>",
      "<blkiotune> names '/dev/nonexistent': No such file or directory"),
     ("<blkiotune><device><path>/dev/null</path><write_iops_sec>9</write_iops_sec></device></blkiotune>",

@@ -263,7 +263,7 @@ static void test_check_cpu(void) {
         assert_check(limits_check_cputune, FILES("cpu.weight", "512\n", "cpu.max", "40000 100000\n"), def,
                      "no cpuset.cpus.effective");
         g_assert_true(cpumap_parse("0,2047", &def->cpuset, NULL));
-        assert_check(limits_check_cputune, NO_FILES, def, "the CPUs of vcpu 0, '0,2047' are not all there");
+        assert_check(limits_check_cputune, NO_FILES, def, "the CPUs of vcpu 0, '0,2047' are not all online");
 }
 
 static void test_check_memory(void) {

@@ -175,7 +175,7 @@ static void test_hostile(Fixture *f, gconstpointer unused) {
         ignore_warnings();
         expect_failure(f, "garbage", VIR_ERR_OPERATION_FAILED, "an invalid message");
         expect_failure(f, "short", VIR_ERR_OPERATION_FAILED, "an invalid message");
-        expect_failure(f, "unasked", VIR_ERR_OPERATION_FAILED, "not asked");
+        expect_failure(f, "unasked", VIR_ERR_OPERATION_FAILED, "unexpected answer");
         expect_failure(f, "flood", VIR_ERR_OPERATION_FAILED, "faster than they can be handled");
         expect_failure(f, "dies", VIR_ERR_OPERATION_FAILED, "the monitor has");
 }
@@ -407,7 +407,7 @@ static void test_adopt(Fixture *f, gconstpointer unused) {
         g_autoptr(GError) err = NULL;
 
         g_assert_null(vmm_adopt(f->path, pid, start_time + 1, &callbacks, &err));
-        g_assert_nonnull(strstr(err->message, "is not the monitor any more"));
+        g_assert_nonnull(strstr(err->message, "is no longer the monitor"));
         g_clear_error(&err);
 
         vmm_disconnect(first); /* its reference keeps the process from being reaped */
