@@ -61,8 +61,8 @@ static gboolean driver_make_dirs(const DriverConfig *config, GError **err) {
 }
 
 /*
- * Two daemons with one state directory would both talk to its monitors. So the second is turned away before it has
- * looked for any, whatever sockets it would listen on.
+ * Two daemons with one state directory would both talk to its monitors. So the second one is turned away before it
+ * looks for any, whichever sockets it would listen on.
  */
 static int lock_state_dir(const DriverConfig *config, GError **err) {
         g_autofree char *path = g_build_filename(config->state_dir, "lock", NULL);
@@ -124,7 +124,7 @@ static void domain_detach(gpointer key, gpointer value, gpointer data) {
 void driver_free(Driver *driver) {
         if (!driver)
                 return;
-        /* What is queued runs, so that nothing holds a domain any more; it sees that it comes too late. */
+        /* What is queued still runs, and sees that it is too late, so that nothing holds a domain afterwards. */
         g_atomic_int_set(&driver->stopping, TRUE);
         g_cancellable_cancel(driver->stop);
         g_thread_pool_free(driver->starts, FALSE, TRUE);
@@ -145,7 +145,7 @@ void driver_free(Driver *driver) {
         g_free(driver);
 }
 
-/* Those of old daemons may have been given twice, so each is noted as often as it is held. Driver lock held. */
+/* Earlier daemons may have given one out twice, so each is counted. Driver lock held. */
 static gboolean uid_find(const Driver *driver, guint32 uid, guint *ret_index) {
         for (guint i = 0; i < driver->uids->len; i++) {
                 *ret_index = i;

@@ -8,26 +8,25 @@
  *   STATE_DIR/NAME.ctl              its monitor's control socket (process/spawn.c)
  *   STATE_DIR/ID.CHANNEL.sock       a channel's socket (conf/domain_def.h)
  *   STATE_DIR/ID.DEVICE.fifo        on the way to a log file (domain/logs.c)
- *   STATE_DIR/NAME.exit             where the monitor says why it ended (vmm/ctl/ctl.h)
- *   STATE_DIR/ports/PORTID          the network of a port that is to be released (release.c)
+ *   STATE_DIR/NAME.exit             the monitor's reason for its end (vmm/ctl/ctl.h)
+ *   STATE_DIR/ports/PORTID          the network of a port to be released (release.c)
  *   STATE_DIR/autostart/UUID        a domain that is still to be started with the host (autostart.c)
  *   STATE_DIR/autostarted           all of those are noted
- *   STATE_DIR/lock                  of the daemon itself (driver.c)
+ *   STATE_DIR/lock                  the daemon's own (driver.c)
  *
  * A definition that cannot be read is reported and left alone: it is the operator's.
  *
- * What spans several files has one that decides, and that one changes in one step: a
- * persistent domain exists, under a name, exactly as long as CONFIG_DIR/NAME.xml does. A
- * link without that file means nothing. So what only adds to a domain is made before its
- * file and removed after it, and whatever a crash leaves is either complete or says
- * nothing:
+ * Of several files one decides, and it changes in one step: a persistent domain exists, under a
+ * name, exactly as long as CONFIG_DIR/NAME.xml does. A link without that file means nothing. So
+ * everything else is created before that file and removed after it, and what a crash leaves behind
+ * is either complete or meaningless:
  *
  *   define     (an old link of that name is removed) the file
  *   undefine   the file, the link
  *   rename     a link of the new name, the file is renamed, its text follows, the old link
  *
- * A daemon that finds a file whose text has another name finishes that rename, and
- * removes links without a file. Nothing is written that could not be read again.
+ * A daemon that finds a file whose text has a different name completes the rename, and removes links
+ * without a file. Nothing is written that the parser would refuse.
  */
 #include <string.h>
 
@@ -50,7 +49,7 @@ char *state_path(const Driver *driver, const char *name, const char *suffix) {
         return g_build_filename(driver->config->state_dir, file, NULL);
 }
 
-/* The text of a file; NULL with *err set when it could not be read again, whatever a setter has let through. */
+/* The text of a file; NULL with *err set when the parser would refuse it, whatever a setter let through. */
 static char *config_text(const Driver *driver, const DomainDef *def, GError **err) {
         g_autofree char *xml =
                 domain_def_format(def, DOMAIN_FORMAT_INACTIVE | DOMAIN_FORMAT_SECURE | DOMAIN_FORMAT_OWN);
@@ -66,7 +65,7 @@ static char *config_text(const Driver *driver, const DomainDef *def, GError **er
         return NULL;
 }
 
-/* Disks take their time: whoever looks at a domain, the main loop included, does not wait for them. */
+/* Writing is slow: the lock is dropped so that nobody, the main loop included, waits for the disk. */
 gboolean config_save(Domain *d, const DomainDef *def, GError **err) {
         g_autofree char *path = config_path(d->driver, def->name);
         g_autofree char *text = config_text(d->driver, def, err);
@@ -98,7 +97,7 @@ gboolean autostart_link(Domain *d, const char *name, gboolean on, GError **err) 
         return ok;
 }
 
-/* A link of a name that has no file. That it stays is not the operation's failure: it means nothing. */
+/* A link without a file. Failing to remove it does not fail the operation: it means nothing. */
 static void drop_idle_link(Domain *d, const char *name) {
         g_autoptr(GError) err = NULL;
         if (!autostart_link(d, name, FALSE, &err))
@@ -128,7 +127,7 @@ static gboolean rename_file(Domain *d, const char *from, const char *to, GError 
         return ok;
 }
 
-/* The file has its new name. FALSE with *err set: its text could not follow, and it has the old one again. */
+/* The file has its new name. FALSE with *err set: its text could not be written, and it has the old name again. */
 static gboolean rename_text(Domain *d, const DomainDef *def, GError **err) {
         g_autoptr(GError) failed = NULL;
         if (config_save(d, def, &failed))
@@ -158,7 +157,7 @@ static char *name_from_file(const char *file) {
         return g_strndup(file, strlen(file) - strlen(".xml"));
 }
 
-/* A rename that a crash has interrupted, or an operator's: the file's name is the domain's, and its text follows. */
+/* A rename that a crash interrupted, or an operator's `mv`: the file's name wins, and its text follows. */
 static gboolean finish_rename(const Driver *driver, const char *name, DomainDef *def, GError **err) {
         g_autofree char *path = config_path(driver, name), *other = config_path(driver, def->name);
         if (g_file_test(other, G_FILE_TEST_EXISTS)) {
@@ -182,11 +181,11 @@ static DomainDef *config_load_def(Driver *driver, const char *name, GError **err
         g_autoptr(DomainDef) def = domain_def_parse(text, DOMAIN_PARSE_OWN, driver->config->schema_dir, err);
         if (!def || (strcmp(def->name, name) != 0 && !finish_rename(driver, name, def, err)))
                 return NULL;
-        domain_def_drop_channel_paths(def, driver->config->state_dir); /* earlier versions have kept them */
+        domain_def_drop_channel_paths(def, driver->config->state_dir); /* earlier versions kept them */
         return g_steal_pointer(&def);
 }
 
-/* FALSE when the daemon cannot read files at all: it had better not run than hide what is there. */
+/* FALSE when the daemon cannot read files at all: not to run is better than to hide domains. */
 static gboolean config_load_one(Driver *driver, const char *name, gpointer unused, GError **err) {
         g_autoptr(GError) failed = NULL;
         g_autofree char *path = config_path(driver, name), *autostart = autostart_path(driver, name);
