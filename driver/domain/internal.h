@@ -3,11 +3,11 @@
  * The insides of Driver and Domain, for domain/ alone.
  *
  * Locks. Domain.lock guards everything in a Domain but `uuid` and `driver`. What changes
- * a domain, or speaks to its monitor, holds the domain's job; it may drop the lock
- * while it blocks (domain_unlock / domain_lock) and keep the job, so that getters go
- * on meanwhile. Only the job's holder changes a Domain. But a destroy kills the monitor
- * before it has the job, so that nobody who has it waits for that monitor any more, and
- * notes it (`destroyed`) for whoever cleans up. Driver.lock guards the tables and the
+ * a domain, or speaks to its monitor, holds the domain's job; it may drop the lock while
+ * it blocks (domain_unlock / domain_lock) and keep the job, so that getters go on
+ * meanwhile. Only the job's holder changes a Domain. But a destroy kills the monitor
+ * before it has the job, so that the job's holder stops waiting for that monitor, and
+ * notes it (`destroyed`) for the clean-up. Driver.lock guards the tables and the
  * counters; it is innermost and held briefly: Domain.lock -> Driver.lock ->
  * EventQueue.lock. No lock is held while a listener or another process is called.
  */
@@ -23,7 +23,7 @@
 #include "systemd/journal.h"
 
 #define JOB_WAIT_SECONDS 30    /* as libvirt's QEMU driver */
-#define KILL_WAIT_MS     10000 /* a killed process may have to leave a system call first */
+#define KILL_WAIT_MS     10000 /* a killed process may first have to finish a system call */
 #define QUIT_WAIT_MS     15000 /* flushes of disks included */
 
 typedef struct EventQueue EventQueue;
@@ -40,7 +40,7 @@ struct Driver {
         LibvirtClient *libvirt;
         Releases *releases;
         EventQueue *events;
-        GuestLogs *logs; /* what guests print into files */
+        GuestLogs *logs; /* guests' output on its way to files */
         struct AffinityWatch *affinity;
         GMutex lock;
         GHashTable *by_name; /* char* -> Domain* (owns a reference) */
@@ -59,18 +59,18 @@ typedef struct DomainRuntime {
         gboolean registered;  /* with machined */
         guint32 uid;
         pid_t vcpu_tid[DOMAIN_VCPUS_MAX]; /* in the host's PID namespace; 0: unknown */
-        gboolean misplaced;               /* it was said that threads cannot be where they are pinned */
-        gboolean reboot_pending;          /* an earlier version of the daemon has left "restart" as the monitor's
-                                           * action for a power off */
+        gboolean misplaced;               /* it was logged that threads cannot run where they are pinned */
+        gboolean reboot_pending;          /* an earlier version of the daemon left the
+                                           * monitor's power-off action at "restart" */
         gboolean destroyed;               /* a destroy has killed the monitor */
         gboolean recovered;               /* its status was lost: libvirt alone knows its ports */
         gboolean unexplained;             /* it was killed, and nobody here knows why */
-        gboolean ended;                   /* the monitor told why it ends: state, detail below */
+        gboolean ended;                   /* the monitor has announced why it ends: state, detail below */
         int end_reason;                   /* virDomainShutoffReason */
         int end_detail;                   /* virDomainEventStoppedDetailType */
 } DomainRuntime;
 
-/* A start that is at work, for a destroy to interrupt. */
+/* A start in progress, for a destroy to interrupt. */
 typedef struct DomainStarting {
         gboolean active;
         gboolean destroyed;      /* it will fail */
@@ -93,7 +93,7 @@ struct Domain {
         gboolean autostarting; /* still to be started with the host (autostart.c) */
         int state, reason;     /* virDomainState and its reason */
         DomainStarting starting;
-        guint releasing; /* things of earlier runs whose release is being tried for the first time */
+        guint releasing; /* resources of earlier runs whose first release attempt is under way */
         DomainRuntime run;
         GHashTable *sessions; /* path of a char device -> Session* (console.c) */
         guint64 last_session;
@@ -109,7 +109,7 @@ void domain_lock(Domain *d);
 void domain_unlock(Domain *d);
 /* Takes lock and job; fails with VIR_ERR_OPERATION_TIMEOUT, or NO_DOMAIN when the domain went away meanwhile. */
 gboolean domain_job_begin(Domain *d, GError **err);
-/* The same without an end to the wait, for background threads, and also for a domain that is out of the tables. */
+/* The same with no limit, for background threads, and even for a domain that has left the tables. */
 void domain_job_wait(Domain *d);
 void domain_job_end(Domain *d); /* gives both back */
 /* domain_job_begin() and VIR_ERR_OPERATION_INVALID "domain is not running" unless it is. */
@@ -127,8 +127,8 @@ gboolean domain_affect(const Domain *d, guint flags, DomainDef **ret_live, Domai
 typedef gboolean (*HostFunc)(Domain *d, const DomainDef *def, gconstpointer data, GError **err);
 /*
  * Replaces definitions by changed copies, which are taken; NULL: this one does not change. `host` (NULL: nothing of the
- * host's changes) is asked first, and again with the old definition when a later step fails. On error all is as it
- * was. Lock and job held.
+ * host's changes) is asked first, and again with the old definition when a later step fails. On error everything is
+ * restored. Lock and job held.
  */
 gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, HostFunc host, gconstpointer data,
                              GError **err);
@@ -175,11 +175,11 @@ gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRu
 void status_delete(Domain *d);
 
 /* adopt.c */
-/* FALSE when it cannot read what is there, for want of descriptors or memory; no guest has come to harm. */
+/* FALSE when it cannot read the files for want of descriptors or memory; no guest is harmed. */
 gboolean driver_adopt_all(Driver *driver, GError **err);
-/* The monitor's word on itself, after a connection was made. Main thread, lock held. */
+/* What the monitor reports about itself after connecting. Main thread, lock held. */
 void domain_on_greeting(Domain *d, const struct ctl_query_reply *reply);
-/* FALSE: somebody else runs a domain of the name, or it cannot be told. No lock needed. */
+/* FALSE: another daemon's monitor runs under the name, or this cannot be ruled out. No lock needed. */
 gboolean domain_check_free(const Driver *driver, const char *name, GError **err);
 
 /* autostart.c */
@@ -188,10 +188,10 @@ void autostart_done(Domain *d);
 /* A start that an earlier daemon had begun has come to nothing: if it was unasked, it is made again. No lock held. */
 void autostart_resume(Domain *d);
 
-/* logs.c: what a device prints into files. No lock needed. */
+/* logs.c: files that take a device's output. No lock needed. */
 /* Whether type='file' names a file that grows, so that it is a log; the device then has no other host end. */
 gboolean domain_char_keeps_file(const DomainChar *chr);
-/* *ret_fd is the monitor's end, or -1 where nothing is kept of this device. */
+/* *ret_fd is the monitor's end, or -1 when this device has no log. */
 gboolean domain_log_open(Driver *driver, const DomainDef *def, const DomainChar *chr, int *ret_fd, GError **err);
 void domain_logs_adopt(Domain *d); /* lock held */
 void domain_logs_end(Driver *driver, const DomainDef *def);
@@ -206,56 +206,57 @@ gboolean domain_apply_cputune(Domain *d, const DomainDef *def, gconstpointer unu
 /* stop.c: after the monitor ended or to end it; lock and job held; the domain may be removed from the tables */
 void domain_stop(Domain *d, int reason, int detail);
 void domain_cleanup_runtime(Domain *d); /* the part of a stop that undoes a start */
-/* What the monitor has told of its guest: notes it, and announces an end. Lock held. */
+/* Notes the guest's state as the monitor reports it, and announces its end. Lock held. */
 void domain_note_state(Domain *d, guint32 state, guint32 reason);
 /*
  * Why the kernel has killed the monitor of a scope for its memory; NULL: it has not. The monitor has ended. Asks
  * systemd; no lock needed.
  */
 char *domain_describe_oom(const Driver *driver, const char *unit);
-/* virDomainShutoffReason and virDomainEventStoppedDetailType from the word that a monitor leaves. */
+/* virDomainShutoffReason and virDomainEventStoppedDetailType of a monitor's exit record. */
 void domain_read_exit_record(Domain *d, int *ret_reason, int *ret_detail);
 void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data);
 void domain_on_exited(Vmm *vmm, gpointer data);
 
 /* release.c: what goes back to systemd, machined and libvirt's networks, in the background */
-Releases *releases_new(Driver *driver, GError **err); /* goes on with what an earlier daemon has left */
+Releases *releases_new(Driver *driver, GError **err); /* continues what an earlier daemon left */
 void releases_free(Releases *releases);
 /* Gives back unit and machine (either may be NULL) and the ports that `def` names, and tells of an end by memory. No
  * lock held; waits for nobody. */
 void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine);
-/* Waits a moment for what has been begun, so that a caller finds it done. No lock held. */
+/* Gives releases in progress a moment to finish, for the caller to find them done. No lock held. */
 void domain_settle(Domain *d);
 
 /* driver.c */
 void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* in the background */
 void driver_run_start(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d,
                       gpointer data);              /* with the host */
-gboolean driver_stopping(Driver *driver);          /* nothing is to be begun any more */
+gboolean driver_stopping(Driver *driver);          /* no new releases */
 GPtrArray *driver_snapshot(Driver *driver);        /* all domains, each with a reference, in the order of their names */
 void driver_remove(Domain *d);                     /* lock held; drops it from the tables */
 gboolean driver_insert(Driver *driver, Domain *d); /* FALSE: name or UUID is taken */
-/* A second name for a domain (FALSE: it is taken), which of both it goes by, the end of either. Lock and job held. */
+/* Adds a second name to a domain (FALSE: it is taken), switches between the two, drops one. Lock and job held. */
 gboolean driver_take_name(Domain *d, const char *name);
 void driver_set_name(Domain *d, const char *name);
 void driver_drop_name(Driver *driver, const char *name);
 int driver_next_id(Driver *driver);
-/* A uid that no other monitor has, by preference uid_base + id; 0: there is none. driver_drop_uid() gives it back. */
+/* A uid that no other monitor has, preferably uid_base + id; 0: none is free. driver_drop_uid() gives it back. */
 guint32 driver_take_uid(Driver *driver, int id);
-void driver_note_uid(Driver *driver, guint32 uid); /* of a monitor that runs already */
+void driver_note_uid(Driver *driver, guint32 uid); /* of a running monitor */
 void driver_drop_uid(Driver *driver, guint32 uid);
 
-/* An entry of the journal about a domain, with the fields that say which. Lock held, or the caller has the job. */
+/* A journal entry about a domain, with fields that identify it. Lock held, or the caller has the job. */
 #define domain_log(d, level, ...) journal_log((level), (d)->name, (d)->uuid, (d)->run.machine, __VA_ARGS__)
 
 /*
- * terminals.c: the ends of consoles and channels that clients open, held by descriptor. Counted by references; all of
- * it is for the holder of the domain's job or, once the domain runs, of its lock.
+ * terminals.c: the ends of consoles and channels that clients open, held by descriptor. Reference counted. Callers
+ * hold the domain's job or, once the domain runs, its lock.
  */
 Terminals *terminals_new(void);
-/* From now on `path` stands for the pty or socket that has this name now. */
+/* Binds `path` to the pty or socket that has this name at the moment. */
 gboolean terminals_hold(Terminals *terminals, const char *path, GError **err);
-/* What tells each device's end from a later one of its name, for the status file; the next daemon holds what fits. */
+/* What tells each end from a later one of the same name, for the status file; the next daemon holds those that match.
+ */
 char *terminals_format(Terminals *terminals, const DomainDef *def);
 Terminals *terminals_restore(const DomainDef *def, const char *text);
 /* A non-blocking descriptor of its own of a pty, or a connection to a channel. NULL holds nothing. -1 on error. */
@@ -264,10 +265,10 @@ int terminals_open(Terminals *terminals, const char *path, GError **err);
 /* console.c */
 void console_sessions_free(Domain *d);
 void console_kick_all(Domain *d); /* lock held */
-/* Says what keeps a call from the guest's agent: there is none, it does not run, or nobody here speaks to it. FALSE. */
+/* Sets the error for an agent that cannot be called: not configured, not running, or not supported. FALSE. */
 gboolean domain_refuse_agent(const DomainDef *def, GError **err);
 
-/* vmm requests that several files make; job held, lock dropped meanwhile by the callers' choice */
+/* vmm requests that several files make; job held, callers may drop the lock */
 gboolean domain_vmm_simple(Domain *d, enum ctl_type type, GError **err);
 /* Sends the on_* actions of the definition. */
 gboolean domain_send_actions(Domain *d, GError **err);

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a domain that has ended, or was never started in full, gives back to other
- * processes: its name to machined, its scope to systemd, its ports to libvirt's networks.
- * The end of a domain waits for none of them: it begins a release, which goes on in
- * threads of its own, and the domain is shut off meanwhile.
+ * What a domain that has ended, or failed to start, gives back to other processes: its name to machined,
+ * its scope to systemd, its ports to libvirt's networks. The end of a domain waits for none of them: it
+ * begins a release on a separate thread and is shut off at once.
  *
- * Name and scope would go without us, as soon as the scope is empty; one attempt makes it
- * prompt. A port stays for ever unless libvirt is told. So each is noted on disk,
+ * Name and scope would go on their own once the scope is empty; one attempt makes it prompt. A port stays
+ * until libvirt is asked to delete it. So each is noted on disk,
  *
  *   STATE_DIR/ports/PORTID   the name of the network
  *
- * before the domain's status goes, which names the port until then, and tried again until
- * libvirt says that it is gone; a daemon that finds such a note goes on from there. All
- * failed ports share one timer, since it is the same daemon that they wait for. Where the status was lost
- * (status.c), libvirt is asked first which ports are the domain's.
+ * before the domain's status goes, which names the port until then, and tried again until libvirt says
+ * that it is gone; a daemon that finds such a note continues. All failed ports share one timer, since it
+ * is the same daemon that they wait for. Where the status was lost (status.c), libvirt is asked first
+ * which ports are the domain's.
  *
- * Who has destroyed a domain, or failed to start it, waits a moment for the first attempt
- * (domain_settle()): with neighbours that answer, all is given back when the call returns.
+ * A destroy or a failed start waits a moment for the first attempt (domain_settle()): if the other
+ * processes answer, everything has been given back when the call returns.
  */
 #include <glib/gstdio.h>
 
@@ -42,7 +41,7 @@ struct Releases {
 
 /* One thing to give back: a scope with its machine's name, a port, or all ports of an owner. */
 typedef struct Release {
-        Domain *domain; /* NULL: of an earlier daemon, or a later attempt */
+        Domain *domain; /* NULL: left by an earlier daemon, or not the first attempt */
         char *unit, *machine;
         char *network, *portid;
         Domain *owner;
@@ -61,7 +60,7 @@ static void release_free(gpointer data) {
         g_free(release);
 }
 
-/* The first attempt is over, whatever came of it. */
+/* The first attempt is over, successful or not. */
 static void release_settle(Release *release) {
         Domain *d = g_steal_pointer(&release->domain);
         if (!d)
@@ -149,7 +148,7 @@ static char *describe(const Release *release) {
 static void port_failed(Releases *releases, Release *release, const GError *err) {
         g_autofree char *what = describe(release);
         g_log(G_LOG_DOMAIN, release->told ? G_LOG_LEVEL_DEBUG : G_LOG_LEVEL_WARNING,
-              "%s is not released yet, and will be when libvirt answers: %s", what, err->message);
+              "%s is not released yet, which is retried until libvirt answers: %s", what, err->message);
         release->told = TRUE;
         release_settle(release);
         g_mutex_lock(&releases->lock);
@@ -291,7 +290,7 @@ Releases *releases_new(Driver *driver, GError **err) {
 void releases_free(Releases *releases) {
         if (!releases)
                 return;
-        g_thread_pool_free(releases->pool, FALSE, TRUE); /* the driver's end has cancelled what it waits for */
+        g_thread_pool_free(releases->pool, FALSE, TRUE); /* the driver is stopping and has cancelled the call */
         g_clear_handle_id(&releases->timer, g_source_remove);
         g_queue_clear_full(&releases->failed, release_free);
         g_mutex_clear(&releases->lock);

@@ -2,12 +2,12 @@
 /*
  * The status of a running domain: written as it changes, read by the next daemon.
  *
- * A status that cannot be made sense of does not make its guest go away. The monitor is
- * found in its scope then: the kernel says which scope a process is in, so a monitor
- * cannot pass for another one's, and the scope's name has the domain's and its number.
- * With the persistent definition that is enough to show the domain as running, shut it
- * down and end it; what only the file knew (TAPs, terminals) is lost, and a note in the domain's
- * messages says so. Network ports are found by their owner when they are to be given back (release.c).
+ * An unreadable status does not lose its guest. The monitor is then found through its scope: the
+ * kernel says which scope a process is in, so no monitor can pass for another, and the scope's name
+ * holds the domain's name and id. With the persistent definition that is enough to show the domain as
+ * running, shut it down and end it; what only the file knew (TAPs, terminals) is lost, and a note in
+ * the domain's messages says so. Network ports are found by their owner when they are to be given back
+ * (release.c).
  */
 #include "domain/status.h"
 
@@ -141,7 +141,7 @@ static char *read_proc(const char *pid, const char *file, gsize *ret_len) {
         return g_file_get_contents(path, &text, ret_len, NULL) ? text : NULL;
 }
 
-/* The number in the name of a scope that can only be the domain's; -1: it is another one. */
+/* The id in the name of a scope that can only be the domain's; -1: it is not. */
 static int id_of_scope(const char *unit, const char *name) {
         int id = -1;
         if (!g_str_has_prefix(unit, UNIT_PREFIX) || sscanf(unit + strlen(UNIT_PREFIX), "%d", &id) != 1 || id < 0)
@@ -151,7 +151,7 @@ static int id_of_scope(const char *unit, const char *name) {
         return strcmp(unit, expected) == 0 ? id : -1;
 }
 
-/* What follows an option on the command line that the daemon has given the monitor; NULL: it is none. */
+/* The value of an option on the monitor's command line, which the daemon wrote; NULL: not there. */
 static char *option_of(const char *pid, const char *option) {
         gsize len = 0;
         g_autofree char *text = read_proc(pid, "cmdline", &len);
@@ -162,7 +162,7 @@ static char *option_of(const char *pid, const char *option) {
         return NULL;
 }
 
-/* The persistent definition, or the least that is one. NULL: the process has no name or UUID of a domain. */
+/* The persistent definition, or a minimal one. NULL: the process has no domain's name or UUID. */
 static DomainDef *recover_def(const char *name, const char *uuid, const DomainDef *known) {
         g_autofree char *xml = g_markup_printf_escaped(
                 "<domain type='kvm'><name>%s</name><uuid>%s</uuid><memory>%u</memory><vcpu>1</vcpu><os>"
@@ -170,7 +170,7 @@ static DomainDef *recover_def(const char *name, const char *uuid, const DomainDe
                 name, uuid, DOMAIN_MEMORY_KIB_MIN);
         DomainDef *def = known ? domain_def_copy(known) : domain_def_parse(xml, DOMAIN_PARSE_OWN, NULL, NULL);
         const char *note = known ? "its status was damaged: TAPs and terminals of this run are not known"
-                                 : "its status was damaged: nothing is known of it but name, UUID and process";
+                                 : "its status was damaged: nothing is known but its name, UUID and process";
         if (def)
                 g_ptr_array_add(def->notes, g_strdup(note));
         return def;
@@ -193,7 +193,7 @@ static gboolean recover_from(const char *pid, const char *name, const DomainDef 
         if (!own_uuid || !uid || g_strcmp0(own_name, name) != 0 || (known && strcmp(own_uuid, uuid) != 0))
                 return FALSE;
         *ret = (Status) {
-                .state = VIR_DOMAIN_RUNNING, /* until the monitor says more */
+                .state = VIR_DOMAIN_RUNNING, /* until the monitor has answered */
                 .registered = TRUE,
                 .recovered = TRUE,
                 .pid = (pid_t) g_ascii_strtoll(pid, NULL, 10),

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The end of a domain, whoever brings it about, which waits for its own monitor alone:
- * what goes back to other processes does so in the background (release.c). The monitor reports a state change
- * (on_event records why), its process ends (on_exited), and a background thread takes
- * the job and cleans up; a destroy does the same synchronously and leaves nothing for
- * the background thread to do.
+ * The end of a domain, whatever its cause. It waits for the domain's monitor alone; what goes back to other
+ * processes does so in the background (release.c). The monitor reports a state change (on_event records why),
+ * its process ends (on_exited), and a background thread takes the job and cleans up; a destroy does the same
+ * synchronously and leaves nothing for the background thread to do.
  */
 #include "domain/launch.h"
 #include "systemd/scope.h"
@@ -60,7 +59,7 @@ void domain_stop(Domain *d, int reason, int detail) {
         domain_cleanup_runtime(d);
         d->state = VIR_DOMAIN_SHUTOFF;
         d->reason = reason;
-        g_atomic_int_add(&d->driver->n_active, -1); /* before the event, whose listeners ask for it */
+        g_atomic_int_add(&d->driver->n_active, -1); /* before the event, whose listeners query it */
         event_lifecycle(d, VIR_DOMAIN_EVENT_STOPPED, detail);
         domain_log(d, G_LOG_LEVEL_MESSAGE, "stopped: %s", stop_text(detail));
         forget_runtime(d);
@@ -101,7 +100,7 @@ static void take_end(Domain *d, guint32 state, guint32 reason) {
         }
 }
 
-/* A guest that had ended was reset, by an operator or because it restarts on a crash. */
+/* A guest that had ended was reset, by an operator or by its on_crash action. */
 static void note_revival(Domain *d, gboolean running) {
         gboolean crashed = d->state == VIR_DOMAIN_CRASHED;
         d->run.ended = FALSE;
@@ -117,8 +116,8 @@ static void note_revival(Domain *d, gboolean running) {
 }
 
 /*
- * The monitor has done what it was asked for; whoever asked tells the world. Noted here as well, since news of a
- * crash and a restart from before may have come after its answer.
+ * The monitor did as asked; the caller emits the events. Noted here as well, since an earlier crash and restart
+ * may be reported after the answer.
  */
 static void note_request(Domain *d, gboolean running) {
         d->run.ended = FALSE;
@@ -131,7 +130,7 @@ static void note_request(Domain *d, gboolean running) {
         }
 }
 
-/* A disk's error policy has paused the guest: nobody but this event tells. */
+/* A disk's error policy has paused the guest; only this event reports it. */
 static void note_stop_by_error(Domain *d) {
         g_autoptr(GError) err = NULL;
         d->state = VIR_DOMAIN_PAUSED;
@@ -210,7 +209,7 @@ void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) 
         domain_unlock(d);
 }
 
-/* Why a monitor ended whose last event nobody got. The file was the monitor's: it may be of any length. */
+/* Why a monitor ended whose last event was lost. The monitor wrote the file, so it may be of any length. */
 void domain_read_exit_record(Domain *d, int *ret_reason, int *ret_detail) {
         struct ctl_exit_record record;
         g_autofree char *path = state_path(d->driver, d->name, ".exit");
@@ -236,7 +235,7 @@ char *domain_describe_oom(const Driver *driver, const char *unit) {
                                limit_kib);
 }
 
-/* The monitor is gone and no event told why: its connection was broken, or the guest ended before it was published. */
+/* The monitor is gone without an event: its connection was down, or the guest ended before it was published. */
 static void stop_untold(Domain *d, Vmm *vmm) {
         int reason, detail;
         domain_read_exit_record(d, &reason, &detail);

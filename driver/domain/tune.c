@@ -18,7 +18,7 @@
 typedef struct Field {
         const char *name;
         int type;     /* VIR_TYPED_PARAM_ULLONG or LLONG */
-        gsize offset; /* in DomainDef; offset offset of a guint64 or gint64 */
+        gsize offset; /* in DomainDef; offset of a guint64 or gint64 */
         guint64 min, max;
         guint64 unset;      /* what a getter shows for a field that is 0 */
         gboolean truncates; /* more than max is max, as with libvirt's QEMU driver */

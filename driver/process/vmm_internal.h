@@ -47,7 +47,7 @@ struct Vmm {
         gboolean muted;     /* no callbacks: not yet, or, after vmm_disconnect(), no more */
         gboolean exit_told; /* callbacks.exited has been called */
 
-        gboolean late; /* a call has timed out, and nothing was answered since then then */
+        gboolean late; /* a call has timed out, and nothing was answered since then */
         guint32 last_serial;
         GQueue calls;      /* Call*: waiting for their replies */
         GArray *owed;      /* guint32: serials of calls that have timed out, each of which may be answered once */
