@@ -31,9 +31,9 @@ typedef struct NetworkPortName {
 } NetworkPortName;
 /* All ports that active networks have for a domain: an array of NetworkPortName*, freed with its elements. */
 GPtrArray *network_list_ports(LibvirtClient *client, const guint8 owner[16], GError **err);
-/* Tells the network what nic->portid is limited to from here on: its accounting of the bridge's bandwidth. */
+/* Updates the limit of nic->portid in the network, which accounts for the bridge's bandwidth. */
 gboolean network_port_set_bandwidth(LibvirtClient *client, const DomainNic *nic, GError **err);
-/* Does libvirt's network daemon leave callers waiting at present? */
+/* Whether libvirt's network daemon leaves callers waiting at present. */
 gboolean network_is_silent(LibvirtClient *client);
 
 /* The DHCP leases of a MAC: an array of DomainIpAddress* (driver.h). */

@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A VM's scope. It is made with the monitor's process inside and with every limit in
- * the same call, so the monitor never runs unlimited once it is in its scope; it is
- * moved there before it maps guest memory, so the accounting is right from the first
- * page.
+ * A VM's scope. It is created with the monitor's process inside and every limit set in one call, so the monitor never
+ * runs in its scope without limits; it is moved there before it maps guest memory, so the accounting is right from the
+ * first page.
  *
- * Stopping the scope, whoever asks for it (systemctl stop, the shutdown of the host),
- * sends the monitor SIGTERM, which presses the guest's power button, and SIGKILL after
- * `stop_timeout`. Order at shutdown is libvirt's: libvirt-guests acts before
- * virt-guest-shutdown.target, scopes end after it and before the daemon. systemd orders
- * what it stops in the same transaction only, so a daemon that does not run would order
- * nothing: guests' network and remote disks are named as well.
+ * Stopping the scope for any reason (systemctl stop, the host's shutdown) sends the monitor SIGTERM, which presses the
+ * guest's power button, and SIGKILL after `stop_timeout`. Order at shutdown is libvirt's: libvirt-guests acts before
+ * virt-guest-shutdown.target, scopes end after it and before the daemon. systemd only orders units that it stops in the
+ * same transaction, so a daemon that does not run would order nothing: the units of guests' networks and remote disks
+ * are named as well.
  *
  * The daemon holds the unit (AddRef), so that what systemd knows of its end can be asked after it: the control group is
  * gone by then. Scopes of a daemon that has gone are held by nobody, and vanish by themselves.
  *
- * The device ACL names /dev/null only: a monitor opens nothing, it holds descriptors, and
- * opening is what the ACL governs. An empty ACL would do, but systemd remarks on it in
- * the journal at every start.
+ * The device ACL names /dev/null only: a monitor opens nothing, it holds descriptors, and opening is what the ACL
+ * governs. An empty ACL would do, but systemd comments on it in the journal at every start.
  */
 #include "systemd/scope_internal.h"
 #include "util/error.h"
@@ -141,7 +138,7 @@ gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err) {
 
         if (missing)
                 return TRUE;
-        /* Killing fails when there is nobody left, which is what is wanted. */
+        /* Killing fails when no process is left, which is the goal. */
         gboolean stopped =
                 job_run(bus, unit, "StopUnit", g_variant_new("(ss)", unit, "replace"), JOB_TIMEOUT_S, &missing, &error);
         scope_drop(bus, unit);
