@@ -45,26 +45,26 @@ struct virtio_device_ops {
          */
         int (*start)(struct virtio_device *dev, int (*enter_thread)(void *role));
         /*
-         * Optional: the machine is to stand still. Returns true when this device changes neither guest memory nor its
-         * host end any more and what it wrote is stable; false: the transport's idle() follows. Comes at any time,
-         * also before activate and after reset. Meanwhile the queues are not live and no kick comes; a reset may.
+         * Optional: quiesces the device. True: it no longer changes guest memory or its host end, and what it
+         * wrote is stable; false: the transport's idle() follows. Called at any time, even before activate and
+         * after reset. Until resume the queues are not live and there are no kicks; a reset is possible.
          */
         bool (*quiesce)(struct virtio_device *dev);
         /*
-         * Optional: goes on, from quiesce or on the way there. The queues are live again and may hold what was
-         * added meanwhile: there will be no kick for that.
+         * Optional: resumes, even before quiesce is done. The queues are live again and may hold buffers added
+         * meanwhile, for which no kick comes.
          */
         void (*resume)(struct virtio_device *dev);
-        /* Frees the device itself, after a reset. Waits for what is at work still. */
+        /* Frees the device itself, after a reset. Waits for requests still in flight. */
         void (*free)(struct virtio_device *dev);
 };
 
 struct virtio_transport_ops {
-        /* Raises the interrupt of a queue. Whether the driver wants one is known already; any thread. */
+        /* Raises a queue's interrupt; the caller has checked that the driver wants one. Any thread. */
         void (*queue_interrupt)(struct virtio_device *dev, unsigned index);
         /* Configuration changed: bumps the generation and interrupts; device's loop. */
         void (*config_changed)(struct virtio_device *dev);
-        /* Sets DEVICE_NEEDS_RESET and tells the driver (virtio 1.2 §2.1); device's loop. */
+        /* Sets DEVICE_NEEDS_RESET and notifies the driver (virtio 1.2 §2.1); device's loop. */
         void (*needs_reset)(struct virtio_device *dev);
         /* A reset or quiesce that had to wait is done; device's loop. */
         void (*idle)(struct virtio_device *dev);
@@ -99,7 +99,7 @@ static inline void virtio_queue_flush(struct virtio_device *dev, unsigned index)
                 dev->transport->queue_interrupt(dev, index);
 }
 
-/* Counts and logs a violation of the guest's and marks the device as needing a reset. */
+/* Counts and logs a violation by the guest and marks the device as needing a reset. */
 void virtio_device_fail(struct virtio_device *dev, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*

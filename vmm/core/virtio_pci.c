@@ -180,7 +180,7 @@ static void stop_on_loop(void *arg) {
         vpci_stop_device(arg);
 }
 
-/* Without bus mastering the device touches no memory once the write has happened: this vCPU waits for that. */
+/* Once bus mastering is off, the device must not touch memory: this vCPU waits until it has stopped. */
 static void stop_and_wait(struct virtio_pci *v) {
         loop_call(v->dev->loop, stop_on_loop, v);
         (void) pthread_mutex_lock(&v->stop_lock);

@@ -19,9 +19,9 @@ struct virtio_device *virtio_pci_free(struct virtio_device *dev);
  */
 void virtio_pci_on_idle(struct virtio_device *dev, void (*idle)(void *arg), void *arg);
 bool virtio_pci_is_busy(const struct virtio_device *dev);
-/* As after power on: begin, and, once it is not busy any more, the end. */
+/* Restores the state after power on: begin, then, when the device is no longer busy, end. */
 void virtio_pci_reset_begin(struct virtio_device *dev);
 void virtio_pci_reset_end(struct virtio_device *dev);
-/* The device comes to stand still (virtio_device_ops.quiesce), until it is resumed. */
+/* Quiesces the device (virtio_device_ops.quiesce) until it is resumed. */
 void virtio_pci_quiesce(struct virtio_device *dev);
 void virtio_pci_resume(struct virtio_device *dev);

@@ -8,24 +8,22 @@
  *   SHUTDOWN, CRASHED -> RUNNING   vm_reset
  *   CRASHED -> RUNNING, PAUSED     at once, with on_crash restart: as it was before
  *
- * Nothing here waits. A pause, a reset or an NMI has to wait until the vCPUs stand at
- * the gate, and then until devices have finished what they are at, which may take as long as
- * the host's storage does. So all wishes are kept as state, and advance() takes the machine
- * as far towards them as it can; what it waits for calls it again, by an eventfd. Meanwhile
- * the control thread serves everything else, and wishes may be added or taken back.
+ * Nothing here blocks. A pause, a reset or an NMI completes when the vCPUs are at the gate and the devices have
+ * finished their requests, which may take as long as the host's storage does. So requests are kept as state,
+ * and advance() takes the machine as far towards them as it can; an eventfd calls it again when something has
+ * changed. Meanwhile the control thread serves everything else, and requests may be added or withdrawn.
  *
  * The guest's own requests come on vCPU threads (ports, failures). There the request
  * is noted as a bit in `pending`, the gate is closed, so that this vCPU runs no further,
  * and an eventfd wakes the control thread, which does all the rest. When several
  * requests come together the worst one counts: crash, power off, reboot.
  *
- * A guest can ask for a restart with its first instruction, and each one is work for this thread and news for the
- * daemon. So from the third on of those that follow each other within a second there are RESTART_PAUSE_MS between
- * them. The request stays in `pending` and the vCPUs at the gate until a timer has it looked at anew; what the
- * machine is told meanwhile (pause, other actions, reset) is done as ever.
+ * A guest can ask for a restart with its first instruction, and each restart costs this thread work and the
+ * daemon an event. So when restarts follow each other within a second, RESTART_PAUSE_MS pass before the third
+ * and each later one. Until the timer fires, the request stays in `pending` and the vCPUs at the gate; other
+ * operations (pause, other actions, reset) work as usual.
  *
- * Whether the process ends with the guest is the business of who made the VM: the
- * callback tells it the state.
+ * Whether the process ends with the guest is up to the creator of the VM: the callback reports the state.
  */
 #include "vm.h"
 
@@ -167,7 +165,7 @@ static uint64_t now_ns(void) {
         return (uint64_t) ts.tv_sec * NS_PER_S + (uint64_t) ts.tv_nsec;
 }
 
-/* Whether the guest may restart now; if not, the timer tells when. */
+/* Whether the guest may restart now; if not, arms the timer. */
 static bool restart_is_due(struct vm *vm) {
         uint64_t since = now_ns() - vm->restarted_ns, pause = RESTART_PAUSE_MS * (NS_PER_S / 1000);
         struct itimerspec when = { .it_value = { .tv_nsec = (long) (pause - since) } };
@@ -224,7 +222,7 @@ static void end(struct vm *vm, enum ctl_action action, enum ctl_state state, enu
                 finish(vm, VM_NMI, -EINVAL);
 }
 
-/* A guest that comes up again by itself. That it had crashed is told nevertheless; a power off then was a reboot. */
+/* Restarts the guest without a request from the host. A crash is still reported; a power off was really a reboot. */
 static void restart(struct vm *vm, struct guest_end e) {
         count_restart(vm);
         vm->end_action = e.action;
@@ -327,7 +325,7 @@ static void go_on(struct vm *vm) {
         vm->standing = false;
 }
 
-/* Takes the machine as far as it goes without waiting. Ends: each turn fulfils a wish. */
+/* Takes the machine as far as possible without blocking. Terminates: each turn completes a request. */
 static void advance(struct vm *vm) {
         while (must_stand(vm)) {
                 stand(vm);
@@ -440,7 +438,7 @@ int vm_add_virtio(struct vm *vm, struct virtio_device *dev) {
         return machine_add(vm->machine, dev);
 }
 
-/* As long as the longest image that the guest may write, and no longer: a raw image never grows. */
+/* The limit is the size of the largest image that the guest may write: a raw image never grows. */
 static int limit_files(const struct vm *vm, const char **ret_text) {
         const struct vm_confinement *confinement = vm->callbacks.confinement;
         uint64_t size = 0;
@@ -534,7 +532,7 @@ int vm_nmi(struct vm *vm) {
         return vm->nmi_wanted ? VM_PENDING : vm->result[VM_NMI];
 }
 
-/* A paused guest finds it pressed when it is resumed: the interrupt waits in KVM's interrupt controllers. */
+/* A paused guest sees the press when it is resumed: the interrupt stays pending in KVM's interrupt controllers. */
 static int press_button(struct vm *vm, bool for_reboot) {
         if (vm->state != CTL_STATE_RUNNING && vm->state != CTL_STATE_PAUSED)
                 return -EINVAL;

@@ -35,15 +35,15 @@ struct vm_config {
         char cmdline[CTL_CMDLINE_MAX];
 };
 
-/* How the process takes rights away from itself. Negative errno. */
+/* How the process drops privileges. Negative errno. */
 struct vm_confinement {
         /* First thing on each new thread, with its struct thread_role: installs its system call filter. */
         int (*enter_thread)(void *role);
-        /* Before anything of the guest's is read: no file may get longer than `size` bytes from now on. */
+        /* Limits the size of files to `size` bytes. Called before any guest data is read. */
         int (*limit_files)(uint64_t size);
 };
 
-/* What the host asks for and may have to wait for: vCPUs come to stand still, devices finish what they are at. */
+/* Operations that may have to wait for vCPUs to stop and for devices to finish their requests. */
 enum vm_operation {
         VM_PAUSE = 0,
         VM_RESET,

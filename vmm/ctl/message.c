@@ -7,12 +7,11 @@
  * whole, and descriptors that did arrive are closed. All received descriptors are
  * close-on-exec from the start.
  *
- * What a message may look like is one table: a row per type with the version that it
- * came with, its length, how many descriptors it carries, and the fields that have rules
- * of their own. Where an older version had less, the row or the field says up to which
- * version and how much. ctl_check() is the only judge of what is received; who handles a
- * message afterwards may use every field of the newest struct. Rules that depend on state
- * (a second kernel, a link that does not exist) are the handler's.
+ * What a message may look like is one table: a row per type with the version that it came with, its length, how
+ * many descriptors it carries, and the fields that have rules of their own. Where an older version had less,
+ * the row or the field says up to which version and how much. ctl_check() is the only judge of what is
+ * received; handlers may use every field of the newest struct. Rules that depend on state (a second kernel, a
+ * link that does not exist) are the handler's.
  *
  * ctl_fit() is the way back: it makes a message of the newest version one of an older. A
  * request that would lose its meaning is refused. What the monitor tells is cut, and a
@@ -422,7 +421,7 @@ int ctl_check(struct ctl_message *message, enum ctl_sender sender, uint32_t vers
                 (void) snprintf(text, CTL_TEXT_MAX, "not a message of the control protocol");
                 return -EBADMSG;
         }
-        /* A request comes from the daemon; the monitor sends replies to requests, and events. */
+        /* The daemon sends requests; the monitor sends replies and events. */
         if (!rule || rule_is_event(rule) != (sender == CTL_SENDER_MONITOR && !is_reply)) {
                 (void) snprintf(text, CTL_TEXT_MAX, "unknown type %#x", type);
                 return -EOPNOTSUPP;

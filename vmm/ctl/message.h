@@ -49,9 +49,8 @@ int ctl_check(struct ctl_message *message, enum ctl_sender sender, uint32_t vers
 uint32_t ctl_version_agree(uint32_t min, uint32_t max);
 
 /*
- * Makes the message, complete as the newest version has it, one of `version`. -EOPNOTSUPP with a
- * sentence in `text`: that version has no such message, or cannot say what this one says. A reply
- * always fits.
+ * Converts a message from the newest version to `version`. -EOPNOTSUPP with a sentence in `text`:
+ * that version has no such message, or cannot say what this one says. A reply always fits.
  */
 int ctl_fit(struct ctl_header *header, uint32_t version, unsigned n_fds, char text[static CTL_TEXT_MAX]);
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A device thread leaves a note, which is state and not a queue: the last error of a
- * disk, whether a port is open now. It never waits for the control thread, and whatever
- * a guest does, there is nothing that can grow. The control thread collects the notes
- * NOTES_DELAY_MS after the first, so a guest that flaps a port causes twenty events a
+ * A device thread leaves a note, which is state and not a queue: the last error of a disk, whether a port is
+ * open now. It never waits for the control thread, and nothing a guest does can make it grow. The control
+ * thread collects the notes NOTES_DELAY_MS after the first, so a guest that flaps a port causes twenty events a
  * second at most.
  */
 #include "notes.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What device threads have to tell the daemon: host I/O errors and ports that the
- * guest opened or closed.
+ * What device threads report to the daemon: host I/O errors, and ports opened or closed by the guest.
  */
 #pragma once
 

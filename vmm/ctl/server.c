@@ -3,22 +3,19 @@
  * The control server (docs/control-protocol.md). It runs on the control thread, whose
  * loop is also the machine's: state changes, notes of devices and signals arrive there.
  *
- * One peer at a time. Whoever connects later replaces the one before, because a daemon
- * that was restarted cannot close what its predecessor held. A peer that breaks the
- * framing or does not read what it is sent is dropped; the guest runs on. Only before
- * START there is nothing worth keeping: the monitor ends when its peer leaves.
+ * One peer at a time. A new peer replaces the current one, because a restarted daemon cannot close its
+ * predecessor's connection. A peer that breaks the framing or does not read its messages is dropped; the guest
+ * keeps running. Before START there is nothing worth keeping: the monitor exits when its peer leaves.
  *
- * Every packet is judged by ctl_check() first, then by the state, then by its handler.
- * Each request gets exactly one reply; descriptors that nobody took are closed. What has
- * to wait for the host's storage (PAUSE, RESET, NMI) is answered when it is done; everything
- * else is served meanwhile.
+ * Every packet is judged by ctl_check() first, then by the state, then by its handler. Each request gets
+ * exactly one reply; unused descriptors are closed. Requests that depend on the host's storage (PAUSE, RESET,
+ * NMI) are answered when done; other requests are served meanwhile.
  *
- * Signals are the buttons that systemd's tools press. SIGTERM comes when the scope is
- * stopped, for good, so no action keeps the guest then: its power button is pressed,
- * and if it cannot react (not started, paused, ended) or a second one comes, the monitor
- * ends. SIGINT is `machinectl reboot`, SIGRTMIN+4 `machinectl poweroff`. Before the
- * monitor ends by its own decision it writes the exit record, into a mapping of one page: the file's descriptor is
- * closed at once, so that whoever takes the monitor over cannot make the file grow.
+ * Signals are the buttons that systemd's tools press. SIGTERM comes when the scope is stopped, which overrides
+ * all configured actions: the guest's power button is pressed, and if it cannot react (not started, paused,
+ * ended) or a second one comes, the monitor ends. SIGINT is `machinectl reboot`, SIGRTMIN+4 `machinectl
+ * poweroff`. Before the monitor ends by its own decision it writes the exit record, into a mapping of one page:
+ * the file's descriptor is closed at once, so that whoever takes the monitor over cannot make the file grow.
  */
 #include "server.h"
 
@@ -102,7 +99,7 @@ static void peer_close(struct server *s) {
         s->n_owed = 0;
 }
 
-/* The peer has gone or is sent away, and nobody is in its place: before START nothing is worth keeping. */
+/* Drops a peer that is not replaced: before START nothing is worth keeping. */
 static void peer_lose(struct server *s) {
         peer_close(s);
         if (!s->started)
@@ -110,8 +107,8 @@ static void peer_lose(struct server *s) {
 }
 
 /*
- * A peer that does not take its mail, replies or events, loses the connection and can query after a new one. What its
- * version of the protocol cannot say, it is not told.
+ * A peer that does not read replies or events loses its connection, and can query after reconnecting. Messages
+ * that its version of the protocol cannot express are not sent.
  */
 static void peer_send(struct server *s, struct ctl_header *message) {
         char text[CTL_TEXT_MAX];
@@ -140,7 +137,7 @@ static void send_state(struct server *s, enum ctl_state state, enum ctl_reason r
         send_event(s, &event.header);
 }
 
-/* A line tells of a change, so that the journal of the scope has the guest's life. */
+/* Logs each change, so the scope's journal records the guest's life. */
 static void log_state(enum ctl_state state, enum ctl_reason reason) {
         static const char *const states[CTL_STATE_MAX] = {
                 [CTL_STATE_RUNNING] = "guest runs",
@@ -188,7 +185,7 @@ static void reply_error(struct ctl_reply *reply, uint16_t type, int r) {
         reply->error = r;
 }
 
-/* Pays what is owed for the operation. */
+/* Sends the replies owed for the operation. */
 static void on_finished(void *arg, enum vm_operation operation, int result) {
         static const uint16_t types[VM_OPERATIONS] = {
                 [VM_PAUSE] = CTL_PAUSE,

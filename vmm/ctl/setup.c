@@ -177,7 +177,7 @@ static int set_cmdline(struct setup *setup, const struct ctl_message *message) {
         return 0;
 }
 
-/* The limits of the kinds add up to more than there are slots. The ports' device gets its slot with the first port. */
+/* The per-type limits add up to more than the number of slots. The first port takes the slot of the ports' device. */
 static int check_slots(const struct setup *setup, const char *kind, const char *name, char *text) {
         unsigned n = setup->n_devices + (setup->console.n_ports > 0);
 

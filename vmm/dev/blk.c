@@ -17,8 +17,8 @@
  * Bounds: BLK_DATA_MAX per request, which is what size_max * seg_max allow; ranges of
  * discard and write-zeroes by their advertised limits; BLK_REQUESTS_MAX at work.
  *
- * Threads: all on the device's loop, which waits for no I/O. What the workers have to
- * say to it comes as a note (`again`). The counters may be read by any thread.
+ * Threads: all on the device's loop, which waits for no I/O. Workers report to it through a note (`again`). Any
+ * thread may read the counters.
  */
 #include "blk.h"
 

@@ -7,23 +7,22 @@
  * requests wait: no more are taken than there are workers, plus those that wait for a
  * flush. The lock is held around everything but the host's I/O.
  *
- * Flushes are done in groups: all that came while one was running share the next. It
- * covers what was completed before it began, as §5.2.6.2 demands. There is never more
- * than one fdatasync() at a time, because Linux tells of a failed write-back only once:
- * of two at a time one would say success. After the first failure data is lost that the
- * guest believes written; so from then on every flush, and every write that has to be
- * stable, fails until the guest is stopped (`lost`).
+ * Flushes are done in groups: all that came while one was running share the next. It covers what was completed
+ * before it began, as §5.2.6.2 demands. There is never more than one fdatasync() at a time, because Linux
+ * reports a failed write-back only once: of two at a time, one would succeed. After the first failure, data
+ * that the guest believes written is lost; from then on every flush, and every write that must be stable, fails
+ * until the guest is stopped (`lost`).
  *
  * A write that has to be stable when it completes (no flush negotiated, or
  * write-through) joins the next group once its data is written.
  *
- * Errors of the host follow the disk's policy. With "stop" the request is kept, the
- * control thread is told to pause the guest, and nothing more is begun; resuming begins
- * with what was kept. A failed flush is worth no second try, so "enospace" reports it.
+ * Errors of the host follow the disk's policy. With "stop" the request is kept, the control thread pauses the
+ * guest, and no request is started; resuming starts with the kept ones. Retrying a failed flush is pointless,
+ * so "enospace" reports it.
  *
- * Closing (device reset) forgets what waits, and waits only for what touches guest
- * memory or may still change the disk. A flush that is running does neither and is left
- * to itself: its requests are gone when it ends, and the next flush waits for it.
+ * Closing (device reset) drops waiting requests, and waits only for those that touch guest memory or may still
+ * change the disk. A running flush does neither and is not waited for: its requests are gone when it ends, and
+ * the next flush waits for it.
  *
  * Without threads (tests) requests are done on the thread that brings them.
  */
@@ -203,7 +202,7 @@ static void raise_notice(struct blk_io *io, unsigned notice) {
         io->notice(io->notice_arg);
 }
 
-/* Something has ended: is it what somebody waits for? */
+/* Something has finished: checks whether anybody is waiting for it. */
 static void settle(struct blk_io *io) {
         if (!io->awaited || io->running > 0 || io->quiescing)
                 return;
@@ -260,7 +259,7 @@ static enum ctl_error_policy policy_of(const struct blk_io *io, int error, enum 
         return policy;
 }
 
-/* Counts it, and tells the operator: once a second, but always when the guest is to be paused. */
+/* Counts it and notifies the operator: once a second, but always when the guest is to be paused. */
 static void tell_error(struct blk_io *io, int error, enum operation operation, enum ctl_error_policy policy) {
         static const char *const done[] = {
                 [CTL_ERROR_REPORT] = "the guest is told",
@@ -339,7 +338,7 @@ static int flush_once(struct blk_io *io) {
         return r;
 }
 
-/* All that wait for a flush now, or nobody, before the device stands still. */
+/* Flushes for all requests that wait for it, or, before the device is quiesced, for none. */
 static void flush_group(struct blk_io *io) {
         struct blk_request *rq;
         int r;
@@ -458,7 +457,7 @@ static bool step(struct blk_io *io, struct blk_worker *worker) {
         return true;
 }
 
-/* Sees to it that somebody does what there is to do. */
+/* Wakes a worker, or does the work here if there are no threads. */
 static void work(struct blk_io *io) {
         if (io->n_threads > 0)
                 (void) pthread_cond_signal(&io->work);

@@ -17,8 +17,8 @@
  * taken its text, so what the host end does not take within CONSOLE_PATIENCE_MS is
  * dropped. A port's log gets all text once, as it goes to the host end or is dropped.
  *
- * No chain holds the loop: one that is too long for a turn goes back to its queue, and tx_done remembers how far
- * it has got.
+ * No chain blocks the loop: a chain too long for one turn goes back to its queue, and tx_done records the
+ * progress.
  *
  * Control messages to the driver are kept as one bit per kind and port instead of a
  * list, so they cannot grow while the driver offers no buffers.
@@ -127,7 +127,10 @@ static bool port_wants_input(const struct port *p) {
 
 static void port_event(void *arg, uint32_t events);
 
-/* Watches the host end for what can be handled now, and not at all for nothing: a hang-up is always reported. */
+/*
+ * Watches the host end for events that can be handled now; if there are none, not at all, since a hang-up is
+ * always reported.
+ */
 static void port_watch(struct port *p) {
         uint32_t events = 0;
 

@@ -39,7 +39,7 @@ void disk_done(struct disk *disk);
  */
 int disk_read(const struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset, uint8_t **bounce);
 int disk_write(const struct disk *disk, const struct iovec *iov, unsigned n, uint64_t offset, uint8_t **bounce);
-/* Linux tells of a failed write-back once only: never two at a time, and never again after one that has failed. */
+/* Linux reports a failed write-back only once: never run two at a time, and never again after a failure. */
 int disk_flush(const struct disk *disk);
 /* Discarding is a hint: success where the host cannot do it. */
 int disk_discard(const struct disk *disk, uint64_t offset, uint64_t len);

@@ -3,8 +3,8 @@
  * A copy of what a guest writes to a serial port or console port: the writing end of a
  * pipe from which the daemon fills a log file, or such a file itself.
  *
- * A guest does not wait for its log: what the pipe does not take is dropped, counted, and
- * told now and then.
+ * A guest does not wait for its log: output that does not fit into the pipe is dropped, counted, and reported
+ * at intervals.
  */
 #pragma once
 

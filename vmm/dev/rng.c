@@ -118,7 +118,7 @@ static bool rng_reset(struct virtio_device *dev) {
         return true;
 }
 
-/* That the queue is not live is all that it takes to stand still. */
+/* There is no quiesce: a queue that is not live is not served. */
 static void rng_resume(struct virtio_device *dev) {
         rng_run(dev);
 }

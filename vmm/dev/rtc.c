@@ -9,8 +9,7 @@
  * that were written are taken at that moment. Nothing is kept across the life of the
  * monitor. UIP is never seen set since reads are atomic.
  *
- * Served on vCPU threads under a lock. A machine reset does not touch it, as a battery-
- * backed clock.
+ * Served on vCPU threads under a lock. Like a battery-backed clock, it is not affected by a machine reset.
  */
 #include "rtc.h"
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * 16550A UART at the ports and IRQ of COM1. Register names are those of linux/serial_reg.h,
- * behaviour follows the PC16550D data sheet as far as software can tell: there is no
- * line, so bytes move at once, the baud rate is stored and ignored, and there are no
- * framing, parity or overrun errors.
+ * 16550A UART at the ports and IRQ of COM1. Register names are those of linux/serial_reg.h, behaviour follows
+ * the PC16550D data sheet as far as software can tell: there is no line, so bytes are transferred at once, the
+ * baud rate is stored but ignored, and there are no framing, parity or overrun errors.
  *
  * Registers are served on vCPU threads, input comes on a thread of the port's own; one
  * lock guards both. The descriptor is non-blocking. What it does not take waits in a

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vhost-net: a kernel worker moves frames between guest buffers and the TAP without
- * waking the monitor. It is told where guest memory lies in this process, where each
- * queue's three areas are, and which eventfds stand for notifications in either
- * direction. It checks every guest address against the memory table itself.
+ * vhost-net: a kernel worker moves frames between guest buffers and the TAP without waking the monitor. The
+ * monitor gives it the location of guest memory in this process, each queue's three areas, and the eventfds for
+ * notifications in either direction. It checks every guest address against the memory table itself.
  *
  * A queue runs while it has a backend; setting backend -1 stops it and returns only
  * when the worker has let go. Features whose work the TAP does (checksums,
