@@ -149,19 +149,23 @@ static void expect_marked(Driver *driver) {
                 expect(g_ptr_array_index(marked, i));
 }
 
+/* All are looked at before the first one starts, which writes there. */
 static void expect_noted(Driver *driver) {
         g_autofree char *path = notes_path(driver);
         g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        g_autoptr(GPtrArray) noted = g_ptr_array_new_with_free_func((GDestroyNotify) domain_unref);
         const char *name;
         while (dir && (name = g_dir_read_name(dir))) {
                 guint8 uuid[16];
                 g_autoptr(Domain) d = domain_uuid_parse(name, uuid) ? driver_lookup_by_uuid(driver, uuid, NULL) : NULL;
                 g_autofree char *note = g_build_filename(path, name, NULL);
                 if (d)
-                        expect(d);
+                        g_ptr_array_add(noted, g_steal_pointer(&d));
                 else /* undefined since, or left by an interrupted write */
                         (void) g_unlink(note);
         }
+        for (guint i = 0; i < noted->len; i++)
+                expect(g_ptr_array_index(noted, i));
 }
 
 void driver_autostart(Driver *driver) {

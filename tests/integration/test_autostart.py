@@ -29,7 +29,7 @@ def start_host():
 def notes():
     """Of domains that are still to be started with the host: how often each was begun."""
     found = []
-    for path in (helpers.STATE / "autostart").glob("*-*"):
+    for path in (helpers.STATE / "autostart").glob("?" * 36):  # and no file that is still being written
         with contextlib.suppress(FileNotFoundError):
             found.append(int(path.read_text()))
     return found
