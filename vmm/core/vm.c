@@ -19,7 +19,7 @@
  * requests come together the worst one counts: crash, power off, reboot.
  *
  * A guest can ask for a restart with its first instruction, and each restart costs this thread work and the
- * daemon an event. So when restarts follow each other within a second, RESTART_PAUSE_MS pass before the third
+ * daemon an event. So when restarts follow each other within a second, RESTART_PAUSE_MS pass before the fourth
  * and each later one. Until the timer fires, the request stays in `pending` and the vCPUs at the gate; other
  * operations (pause, other actions, reset) work as usual.
  *
