@@ -159,7 +159,7 @@ static void log_state(enum ctl_state state, enum ctl_reason reason) {
 static void on_state(void *arg, enum ctl_state state, enum ctl_reason reason) {
         struct server *s = arg;
 
-        s->started = true; /* what tells of its state is there: the peer may be lost with this very event */
+        s->started = true; /* before the event, since sending it may lose the peer */
         if (reason == CTL_REASON_REQUEST || vm_end_action(s->vm) != CTL_ACTION_RESTART || log_guest_may(&s->crashes))
                 log_state(state, reason);
         send_state(s, state, reason);

@@ -262,9 +262,9 @@ static enum ctl_error_policy policy_of(const struct blk_io *io, int error, enum 
 /* Counts it and notifies the operator: once a second, but always when the guest is to be paused. */
 static void tell_error(struct blk_io *io, int error, enum operation operation, enum ctl_error_policy policy) {
         static const char *const done[] = {
-                [CTL_ERROR_REPORT] = "the guest is told",
-                [CTL_ERROR_STOP] = "the guest is paused until it is resumed, and will try again",
-                [CTL_ERROR_IGNORE] = "the guest is told nothing",
+                [CTL_ERROR_REPORT] = "reported to the guest",
+                [CTL_ERROR_STOP] = "the guest is paused; resuming it retries the request",
+                [CTL_ERROR_IGNORE] = "not reported to the guest",
         };
         uint64_t now = now_ns();
 
@@ -272,7 +272,7 @@ static void tell_error(struct blk_io *io, int error, enum operation operation, e
         if (policy == CTL_ERROR_STOP) {
                 io->counters.error = error;
                 if (io->halted)
-                        return; /* told by the first */
+                        return; /* the first error has been reported */
         } else if (io->last_error_ns && now - io->last_error_ns < 1000000000u)
                 return;
         io->last_error_ns = now;
