@@ -194,52 +194,52 @@ void cpuid_adapt(struct kvm_cpuid2 *cpuid, const struct topology *topology, unsi
         adapt_topology(cpuid, topology, apic_id);
 }
 
-static uint32_t *feature_register(struct kvm_cpuid2 *cpuid, const struct ctl_cpu_feature *feature) {
+static uint32_t *feature_register(struct kvm_cpuid2 *cpuid, const struct cpu_feature *feature) {
         struct kvm_cpuid_entry2 *e = find(cpuid, feature->function, feature->index);
 
         if (!e)
                 return NULL;
         switch (feature->reg) {
-        case CTL_CPUID_EAX:
+        case CPUID_EAX:
                 return &e->eax;
-        case CTL_CPUID_EBX:
+        case CPUID_EBX:
                 return &e->ebx;
-        case CTL_CPUID_ECX:
+        case CPUID_ECX:
                 return &e->ecx;
         default:
                 return &e->edx;
         }
 }
 
-static bool has_feature(struct kvm_cpuid2 *cpuid, const struct ctl_cpu_feature *feature) {
+static bool has_feature(struct kvm_cpuid2 *cpuid, const struct cpu_feature *feature) {
         const uint32_t *reg = feature_register(cpuid, feature);
 
         return reg && (*reg & BIT(feature->bit));
 }
 
-const struct ctl_cpu_feature *cpuid_find_conflict(struct kvm_cpuid2 *cpuid, const struct cpu_features *features) {
+const struct cpu_feature *cpuid_find_conflict(struct kvm_cpuid2 *cpuid, const struct cpu_features *features) {
         for (unsigned i = 0; i < features->n; i++) {
-                const struct ctl_cpu_feature *f = &features->feature[i];
-                if ((f->policy == CTL_CPU_REQUIRE && !has_feature(cpuid, f)) ||
-                    (f->policy == CTL_CPU_FORCE && !feature_register(cpuid, f)) ||
-                    (f->policy == CTL_CPU_FORBID && has_feature(cpuid, f)))
+                const struct cpu_feature *f = &features->feature[i];
+                if ((f->policy == CPU_REQUIRE && !has_feature(cpuid, f)) ||
+                    (f->policy == CPU_FORCE && !feature_register(cpuid, f)) ||
+                    (f->policy == CPU_FORBID && has_feature(cpuid, f)))
                         return f;
         }
         return NULL;
 }
 
-static bool is_same(const struct ctl_cpu_feature *a, const struct ctl_cpu_feature *b) {
+static bool is_same(const struct cpu_feature *a, const struct cpu_feature *b) {
         return a->function == b->function && a->index == b->index && a->reg == b->reg && a->bit == b->bit;
 }
 
-static bool is_mentioned(const struct cpu_features *features, const struct ctl_cpu_feature *feature) {
+static bool is_mentioned(const struct cpu_features *features, const struct cpu_feature *feature) {
         for (unsigned i = 0; i < features->n; i++)
                 if (is_same(&features->feature[i], feature))
                         return true;
         return false;
 }
 
-static void set_feature(struct kvm_cpuid2 *cpuid, const struct ctl_cpu_feature *feature, bool on) {
+static void set_feature(struct kvm_cpuid2 *cpuid, const struct cpu_feature *feature, bool on) {
         uint32_t *reg = feature_register(cpuid, feature);
 
         if (reg)
@@ -247,18 +247,18 @@ static void set_feature(struct kvm_cpuid2 *cpuid, const struct ctl_cpu_feature *
 }
 
 void cpuid_apply(struct kvm_cpuid2 *cpuid, const struct cpu_features *features) {
-        static const struct ctl_cpu_feature nested[] = {
-                { .function = 1, .reg = CTL_CPUID_ECX, .bit = 5 },          /* vmx */
-                { .function = 0x80000001, .reg = CTL_CPUID_ECX, .bit = 2 }, /* svm */
+        static const struct cpu_feature nested[] = {
+                { .function = 1, .reg = CPUID_ECX, .bit = 5 },          /* vmx */
+                { .function = 0x80000001, .reg = CPUID_ECX, .bit = 2 }, /* svm */
         };
 
         for (unsigned i = 0; i < ARRAY_SIZE(nested); i++)
                 if (!is_mentioned(features, &nested[i]))
                         set_feature(cpuid, &nested[i], false);
         for (unsigned i = 0; i < features->n; i++) {
-                const struct ctl_cpu_feature *f = &features->feature[i];
-                if (f->policy == CTL_CPU_DISABLE || f->policy == CTL_CPU_FORCE)
-                        set_feature(cpuid, f, f->policy == CTL_CPU_FORCE);
+                const struct cpu_feature *f = &features->feature[i];
+                if (f->policy == CPU_DISABLE || f->policy == CPU_FORCE)
+                        set_feature(cpuid, f, f->policy == CPU_FORCE);
         }
         if (!has_feature(cpuid, &nested[1]))
                 remove_leaf(cpuid, 0x8000000a); /* what SVM can do */

@@ -17,6 +17,6 @@ int cpuid_new(int kvm_fd, struct kvm_cpuid2 **ret);
 void cpuid_adapt(struct kvm_cpuid2 *cpuid, const struct topology *topology, unsigned index);
 
 /* The first feature whose presence or absence in the host's adapted table contradicts its policy; NULL: none. */
-const struct ctl_cpu_feature *cpuid_find_conflict(struct kvm_cpuid2 *cpuid, const struct cpu_features *features);
+const struct cpu_feature *cpuid_find_conflict(struct kvm_cpuid2 *cpuid, const struct cpu_features *features);
 /* Sets and clears bits of an adapted table. Nested virtualisation is off unless its feature is asked for. */
 void cpuid_apply(struct kvm_cpuid2 *cpuid, const struct cpu_features *features);

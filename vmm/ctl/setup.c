@@ -129,19 +129,32 @@ static int set_machine(struct setup *setup, struct ctl_message *message, char *t
         return 0;
 }
 
+_Static_assert(CPU_FEATURES_MAX == CTL_CPU_FEATURES_MAX && (int) CPU_FORBID == (int) CTL_CPU_FORBID &&
+                       (int) CPUID_EDX == (int) CTL_CPUID_EDX,
+               "a feature is what the protocol says");
+
+static void copy_features(const struct ctl_cpu *m, struct cpu_features *ret) {
+        ret->n = m->n;
+        for (unsigned i = 0; i < m->n; i++) {
+                const struct ctl_cpu_feature *f = &m->feature[i];
+
+                ret->feature[i] = (struct cpu_feature) { f->function, f->index, f->reg, f->bit, f->policy };
+        }
+}
+
 /* Refused here and not at START, where the sentence could not name the feature. */
 static int set_cpu(struct setup *setup, const struct ctl_message *message, char *text) {
         const struct ctl_cpu *m = (const struct ctl_cpu *) message->data;
         struct vm_config *c = &setup->config;
         const struct topology topology = { c->vcpus, c->sockets, c->dies, c->cores, c->threads };
         AUTOFREE struct kvm_cpuid2 *cpuid = NULL;
-        const struct ctl_cpu_feature *conflict;
+        const struct cpu_feature *conflict;
+        const char *name;
         int r;
 
         if (!setup->has_machine)
                 return fail(text, -EINVAL, "the machine has to be set before its CPU");
-        c->cpu_features.n = m->n;
-        memcpy(c->cpu_features.feature, m->feature, sizeof(c->cpu_features.feature));
+        copy_features(m, &c->cpu_features);
         r = cpuid_new(c->kvm_fd, &cpuid);
         if (r < 0)
                 return fail_errno(text, r, "CPU", "host", NULL);
@@ -149,10 +162,10 @@ static int set_cpu(struct setup *setup, const struct ctl_message *message, char 
         conflict = cpuid_find_conflict(cpuid, &c->cpu_features);
         if (!conflict)
                 return 0;
-        if (conflict->policy == CTL_CPU_FORBID)
-                return fail(text, -EOPNOTSUPP, "CPU feature '%s' is forbidden, and the host has it", conflict->name);
-        return fail(text, -EOPNOTSUPP, "CPU feature '%s' is required, and the host's KVM does not have it",
-                    conflict->name);
+        name = m->feature[conflict - c->cpu_features.feature].name;
+        if (conflict->policy == CPU_FORBID)
+                return fail(text, -EOPNOTSUPP, "CPU feature '%s' is forbidden, and the host has it", name);
+        return fail(text, -EOPNOTSUPP, "CPU feature '%s' is required, and the host's KVM does not have it", name);
 }
 
 static int set_fd(int *slot, struct ctl_message *message, const char *what, char *text) {

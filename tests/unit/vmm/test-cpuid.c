@@ -47,10 +47,10 @@ static void test_apic_id(void) {
 
 /* --- Features by name --------------------------------------------------------------------- */
 
-static const struct ctl_cpu_feature svm = { .function = 0x80000001, .reg = CTL_CPUID_ECX, .bit = 2 };
-static const struct ctl_cpu_feature vmx = { .function = 1, .reg = CTL_CPUID_ECX, .bit = 5 };
-static const struct ctl_cpu_feature aes = { .function = 1, .reg = CTL_CPUID_ECX, .bit = 25 };
-static const struct ctl_cpu_feature fsgsbase = { .function = 7, .reg = CTL_CPUID_EBX, .bit = 0 };
+static const struct cpu_feature svm = { .function = 0x80000001, .reg = CPUID_ECX, .bit = 2 };
+static const struct cpu_feature vmx = { .function = 1, .reg = CPUID_ECX, .bit = 5 };
+static const struct cpu_feature aes = { .function = 1, .reg = CPUID_ECX, .bit = 25 };
+static const struct cpu_feature fsgsbase = { .function = 7, .reg = CPUID_EBX, .bit = 0 };
 
 /* A host with svm, vmx, aes and without fsgsbase. */
 static struct kvm_cpuid2 *host_new(void) {
@@ -65,7 +65,7 @@ static struct kvm_cpuid2 *host_new(void) {
         return cpuid;
 }
 
-static void add(struct cpu_features *features, struct ctl_cpu_feature feature, enum ctl_cpu_policy policy) {
+static void add(struct cpu_features *features, struct cpu_feature feature, enum cpu_policy policy) {
         feature.policy = policy;
         features->feature[features->n++] = feature;
 }
@@ -82,7 +82,7 @@ static void test_nesting_is_off(void) {
 }
 
 static void test_nesting_on_request(void) {
-        static const enum ctl_cpu_policy on[] = { CTL_CPU_REQUIRE, CTL_CPU_OPTIONAL, CTL_CPU_FORCE };
+        static const enum cpu_policy on[] = { CPU_REQUIRE, CPU_OPTIONAL, CPU_FORCE };
 
         for (unsigned i = 0; i < ARRAY_SIZE(on); i++) {
                 AUTOFREE struct kvm_cpuid2 *cpuid = host_new();
@@ -102,8 +102,8 @@ static void test_features(void) {
         AUTOFREE struct kvm_cpuid2 *cpuid = host_new();
         struct cpu_features features = { 0 };
 
-        add(&features, aes, CTL_CPU_DISABLE);
-        add(&features, fsgsbase, CTL_CPU_FORCE);
+        add(&features, aes, CPU_DISABLE);
+        add(&features, fsgsbase, CPU_FORCE);
         CHECK(!cpuid_find_conflict(cpuid, &features));
         cpuid_apply(cpuid, &features);
         cpuid_apply(cpuid, &features); /* the next vCPU */
@@ -113,26 +113,26 @@ static void test_features(void) {
 
 static void test_conflicts(void) {
         const struct {
-                struct ctl_cpu_feature feature;
-                enum ctl_cpu_policy policy;
+                struct cpu_feature feature;
+                enum cpu_policy policy;
                 bool conflict;
         } cases[] = {
-                { aes, CTL_CPU_REQUIRE, false },
-                { aes, CTL_CPU_FORBID, true },
-                { fsgsbase, CTL_CPU_REQUIRE, true },
-                { fsgsbase, CTL_CPU_FORBID, false },
-                { fsgsbase, CTL_CPU_OPTIONAL, false },
-                { fsgsbase, CTL_CPU_DISABLE, false },
-                { { .function = 0x1234 }, CTL_CPU_FORCE, true }, /* no such leaf */
-                { { .function = 0x1234 }, CTL_CPU_REQUIRE, true },
-                { { .function = 0x1234 }, CTL_CPU_DISABLE, false },
+                { aes, CPU_REQUIRE, false },
+                { aes, CPU_FORBID, true },
+                { fsgsbase, CPU_REQUIRE, true },
+                { fsgsbase, CPU_FORBID, false },
+                { fsgsbase, CPU_OPTIONAL, false },
+                { fsgsbase, CPU_DISABLE, false },
+                { { .function = 0x1234 }, CPU_FORCE, true }, /* no such leaf */
+                { { .function = 0x1234 }, CPU_REQUIRE, true },
+                { { .function = 0x1234 }, CPU_DISABLE, false },
         };
 
         for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
                 AUTOFREE struct kvm_cpuid2 *cpuid = host_new();
                 struct cpu_features features = { 0 };
 
-                add(&features, svm, CTL_CPU_OPTIONAL);
+                add(&features, svm, CPU_OPTIONAL);
                 add(&features, cases[i].feature, cases[i].policy);
                 CHECK_EQ(cpuid_find_conflict(cpuid, &features) == &features.feature[1], cases[i].conflict);
         }
