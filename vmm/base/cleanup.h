@@ -47,8 +47,9 @@ static inline void close_fd(int *fd) {
         errno = saved;
 }
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define BIT(n)        (1u << (n))
-#define BIT64(n)      (1ull << (n))
-#define MIN(a, b)     ((a) < (b) ? (a) : (b))
-#define MAX(a, b)     ((a) > (b) ? (a) : (b))
+#define ARRAY_SIZE(a)                 (sizeof(a) / sizeof((a)[0]))
+#define CONTAINER_OF(p, type, member) ((type *) ((char *) (p) -offsetof(type, member)))
+#define BIT(n)                        (1u << (n))
+#define BIT64(n)                      (1ull << (n))
+#define MIN(a, b)                     ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                     ((a) > (b) ? (a) : (b))

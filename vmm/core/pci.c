@@ -41,6 +41,7 @@
 #define HOST_CLASS  0x060000u
 
 struct pci_host {
+        struct part part; /* first */
         struct pci_device *slot[PCI_SLOTS];
         struct pci_device bridge;
         uint64_t next_bar;
@@ -240,11 +241,23 @@ static const struct bus_ops ecam_ops = { .read = ecam_read, .write = ecam_write 
 static const struct bus_ops port_ops = { .read = port_read, .write = port_write };
 static const struct bus_ops window_ops = { .read = window_read, .write = window_write };
 
+static int host_reset(struct part *part, const char **ret_text) {
+        struct pci_host *host = (struct pci_host *) part;
+
+        pci_device_reset(&host->bridge);
+        (void) pthread_mutex_lock(&host->lock);
+        host->address = 0;
+        (void) pthread_mutex_unlock(&host->lock);
+        return 0;
+}
+
+static const struct part_ops part_ops = { .reset = host_reset };
+
 static void free_p(struct pci_host **host) {
         pci_host_free(*host);
 }
 
-int pci_host_new(struct bus *pio, struct bus *mmio, struct pci_host **ret) {
+int pci_host_new(struct parts *parts, struct bus *pio, struct bus *mmio, struct pci_host **ret) {
         CLEANUP(free_p) struct pci_host *host = NULL;
         int r;
 
@@ -264,6 +277,7 @@ int pci_host_new(struct bus *pio, struct bus *mmio, struct pci_host **ret) {
         r = bus_add(mmio, LAYOUT_PCI_WINDOW, LAYOUT_PCI_WINDOW_SIZE, &window_ops, host);
         if (r < 0)
                 return r;
+        part_add(parts, &host->part, PART_DEVICE, &part_ops);
         *ret = TAKE(host);
         return 0;
 }
@@ -271,6 +285,7 @@ int pci_host_new(struct bus *pio, struct bus *mmio, struct pci_host **ret) {
 struct pci_host *pci_host_free(struct pci_host *host) {
         if (!host)
                 return NULL;
+        part_remove(&host->part);
         pci_device_done(&host->bridge);
         (void) pthread_mutex_destroy(&host->lock);
         free(host);

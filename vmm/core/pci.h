@@ -11,6 +11,7 @@
 
 #include "bus.h"
 #include "irq.h"
+#include "part.h"
 
 #define PCI_SLOTS        32u /* slot 0 is the host bridge */
 #define PCI_CONFIG_BYTES 256u
@@ -65,7 +66,7 @@ struct pci_device {
 };
 
 /* Claims ports, ECAM and the MMIO window. */
-int pci_host_new(struct bus *pio, struct bus *mmio, struct pci_host **ret);
+int pci_host_new(struct parts *parts, struct bus *pio, struct bus *mmio, struct pci_host **ret);
 struct pci_host *pci_host_free(struct pci_host *host); /* not the devices; NULL is fine; returns NULL */
 
 /* Identity of a new device. After it: BAR, capabilities, MSI-X, then pci_host_add(). */

@@ -58,6 +58,7 @@ struct vcpu {
 };
 
 struct vcpus {
+        struct part part; /* first */
         struct vcpus_config config;
         size_t run_size;
         unsigned n;
@@ -115,6 +116,21 @@ static int create_all(struct vcpus *vcpus) {
         return 0;
 }
 
+static int vcpus_reset(struct part *part, const char **ret_text) {
+        struct vcpus *vcpus = (struct vcpus *) part;
+        int r;
+
+        *ret_text = "KVM does not take the vCPUs' registers";
+        for (unsigned i = 0; i < vcpus->n; i++) {
+                r = vcpu_state_restore(vcpus->vcpu[i].fd, vcpus->vcpu[i].initial);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static const struct part_ops part_ops = { .reset = vcpus_reset };
+
 static void free_p(struct vcpus **vcpus) {
         vcpus_free(*vcpus);
 }
@@ -140,6 +156,7 @@ int vcpus_new(const struct vcpus_config *config, struct vcpus **ret) {
         r = create_all(vcpus);
         if (r < 0)
                 return r;
+        part_add(config->parts, &vcpus->part, PART_CPU, &part_ops);
         *ret = TAKE(vcpus);
         return 0;
 }
@@ -168,6 +185,7 @@ static void kick(struct vcpu *v) {
 struct vcpus *vcpus_free(struct vcpus *vcpus) {
         if (!vcpus)
                 return NULL;
+        part_remove(&vcpus->part);
         close_gate(vcpus, GATE_QUIT);
         for (unsigned i = 0; i < vcpus->n; i++) {
                 struct vcpu *v = &vcpus->vcpu[i];
@@ -411,14 +429,7 @@ void vcpus_release(struct vcpus *vcpus) {
         open_gate(vcpus, GATE_HELD);
 }
 
-int vcpus_reset(struct vcpus *vcpus, const struct boot_entry *entry) {
-        int r;
-
-        for (unsigned i = 0; i < vcpus->n; i++) {
-                r = vcpu_state_restore(vcpus->vcpu[i].fd, vcpus->vcpu[i].initial);
-                if (r < 0)
-                        return r;
-        }
+int vcpus_set_entry(struct vcpus *vcpus, const struct boot_entry *entry) {
         return vcpu_state_set_entry(vcpus->vcpu[0].fd, entry);
 }
 

@@ -10,13 +10,15 @@
 
 #include "bus.h"
 #include "cpu_features.h"
+#include "part.h"
 #include "topology.h"
 #include "vcpu_state.h"
 
 struct vcpus;
 
 struct vcpus_config {
-        int kvm_fd, vm_fd; /* the caller's; outlive the vCPUs */
+        struct parts *parts; /* of the machine; a reset is everything as after vcpus_new() */
+        int kvm_fd, vm_fd;   /* the caller's; outlive the vCPUs */
         struct topology topology;
         const struct cpu_features *features; /* the caller's; only for vcpus_new(). NULL: none */
         const struct bus *pio, *mmio;
@@ -52,8 +54,8 @@ void vcpus_resume(struct vcpus *vcpus);
 void vcpus_hold(struct vcpus *vcpus);
 void vcpus_release(struct vcpus *vcpus);
 
-/* While paused: restores the state after vcpus_new(), with the boot processor at `entry`. */
-int vcpus_reset(struct vcpus *vcpus, const struct boot_entry *entry);
+/* While paused, after a reset: where the boot processor starts. */
+int vcpus_set_entry(struct vcpus *vcpus, const struct boot_entry *entry);
 
 /* While paused: KVM injects nothing into a running vCPU. */
 int vcpus_nmi(struct vcpus *vcpus);

@@ -311,7 +311,52 @@ static int create_queues(struct virtio_pci *v) {
         return 0;
 }
 
-int virtio_pci_new(struct pci_host *host, struct irq *irq, int vm_fd, struct guest_mem *mem,
+static void reset_on_loop(void *arg) {
+        vpci_reset_device(arg);
+}
+
+static void quiesce_on_loop(void *arg) {
+        vpci_quiesce_device(arg);
+}
+
+static void resume_on_loop(void *arg) {
+        vpci_resume_device(arg);
+}
+
+static struct virtio_pci *of_part(const struct part *part) {
+        return CONTAINER_OF(part, struct virtio_pci, part);
+}
+
+static void part_reset_begin(struct part *part) {
+        loop_call(of_part(part)->dev->loop, reset_on_loop, of_part(part));
+}
+
+static int part_reset(struct part *part, const char **ret_text) {
+        pci_device_reset(&of_part(part)->pci);
+        return 0;
+}
+
+static void part_quiesce(struct part *part) {
+        loop_call(of_part(part)->dev->loop, quiesce_on_loop, of_part(part));
+}
+
+static void part_resume(struct part *part) {
+        loop_call(of_part(part)->dev->loop, resume_on_loop, of_part(part));
+}
+
+static bool part_is_busy(const struct part *part) {
+        return atomic_load(&of_part(part)->busy);
+}
+
+static const struct part_ops part_ops = {
+        .reset_begin = part_reset_begin,
+        .reset = part_reset,
+        .quiesce = part_quiesce,
+        .resume = part_resume,
+        .is_busy = part_is_busy,
+};
+
+int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, int vm_fd, struct guest_mem *mem,
                    struct virtio_device *dev) {
         CLEANUP(free_transport_p) struct virtio_pci *v = NULL;
         int r;
@@ -341,57 +386,18 @@ int virtio_pci_new(struct pci_host *host, struct irq *irq, int vm_fd, struct gue
                 return r;
         dev->mem = mem;
         dev->transport = &vpci_transport_ops;
+        part_add(parts, &v->part, PART_DEVICE, &part_ops);
         dev->transport_data = TAKE(v);
         return 0;
-}
-
-static void reset_on_loop(void *arg) {
-        vpci_reset_device(arg);
 }
 
 struct virtio_device *virtio_pci_free(struct virtio_device *dev) {
         struct virtio_pci *v = dev->transport_data;
 
+        part_remove(&v->part);
         loop_call(dev->loop, reset_on_loop, v);
         /* The device goes first: until its thread has ended it may still raise interrupts. */
         dev->ops->free(dev);
         free_transport(v);
         return NULL;
-}
-
-static void quiesce_on_loop(void *arg) {
-        vpci_quiesce_device(arg);
-}
-
-static void resume_on_loop(void *arg) {
-        vpci_resume_device(arg);
-}
-
-void virtio_pci_on_idle(struct virtio_device *dev, void (*idle)(void *arg), void *arg) {
-        struct virtio_pci *v = dev->transport_data;
-
-        v->idle = idle;
-        v->idle_arg = arg;
-}
-
-void virtio_pci_reset_begin(struct virtio_device *dev) {
-        struct virtio_pci *v = dev->transport_data;
-
-        loop_call(dev->loop, reset_on_loop, v);
-}
-
-void virtio_pci_reset_end(struct virtio_device *dev) {
-        pci_device_reset(&((struct virtio_pci *) dev->transport_data)->pci);
-}
-
-void virtio_pci_quiesce(struct virtio_device *dev) {
-        loop_call(dev->loop, quiesce_on_loop, dev->transport_data);
-}
-
-void virtio_pci_resume(struct virtio_device *dev) {
-        loop_call(dev->loop, resume_on_loop, dev->transport_data);
-}
-
-bool virtio_pci_is_busy(const struct virtio_device *dev) {
-        return atomic_load(&((const struct virtio_pci *) dev->transport_data)->busy);
 }

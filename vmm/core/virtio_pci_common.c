@@ -139,8 +139,8 @@ static void set_stopping(struct virtio_pci *v, bool stopping) {
 static void update_busy(struct virtio_pci *v) {
         bool busy = v->stopping || v->quiescing;
 
-        if (atomic_exchange(&v->busy, busy) && !busy && v->idle)
-                v->idle(v->idle_arg);
+        if (atomic_exchange(&v->busy, busy) && !busy)
+                part_settled(&v->part);
 }
 
 /* §2.4: after a reset the device is as after power on. */

@@ -20,6 +20,7 @@ struct vpci_queue {
 
 struct virtio_pci {
         struct pci_device pci; /* first */
+        struct part part;
         struct virtio_device *dev;
         int vm_fd;
         unsigned window; /* offset of the configuration access capability */
@@ -39,10 +40,7 @@ struct virtio_pci {
         bool quiescing; /* the device has not come to that yet */
         bool resetting; /* the stop under way is a reset */
 
-        /* Tells the board that a stop or quiesce is done. */
-        void (*idle)(void *arg);
-        void *idle_arg;
-        atomic_bool busy; /* one is under way */
+        atomic_bool busy; /* a stop or quiesce is under way; written on the loop */
 
         pthread_mutex_t stop_lock;
         pthread_cond_t stopped;

@@ -29,8 +29,8 @@
 
 #include "../base/cleanup.h"
 #include "../base/log.h"
+#include "../board/vm.h"
 #include "../core/loop.h"
-#include "../core/vm.h"
 #include "../dev/blk.h"
 #include "../dev/net.h"
 #include "message.h"

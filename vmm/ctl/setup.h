@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "../core/vm.h"
+#include "../board/vm.h"
 #include "../dev/console.h"
 #include "ctl.h"
 #include "message.h"

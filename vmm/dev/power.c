@@ -30,6 +30,7 @@
 #define KBD_PULSE_RESET 0xfeu
 
 struct power {
+        struct part part; /* first */
         struct irq *irq;
         const struct power_ops *ops;
         void *arg;
@@ -73,7 +74,18 @@ static void kbd_write(void *arg, uint64_t offset, const void *data, unsigned len
 static const struct bus_ops power_ops = { .read = power_read, .write = power_write };
 static const struct bus_ops kbd_ops = { .read = kbd_read, .write = kbd_write };
 
-int power_new(struct bus *pio, struct irq *irq, const struct power_ops *ops, void *arg, struct power **ret) {
+static int power_reset(struct part *part, const char **ret_text) {
+        struct power *power = (struct power *) part;
+
+        atomic_store(&power->events, 0);
+        irq_set_line(power->irq, LAYOUT_IRQ_GED, 0);
+        return 0;
+}
+
+static const struct part_ops part_ops = { .reset = power_reset };
+
+int power_new(struct parts *parts, struct bus *pio, struct irq *irq, const struct power_ops *ops, void *arg,
+              struct power **ret) {
         AUTOFREE struct power *power = NULL;
         int r;
 
@@ -89,18 +101,16 @@ int power_new(struct bus *pio, struct irq *irq, const struct power_ops *ops, voi
         r = bus_add(pio, LAYOUT_PORT_KBD_RESET, 1, &kbd_ops, power);
         if (r < 0)
                 return r;
+        part_add(parts, &power->part, PART_DEVICE, &part_ops);
         *ret = TAKE(power);
         return 0;
 }
 
 struct power *power_free(struct power *power) {
+        if (power)
+                part_remove(&power->part);
         free(power);
         return NULL;
-}
-
-void power_machine_reset(struct power *power) {
-        atomic_store(&power->events, 0);
-        irq_set_line(power->irq, LAYOUT_IRQ_GED, 0);
 }
 
 /* The pin is edge triggered: a pulse is one event. */

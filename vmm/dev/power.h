@@ -8,6 +8,7 @@
 
 #include "../core/bus.h"
 #include "../core/irq.h"
+#include "../core/part.h"
 
 /* Registers, one byte each, from the device's port on. */
 #define POWER_SLEEP_CONTROL 0u
@@ -27,9 +28,9 @@ struct power_ops {
         void (*reset)(void *arg);
 };
 
-int power_new(struct bus *pio, struct irq *irq, const struct power_ops *ops, void *arg, struct power **ret);
+int power_new(struct parts *parts, struct bus *pio, struct irq *irq, const struct power_ops *ops, void *arg,
+              struct power **ret);
 struct power *power_free(struct power *power); /* NULL is fine; returns NULL */
-void power_machine_reset(struct power *power);
 
 /* Presses the button; any thread. */
 void power_button(struct power *power);

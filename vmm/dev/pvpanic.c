@@ -29,6 +29,7 @@
 
 struct pvpanic {
         struct pci_device pci; /* first */
+        struct part part;
         void (*panicked)(void *arg, bool goes_on);
         void *arg;
 };
@@ -49,7 +50,17 @@ static void pvpanic_write(struct pci_device *pci, uint64_t offset, const void *d
 
 static const struct pci_device_ops pvpanic_ops = { .bar_read = pvpanic_read, .bar_write = pvpanic_write };
 
-int pvpanic_new(struct pci_host *host, void (*panicked)(void *arg, bool goes_on), void *arg, struct pvpanic **ret) {
+static int pvpanic_reset(struct part *part, const char **ret_text) {
+        struct pvpanic *pvpanic = CONTAINER_OF(part, struct pvpanic, part);
+
+        pci_device_reset(&pvpanic->pci);
+        return 0;
+}
+
+static const struct part_ops part_ops = { .reset = pvpanic_reset };
+
+int pvpanic_new(struct parts *parts, struct pci_host *host, void (*panicked)(void *arg, bool goes_on), void *arg,
+                struct pvpanic **ret) {
         AUTOFREE struct pvpanic *pvpanic = NULL;
         int r;
 
@@ -64,6 +75,7 @@ int pvpanic_new(struct pci_host *host, void (*panicked)(void *arg, bool goes_on)
         r = pci_host_add_at(host, &pvpanic->pci, PCI_SLOTS - 1);
         if (r < 0)
                 return r;
+        part_add(parts, &pvpanic->part, PART_DEVICE, &part_ops);
         *ret = TAKE(pvpanic);
         return 0;
 }
@@ -71,11 +83,8 @@ int pvpanic_new(struct pci_host *host, void (*panicked)(void *arg, bool goes_on)
 struct pvpanic *pvpanic_free(struct pvpanic *pvpanic) {
         if (!pvpanic)
                 return NULL;
+        part_remove(&pvpanic->part);
         pci_device_done(&pvpanic->pci);
         free(pvpanic);
         return NULL;
-}
-
-void pvpanic_machine_reset(struct pvpanic *pvpanic) {
-        pci_device_reset(&pvpanic->pci);
 }

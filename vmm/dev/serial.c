@@ -37,6 +37,7 @@
 #define IIR_FIFO_ENABLED 0xc0u /* bits 7:6: a 16550A with its FIFO on */
 
 struct serial {
+        struct part part; /* first */
         struct irq *irq;
         struct loop *loop;
         int fd;
@@ -279,6 +280,19 @@ static void reset_registers(struct serial *s) {
         s->rx_start = s->rx_len = 0;
 }
 
+static int serial_reset(struct part *part, const char **ret_text) {
+        struct serial *s = (struct serial *) part;
+
+        (void) pthread_mutex_lock(&s->lock);
+        reset_registers(s);
+        rx_fill(s);
+        update_line(s);
+        (void) pthread_mutex_unlock(&s->lock);
+        return 0;
+}
+
+static const struct part_ops part_ops = { .reset = serial_reset };
+
 static void free_p(struct serial **serial) {
         serial_free(*serial);
 }
@@ -293,7 +307,7 @@ static int watch(struct serial *s, int fd) {
         return r == -EPERM ? 0 : r;
 }
 
-int serial_new(struct bus *pio, struct irq *irq, int fd, struct serial **ret) {
+int serial_new(struct parts *parts, struct bus *pio, struct irq *irq, int fd, struct serial **ret) {
         CLEANUP(free_p) struct serial *s = NULL;
         int r;
 
@@ -317,6 +331,7 @@ int serial_new(struct bus *pio, struct irq *irq, int fd, struct serial **ret) {
         if (r < 0)
                 return r;
         s->fd = fd;
+        part_add(parts, &s->part, PART_DEVICE, &part_ops);
         *ret = TAKE(s);
         return 0;
 }
@@ -324,6 +339,7 @@ int serial_new(struct bus *pio, struct irq *irq, int fd, struct serial **ret) {
 struct serial *serial_free(struct serial *serial) {
         if (!serial)
                 return NULL;
+        part_remove(&serial->part);
         loop_free(serial->loop);
         close_fd(&serial->fd);
         output_log_done(&serial->log);
@@ -338,12 +354,4 @@ int serial_set_log(struct serial *serial, int fd) {
 
 int serial_start(struct serial *serial, int (*prepare)(void *arg), void *arg) {
         return loop_start(serial->loop, prepare, arg);
-}
-
-void serial_machine_reset(struct serial *serial) {
-        (void) pthread_mutex_lock(&serial->lock);
-        reset_registers(serial);
-        rx_fill(serial);
-        update_line(serial);
-        (void) pthread_mutex_unlock(&serial->lock);
 }

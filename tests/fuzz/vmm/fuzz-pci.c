@@ -20,6 +20,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct board {
+        struct parts parts;
         struct bus pio, mmio;
         struct irq *irq;
         struct guest_mem *mem;
@@ -44,13 +45,13 @@ static void board_init(struct board *b) {
 
         CHECK_EQ(irq_new(-1, &b->irq), 0);
         CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
-        CHECK_EQ(pci_host_new(&b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_host_new(&b->parts, &b->pio, &b->mmio, &b->host), 0);
         CHECK_EQ(rng_new(&config, &b->dev), 0);
-        CHECK_EQ(virtio_pci_new(b->host, b->irq, -1, b->mem, b->dev), 0);
-        CHECK_EQ(pvpanic_new(b->host, ignore_panic, b, &b->pvpanic), 0);
+        CHECK_EQ(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, b->dev), 0);
+        CHECK_EQ(pvpanic_new(&b->parts, b->host, ignore_panic, b, &b->pvpanic), 0);
         CHECK_EQ(rtc_new(&b->pio, 0, &b->rtc), 0);
-        CHECK_EQ(power_new(&b->pio, b->irq, &power_ops, b, &b->power), 0);
-        CHECK_EQ(serial_new(&b->pio, b->irq, -1, &b->serial), 0);
+        CHECK_EQ(power_new(&b->parts, &b->pio, b->irq, &power_ops, b, &b->power), 0);
+        CHECK_EQ(serial_new(&b->parts, &b->pio, b->irq, -1, &b->serial), 0);
 }
 
 static void board_done(struct board *b) {
@@ -77,12 +78,13 @@ static void operate(struct board *b, const uint8_t op[6]) {
         else
                 bus_write(bus, address, data, len);
         if ((op[0] & 0xe0) == 0xe0) {
-                virtio_pci_quiesce(b->dev);
-                virtio_pci_reset_begin(b->dev);
-                if (virtio_pci_is_busy(b->dev))
+                const char *text;
+
+                parts_quiesce(&b->parts);
+                parts_reset_begin(&b->parts);
+                if (parts_are_busy(&b->parts) || parts_reset(&b->parts, &text) < 0)
                         abort(); /* without threads nothing is left at work */
-                virtio_pci_reset_end(b->dev);
-                virtio_pci_resume(b->dev);
+                parts_resume(&b->parts);
         }
 }
 

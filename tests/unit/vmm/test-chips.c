@@ -146,11 +146,13 @@ static void test_power(void) {
         static const struct power_ops ops = { .off = on_off, .reset = on_reset };
         struct bus pio = { 0 };
         struct asked asked = { 0 };
+        struct parts parts = { 0 };
+        const char *text;
         struct irq *irq;
         struct power *power;
 
         CHECK_EQ(irq_new(-1, &irq), 0);
-        CHECK_EQ(power_new(&pio, irq, &ops, &asked, &power), 0);
+        CHECK_EQ(power_new(&parts, &pio, irq, &ops, &asked, &power), 0);
         put(&pio, LAYOUT_PORT_POWER + POWER_SLEEP_CONTROL, 5 << 2); /* not enabled */
         put(&pio, LAYOUT_PORT_POWER + POWER_SLEEP_CONTROL, 3 << 2 | 1 << 5);
         put(&pio, LAYOUT_PORT_POWER + POWER_RESET, 0);
@@ -168,21 +170,24 @@ static void test_power(void) {
         CHECK_EQ(get(&pio, LAYOUT_PORT_POWER + POWER_EVENT), POWER_EVENT_BUTTON);
         CHECK_EQ(get(&pio, LAYOUT_PORT_POWER + POWER_EVENT), 0);
         power_button(power);
-        power_machine_reset(power);
+        CHECK_EQ(parts_reset(&parts, &text), 0);
         CHECK_EQ(get(&pio, LAYOUT_PORT_POWER + POWER_EVENT), 0);
         CHECK(!power_free(power));
+        CHECK(!parts.first);
         irq_free(irq);
 }
 
 static void test_pvpanic(void) {
         struct bus pio = { 0 }, mmio = { 0 };
         struct asked asked = { 0 };
+        struct parts parts = { 0 };
+        const char *text;
         struct pci_host *host;
         struct pvpanic *pvpanic;
         uint64_t config = LAYOUT_ECAM + (PCI_SLOTS - 1) * 0x8000;
 
-        CHECK_EQ(pci_host_new(&pio, &mmio, &host), 0);
-        CHECK_EQ(pvpanic_new(host, on_panic, &asked, &pvpanic), 0);
+        CHECK_EQ(pci_host_new(&parts, &pio, &mmio, &host), 0);
+        CHECK_EQ(pvpanic_new(&parts, host, on_panic, &asked, &pvpanic), 0);
         CHECK_EQ(get(&mmio, config), 0x36);
         put(&mmio, config + PCI_COMMAND, PCI_COMMAND_MEMORY);
         CHECK_EQ(get(&mmio, LAYOUT_PCI_WINDOW), 3);
@@ -193,7 +198,7 @@ static void test_pvpanic(void) {
         CHECK_EQ(asked.dumps, 1);
         put(&mmio, LAYOUT_PCI_WINDOW, 1);
         CHECK_EQ(asked.panics, 1);
-        pvpanic_machine_reset(pvpanic);
+        CHECK_EQ(parts_reset(&parts, &text), 0);
         CHECK_EQ(get(&mmio, LAYOUT_PCI_WINDOW), 0xff);
         CHECK(!pvpanic_free(pvpanic));
         pci_host_free(host);

@@ -20,9 +20,9 @@
 #include "../test.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "board/vm.h"
 #include "core/loop.h"
 #include "core/virtio.h"
-#include "core/vm.h"
 #include "ctl/message.h"
 #include "ctl/server.h"
 

@@ -19,6 +19,7 @@ struct device {
 };
 
 struct board {
+        struct parts parts;
         struct bus pio, mmio;
         struct pci_host *host;
         struct irq *irq;
@@ -65,7 +66,7 @@ static const struct pci_device_ops ops = {
 static void board_init(struct board *b) {
         *b = (struct board) { 0 };
         CHECK_EQ(irq_new(-1, &b->irq), 0);
-        CHECK_EQ(pci_host_new(&b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_host_new(&b->parts, &b->pio, &b->mmio, &b->host), 0);
         pci_device_init(&b->device.pci, &ops, 0x1234, 0x5678, 0x020000, 1);
         pci_device_set_bar(&b->device.pci, BAR);
         CHECK_EQ(msix_init(&b->device.pci, b->irq, VECTORS, TABLE), 0);
@@ -121,6 +122,27 @@ static void test_both_ways_to_configuration_space(void) {
         CHECK_EQ(port_get(&b, 0x00000800, 0xcfc, 4), UINT32_MAX); /* not enabled */
         CHECK_EQ(port_get(&b, 0x80010800, 0xcfc, 4), UINT32_MAX); /* bus 1 */
         CHECK_EQ(port_get(&b, 0x80000900, 0xcfc, 4), UINT32_MAX); /* function 1 */
+        board_done(&b);
+}
+
+/* A reset forgets which register the ports stood at, and what was written to the bridge. */
+static void test_reset_of_the_host(void) {
+        const uint32_t address = 0x80000000u | 3u << 11;
+        const uint8_t line = 7;
+        const char *text;
+        struct board b;
+        uint32_t value;
+
+        board_init(&b);
+        bus_write(&b.pio, 0xcf8, &address, 4);
+        bus_read(&b.pio, 0xcf8, &value, 4);
+        CHECK_EQ(value, address);
+        bus_write(&b.mmio, LAYOUT_ECAM + PCI_INTERRUPT_LINE, &line, 1);
+        CHECK_EQ(parts_reset(&b.parts, &text), 0);
+        bus_read(&b.pio, 0xcf8, &value, 4);
+        CHECK_EQ(value, 0);
+        bus_read(&b.mmio, LAYOUT_ECAM + PCI_INTERRUPT_LINE, &value, 1);
+        CHECK_EQ(value & 0xff, 0);
         board_done(&b);
 }
 
@@ -333,6 +355,7 @@ static void test_msix_odd_accesses(void) {
 
 int main(void) {
         RUN(test_both_ways_to_configuration_space);
+        RUN(test_reset_of_the_host);
         RUN(test_read_only_registers);
         RUN(test_bar_sizing);
         RUN(test_bar_moves);

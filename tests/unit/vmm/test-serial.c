@@ -11,6 +11,7 @@
 #include "fake-irq.h"
 
 struct port {
+        struct parts parts;
         struct bus pio;
         struct irq *irq;
         struct serial *serial;
@@ -24,7 +25,13 @@ static void port_init(struct port *p) {
         CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
         p->peer = pair[0];
         CHECK_EQ(irq_new(-1, &p->irq), 0);
-        CHECK_EQ(serial_new(&p->pio, p->irq, pair[1], &p->serial), 0);
+        CHECK_EQ(serial_new(&p->parts, &p->pio, p->irq, pair[1], &p->serial), 0);
+}
+
+static void machine_reset(struct port *p) {
+        const char *text;
+
+        CHECK_EQ(parts_reset(&p->parts, &text), 0);
 }
 
 static void port_done(struct port *p) {
@@ -96,12 +103,13 @@ static void test_log(void) {
 }
 
 static void test_no_terminal(void) {
+        struct parts parts = { 0 };
         struct bus pio = { 0 };
         struct irq *irq;
         struct serial *serial;
 
         CHECK_EQ(irq_new(-1, &irq), 0);
-        CHECK_EQ(serial_new(&pio, irq, -EBADF, &serial), 0);
+        CHECK_EQ(serial_new(&parts, &pio, irq, -EBADF, &serial), 0);
         CHECK_EQ(serial_start(serial, NULL, NULL), 0);
         bus_write(&pio, LAYOUT_PORT_SERIAL, "x", 1);
         serial_free(serial);
@@ -174,7 +182,7 @@ static void test_divisor_and_scratch(void) {
         out(&p, UART_LCR, UART_LCR_WLEN8);
         CHECK_EQ(in(&p, UART_IER), 0);
         /* Reset: everything as after power on. */
-        serial_machine_reset(p.serial);
+        machine_reset(&p);
         CHECK_EQ(in(&p, UART_SCR), 0);
         CHECK_EQ(in(&p, UART_LCR), 0);
         port_done(&p);
@@ -228,7 +236,7 @@ static void test_input_over_a_reset(void) {
         CHECK_EQ(write(p.peer, "0123456789abcdefroot", 20), 20);
         wait_for_input(&p);
         (void) usleep(20000); /* the FIFO is full */
-        serial_machine_reset(p.serial);
+        machine_reset(&p);
         CHECK_EQ(in(&p, UART_RX), 'r');
         CHECK_EQ(in(&p, UART_RX), 'o');
         port_done(&p);

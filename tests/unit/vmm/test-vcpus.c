@@ -24,6 +24,7 @@
 #define WINDOW 0xd0000000u
 
 struct board {
+        struct parts parts;
         int kvm_fd, vm_fd;
         struct guest_mem *mem;
         struct bus pio, mmio;
@@ -61,7 +62,8 @@ static void on_parked(void *arg) {
 
 static bool board_init(struct board *b) {
         struct kvm_userspace_memory_region region = { .memory_size = GUEST_MEM_MIN };
-        struct vcpus_config config = { .topology = { 1, 1, 1, 1, 1 },
+        struct vcpus_config config = { .parts = &b->parts,
+                                       .topology = { 1, 1, 1, 1, 1 },
                                        .pio = &b->pio,
                                        .mmio = &b->mmio,
                                        .failed = on_failed,
@@ -96,11 +98,18 @@ static void board_done(struct board *b) {
         close(b->kvm_fd);
 }
 
+static void reset_to(struct board *b, const struct boot_entry *entry) {
+        const char *text;
+
+        CHECK_EQ(parts_reset(&b->parts, &text), 0);
+        CHECK_EQ(vcpus_set_entry(b->vcpus, entry), 0);
+}
+
 static void load(struct board *b, const uint8_t *code, size_t len) {
         struct boot_entry entry = { .mode = BOOT_REAL_MODE, .rip = CODE };
 
         CHECK_EQ(guest_mem_write(b->mem, CODE, code, len), 0);
-        CHECK_EQ(vcpus_reset(b->vcpus, &entry), 0);
+        reset_to(b, &entry);
 }
 
 static void wait_for(atomic_uint *what, unsigned at_least) {
@@ -209,7 +218,7 @@ static void test_triple_fault(void) {
         boot_gdt_fill(BOOT_PVH, gdt);
         CHECK_EQ(guest_mem_write(b.mem, GDT, gdt, sizeof(gdt)), 0);
         CHECK_EQ(guest_mem_write(b.mem, CODE, code, sizeof(code)), 0);
-        CHECK_EQ(vcpus_reset(b.vcpus, &entry), 0);
+        reset_to(&b, &entry);
         CHECK_EQ(vcpus_start(b.vcpus), 0);
         vcpus_resume(b.vcpus);
         wait_for_either(&b.shut_down, &b.failed);
@@ -236,7 +245,8 @@ static void test_prepare_refuses(void) {
         close(b.vm_fd);
         b.vm_fd = ioctl(b.kvm_fd, KVM_CREATE_VM, 0);
         CHECK_EQ(ioctl(b.vm_fd, KVM_CREATE_IRQCHIP, 0), 0);
-        config = (struct vcpus_config) { .kvm_fd = b.kvm_fd,
+        config = (struct vcpus_config) { .parts = &b.parts,
+                                         .kvm_fd = b.kvm_fd,
                                          .vm_fd = b.vm_fd,
                                          .topology = { 2, 1, 1, 2, 1 },
                                          .pio = &b.pio,

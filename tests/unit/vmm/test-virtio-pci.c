@@ -35,6 +35,7 @@ struct device {
 };
 
 struct board {
+        struct parts parts;
         struct bus pio, mmio;
         struct pci_host *host;
         struct irq *irq;
@@ -114,8 +115,8 @@ static void board_init(struct board *b) {
         CHECK_EQ(loop_new("test", &b->d.dev.loop), 0);
         CHECK_EQ(irq_new(-1, &b->irq), 0);
         CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
-        CHECK_EQ(pci_host_new(&b->pio, &b->mmio, &b->host), 0);
-        CHECK_EQ(virtio_pci_new(b->host, b->irq, -1, b->mem, &b->d.dev), 0);
+        CHECK_EQ(pci_host_new(&b->parts, &b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, &b->d.dev), 0);
         put16(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
@@ -184,9 +185,11 @@ static void go(struct board *b) {
 }
 
 static void machine_reset(struct board *b) {
-        virtio_pci_reset_begin(&b->d.dev);
-        CHECK(!virtio_pci_is_busy(&b->d.dev));
-        virtio_pci_reset_end(&b->d.dev);
+        const char *text;
+
+        parts_reset_begin(&b->parts);
+        CHECK(!parts_are_busy(&b->parts));
+        CHECK_EQ(parts_reset(&b->parts, &text), 0);
 }
 
 static void test_4_1_2_identity(void) {
@@ -555,7 +558,7 @@ static void test_bus_mastering_taken_away(void) {
 static unsigned idles;
 
 static void on_idle(void *arg) {
-        CHECK(!virtio_pci_is_busy(arg));
+        CHECK(!parts_are_busy(arg));
         idles++;
 }
 
@@ -568,11 +571,13 @@ static void go_with_a_queue(struct board *b) {
 
 /* §4.1.4.3.2: the driver waits for 0. Until the device's requests are done nothing changes, whatever is written. */
 static void test_2_4_reset_takes_time(void) {
+        const char *text;
         struct board b;
         uint32_t before;
 
         board_init(&b);
-        virtio_pci_on_idle(&b.d.dev, on_idle, &b.d.dev);
+        b.parts.settled = on_idle;
+        b.parts.arg = &b.parts;
         idles = 0;
         go_with_a_queue(&b);
         before = status(&b);
@@ -580,7 +585,7 @@ static void test_2_4_reset_takes_time(void) {
         set_status(&b, 0);
         set_status(&b, 0);
         CHECK_EQ(b.d.resets, 1);
-        CHECK(virtio_pci_is_busy(&b.d.dev) && !b.d.dev.live);
+        CHECK(parts_are_busy(&b.parts) && !b.d.dev.live);
         CHECK_EQ(status(&b), before);
         CHECK(b.d.queues[0].enabled);
         set_status(&b, VIRTIO_CONFIG_S_ACKNOWLEDGE);
@@ -595,16 +600,16 @@ static void test_2_4_reset_takes_time(void) {
         b.d.slow = false;
         go_with_a_queue(&b);
         b.d.slow = true;
-        virtio_pci_quiesce(&b.d.dev);
-        CHECK(virtio_pci_is_busy(&b.d.dev));
+        parts_quiesce(&b.parts);
+        CHECK(parts_are_busy(&b.parts));
         set_status(&b, 0);
-        virtio_pci_reset_begin(&b.d.dev);
+        parts_reset_begin(&b.parts);
         CHECK_EQ(b.d.resets, 2);
         b.d.dev.transport->idle(&b.d.dev);
         CHECK_EQ(idles, 2);
-        CHECK(!virtio_pci_is_busy(&b.d.dev));
-        virtio_pci_reset_end(&b.d.dev);
-        virtio_pci_resume(&b.d.dev);
+        CHECK(!parts_are_busy(&b.parts));
+        CHECK_EQ(parts_reset(&b.parts, &text), 0);
+        parts_resume(&b.parts);
         CHECK(!b.d.dev.live);
         b.d.slow = false;
         board_done(&b);
@@ -615,32 +620,33 @@ static void test_standing_still(void) {
         struct board b;
 
         board_init(&b);
-        virtio_pci_on_idle(&b.d.dev, on_idle, &b.d.dev);
+        b.parts.settled = on_idle;
+        b.parts.arg = &b.parts;
         idles = 0;
         go_with_a_queue(&b);
-        virtio_pci_quiesce(&b.d.dev);
-        virtio_pci_quiesce(&b.d.dev);
+        parts_quiesce(&b.parts);
+        parts_quiesce(&b.parts);
         CHECK_EQ(b.d.quiesces, 1);
-        CHECK(!b.d.dev.live && !virtio_pci_is_busy(&b.d.dev));
-        virtio_pci_resume(&b.d.dev);
-        virtio_pci_resume(&b.d.dev);
+        CHECK(!b.d.dev.live && !parts_are_busy(&b.parts));
+        parts_resume(&b.parts);
+        parts_resume(&b.parts);
         CHECK_EQ(b.d.resumes, 1);
         CHECK(b.d.dev.live);
         CHECK_EQ(idles, 0);
 
         /* On the way to it: also when it is taken back. */
         b.d.slow = true;
-        virtio_pci_quiesce(&b.d.dev);
-        CHECK(virtio_pci_is_busy(&b.d.dev));
-        virtio_pci_resume(&b.d.dev);
-        CHECK(b.d.dev.live && !virtio_pci_is_busy(&b.d.dev));
-        virtio_pci_quiesce(&b.d.dev);
+        parts_quiesce(&b.parts);
+        CHECK(parts_are_busy(&b.parts));
+        parts_resume(&b.parts);
+        CHECK(b.d.dev.live && !parts_are_busy(&b.parts));
+        parts_quiesce(&b.parts);
         b.d.dev.transport->idle(&b.d.dev);
-        CHECK(!b.d.dev.live && !virtio_pci_is_busy(&b.d.dev));
+        CHECK(!b.d.dev.live && !parts_are_busy(&b.parts));
 
         /* A device that is broken stays so. */
         virtio_device_fail(&b.d.dev, "broken");
-        virtio_pci_resume(&b.d.dev);
+        parts_resume(&b.parts);
         CHECK(!b.d.dev.live);
         b.d.slow = false;
         board_done(&b);
@@ -660,7 +666,7 @@ static void test_bus_mastering_waits(void) {
         go_with_a_queue(&b);
         b.d.slow = true;
         CHECK_EQ(pthread_create(&vcpu, NULL, take_bus_mastering, &b), 0);
-        while (!virtio_pci_is_busy(&b.d.dev))
+        while (!parts_are_busy(&b.parts))
                 (void) usleep(1000);
         (void) usleep(50000);
         CHECK_EQ(pthread_tryjoin_np(vcpu, NULL), EBUSY);

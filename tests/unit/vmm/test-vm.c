@@ -11,9 +11,9 @@
 
 #include "../test.h"
 #include "base/cleanup.h"
+#include "board/vm.h"
 #include "core/loop.h"
 #include "core/virtio.h"
-#include "core/vm.h"
 #include "dev/blk.h"
 
 #define ENTRY (16u << 20)

@@ -5,8 +5,9 @@
 #pragma once
 
 #include "../base/seccomp.h"
-#include "pci.h"
-#include "vcpus.h"
+#include "../core/part.h"
+#include "../core/pci.h"
+#include "../core/vcpus.h"
 #include "vm.h"
 
 #define MACHINE_DEVICES_MAX CTL_DEVICES_MAX
@@ -22,9 +23,12 @@ struct machine_ops {
         void (*settled)(void *arg);
 };
 
-struct kvm_irqchip;
+struct irqchip;
 
 struct machine {
+        /* What a reset or a pause walks: all that has state. Once parts_are_busy() is false, a reset goes on, a pause
+         * is done. */
+        struct parts parts;
         const struct machine_ops *ops;
         void *arg;
         int (*enter_thread)(void *role); /* see struct vm_confinement; NULL: nothing */
@@ -35,7 +39,8 @@ struct machine {
         struct guest_mem *mem;
         struct bus pio, mmio;
         struct irq *irq;
-        struct kvm_irqchip *chips; /* as after power on */
+        struct irqchip *irqchip;
+        struct part image; /* what the machine boots: kernel and tables in memory, and where they are entered */
         struct pci_host *pci;
         struct serial *serial;
         struct rtc *rtc;
@@ -55,13 +60,3 @@ int machine_add(struct machine *machine, struct virtio_device *dev);
 
 /* Starts the threads of devices and vCPUs; the latter wait at the gate. */
 int machine_start(struct machine *machine, const char **ret_text);
-/*
- * Restore the state after power on, with the kernel loaded, for the first boot and any other. No vCPU may run.
- * Between the two, wait until machine_is_busy() is false: devices may have requests in flight.
- */
-void machine_reset_begin(struct machine *machine);
-int machine_reset_end(struct machine *machine, const char **ret_text);
-/* Quiesces all devices: nothing changes memory or storage once machine_is_busy() is false. No vCPU may run. */
-void machine_quiesce(struct machine *machine);
-void machine_resume(struct machine *machine);
-bool machine_is_busy(const struct machine *machine);

@@ -38,10 +38,10 @@
 
 #include "../base/cleanup.h"
 #include "../base/log.h"
+#include "../core/loop.h"
+#include "../core/virtio.h"
 #include "../dev/power.h"
-#include "loop.h"
 #include "machine.h"
-#include "virtio.h"
 
 #define NS_PER_S         1000000000ull
 #define RESTARTS_AT_ONCE 3u
@@ -252,7 +252,7 @@ static bool handle_requests(struct vm *vm) {
 /* With the vCPUs at the gate and the devices idle: back to power on. */
 static int reset_in_place(struct vm *vm) {
         const char *text;
-        int r = machine_reset_end(vm->machine, &text);
+        int r = parts_reset(&vm->machine->parts, &text);
 
         if (r < 0) {
                 log_error(r, "cannot reset the guest: %s", text);
@@ -273,9 +273,9 @@ static bool advance_reset(struct vm *vm) {
         int r;
 
         if (!vm->resetting)
-                machine_reset_begin(vm->machine);
+                parts_reset_begin(&vm->machine->parts);
         vm->resetting = true;
-        if (machine_is_busy(vm->machine))
+        if (parts_are_busy(&vm->machine->parts))
                 return false;
         vm->resetting = vm->reset_wanted = false;
         r = reset_in_place(vm);
@@ -290,9 +290,9 @@ static bool advance_reset(struct vm *vm) {
 
 static void advance_pause(struct vm *vm) {
         if (!vm->quiesced)
-                machine_quiesce(vm->machine);
+                parts_quiesce(&vm->machine->parts);
         vm->quiesced = true;
-        if (!vm->pause_wanted || machine_is_busy(vm->machine))
+        if (!vm->pause_wanted || parts_are_busy(&vm->machine->parts))
                 return;
         if (vm->state == CTL_STATE_RUNNING)
                 set_state(vm, CTL_STATE_PAUSED, vm->pause_reason);
@@ -318,7 +318,7 @@ static void stand(struct vm *vm) {
 
 static void go_on(struct vm *vm) {
         if (vm->quiesced)
-                machine_resume(vm->machine);
+                parts_resume(&vm->machine->parts);
         vm->quiesced = false;
         if (vm->standing)
                 vcpus_resume(vm->machine->vcpus);
@@ -455,9 +455,9 @@ int vm_start(struct vm *vm, bool paused, const char **ret_text) {
 
         r = vm->state == CTL_STATE_SETUP ? limit_files(vm, &text) : -EALREADY;
         if (r >= 0)
-                machine_reset_begin(vm->machine); /* without threads nothing is at work */
+                parts_reset_begin(&vm->machine->parts); /* without threads nothing is at work */
         if (r >= 0)
-                r = machine_reset_end(vm->machine, &text);
+                r = parts_reset(&vm->machine->parts, &text);
         if (r >= 0)
                 r = machine_start(vm->machine, &text);
         if (r < 0) {
@@ -474,7 +474,7 @@ int vm_start(struct vm *vm, bool paused, const char **ret_text) {
 }
 
 static bool is_paused(const struct vm *vm) {
-        return vm->state == CTL_STATE_PAUSED && vm->quiesced && !machine_is_busy(vm->machine);
+        return vm->state == CTL_STATE_PAUSED && vm->quiesced && !parts_are_busy(&vm->machine->parts);
 }
 
 bool vm_is_pausing(const struct vm *vm) {

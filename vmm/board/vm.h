@@ -13,8 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "../core/cpu_features.h"
 #include "../ctl/ctl.h"
-#include "cpu_features.h"
 
 struct vm;
 struct virtio_device;

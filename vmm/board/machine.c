@@ -7,12 +7,10 @@
  *   configuration by ECAM and by ports: virtio devices from slot 1 on,
  *              the panic device in the last
  *
- * This file and vm.c are the only ones in core/ that know the devices in dev/ and the
- * loaders in boot/.
- *
- * A reset works in place: devices first (on their own loops, until no request uses guest memory), then the
- * interrupt chips and the vCPUs' registers; kernel and tables are loaded again from the same open files. The
- * first boot is such a reset too, so this path is always exercised.
+ * Whatever has state is one of the machine's parts (core/part.h). A reset works in place and walks them: devices first
+ * (on their own loops, until no request uses guest memory), then the interrupt chips and the vCPUs' registers, and last
+ * the image: kernel and tables, loaded again from the same open files. The first boot is such a reset too, so this path
+ * is always exercised.
  */
 #include "machine.h"
 
@@ -25,15 +23,15 @@
 #include "../base/cleanup.h"
 #include "../boot/acpi.h"
 #include "../boot/boot.h"
+#include "../core/irqchip.h"
+#include "../core/layout.h"
+#include "../core/virtio.h"
+#include "../core/virtio_pci.h"
 #include "../dev/power.h"
 #include "../dev/pvpanic.h"
 #include "../dev/rtc.h"
 #include "../dev/serial.h"
-#include "layout.h"
-#include "virtio.h"
-#include "virtio_pci.h"
 
-#define N_CHIPS     3u /* PIC master and slave, IOAPIC */
 #define APIC_ID_MAX 254u
 
 static int check_kvm(int kvm_fd, const char **ret_text) {
@@ -79,6 +77,7 @@ static void disable_pmu(struct machine *m) {
 
 static int create_vm(struct machine *m, const char **ret_text) {
         uint64_t identity = LAYOUT_KVM_IDENTITY;
+        int r;
 
         *ret_text = "KVM cannot create a virtual machine";
         do
@@ -91,8 +90,9 @@ static int create_vm(struct machine *m, const char **ret_text) {
                 return -errno;
         disable_pmu(m);
         *ret_text = "KVM has no in-kernel interrupt controller";
-        if (ioctl(m->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
-                return -errno;
+        r = irqchip_new(&m->parts, m->vm_fd, &m->irqchip);
+        if (r < 0)
+                return r;
         return irq_new(m->vm_fd, &m->irq);
 }
 
@@ -122,18 +122,6 @@ static int create_memory(struct machine *m, const struct vm_config *config, cons
                 };
 
                 if (region.memory_size > 0 && ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
-                        return -errno;
-        }
-        return 0;
-}
-
-static int save_chips(struct machine *m) {
-        m->chips = calloc(N_CHIPS, sizeof(*m->chips));
-        if (!m->chips)
-                return -ENOMEM;
-        for (unsigned i = 0; i < N_CHIPS; i++) {
-                m->chips[i].chip_id = i;
-                if (ioctl(m->vm_fd, KVM_GET_IRQCHIP, &m->chips[i]) < 0)
                         return -errno;
         }
         return 0;
@@ -177,7 +165,7 @@ static int create_devices(struct machine *m, struct vm_config *config, const cha
         int r;
 
         *ret_text = "the serial port's terminal cannot be used";
-        r = serial_new(&m->pio, m->irq, config->serial_fd, &m->serial);
+        r = serial_new(&m->parts, &m->pio, m->irq, config->serial_fd, &m->serial);
         if (r < 0)
                 return r;
         config->serial_fd = -EBADF;
@@ -190,17 +178,18 @@ static int create_devices(struct machine *m, struct vm_config *config, const cha
         r = rtc_new(&m->pio, config->rtc_offset, &m->rtc);
         if (r < 0)
                 return r;
-        r = power_new(&m->pio, m->irq, &power_ops, m, &m->power);
+        r = power_new(&m->parts, &m->pio, m->irq, &power_ops, m, &m->power);
         if (r < 0)
                 return r;
-        r = pci_host_new(&m->pio, &m->mmio, &m->pci);
+        r = pci_host_new(&m->parts, &m->pio, &m->mmio, &m->pci);
         if (r < 0)
                 return r;
-        return pvpanic_new(m->pci, on_panic, m, &m->pvpanic);
+        return pvpanic_new(&m->parts, m->pci, on_panic, m, &m->pvpanic);
 }
 
 static int create_vcpus(struct machine *m, const struct cpu_features *features, const char **ret_text) {
         struct vcpus_config config = {
+                .parts = &m->parts,
                 .kvm_fd = m->kvm_fd,
                 .vm_fd = m->vm_fd,
                 .topology = m->topology,
@@ -217,6 +206,42 @@ static int create_vcpus(struct machine *m, const struct cpu_features *features, 
         *ret_text = "KVM cannot create the vCPUs";
         return vcpus_new(&config, &m->vcpus);
 }
+
+static int load(struct machine *m, struct boot_entry *ret, const char **ret_text) {
+        struct boot_source source = {
+                .mem = m->mem,
+                .kernel_fd = m->kernel_fd,
+                .initrd_fd = m->initrd_fd,
+                .cmdline = m->cmdline,
+                .rsdp = LAYOUT_ACPI,
+        };
+        size_t used;
+        void *p;
+        int r;
+
+        *ret_text = "the ACPI tables do not fit";
+        r = guest_mem_span(m->mem, LAYOUT_ACPI, LAYOUT_ACPI_SIZE, &p);
+        if (r < 0)
+                return r;
+        r = acpi_build(&m->topology, LAYOUT_ACPI, p, LAYOUT_ACPI_SIZE, &used);
+        if (r < 0)
+                return r;
+        return boot_load(&source, ret, ret_text);
+}
+
+static int image_reset(struct part *part, const char **ret_text) {
+        struct machine *m = CONTAINER_OF(part, struct machine, image);
+        struct boot_entry entry;
+        int r;
+
+        r = load(m, &entry, ret_text);
+        if (r < 0)
+                return r;
+        *ret_text = "KVM does not take the boot processor's registers";
+        return vcpus_set_entry(m->vcpus, &entry);
+}
+
+static const struct part_ops image_ops = { .reset = image_reset };
 
 static void take_config(struct machine *m, struct vm_config *config) {
         m->kvm_fd = take_fd(&config->kvm_fd);
@@ -249,7 +274,8 @@ static int build(struct machine *m, struct vm_config *config, const char **ret_t
         r = create_vcpus(m, &config->cpu_features, ret_text);
         if (r < 0)
                 return r;
-        return save_chips(m);
+        part_add(&m->parts, &m->image, PART_IMAGE, &image_ops);
+        return 0;
 }
 
 static void free_p(struct machine **machine) {
@@ -266,6 +292,7 @@ int machine_new(struct vm_config *config, const struct machine_ops *ops, void *a
                 return -ENOMEM;
         m->ops = ops;
         m->arg = arg;
+        m->parts = (struct parts) { .settled = on_settled, .arg = m };
         m->enter_thread = enter_thread;
         m->serial_role = (struct thread_role) { .kind = THREAD_SERIAL };
         m->vm_fd = -EBADF;
@@ -290,7 +317,7 @@ struct machine *machine_free(struct machine *machine) {
         rtc_free(machine->rtc);
         power_free(machine->power);
         irq_free(machine->irq);
-        free(machine->chips);
+        irqchip_free(machine->irqchip);
         close_fd(&machine->vm_fd);
         guest_mem_free(machine->mem);
         close_fd(&machine->kvm_fd);
@@ -305,10 +332,9 @@ int machine_add(struct machine *machine, struct virtio_device *dev) {
 
         if (machine->n_devices == MACHINE_DEVICES_MAX)
                 return -ENOSPC;
-        r = virtio_pci_new(machine->pci, machine->irq, machine->vm_fd, machine->mem, dev);
+        r = virtio_pci_new(&machine->parts, machine->pci, machine->irq, machine->vm_fd, machine->mem, dev);
         if (r < 0)
                 return r;
-        virtio_pci_on_idle(dev, on_settled, machine);
         machine->device[machine->n_devices++] = dev;
         return 0;
 }
@@ -331,75 +357,4 @@ int machine_start(struct machine *machine, const char **ret_text) {
         }
         *ret_text = "cannot start the vCPUs' threads";
         return vcpus_start(machine->vcpus);
-}
-
-static int load(struct machine *m, struct boot_entry *ret, const char **ret_text) {
-        struct boot_source source = {
-                .mem = m->mem,
-                .kernel_fd = m->kernel_fd,
-                .initrd_fd = m->initrd_fd,
-                .cmdline = m->cmdline,
-                .rsdp = LAYOUT_ACPI,
-        };
-        size_t used;
-        void *p;
-        int r;
-
-        *ret_text = "the ACPI tables do not fit";
-        r = guest_mem_span(m->mem, LAYOUT_ACPI, LAYOUT_ACPI_SIZE, &p);
-        if (r < 0)
-                return r;
-        r = acpi_build(&m->topology, LAYOUT_ACPI, p, LAYOUT_ACPI_SIZE, &used);
-        if (r < 0)
-                return r;
-        return boot_load(&source, ret, ret_text);
-}
-
-static int reset_chips(struct machine *m) {
-        for (unsigned i = 0; i < N_CHIPS; i++)
-                if (ioctl(m->vm_fd, KVM_SET_IRQCHIP, &m->chips[i]) < 0)
-                        return -errno;
-        return 0;
-}
-
-void machine_reset_begin(struct machine *machine) {
-        for (unsigned i = 0; i < machine->n_devices; i++)
-                virtio_pci_reset_begin(machine->device[i]);
-}
-
-int machine_reset_end(struct machine *machine, const char **ret_text) {
-        struct boot_entry entry;
-        int r;
-
-        for (unsigned i = 0; i < machine->n_devices; i++)
-                virtio_pci_reset_end(machine->device[i]);
-        serial_machine_reset(machine->serial);
-        power_machine_reset(machine->power);
-        pvpanic_machine_reset(machine->pvpanic);
-        *ret_text = "KVM does not take the interrupt controllers' state back";
-        r = reset_chips(machine);
-        if (r < 0)
-                return r;
-        r = load(machine, &entry, ret_text);
-        if (r < 0)
-                return r;
-        *ret_text = "KVM does not take the vCPUs' registers";
-        return vcpus_reset(machine->vcpus, &entry);
-}
-
-void machine_quiesce(struct machine *machine) {
-        for (unsigned i = 0; i < machine->n_devices; i++)
-                virtio_pci_quiesce(machine->device[i]);
-}
-
-void machine_resume(struct machine *machine) {
-        for (unsigned i = 0; i < machine->n_devices; i++)
-                virtio_pci_resume(machine->device[i]);
-}
-
-bool machine_is_busy(const struct machine *machine) {
-        for (unsigned i = 0; i < machine->n_devices; i++)
-                if (virtio_pci_is_busy(machine->device[i]))
-                        return true;
-        return false;
 }
