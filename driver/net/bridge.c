@@ -35,12 +35,6 @@ gboolean bridge_find(NetlinkSocket *sock, const char *name, LinkInfo *ret, GErro
                          ret->kind[0] ? " but of type '" : "", ret->kind, ret->kind[0] ? "'" : "");
 }
 
-gboolean bridge_exists(const char *name) {
-        g_autoptr(NetlinkSocket) sock = netlink_open(NULL);
-        LinkInfo info;
-        return sock && bridge_find(sock, name, &info, NULL);
-}
-
 static struct nl_msg *vlan_message(int type, int ifindex) {
         return netlink_link_message(type, 0, AF_BRIDGE, ifindex);
 }

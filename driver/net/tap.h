@@ -44,7 +44,6 @@ typedef struct TapLimits {
  * are the operator's, and prevent limits of ours (VIR_ERR_CONFIG_UNSUPPORTED). On error `from` stays in force.
  */
 gboolean tap_set_bandwidth(const char *name, const TapLimits *from, const TapLimits *to, GError **err);
-gboolean bridge_exists(const char *name);
 
 typedef struct TapStats { /* seen from the guest: rx is what it received */
         guint64 rx_bytes, rx_packets, rx_errors, rx_drops;

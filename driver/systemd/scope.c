@@ -148,16 +148,6 @@ gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err) {
         return FALSE;
 }
 
-gboolean scope_exists(GDBusConnection *bus, const char *unit) {
-        g_autoptr(GVariant) state = unit_get_property(bus, unit, SYSTEMD_NAME ".Unit", "ActiveState", NULL, NULL);
-        const char *text;
-
-        if (!state || !g_variant_is_of_type(state, G_VARIANT_TYPE_STRING))
-                return FALSE;
-        text = g_variant_get_string(state, NULL);
-        return !g_str_equal(text, "inactive") && !g_str_equal(text, "failed");
-}
-
 static gboolean set_properties(GDBusConnection *bus, const char *unit, GVariantBuilder *properties, GError **err) {
         g_autoptr(GVariant) reply =
                 bus_call(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "SetUnitProperties",

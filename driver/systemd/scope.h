@@ -33,7 +33,6 @@ void scope_hold(GDBusConnection *bus, const char *unit);
 gboolean scope_was_oom_killed(GDBusConnection *bus, const char *unit, guint64 *ret_limit_kib);
 /* Kills what is left in the scope and waits until the unit is gone; no error when it already is. */
 gboolean scope_stop(GDBusConnection *bus, const char *unit, GError **err);
-gboolean scope_exists(GDBusConnection *bus, const char *unit);
 
 /*
  * Whether this host has the CPUs, NUMA nodes and block devices that the limits name, so that systemd does not skip

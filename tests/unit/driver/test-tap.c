@@ -142,7 +142,6 @@ static void test_names(void) {
         config.bridge = "br7";
         open_fails(&config, VIR_ERR_SYSTEM_ERROR,
                    "bridge 'br7' does not exist: create it (ip link add br7 type bridge) or name another");
-        g_assert_false(bridge_exists("br7"));
 }
 
 /* --- Between the question whether a name is free, and the making of the TAP ---------------------- */
@@ -276,7 +275,6 @@ static void test_bridge(void) {
 
         if (!have_bridge(1400, ""))
                 return;
-        g_assert_true(bridge_exists("br7"));
         config.name = "t0";
         config.bridge = "br7";
         open_ok(&config, &tap);
