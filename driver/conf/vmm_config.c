@@ -120,9 +120,6 @@ static gboolean set_machine(const DomainDef *def, struct ctl_machine *m, GError 
         return TRUE;
 }
 
-G_STATIC_ASSERT(DOMAIN_CPU_FEATURES_MAX == CTL_CPU_FEATURES_MAX);
-G_STATIC_ASSERT(sizeof(((DomainCpuFeature *) NULL)->name) == CTL_FEATURE_NAME_MAX);
-
 static void set_cpu(const DomainCpu *cpu, struct ctl_cpu *ret) {
         for (guint i = 0; i < cpu->features->len; i++) {
                 const DomainCpuFeature *feature = &g_array_index(cpu->features, DomainCpuFeature, i);
@@ -255,7 +252,7 @@ static gboolean add_serial(const DomainChar *chr, VmmConfig *config, GError **er
 }
 
 static gboolean add_port(const DomainChar *chr, VmmConfig *config, GError **err) {
-        if (config->n_ports == DOMAIN_CHARS_MAX || config->n_ports == CTL_PORTS_MAX) {
+        if (config->n_ports == CTL_PORTS_MAX) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u consoles and channels", CTL_PORTS_MAX);
         }
         struct ctl_port *message = &config->port[config->n_ports];

@@ -10,6 +10,15 @@
 #include "../../vmm/ctl/ctl.h"
 #include "domain_def.h"
 
+/* What a definition may hold fits into what the monitor takes. */
+G_STATIC_ASSERT(DOMAIN_NAME_MAX < CTL_NAME_MAX);
+G_STATIC_ASSERT(DOMAIN_VCPUS_MAX == CTL_VCPUS_MAX);
+G_STATIC_ASSERT(DOMAIN_DISKS_MAX == CTL_DISKS_MAX);
+G_STATIC_ASSERT(DOMAIN_NICS_MAX == CTL_NICS_MAX);
+G_STATIC_ASSERT(DOMAIN_CHARS_MAX == CTL_PORTS_MAX);
+G_STATIC_ASSERT(DOMAIN_CPU_FEATURES_MAX == CTL_CPU_FEATURES_MAX);
+G_STATIC_ASSERT(sizeof(((DomainCpuFeature *) NULL)->name) == CTL_FEATURE_NAME_MAX);
+
 typedef struct VmmConfig {
         struct ctl_machine machine; /* with the fd of /dev/kvm */
         struct ctl_cpu cpu;         /* n 0: not to be sent */
