@@ -41,8 +41,6 @@ typedef struct VmmConfig {
 gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err);
 /* The enum ctl_action of an on_* element. */
 guint8 vmm_config_action(DomainAction action);
-/* One line per message, for golden files and debug logs. */
-char *vmm_config_dump(const VmmConfig *config);
 
 /* What a start needs beyond being well-formed: a kernel, raw disks. VIR_ERR_CONFIG_UNSUPPORTED with what to do. */
 gboolean domain_def_check_startable(const DomainDef *def, GError **err);

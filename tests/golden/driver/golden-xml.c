@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "conf/vmm_config.h"
+#include "dump-config.h"
 #include "util/error.h"
 
 #define STATE_DIR "/run/libvirt/micro"

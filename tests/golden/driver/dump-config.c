@@ -4,10 +4,9 @@
  * first, then its members as name=value; members that are zero are left out, and so is
  * what differs from run to run.
  */
-#include <string.h>
+#include "dump-config.h"
 
 #include "conf/domain_names.h"
-#include "conf/vmm_config.h"
 
 static const char *const action_names[] = { "destroy", "restart", "preserve" };
 static const char *const cache_names[] = { "writeback", "writethrough", "unsafe" };
