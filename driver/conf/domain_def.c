@@ -218,6 +218,36 @@ DomainChar *domain_def_find_console(const DomainDef *def, const char *alias) {
         return NULL;
 }
 
+static void assign_alias(char **alias, const char *prefix, guint index) {
+        if (*alias == NULL)
+                *alias = g_strdup_printf("%s%u", prefix, index);
+}
+
+static void assign_char_aliases(DomainDef *def) {
+        static const char *const prefix[] = { "serial", "console", "channel" };
+        guint count[G_N_ELEMENTS(prefix)] = {};
+        const DomainChar *serial = domain_def_first_serial(def);
+        for (guint i = 0; i < def->chars->len; i++) {
+                DomainChar *chr = g_ptr_array_index(def->chars, i);
+                guint index = count[chr->device]++;
+                if (serial != NULL && domain_char_is_serial_console(chr)) {
+                        g_free(chr->alias);
+                        chr->alias = g_strdup(serial->alias);
+                } else
+                        assign_alias(&chr->alias, prefix[chr->device], index);
+        }
+}
+
+void domain_def_assign_aliases(DomainDef *def) {
+        for (guint i = 0; i < def->disks->len; i++)
+                assign_alias(&((DomainDisk *) g_ptr_array_index(def->disks, i))->alias, "virtio-disk", i);
+        for (guint i = 0; i < def->nics->len; i++)
+                assign_alias(&((DomainNic *) g_ptr_array_index(def->nics, i))->alias, "net", i);
+        assign_char_aliases(def);
+        if (def->rng != NULL)
+                assign_alias(&def->rng->alias, "rng", 0);
+}
+
 char *domain_channel_path(const char *state_dir, int id, const DomainChar *channel) {
         return g_strdup_printf("%s/%d.%s.sock", state_dir, id,
                                channel->target_name != NULL ? channel->target_name : channel->alias);

@@ -315,6 +315,13 @@ DomainNic *domain_def_find_nic(const DomainDef *def, const char *target_or_mac);
 /* The char device an OPEN_CONSOLE names: by alias, or the first console/serial pty when NULL. */
 DomainChar *domain_def_find_console(const DomainDef *def, const char *alias);
 
+/* A console that is only another name for the first serial port. */
+gboolean domain_char_is_serial_console(const DomainChar *chr);
+/*
+ * Names the devices that have no name yet, for live XML and events. The console that is a serial port gets the port's.
+ */
+void domain_def_assign_aliases(DomainDef *def);
+
 /* Where the thread of a vCPU, or any other, may run: its pin, else the domain's cpuset; NULL: anywhere. */
 const CpuMap *domain_def_vcpu_cpus(const DomainDef *def, unsigned vcpu);
 const CpuMap *domain_def_emulator_cpus(const DomainDef *def);

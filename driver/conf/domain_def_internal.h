@@ -25,5 +25,3 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainRng, domain_rng_free)
 DomainChar *domain_char_copy(const DomainChar *chr);
 
 DomainChar *domain_def_first_serial(const DomainDef *def); /* NULL: none */
-/* A console that is only another name for the first serial port. */
-gboolean domain_char_is_serial_console(const DomainChar *chr);

@@ -15,7 +15,7 @@
 
 /* The console that shows the serial port is no device of its own. */
 static gboolean is_device(const DomainChar *chr) {
-        return chr->alias && !(chr->device == DOMAIN_CHAR_CONSOLE && g_strcmp0(chr->target_type, "serial") == 0);
+        return chr->alias && !domain_char_is_serial_console(chr);
 }
 
 gboolean domain_char_keeps_file(const DomainChar *chr) {

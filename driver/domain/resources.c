@@ -255,12 +255,10 @@ static int open_char(DomainChar *chr, GError **err) {
 static void share_serial_path(DomainDef *def, const DomainChar *serial) {
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = def->chars->pdata[i];
-                if (chr->device != DOMAIN_CHAR_CONSOLE || g_strcmp0(chr->target_type, "serial") != 0)
+                if (!domain_char_is_serial_console(chr))
                         continue;
                 g_free(chr->path);
                 chr->path = g_strdup(serial->path);
-                g_free(chr->alias);
-                chr->alias = g_strdup(serial->alias);
         }
 }
 

@@ -32,27 +32,6 @@
 
 const VmmCallbacks domain_vmm_callbacks = { .event = domain_on_event, .exited = domain_on_exited };
 
-static void assign_alias(char **alias, const char *prefix, guint index) {
-        if (!*alias)
-                *alias = g_strdup_printf("%s%u", prefix, index);
-}
-
-/* The names of devices in live XML and events. */
-static void assign_aliases(DomainDef *def) {
-        static const char *const char_prefix[] = { "serial", "console", "channel" };
-        guint count[G_N_ELEMENTS(char_prefix)] = { 0 };
-        for (guint i = 0; i < def->disks->len; i++)
-                assign_alias(&((DomainDisk *) def->disks->pdata[i])->alias, "virtio-disk", i);
-        for (guint i = 0; i < def->nics->len; i++)
-                assign_alias(&((DomainNic *) def->nics->pdata[i])->alias, "net", i);
-        for (guint i = 0; i < def->chars->len; i++) {
-                DomainChar *chr = def->chars->pdata[i];
-                assign_alias(&chr->alias, char_prefix[chr->device], count[chr->device]++);
-        }
-        if (def->rng)
-                assign_alias(&def->rng->alias, "rng", 0);
-}
-
 /* From here on a destroy finds the monitor. */
 static void show_monitor(Vmm *vmm, gpointer data) {
         Domain *d = data;
@@ -333,7 +312,7 @@ gboolean domain_start(Domain *d, guint flags, GError **err) {
         gboolean paused = (flags & VIR_DOMAIN_START_PAUSED) != 0;
         g_autoptr(Launch) l = launch_new(d, domain_def_copy(d->def), driver_next_id(d->driver));
         g_autoptr(GError) failed = NULL;
-        assign_aliases(l->def);
+        domain_def_assign_aliases(l->def);
         g_autoptr(GCancellable) interrupt = g_cancellable_new();
         d->starting.active = TRUE;
         d->starting.interrupt = g_object_ref(interrupt);

@@ -21,17 +21,10 @@
 
 /* Gives every device what a start would give it. */
 static void make_live(DomainDef *def) {
-        guint serials = 0, others = 0;
         def->id = 3;
-        for (guint i = 0; i < def->disks->len; i++) {
-                DomainDisk *disk = g_ptr_array_index(def->disks, i);
-                if (disk->alias == NULL)
-                        disk->alias = g_strdup_printf("virtio-disk%u", i);
-        }
+        domain_def_assign_aliases(def);
         for (guint i = 0; i < def->nics->len; i++) {
                 DomainNic *nic = g_ptr_array_index(def->nics, i);
-                if (nic->alias == NULL)
-                        nic->alias = g_strdup_printf("net%u", i);
                 if (nic->target == NULL)
                         nic->target = g_strdup_printf("vnet%u", i);
                 if (nic->type == DOMAIN_NIC_NETWORK) {
@@ -41,11 +34,6 @@ static void make_live(DomainDef *def) {
         }
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = g_ptr_array_index(def->chars, i);
-                if (chr->alias == NULL && chr->device == DOMAIN_CHAR_SERIAL)
-                        chr->alias = g_strdup_printf("serial%u", serials++);
-                else if (chr->alias == NULL)
-                        chr->alias = g_strdup_printf("%s%u", chr->device == DOMAIN_CHAR_CONSOLE ? "console" : "channel",
-                                                     others++);
                 if (chr->backend == DOMAIN_CHAR_PTY)
                         chr->path = g_strdup_printf("/dev/pts/%u", i);
                 else if (chr->backend == DOMAIN_CHAR_UNIX && chr->path == NULL) {
@@ -55,8 +43,6 @@ static void make_live(DomainDef *def) {
                 if (chr->device == DOMAIN_CHAR_CHANNEL)
                         chr->target_state = g_strdup("disconnected");
         }
-        if (def->rng != NULL && def->rng->alias == NULL)
-                def->rng->alias = g_strdup("rng0");
 }
 
 static DomainDef *parse(const char *text, guint flags) {
