@@ -12,7 +12,7 @@ import helpers
 import wire
 from clients import connection
 
-SOON = 10  # seconds; on an idle machine of ours it is a hundredth of that
+SOON = 30  # seconds; a hundredth of that on an idle machine, but the test host has one emulated processor for all
 USER_CLIENTS = 100  # max_user_clients
 GROWTH = 64 << 10  # KiB
 
@@ -157,7 +157,7 @@ def test_a_flooded_bus(no_leaks, definition):
         for _ in range(3):
             stack.enter_context(as_user("nobody", FLOOD))
         time.sleep(3)
-        assert median(definition) < 1
+        assert median(definition) < 5
         assert seconds(helpers.run, "busctl", "call", "org.virtmicro1", "/org/virtmicro1", "org.virtmicro1.Manager",
                        "ListDomains", "u", "0") < SOON
         assert resident() - before < GROWTH
