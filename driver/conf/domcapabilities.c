@@ -59,11 +59,11 @@ static void format_enum(XmlWriter *w, const char *name, const char *const *value
         xml_end(w);
 }
 
-#define ENUM(w, name, ...) format_enum(w, name, (const char *const[]) { __VA_ARGS__ __VA_OPT__(, ) NULL })
+#define ENUM(w, name, ...) format_enum(w, name, (const char *const[]) { __VA_ARGS__, NULL })
 
 static void format_os(XmlWriter *w) {
         begin_supported(w, "os");
-        ENUM(w, "firmware");
+        ENUM(w, "firmware", NULL); /* none */
         unsupported(w, "loader");
         xml_end(w);
 }

@@ -111,7 +111,7 @@ static bool has_user_namespace(void) {
         int status = -1;
 
         if (pid == 0)
-                _exit(enter_user_namespace() < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0);
+                _exit(enter_user_namespace() < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ? 1 : 0);
         while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
                 ;
         return status == 0;

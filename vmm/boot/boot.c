@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -233,7 +234,7 @@ static int enter_long_mode(const struct boot_source *source, const struct boot_k
 
 static int enter_pvh(const struct boot_source *source, const struct boot_kernel *kernel, const struct initrd *initrd,
                      struct boot_entry *ret) {
-        struct {
+        struct pvh_page {
                 struct pvh_start_info info;
                 struct pvh_module module;
                 struct pvh_map_entry map[MAP_MAX];
@@ -248,10 +249,10 @@ static int enter_pvh(const struct boot_source *source, const struct boot_kernel 
         for (unsigned i = 0; i < n; i++)
                 page.map[i] = (struct pvh_map_entry) { map[i].address, map[i].size, map[i].type, 0 };
         page.info.n_memory_map = n;
-        page.info.memory_map = LAYOUT_START_INFO + (uint64_t) ((uint8_t *) page.map - (uint8_t *) &page);
+        page.info.memory_map = LAYOUT_START_INFO + offsetof(struct pvh_page, map);
         if (initrd->size > 0) {
                 page.info.n_modules = 1;
-                page.info.modules = LAYOUT_START_INFO + (uint64_t) ((uint8_t *) &page.module - (uint8_t *) &page);
+                page.info.modules = LAYOUT_START_INFO + offsetof(struct pvh_page, module);
         }
         r = guest_mem_write(source->mem, LAYOUT_START_INFO, &page, sizeof(page));
         if (r < 0)
