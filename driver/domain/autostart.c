@@ -7,13 +7,13 @@
  *   STATE_DIR/autostart/UUID   it is still to be started; in it, how many attempts were begun
  *   STATE_DIR/autostarted      all of them are noted
  *
- * A note goes when its domain has started, whoever has started it; when it cannot be started, for a reason of its own;
- * and when an operator has destroyed it or has taken its mark away. So what is noted when a daemon comes is what an
- * earlier one was stopped or killed before, and is started now. An attempt counts before it is made, and no longer when
- * it was the daemon's stop that ended it: a domain that brings the daemon down does so ATTEMPTS_MAX times.
+ * A note goes when its domain has been started, by anybody; when it cannot be started, for a reason of its own; and
+ * when an operator destroys it or removes its mark. So the notes that a daemon finds are of starts that an earlier one
+ * was stopped or killed in, and it repeats them. An attempt is counted before it is made, and uncounted when the
+ * daemon's stop ended it: a domain that crashes the daemon does so ATTEMPTS_MAX times.
  *
- * The starts have threads of their own, as they may wait for other processes. d->autostarting is the note's shadow;
- * both change under the domain's lock.
+ * The starts have threads of their own, as they may wait for other processes, which must not delay the end of a guest.
+ * d->autostarting mirrors the note; both change under the domain's lock.
  */
 #include <glib/gstdio.h>
 
@@ -22,8 +22,8 @@
 #include "util/file.h"
 #include "util/uuid.h"
 
-#define TRIES_MAX    5u /* of one daemon, as long as another process does not answer in time */
-#define ATTEMPTS_MAX 3u /* that the end of a daemon has cut off */
+#define TRIES_MAX    5u /* of one daemon, while another process does not answer in time */
+#define ATTEMPTS_MAX 3u /* that the end of a daemon cut off */
 
 static char *mark_path(const Driver *driver) {
         return g_build_filename(driver->config->state_dir, "autostarted", NULL);
@@ -62,7 +62,7 @@ void autostart_done(Domain *d) {
 
 /* --- One domain --------------------------------------------------------------------------- */
 
-/* FALSE: it is not wanted any more. *ret_attempts is how many earlier daemons have begun. */
+/* FALSE: it is no longer wanted. *ret_attempts is how many earlier daemons began. */
 static gboolean begin(Domain *d, guint *ret_attempts) {
         domain_lock(d);
         *ret_attempts = note_read(d);
@@ -85,7 +85,7 @@ static gboolean is_wanted(Domain *d) {
         return wanted;
 }
 
-/* The daemon ends: the next one begins where this one was. */
+/* The daemon ends: the next one repeats this start. */
 static void leave(Domain *d, guint attempts) {
         domain_lock(d);
         if (d->autostarting)
@@ -99,7 +99,7 @@ static void end(Domain *d) {
         domain_unlock(d);
 }
 
-/* While the host boots, libvirt's daemons may take longer to come up than a call may take. */
+/* While the host boots, libvirt's daemons may need longer to come up than the limit of one call. */
 static void autostart_one(Domain *d, gpointer data) {
         guint attempts;
         if (driver_stopping(d->driver) || !begin(d, &attempts))
@@ -126,7 +126,7 @@ void autostart_resume(Domain *d) {
         domain_unlock(d);
 }
 
-/* One that seems to run may turn out to have been on its way only: adopt.c tells. */
+/* One that seems to run may only have been starting: adopt.c finds out. */
 static void expect(Domain *d) {
         domain_lock(d);
         d->autostarting = TRUE;
@@ -149,7 +149,7 @@ static void expect_marked(Driver *driver) {
                 expect(g_ptr_array_index(marked, i));
 }
 
-/* All are looked at before the first one starts, which writes there. */
+/* All notes are read before the first start, which writes there. */
 static void expect_noted(Driver *driver) {
         g_autofree char *path = notes_path(driver);
         g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);

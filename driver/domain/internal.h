@@ -64,7 +64,7 @@ typedef struct DomainRuntime {
                                            * monitor's power-off action at "restart" */
         gboolean destroyed;               /* a destroy has killed the monitor */
         gboolean recovered;               /* its status was lost: libvirt alone knows its ports */
-        gboolean unexplained;             /* it was killed, and nobody here knows why */
+        gboolean unexplained;             /* it was killed for an unknown reason */
         gboolean ended;                   /* the monitor has announced why it ends: state, detail below */
         int end_reason;                   /* virDomainShutoffReason */
         int end_detail;                   /* virDomainEventStoppedDetailType */
@@ -183,9 +183,9 @@ void domain_on_greeting(Domain *d, const struct ctl_query_reply *reply);
 gboolean domain_check_free(const Driver *driver, const char *name, GError **err);
 
 /* autostart.c */
-/* It was started, cannot be, or is not to be: no daemon of this boot starts it unasked any more. Lock held. */
+/* It was started, cannot be, or should not be: no daemon of this boot starts it again on its own. Lock held. */
 void autostart_done(Domain *d);
-/* A start that an earlier daemon had begun has come to nothing: if it was unasked, it is made again. No lock held. */
+/* An earlier daemon's start came to nothing: if it was an autostart, it is repeated. No lock held. */
 void autostart_resume(Domain *d);
 
 /* logs.c: files that take a device's output. No lock needed. */
@@ -221,8 +221,7 @@ void domain_on_exited(Vmm *vmm, gpointer data);
 /* release.c: what goes back to systemd, machined and libvirt's networks, in the background */
 Releases *releases_new(Driver *driver, GError **err); /* continues what an earlier daemon left */
 void releases_free(Releases *releases);
-/* Gives back unit and machine (either may be NULL) and the ports that `def` names, and tells of an end by memory. No
- * lock held; waits for nobody. */
+/* Gives back unit, machine (either may be NULL) and ports of `def`; logs an OOM kill. No lock held; never waits. */
 void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine);
 /* Gives releases in progress a moment to finish, for the caller to find them done. No lock held. */
 void domain_settle(Domain *d);
@@ -231,7 +230,7 @@ void domain_settle(Domain *d);
 void driver_run(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d, gpointer data); /* in the background */
 void driver_run_start(Driver *driver, void (*fn)(Domain *d, gpointer data), Domain *d,
                       gpointer data);              /* with the host */
-gboolean driver_stopping(Driver *driver);          /* no new releases */
+gboolean driver_stopping(Driver *driver);          /* the daemon ends: nothing new begins */
 GPtrArray *driver_snapshot(Driver *driver);        /* all domains, each with a reference, in the order of their names */
 void driver_remove(Domain *d);                     /* lock held; drops it from the tables */
 gboolean driver_insert(Driver *driver, Domain *d); /* FALSE: name or UUID is taken */
@@ -255,8 +254,7 @@ void driver_drop_uid(Driver *driver, guint32 uid);
 Terminals *terminals_new(void);
 /* Binds `path` to the pty or socket that has this name at the moment. */
 gboolean terminals_hold(Terminals *terminals, const char *path, GError **err);
-/* What tells each end from a later one of the same name, for the status file; the next daemon holds those that match.
- */
+/* What tells each end from a later one of its name, for the status file; the next daemon holds those that match. */
 char *terminals_format(Terminals *terminals, const DomainDef *def);
 Terminals *terminals_restore(const DomainDef *def, const char *text);
 /* A non-blocking descriptor of its own of a pty, or a connection to a channel. NULL holds nothing. -1 on error. */

@@ -26,8 +26,7 @@
 
 /* What a monitor that locks its guest's memory may lock beyond it, bytes. */
 #define MEMLOCK_OVERHEAD (64ull << 20)
-/* A monitor that was killed has closed its socket by then; that its process has ended may take as long, milliseconds.
- */
+/* Milliseconds: a killed monitor closes its socket first, its process may end somewhat later. */
 #define END_WAIT_MS 500
 
 const VmmCallbacks domain_vmm_callbacks = { .event = domain_on_event, .exited = domain_on_exited };
