@@ -77,7 +77,7 @@ static gpointer object_copy(gconstpointer object, gsize size, const gsize *strin
 }
 
 static void object_free(gpointer object, const gsize *strings) {
-        if (object == NULL)
+        if (!object)
                 return;
         for (; *strings != END_OF_STRINGS; strings++)
                 g_free(*string_at(object, *strings));
@@ -135,7 +135,7 @@ DomainDef *domain_def_new(void) {
 }
 
 void domain_def_free(DomainDef *def) {
-        if (def == NULL)
+        if (!def)
                 return;
         g_ptr_array_unref(def->os.boot);
         g_ptr_array_unref(def->clock.timers);
@@ -166,7 +166,7 @@ DomainDef *domain_def_copy(const DomainDef *def) {
         copy->nics = copy_list(def->nics, domain_nic_copy_item);
         copy->chars = copy_list(def->chars, domain_char_copy_item);
         copy->notes = copy_list(def->notes, copy_string);
-        copy->rng = def->rng != NULL ? object_copy(def->rng, sizeof(*def->rng), domain_rng_strings) : NULL;
+        copy->rng = def->rng ? object_copy(def->rng, sizeof(*def->rng), domain_rng_strings) : NULL;
         return copy;
 }
 
@@ -211,15 +211,15 @@ gboolean domain_char_is_serial_console(const DomainChar *chr) {
 DomainChar *domain_def_find_console(const DomainDef *def, const char *alias) {
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = g_ptr_array_index(def->chars, i);
-                if (alias != NULL ? g_strcmp0(chr->alias, alias) == 0
-                                  : chr->device != DOMAIN_CHAR_CHANNEL && chr->backend == DOMAIN_CHAR_PTY)
+                if (alias ? g_strcmp0(chr->alias, alias) == 0
+                          : chr->device != DOMAIN_CHAR_CHANNEL && chr->backend == DOMAIN_CHAR_PTY)
                         return domain_char_is_serial_console(chr) ? domain_def_first_serial(def) : chr;
         }
         return NULL;
 }
 
 static void assign_alias(char **alias, const char *prefix, guint index) {
-        if (*alias == NULL)
+        if (!*alias)
                 *alias = g_strdup_printf("%s%u", prefix, index);
 }
 
@@ -230,7 +230,7 @@ static void assign_char_aliases(DomainDef *def) {
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = g_ptr_array_index(def->chars, i);
                 guint index = count[chr->device]++;
-                if (serial != NULL && domain_char_is_serial_console(chr)) {
+                if (serial && domain_char_is_serial_console(chr)) {
                         g_free(chr->alias);
                         chr->alias = g_strdup(serial->alias);
                 } else
@@ -244,23 +244,23 @@ void domain_def_assign_aliases(DomainDef *def) {
         for (guint i = 0; i < def->nics->len; i++)
                 assign_alias(&((DomainNic *) g_ptr_array_index(def->nics, i))->alias, "net", i);
         assign_char_aliases(def);
-        if (def->rng != NULL)
+        if (def->rng)
                 assign_alias(&def->rng->alias, "rng", 0);
 }
 
 char *domain_channel_path(const char *state_dir, int id, const DomainChar *channel) {
         return g_strdup_printf("%s/%d.%s.sock", state_dir, id,
-                               channel->target_name != NULL ? channel->target_name : channel->alias);
+                               channel->target_name ? channel->target_name : channel->alias);
 }
 
 /* Whether domain_channel_path() made a path, with any number; with the alias for a channel without a name. */
 static gboolean is_channel_path(const char *path, const char *state_dir, const char *name) {
         g_autofree char *dir = g_path_get_dirname(path), *file = g_path_get_basename(path);
         gsize digits = strspn(file, G_CSET_DIGITS);
-        g_autofree char *end = g_strdup_printf(".%s.sock", name != NULL ? name : "");
+        g_autofree char *end = g_strdup_printf(".%s.sock", name ? name : "");
         if (strcmp(dir, state_dir) != 0 || digits == 0)
                 return FALSE;
-        return name != NULL ? strcmp(file + digits, end) == 0 : file[digits] == '.' && g_str_has_suffix(file, ".sock");
+        return name ? strcmp(file + digits, end) == 0 : file[digits] == '.' && g_str_has_suffix(file, ".sock");
 }
 
 /*
@@ -269,15 +269,15 @@ static gboolean is_channel_path(const char *path, const char *state_dir, const c
  */
 static gboolean is_qemu_path(const char *path, const char *name) {
         const char *inner = strstr(path, "/qemu/channel/");
-        g_autofree char *file = g_path_get_basename(path), *end = g_strdup_printf(".%s", name != NULL ? name : "");
-        return inner != NULL && name != NULL && (strcmp(file, name) == 0 || g_str_has_suffix(file, end));
+        g_autofree char *file = g_path_get_basename(path), *end = g_strdup_printf(".%s", name ? name : "");
+        return inner && name && (strcmp(file, name) == 0 || g_str_has_suffix(file, end));
 }
 
 void domain_def_drop_channel_paths(DomainDef *def, const char *state_dir) {
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = g_ptr_array_index(def->chars, i);
                 if (chr->device == DOMAIN_CHAR_CHANNEL && chr->backend == DOMAIN_CHAR_UNIX && chr->listen &&
-                    chr->path != NULL &&
+                    chr->path &&
                     (is_channel_path(chr->path, state_dir, chr->target_name) ||
                      is_qemu_path(chr->path, chr->target_name)))
                         g_clear_pointer(&chr->path, g_free);

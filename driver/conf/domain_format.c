@@ -175,11 +175,11 @@ static void format_features(XmlWriter *w, const DomainDef *def) {
 }
 
 static void format_cpu_model(XmlWriter *w, const DomainCpu *cpu) {
-        if (cpu->model == NULL && cpu->fallback == NULL)
+        if (!cpu->model && !cpu->fallback)
                 return;
         xml_begin(w, "model");
         xml_put(w, "fallback", cpu->fallback);
-        if (cpu->model != NULL)
+        if (cpu->model)
                 xml_end_text(w, cpu->model);
         else
                 xml_end(w);
@@ -231,7 +231,7 @@ static void format_clock(XmlWriter *w, const DomainClock *clock) {
 }
 
 static void format_partition(XmlWriter *w, const char *partition) {
-        if (partition == NULL)
+        if (!partition)
                 return;
         xml_begin(w, "resource");
         xml_element(w, "partition", partition);

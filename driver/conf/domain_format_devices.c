@@ -12,7 +12,7 @@
 #define GENERATED_PREFIX "vnet"
 
 static void format_alias(XmlWriter *w, const char *alias, gboolean live) {
-        if (alias != NULL && (live || g_str_has_prefix(alias, "ua-")))
+        if (alias && (live || g_str_has_prefix(alias, "ua-")))
                 xml_leaf_attr(w, "alias", "name", alias);
 }
 
@@ -125,8 +125,8 @@ void domain_format_bandwidth(XmlWriter *w, const DomainNic *nic) {
 }
 
 static void format_nic_target(XmlWriter *w, const DomainNic *nic, gboolean live) {
-        gboolean shown = nic->target != NULL &&
-                         (live || !nic->target_managed || !g_str_has_prefix(nic->target, GENERATED_PREFIX));
+        gboolean shown =
+                nic->target && (live || !nic->target_managed || !g_str_has_prefix(nic->target, GENERATED_PREFIX));
         xml_begin(w, "target");
         xml_put(w, "dev", shown ? nic->target : NULL);
         if (nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed)
@@ -174,7 +174,7 @@ static void format_nic(XmlWriter *w, const DomainNic *nic, gboolean live) {
 
 /* A pty's path is valid only while the domain runs, and so is a socket path chosen at the start. */
 static void format_char_source(XmlWriter *w, const DomainChar *chr, gboolean live, gboolean status) {
-        if (chr->path == NULL && !(chr->backend == DOMAIN_CHAR_UNIX && chr->device != DOMAIN_CHAR_CHANNEL))
+        if (!chr->path && !(chr->backend == DOMAIN_CHAR_UNIX && chr->device != DOMAIN_CHAR_CHANNEL))
                 return;
         if (chr->backend == DOMAIN_CHAR_NULL || ((chr->backend == DOMAIN_CHAR_PTY || chr->generated) && !live))
                 return;
@@ -190,7 +190,7 @@ static void format_char_source(XmlWriter *w, const DomainChar *chr, gboolean liv
 }
 
 static void format_char_log(XmlWriter *w, const DomainChar *chr) {
-        if (chr->log_file == NULL)
+        if (!chr->log_file)
                 return;
         xml_begin(w, "log");
         xml_put(w, "file", chr->log_file);
@@ -249,10 +249,10 @@ void domain_format_devices(XmlWriter *w, const DomainDef *def, gboolean live, gb
                 format_nic(w, g_ptr_array_index(def->nics, i), live);
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = g_ptr_array_index(def->chars, i);
-                gboolean other_face = domain_char_is_serial_console(chr) && serial != NULL;
+                gboolean other_face = domain_char_is_serial_console(chr) && serial;
                 format_char(w, chr, other_face ? serial : chr, live, status);
         }
-        if (def->rng != NULL)
+        if (def->rng)
                 format_rng(w, def->rng, live);
         xml_end(w);
 }

@@ -39,14 +39,14 @@ static xmlDoc *new_document(const char *root) {
 static char *dump_metadata(xmlDoc *doc) {
         g_autofree char *text = dump_node(doc, xmlDocGetRootElement(doc), INDENT_LEVEL);
         char *first = strchr(text, '>'), *last = strrchr(text, '<');
-        return first != NULL && last > first ? g_strndup(first + 1, (gsize) (last - first - 1)) : NULL;
+        return first && last > first ? g_strndup(first + 1, (gsize) (last - first - 1)) : NULL;
 }
 
 /* The stored text as a document again. */
 static xmlDoc *load_metadata(const char *metadata, GError **err) {
-        g_autofree char *text = g_strdup_printf("<metadata>%s</metadata>", metadata != NULL ? metadata : "");
+        g_autofree char *text = g_strdup_printf("<metadata>%s</metadata>", metadata ? metadata : "");
         xmlDoc *doc = xml_document_parse(text, "(metadata)", err);
-        if (doc != NULL && doc->encoding == NULL)
+        if (doc && !doc->encoding)
                 doc->encoding = xmlStrdup((const xmlChar *) "UTF-8");
         return doc;
 }
@@ -57,9 +57,9 @@ static xmlDoc *load_metadata(const char *metadata, GError **err) {
  */
 static gboolean settle_metadata(xmlDoc *doc, char **ret, GError **err) {
         g_autofree char *text = dump_metadata(doc);
-        for (unsigned i = 0; i < SETTLE_MAX && text != NULL; i++) {
+        for (unsigned i = 0; i < SETTLE_MAX && text; i++) {
                 g_autoptr(xmlDoc) again = load_metadata(text, err);
-                if (again == NULL)
+                if (!again)
                         return FALSE;
                 g_autofree char *before = g_steal_pointer(&text);
                 text = dump_metadata(again);
@@ -72,23 +72,23 @@ static gboolean settle_metadata(xmlDoc *doc, char **ret, GError **err) {
 }
 
 gboolean domain_metadata_from_xml(const xmlNode *metadata, char **ret, GError **err) {
-        if (metadata == NULL || metadata->children == NULL)
+        if (!metadata || !metadata->children)
                 return TRUE;
         g_autoptr(xmlDoc) doc = new_document("metadata");
-        for (xmlNode *child = metadata->children; child != NULL; child = child->next)
+        for (xmlNode *child = metadata->children; child; child = child->next)
                 xmlAddChild(xmlDocGetRootElement(doc), xmlDocCopyNode(child, doc, 1));
         return settle_metadata(doc, ret, err);
 }
 
 static xmlNode *find_namespace(xmlDoc *doc, const char *uri) {
         XML_FOREACH (node, xmlDocGetRootElement(doc), NULL)
-                if (node->ns != NULL && strcmp((const char *) node->ns->href, uri) == 0)
+                if (node->ns && strcmp((const char *) node->ns->href, uri) == 0)
                         return node;
         return NULL;
 }
 
 static void add_namespace(xmlNode *node, xmlNs *ns) {
-        if (node->ns == NULL)
+        if (!node->ns)
                 xmlSetNs(node, ns);
         XML_FOREACH (child, node, NULL)
                 add_namespace(child, ns);
@@ -96,11 +96,11 @@ static void add_namespace(xmlNode *node, xmlNs *ns) {
 
 /* Removes the namespace from the elements, and its declarations. */
 static void strip_namespace(xmlNode *node, const char *uri) {
-        if (node->ns != NULL && strcmp((const char *) node->ns->href, uri) == 0)
+        if (node->ns && strcmp((const char *) node->ns->href, uri) == 0)
                 node->ns = NULL;
         XML_FOREACH (child, node, NULL)
                 strip_namespace(child, uri);
-        for (xmlNs **link = &node->nsDef; *link != NULL;) {
+        for (xmlNs **link = &node->nsDef; *link;) {
                 xmlNs *ns = *link;
                 if (strcmp((const char *) ns->href, uri) != 0) {
                         link = &ns->next;
@@ -113,8 +113,8 @@ static void strip_namespace(xmlNode *node, const char *uri) {
 
 /* An attribute that carries the namespace keeps its declaration needed. */
 static gboolean has_attribute_in(const xmlNode *node, const char *uri) {
-        for (const xmlAttr *attr = node->properties; attr != NULL; attr = attr->next)
-                if (attr->ns != NULL && strcmp((const char *) attr->ns->href, uri) == 0)
+        for (const xmlAttr *attr = node->properties; attr; attr = attr->next)
+                if (attr->ns && strcmp((const char *) attr->ns->href, uri) == 0)
                         return TRUE;
         XML_FOREACH (child, node, NULL)
                 if (has_attribute_in(child, uri))
@@ -125,15 +125,14 @@ static gboolean has_attribute_in(const xmlNode *node, const char *uri) {
 /* The client's element, in its namespace, as a child of `root`. */
 static gboolean insert_element(xmlDoc *doc, const char *metadata, const char *key, const char *uri, GError **err) {
         g_autoptr(xmlDoc) given = xml_document_parse(metadata, "(metadata_xml)", err);
-        if (given == NULL)
+        if (!given)
                 return FALSE;
-        if (key == NULL || xmlValidateNCName((const xmlChar *) key, 0) != 0) {
-                return error_set(err, VIR_ERR_INVALID_ARG, "'%s' cannot be the prefix of a namespace",
-                                 key != NULL ? key : "");
+        if (!key || xmlValidateNCName((const xmlChar *) key, 0) != 0) {
+                return error_set(err, VIR_ERR_INVALID_ARG, "'%s' cannot be the prefix of a namespace", key ? key : "");
         }
         xmlNode *node = xmlDocCopyNode(xmlDocGetRootElement(given), doc, 1);
         xmlNs *ns = xmlNewNs(node, (const xmlChar *) uri, (const xmlChar *) key);
-        if (ns == NULL) {
+        if (!ns) {
                 xmlFreeNode(node);
                 return error_set(err, VIR_ERR_INVALID_ARG, "prefix '%s' is in use in the element", key);
         }
@@ -144,25 +143,25 @@ static gboolean insert_element(xmlDoc *doc, const char *metadata, const char *ke
 
 static gboolean set_element(DomainDef *def, const char *metadata, const char *key, const char *uri, GError **err) {
         g_autoptr(xmlDoc) doc = load_metadata(def->metadata, err);
-        if (doc == NULL)
+        if (!doc)
                 return FALSE;
         xmlNode *old = find_namespace(doc, uri);
-        if (old != NULL) {
+        if (old) {
                 xmlUnlinkNode(old);
                 xmlFreeNode(old);
         }
-        if (metadata != NULL && !insert_element(doc, metadata, key, uri, err))
+        if (metadata && !insert_element(doc, metadata, key, uri, err))
                 return FALSE;
         return settle_metadata(doc, &def->metadata, err);
 }
 
 static gboolean set_text(char **text, const char *with, GError **err) {
-        g_autofree char *clean = with != NULL ? xml_clean_text(with) : NULL;
-        if (with != NULL && clean == NULL) {
+        g_autofree char *clean = with ? xml_clean_text(with) : NULL;
+        if (with && !clean) {
                 return error_set(err, VIR_ERR_INVALID_ARG, "the text is not UTF-8");
         }
         g_free(*text);
-        *text = clean != NULL && *clean != '\0' ? g_steal_pointer(&clean) : NULL;
+        *text = clean && *clean != '\0' ? g_steal_pointer(&clean) : NULL;
         return TRUE;
 }
 
@@ -172,12 +171,12 @@ static gboolean set_any(DomainDef *def, int type, const char *metadata, const ch
         case VIR_DOMAIN_METADATA_DESCRIPTION:
                 return set_text(&def->description, metadata, err);
         case VIR_DOMAIN_METADATA_TITLE:
-                if (metadata != NULL && strchr(metadata, '\n') != NULL) {
+                if (metadata && strchr(metadata, '\n') != NULL) {
                         return error_set(err, VIR_ERR_XML_ERROR, "Domain title can't contain newlines");
                 }
                 return set_text(&def->title, metadata, err);
         case VIR_DOMAIN_METADATA_ELEMENT:
-                if (uri == NULL || *uri == '\0') {
+                if (!uri || *uri == '\0') {
                         return error_set(err, VIR_ERR_INVALID_ARG, "a namespace URI is needed for a metadata element");
                 }
                 return set_element(def, metadata, key, uri, err);
@@ -204,8 +203,8 @@ gboolean domain_def_set_metadata(DomainDef *def, int type, const char *metadata,
 
 static char *get_element(const DomainDef *def, const char *uri, GError **err) {
         g_autoptr(xmlDoc) doc = load_metadata(def->metadata, err);
-        xmlNode *node = doc != NULL && uri != NULL ? find_namespace(doc, uri) : NULL;
-        if (node == NULL)
+        xmlNode *node = doc && uri ? find_namespace(doc, uri) : NULL;
+        if (!node)
                 return NULL;
         if (!has_attribute_in(node, uri))
                 strip_namespace(node, uri);
@@ -223,9 +222,9 @@ char *domain_def_get_metadata(const DomainDef *def, int type, const char *uri, G
                 text = get_element(def, uri, &local);
         else
                 error_set(&local, VIR_ERR_INVALID_ARG, "unknown metadata type");
-        if (local != NULL)
+        if (local)
                 g_propagate_error(err, local);
-        else if (text == NULL)
+        else if (!text)
                 error_set(err, VIR_ERR_NO_DOMAIN_METADATA, "Requested metadata element is not present");
         return text;
 }

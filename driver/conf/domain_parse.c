@@ -18,7 +18,7 @@
 
 static gboolean parse_type(const xmlNode *root, GError **err) {
         g_autofree char *type = xml_attr(root, "type");
-        if (type == NULL)
+        if (!type)
                 error_set(err, VIR_ERR_INTERNAL_ERROR, "missing domain type attribute");
         else if (strcmp(type, "kvm") == 0)
                 return TRUE;
@@ -74,15 +74,15 @@ static gboolean parse_identity(const xmlNode *root, DomainDef *def, guint flags,
         if (!parse_type(root, err) || ((flags & DOMAIN_PARSE_STATUS) != 0 && !parse_id(root, def, err)))
                 return FALSE;
         def->name = xml_child_text(root, "name");
-        if (!domain_name_check(def->name != NULL ? def->name : "", err))
+        if (!domain_name_check(def->name ? def->name : "", err))
                 return FALSE;
-        if (uuid == NULL) {
+        if (!uuid) {
                 uuid_generate(def->uuid);
         } else if (!domain_uuid_parse(uuid, def->uuid)) {
                 return error_set(err, VIR_ERR_INTERNAL_ERROR, "malformed uuid element");
         }
         def->title = xml_child_text(root, "title");
-        if (def->title != NULL && strchr(def->title, '\n') != NULL) {
+        if (def->title && strchr(def->title, '\n') != NULL) {
                 return error_set(err, VIR_ERR_XML_ERROR, "Domain title can't contain newlines");
         }
         def->description = xml_child_text(root, "description");
@@ -95,7 +95,7 @@ static gboolean parse_hugepages(const xmlNode *hugepages, DomainMemory *memory, 
         g_autofree char *unit = xml_attr(page, "unit");
         guint64 size = 0, bytes = 0;
         memory->hugepages = hugepages != NULL;
-        if (page == NULL)
+        if (!page)
                 return TRUE;
         if (xml_next(page, "page") != NULL) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only one size of huge pages is supported");
@@ -108,7 +108,7 @@ static gboolean parse_hugepages(const xmlNode *hugepages, DomainMemory *memory, 
 
 static gboolean parse_memory_source(const xmlNode *backing, DomainMemory *memory, GError **err) {
         g_autofree char *type = xml_child_attr(backing, "source", "type");
-        int word = type != NULL ? xml_word_index(domain_memory_source_names, type) : 0;
+        int word = type ? xml_word_index(domain_memory_source_names, type) : 0;
         if (word < 0) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown memoryBacking/source/type '%s'", type);
         }
@@ -164,7 +164,7 @@ static gboolean parse_vcpu(const xmlNode *vcpu, DomainDef *def, GError **err) {
         g_autofree char *count = xml_text(vcpu), *cpuset = xml_attr(vcpu, "cpuset");
         guint64 maximum = 1, current = 0;
         int placement = 0;
-        if (vcpu != NULL && count != NULL && !xml_parse_u64(count, &maximum)) {
+        if (vcpu && count && !xml_parse_u64(count, &maximum)) {
                 return error_set(err, VIR_ERR_XML_ERROR, "maximum vcpus count must be an integer");
         }
         if (!xml_attr_u64(vcpu, "current", &current, err) ||
@@ -173,7 +173,7 @@ static gboolean parse_vcpu(const xmlNode *vcpu, DomainDef *def, GError **err) {
         def->vcpus_max = (unsigned) maximum;
         def->vcpus = current != 0 ? (unsigned) current : def->vcpus_max;
         def->has_cpuset = cpuset != NULL;
-        return cpuset == NULL || domain_parse_cpuset(cpuset, "cpuset", &def->cpuset, err);
+        return !cpuset || domain_parse_cpuset(cpuset, "cpuset", &def->cpuset, err);
 }
 
 gboolean domain_parse_cpuset(const char *text, const char *what, CpuMap *ret, GError **err) {
@@ -187,11 +187,11 @@ gboolean domain_parse_cpuset(const char *text, const char *what, CpuMap *ret, GE
 static gboolean parse_os_type(const xmlNode *os, GError **err) {
         g_autofree char *type = xml_child_text(os, "type");
         g_autofree char *arch = xml_child_attr(os, "type", "arch");
-        if (type == NULL)
+        if (!type)
                 error_set(err, VIR_ERR_XML_ERROR, "an os <type> must be specified");
         else if (strcmp(type, "hvm") != 0)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown OS type '%s'", type);
-        else if (arch == NULL || strcmp(arch, "x86_64") == 0)
+        else if (!arch || strcmp(arch, "x86_64") == 0)
                 return TRUE;
         else
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Unknown architecture %s", arch);
@@ -226,7 +226,7 @@ static gboolean parse_os(const xmlNode *os, DomainDef *def, guint flags, GError 
 static gboolean parse_action(const xmlNode *root, const char *name, int n_words, DomainAction *ret, gboolean *ret_has,
                              GError **err) {
         g_autofree char *text = xml_child_text(root, name);
-        if (text == NULL)
+        if (!text)
                 return TRUE;
         int word = xml_word_index(domain_action_names, text);
         if (word < 0 || word >= n_words) {
@@ -254,7 +254,7 @@ static void parse_features(const xmlNode *features, DomainDef *def) {
 static void parse_notes(const xmlNode *notes, DomainDef *def) {
         XML_FOREACH (note, notes, "note") {
                 char *text = xml_text(note);
-                if (text != NULL && def->notes->len < DOMAIN_NOTES_MAX)
+                if (text && def->notes->len < DOMAIN_NOTES_MAX)
                         g_ptr_array_add(def->notes, text);
                 else
                         g_free(text);
@@ -313,7 +313,7 @@ static gboolean complete_def(DomainDef *def, guint flags, GError **err) {
 
 DomainDef *domain_def_parse(const char *xml, guint flags, const char *schema_dir, GError **err) {
         g_autoptr(xmlDoc) doc = xml_document_parse(xml, "(domain_definition)", err);
-        if (doc == NULL)
+        if (!doc)
                 return NULL;
         g_autoptr(DomainDef) def = domain_def_new();
         if (!judge(xmlDocGetRootElement(doc), def, flags, err) ||

@@ -22,7 +22,7 @@ static DomainCharDevice device_of(const xmlNode *node) {
 
 static gboolean parse_backend(const xmlNode *node, DomainChar *chr, GError **err) {
         g_autofree char *type = xml_attr(node, "type");
-        int word = type != NULL ? xml_word_index(domain_char_backend_names, type) : DOMAIN_CHAR_PTY;
+        int word = type ? xml_word_index(domain_char_backend_names, type) : DOMAIN_CHAR_PTY;
         if (word >= 0)
                 chr->backend = (DomainCharBackend) word;
         else
@@ -47,10 +47,10 @@ static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, 
                 chr->path = xml_attr(source, "path");
         if ((flags & DOMAIN_PARSE_STATUS) != 0 && !xml_attr_bool(source, "generated", &chr->generated, err))
                 return FALSE;
-        if (chr->path != NULL && *chr->path == '\0')
+        if (chr->path && *chr->path == '\0')
                 g_clear_pointer(&chr->path, g_free);
-        chr->listen = chr->backend == DOMAIN_CHAR_UNIX && (mode == 1 || chr->path == NULL);
-        if (chr->path != NULL || chr->backend == DOMAIN_CHAR_PTY || chr->backend == DOMAIN_CHAR_NULL ||
+        chr->listen = chr->backend == DOMAIN_CHAR_UNIX && (mode == 1 || !chr->path);
+        if (chr->path || chr->backend == DOMAIN_CHAR_PTY || chr->backend == DOMAIN_CHAR_NULL ||
             (chr->backend == DOMAIN_CHAR_UNIX && chr->device == DOMAIN_CHAR_CHANNEL))
                 return TRUE;
         return error_set(err, VIR_ERR_INTERNAL_ERROR, "Missing source path attribute for char device");
@@ -59,11 +59,11 @@ static gboolean parse_source(const xmlNode *node, DomainChar *chr, guint flags, 
 static gboolean parse_log(const xmlNode *node, DomainChar *chr, GError **err) {
         const xmlNode *log = xml_first(node, "log");
         g_autofree char *append = xml_attr(log, "append");
-        if (log == NULL)
+        if (!log)
                 return TRUE;
         chr->log_file = xml_attr(log, "file");
         chr->has_log_append = append != NULL;
-        if (chr->log_file != NULL && g_path_is_absolute(chr->log_file))
+        if (chr->log_file && g_path_is_absolute(chr->log_file))
                 return xml_attr_bool(log, "append", &chr->log_append, err);
         return error_set(err, VIR_ERR_XML_ERROR, "the <log> of a character device needs a file with an absolute path");
 }
@@ -78,9 +78,9 @@ static gboolean parse_target_type(const xmlNode *target, DomainChar *chr, GError
                 [DOMAIN_CHAR_CHANNEL] = { NULL, { "virtio", NULL } },
         };
         chr->target_type = xml_attr(target, "type");
-        if (chr->target_type == NULL)
+        if (!chr->target_type)
                 chr->target_type = g_strdup(types[chr->device].fallback);
-        if (chr->target_type == NULL)
+        if (!chr->target_type)
                 error_set(err, VIR_ERR_XML_ERROR, "target type must be specified for channel device");
         else if (xml_word_index(types[chr->device].supported, chr->target_type) >= 0)
                 return TRUE;
@@ -143,7 +143,7 @@ static DomainChar *counterpart(const DomainChar *chr, DomainCharDevice device, c
 
 /* The two share one log, whichever names it. */
 static void share_log(DomainChar *serial, DomainChar *console) {
-        if (serial->log_file != NULL || console->log_file == NULL)
+        if (serial->log_file || !console->log_file)
                 return;
         serial->log_file = g_steal_pointer(&console->log_file);
         serial->has_log_append = console->has_log_append;
@@ -163,8 +163,8 @@ static DomainChar *first_console(const DomainDef *def, guint *ret_index) {
 void domain_def_pair_consoles(DomainDef *def) {
         guint index = 0;
         DomainChar *serial = domain_def_first_serial(def), *console = first_console(def, &index);
-        gboolean stands_for_serial = console != NULL && domain_char_is_serial_console(console);
-        if (serial == NULL && stands_for_serial) {
+        gboolean stands_for_serial = console && domain_char_is_serial_console(console);
+        if (!serial && stands_for_serial) {
                 serial = counterpart(console, DOMAIN_CHAR_SERIAL, "isa-serial");
                 g_ptr_array_insert(def->chars, 0, serial);
                 first_console(def, &index);
@@ -173,7 +173,7 @@ void domain_def_pair_consoles(DomainDef *def) {
                 share_log(serial, console);
                 g_ptr_array_remove_index(def->chars, index);
         }
-        if (serial != NULL)
+        if (serial)
                 g_ptr_array_insert(def->chars, stands_for_serial ? (int) index : 0,
                                    counterpart(serial, DOMAIN_CHAR_CONSOLE, "serial"));
         g_ptr_array_sort(def->chars, compare_chars);

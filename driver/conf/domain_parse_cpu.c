@@ -15,8 +15,8 @@
 static gboolean parse_cpu_mode(const xmlNode *node, DomainCpu *cpu, GError **err) {
         g_autofree char *mode = xml_attr(node, "mode");
         const xmlNode *model = xml_first(node, "model");
-        int word = model != NULL ? DOMAIN_CPU_CUSTOM : DOMAIN_CPU_NONE;
-        if (mode != NULL)
+        int word = model ? DOMAIN_CPU_CUSTOM : DOMAIN_CPU_NONE;
+        if (mode)
                 word = *mode != '\0' ? xml_word_index(domain_cpu_mode_names, mode) : -1;
         if (word < 0) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Invalid mode attribute '%s'", mode);
@@ -37,9 +37,9 @@ static gboolean parse_cpu_attributes(const xmlNode *node, DomainCpu *cpu, GError
             !xml_attr_word(model, "fallback", fallbacks, &cpu->fallback, err))
                 return FALSE;
         cpu->model = xml_text(model);
-        if (cpu->mode == DOMAIN_CPU_CUSTOM && cpu->match == NULL)
+        if (cpu->mode == DOMAIN_CPU_CUSTOM && !cpu->match)
                 cpu->match = g_strdup("exact");
-        if (cpu->model != NULL && cpu->fallback == NULL)
+        if (cpu->model && !cpu->fallback)
                 cpu->fallback = g_strdup("allow");
         return TRUE;
 }
@@ -47,7 +47,7 @@ static gboolean parse_cpu_attributes(const xmlNode *node, DomainCpu *cpu, GError
 static gboolean parse_topology(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
         DomainCpu *cpu = &def->cpu;
         cpu->sockets = cpu->dies = cpu->cores = cpu->threads = 1;
-        if (node == NULL)
+        if (!node)
                 return TRUE;
         if (!xml_attr_positive(node, "sockets", DOMAIN_VCPUS_MAX, &cpu->sockets, err) ||
             !xml_attr_positive(node, "dies", DOMAIN_VCPUS_MAX, &cpu->dies, err) ||
@@ -71,10 +71,10 @@ static gboolean has_feature(const DomainCpu *cpu, const char *name) {
 static gboolean parse_feature(const xmlNode *node, DomainCpu *cpu, GError **err) {
         DomainCpuFeature feature = { 0 };
         g_autofree char *name = xml_attr(node, "name"), *policy = xml_attr(node, "policy");
-        int word = xml_word_index(domain_cpu_policy_names, policy != NULL ? policy : "require");
+        int word = xml_word_index(domain_cpu_policy_names, policy ? policy : "require");
         if (word < 0)
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Invalid CPU feature policy '%s'", policy);
-        if (name == NULL || *name == '\0')
+        if (!name || *name == '\0')
                 return error_set(err, VIR_ERR_XML_ERROR, "Invalid CPU feature name");
         if (cpu_feature_find(name) == NULL)
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU feature '%.64s' is not known: remove it", name);
@@ -89,7 +89,7 @@ static gboolean parse_feature(const xmlNode *node, DomainCpu *cpu, GError **err)
 }
 
 gboolean domain_parse_cpu(const xmlNode *cpu, DomainDef *def, guint flags, GError **err) {
-        if (cpu == NULL)
+        if (!cpu)
                 return TRUE;
         XML_FOREACH (feature, cpu, "feature")
                 if (!parse_feature(feature, &def->cpu, err))
@@ -108,10 +108,10 @@ static gboolean parse_timer(const xmlNode *node, DomainClock *clock, GError **er
             !xml_attr_word(node, "present", presences, &timer->present, err) ||
             !xml_attr_word(node, "tickpolicy", policies, &timer->tickpolicy, err))
                 return FALSE;
-        if (timer->name == NULL || clock->timers->len == DOMAIN_TIMERS_MAX) {
+        if (!timer->name || clock->timers->len == DOMAIN_TIMERS_MAX) {
                 return error_set(err, VIR_ERR_XML_ERROR, "%s",
-                                 timer->name == NULL ? "Missing required attribute 'name' in element 'timer'"
-                                                     : "too many timers");
+                                 !timer->name ? "Missing required attribute 'name' in element 'timer'"
+                                              : "too many timers");
         }
         g_ptr_array_add(clock->timers, g_steal_pointer(&timer));
         return TRUE;
@@ -125,15 +125,15 @@ static gboolean parse_clock_number(const xmlNode *node, DomainClock *clock, GErr
         if (!absolute && strcmp(clock->offset, "variable") != 0)
                 return TRUE;
         clock->has_adjustment = TRUE;
-        if (value == NULL ? !absolute : strcmp(value, "reset") == 0 || xml_parse_i64(value, &clock->adjustment))
+        if (!value ? !absolute : strcmp(value, "reset") == 0 || xml_parse_i64(value, &clock->adjustment))
                 return TRUE;
         return error_set(err, VIR_ERR_XML_ERROR, "Invalid value for attribute '%s' in element 'clock': '%s'.", name,
-                         value != NULL ? value : "");
+                         value ? value : "");
 }
 
 /* The name of a zone, which is looked up as a file by the C library. */
 static gboolean check_timezone(const char *zone, GError **err) {
-        if (zone == NULL)
+        if (!zone)
                 error_set(err, VIR_ERR_INTERNAL_ERROR, "missing 'timezone' attribute for clock with offset='timezone'");
         else if (zone[strspn(zone, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "/_+-")] != '\0' || *zone == '/')
                 error_set(err, VIR_ERR_XML_ERROR, "'%s' cannot be the name of a time zone", zone);
@@ -146,16 +146,16 @@ static gboolean parse_clock_offset(const xmlNode *node, DomainClock *clock, GErr
         static const char *const offsets[] = { "utc", "localtime", "variable", "timezone", "absolute", NULL };
         static const char *const bases[] = { "utc", "localtime", NULL };
         g_autofree char *offset = xml_attr(node, "offset");
-        if (offset != NULL && xml_word_index(offsets, offset) < 0) {
+        if (offset && xml_word_index(offsets, offset) < 0) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown clock offset '%s'", offset);
         }
-        if (offset != NULL) {
+        if (offset) {
                 g_free(clock->offset);
                 clock->offset = g_steal_pointer(&offset);
         }
         if (strcmp(clock->offset, "variable") == 0 && !xml_attr_word(node, "basis", bases, &clock->basis, err))
                 return FALSE;
-        if (strcmp(clock->offset, "variable") == 0 && clock->basis == NULL)
+        if (strcmp(clock->offset, "variable") == 0 && !clock->basis)
                 clock->basis = g_strdup("utc");
         if (strcmp(clock->offset, "timezone") == 0)
                 clock->timezone = xml_attr(node, "timezone");
@@ -165,7 +165,7 @@ static gboolean parse_clock_offset(const xmlNode *node, DomainClock *clock, GErr
 }
 
 gboolean domain_parse_clock(const xmlNode *clock, DomainDef *def, GError **err) {
-        if (clock == NULL)
+        if (!clock)
                 return TRUE;
         if (!parse_clock_offset(clock, &def->clock, err))
                 return FALSE;

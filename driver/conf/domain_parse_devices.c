@@ -19,7 +19,7 @@
 static gboolean parse_emulator(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
         g_free(def->emulator);
         def->emulator = xml_text(node);
-        return def->emulator == NULL || legacy_emulator(def, flags, err);
+        return !def->emulator || legacy_emulator(def, flags, err);
 }
 
 static const struct {
@@ -57,7 +57,7 @@ gboolean domain_parse_devices(const xmlNode *devices, DomainDef *def, guint flag
 
 char *domain_parse_alias(const xmlNode *device, guint flags) {
         char *alias = xml_child_attr(device, "alias", "name");
-        if (alias != NULL && (flags & DOMAIN_PARSE_STATUS) == 0 && !g_str_has_prefix(alias, "ua-"))
+        if (alias && (flags & DOMAIN_PARSE_STATUS) == 0 && !g_str_has_prefix(alias, "ua-"))
                 g_clear_pointer(&alias, g_free);
         return alias;
 }
@@ -79,15 +79,15 @@ static gboolean parse_rng_model(const xmlNode *node, GError **err) {
 static gboolean parse_rng_backend(const xmlNode *node, DomainRng *rng, GError **err) {
         const xmlNode *backend = xml_first(node, "backend");
         g_autofree char *model = xml_attr(backend, "model");
-        if (backend == NULL || xml_next(backend, "backend") != NULL)
+        if (!backend || xml_next(backend, "backend") != NULL)
                 error_set(err, VIR_ERR_XML_ERROR, "only one RNG backend is supported");
-        else if (model == NULL)
+        else if (!model)
                 error_set(err, VIR_ERR_XML_ERROR, "missing RNG device backend model");
         else if (strcmp(model, "random") != 0 && strcmp(model, "builtin") != 0)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown RNG backend model '%s'", model);
         else {
                 rng->backend_path = xml_text(backend);
-                if (rng->backend_path == NULL)
+                if (!rng->backend_path)
                         rng->backend_path = g_strdup(RNG_DEFAULT_PATH);
                 return TRUE;
         }
@@ -101,7 +101,7 @@ gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GErr
         if (!parse_rng_model(node, err) || !xml_attr_positive(rate, "bytes", G_MAXUINT, &rng->rate_bytes, err) ||
             !xml_attr_uint(rate, "period", G_MAXUINT, &rng->rate_period_ms, err) || !parse_rng_backend(node, rng, err))
                 return FALSE;
-        if (def->rng != NULL) {
+        if (def->rng) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only one RNG device is supported");
         }
         rng->alias = domain_parse_alias(node, flags);

@@ -49,11 +49,11 @@ static gboolean parse_disk_target(const xmlNode *node, DomainDisk *disk, GError 
         const xmlNode *target = xml_first(node, "target");
         int word = -1;
         disk->target = xml_attr(target, "dev");
-        if (disk->target == NULL || *disk->target == '\0') {
+        if (!disk->target || *disk->target == '\0') {
                 return error_set(err, VIR_ERR_NO_TARGET, "missing target information for device");
         }
         const char *bus = bus_of_target(disk->target);
-        if (bus == NULL) {
+        if (!bus) {
                 return error_set(err, VIR_ERR_XML_ERROR, "Unknown disk name '%s' and no address specified",
                                  disk->target);
         }
@@ -75,10 +75,10 @@ static gboolean parse_disk_source(const xmlNode *source, DomainDisk *disk, guint
                         disk->source = xml_attr(source, "file");
         } else {
                 disk->source = xml_attr(source, disk->type == DOMAIN_DISK_FILE ? "file" : "dev");
-                if (disk->source != NULL && *disk->source == '\0')
+                if (disk->source && *disk->source == '\0')
                         g_clear_pointer(&disk->source, g_free);
         }
-        if (disk->source != NULL || (disk->pool != NULL && disk->volume != NULL) || strcmp(disk->device, "disk") != 0)
+        if (disk->source || (disk->pool && disk->volume) || strcmp(disk->device, "disk") != 0)
                 return TRUE;
         return error_set(err, VIR_ERR_NO_SOURCE, "missing source information for device %s", disk->target);
 }
@@ -123,7 +123,7 @@ static gboolean parse_iotune(const xmlNode *iotune, DomainIoTune *tune, guint fl
 
 static gboolean parse_wwn(const xmlNode *node, DomainDisk *disk, GError **err) {
         disk->wwn = xml_child_text(node, "wwn");
-        if (disk->wwn == NULL || (strlen(disk->wwn) == 16 && strspn(disk->wwn, "0123456789abcdefABCDEF") == 16))
+        if (!disk->wwn || (strlen(disk->wwn) == 16 && strspn(disk->wwn, "0123456789abcdefABCDEF") == 16))
                 return TRUE;
         return error_set(err, VIR_ERR_INTERNAL_ERROR, "Malformed wwn: %s", disk->wwn);
 }

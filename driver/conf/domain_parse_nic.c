@@ -40,7 +40,7 @@ static void mac_generate(guint8 ret[6]) {
 
 static gboolean parse_mac(const xmlNode *node, DomainNic *nic, GError **err) {
         g_autofree char *text = xml_child_attr(node, "mac", "address");
-        if (text == NULL) {
+        if (!text) {
                 mac_generate(nic->mac);
                 return TRUE;
         }
@@ -54,8 +54,8 @@ static gboolean parse_mac(const xmlNode *node, DomainNic *nic, GError **err) {
 }
 
 static gboolean check_device_name(const char *name, GError **err) {
-        if (name == NULL || (strlen(name) < IFNAMSIZ && *name != '\0' && strpbrk(name, "/ \t\n") == NULL &&
-                             strcmp(name, ".") != 0 && strcmp(name, "..") != 0))
+        if (!name || (strlen(name) < IFNAMSIZ && *name != '\0' && strpbrk(name, "/ \t\n") == NULL &&
+                      strcmp(name, ".") != 0 && strcmp(name, "..") != 0))
                 return TRUE;
         return error_set(err, VIR_ERR_XML_ERROR, "'%s' cannot be the name of a network device", name);
 }
@@ -66,10 +66,10 @@ static gboolean parse_nic_source(const xmlNode *node, DomainNic *nic, guint flag
         if (nic->type == DOMAIN_NIC_ETHERNET)
                 return TRUE;
         nic->source = xml_attr(source, attr);
-        if (nic->source == NULL || *nic->source == '\0') {
+        if (!nic->source || *nic->source == '\0') {
                 return error_set(err, VIR_ERR_XML_ERROR,
-                                 source == NULL ? "interface type='%s' requires a 'source' element"
-                                                : "interface type='%s' requires a name in its 'source' element",
+                                 !source ? "interface type='%s' requires a 'source' element"
+                                         : "interface type='%s' requires a name in its 'source' element",
                                  domain_nic_type_names[nic->type]);
         }
         if (nic->type == DOMAIN_NIC_BRIDGE)
@@ -88,11 +88,10 @@ static gboolean parse_nic_target(const xmlNode *node, DomainNic *nic, guint flag
         nic->target_managed = TRUE;
         if (nic->type == DOMAIN_NIC_ETHERNET && !xml_attr_bool(target, "managed", &nic->target_managed, err))
                 return FALSE;
-        gboolean generated =
-                nic->target != NULL && nic->target_managed && g_str_has_prefix(nic->target, GENERATED_PREFIX);
-        if (nic->target != NULL && (flags & DOMAIN_PARSE_STATUS) == 0 && (*nic->target == '\0' || generated))
+        gboolean generated = nic->target && nic->target_managed && g_str_has_prefix(nic->target, GENERATED_PREFIX);
+        if (nic->target && (flags & DOMAIN_PARSE_STATUS) == 0 && (*nic->target == '\0' || generated))
                 g_clear_pointer(&nic->target, g_free);
-        if (!nic->target_managed && nic->target == NULL) {
+        if (!nic->target_managed && !nic->target) {
                 return error_set(err, VIR_ERR_XML_ERROR, "an unmanaged <target> requires a 'dev' attribute");
         }
         return check_device_name(nic->target, err);
@@ -102,7 +101,7 @@ static gboolean parse_nic_model(const xmlNode *node, DomainNic *nic, GError **er
         static const char *const drivers[] = { "vhost", "qemu", NULL };
         const xmlNode *driver = xml_first(node, "driver");
         nic->model = xml_child_attr(node, "model", "type");
-        if (nic->model == NULL)
+        if (!nic->model)
                 nic->model = g_strdup("virtio");
         if (nic->model[strspn(nic->model, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "-_")] != '\0') {
                 return error_set(err, VIR_ERR_INVALID_ARG, "Model name contains invalid characters");
@@ -113,7 +112,7 @@ static gboolean parse_nic_model(const xmlNode *node, DomainNic *nic, GError **er
 static gboolean parse_mtu(const xmlNode *node, DomainNic *nic, GError **err) {
         g_autofree char *text = xml_child_attr(node, "mtu", "size");
         guint64 mtu;
-        if (text == NULL)
+        if (!text)
                 return TRUE;
         if (!xml_parse_u64(text, &mtu) || mtu < MTU_MIN || mtu > MTU_MAX) {
                 return error_set(err, VIR_ERR_XML_ERROR, "malformed mtu size");
@@ -125,7 +124,7 @@ static gboolean parse_mtu(const xmlNode *node, DomainNic *nic, GError **err) {
 static gboolean parse_link(const xmlNode *node, DomainNic *nic, GError **err) {
         g_autofree char *state = xml_child_attr(node, "link", "state");
         nic->link_down = g_strcmp0(state, "down") == 0;
-        if (state == NULL || nic->link_down || strcmp(state, "up") == 0)
+        if (!state || nic->link_down || strcmp(state, "up") == 0)
                 return TRUE;
         return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown interface link state '%s'", state);
 }
@@ -133,11 +132,11 @@ static gboolean parse_link(const xmlNode *node, DomainNic *nic, GError **err) {
 static gboolean parse_vlan(const xmlNode *vlan, DomainNic *nic, GError **err) {
         const xmlNode *tag = xml_first(vlan, "tag");
         guint id = G_MAXUINT;
-        if (vlan == NULL)
+        if (!vlan)
                 return TRUE;
         if (!xml_attr_uint(tag, "id", G_MAXUINT, &id, err))
                 return FALSE;
-        if (tag == NULL || !xmlHasProp(tag, (const xmlChar *) "id"))
+        if (!tag || !xmlHasProp(tag, (const xmlChar *) "id"))
                 error_set(err, VIR_ERR_XML_ERROR,
                           "missing tag id - each <vlan> must have at least one <tag id='n'/> subelement");
         else if (id > VLAN_MAX)
@@ -157,7 +156,7 @@ static gboolean parse_vlan(const xmlNode *vlan, DomainNic *nic, GError **err) {
 static gboolean parse_bandwidth(const xmlNode *node, const char *name, guint flags, DomainBandwidth *ret,
                                 GError **err) {
         const xmlNode *limit = xml_first(xml_first(node, "bandwidth"), name);
-        if (limit == NULL)
+        if (!limit)
                 return TRUE;
         if (!xml_attr_u64(limit, "average", &ret->average, err) || !xml_attr_u64(limit, "peak", &ret->peak, err) ||
             !xml_attr_u64(limit, "burst", &ret->burst, err) || !xml_attr_u64(limit, "floor", &ret->floor, err))

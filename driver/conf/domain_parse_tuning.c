@@ -37,9 +37,9 @@ static gboolean parse_cputune_number(const xmlNode *cputune, const CputuneNumber
         const xmlNode *node = xml_first(cputune, number->name);
         g_autofree char *text = xml_text(node);
         gint64 value = 0;
-        if (node == NULL)
+        if (!node)
                 return TRUE;
-        if (text == NULL || !xml_parse_i64(text, &value)) {
+        if (!text || !xml_parse_i64(text, &value)) {
                 return error_set(err, VIR_ERR_XML_ERROR, "can't parse cputune %s value", number->name);
         }
         if (!is_in_range(number, value) && !domain_parse_is_own(flags)) {
@@ -72,7 +72,7 @@ static gboolean parse_vcpupin(const xmlNode *node, DomainDef *def, GError **err)
         }
         if (!xml_attr_uint(node, "vcpu", G_MAXUINT, &pin.vcpu, err))
                 return FALSE;
-        if (cpuset == NULL) {
+        if (!cpuset) {
                 return error_set(err, VIR_ERR_INTERNAL_ERROR, "missing cpuset for vcpupin");
         }
         if (has_pin(def->cputune.vcpupin, pin.vcpu)) {
@@ -88,12 +88,12 @@ static gboolean parse_vcpupin(const xmlNode *node, DomainDef *def, GError **err)
 static gboolean parse_emulatorpin(const xmlNode *cputune, DomainCpuTune *tune, GError **err) {
         const xmlNode *node = xml_first(cputune, "emulatorpin");
         g_autofree char *cpuset = xml_attr(node, "cpuset");
-        if (node == NULL)
+        if (!node)
                 return TRUE;
         if (xml_next(node, "emulatorpin") != NULL) {
                 return error_set(err, VIR_ERR_XML_ERROR, "only one emulatorpin is supported");
         }
-        if (cpuset == NULL) {
+        if (!cpuset) {
                 return error_set(err, VIR_ERR_INTERNAL_ERROR, "missing cpuset for emulatorpin");
         }
         tune->has_emulatorpin = TRUE;
@@ -157,7 +157,7 @@ static gboolean parse_blkio_device(const xmlNode *node, DomainDef *def, guint fl
         g_autoptr(DomainBlkioDevice) device = g_new0(DomainBlkioDevice, 1);
         GPtrArray *devices = def->blkiotune.devices;
         device->path = xml_child_text(node, "path");
-        if (device->path == NULL) {
+        if (!device->path) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "missing per-device path");
         }
         for (guint i = 0; i < devices->len; i++) {
@@ -191,13 +191,13 @@ static gboolean parse_blkiotune(const xmlNode *blkiotune, DomainDef *def, guint 
 static gboolean parse_numatune(const xmlNode *numatune, DomainNumaTune *tune, GError **err) {
         const xmlNode *memory = xml_first(numatune, "memory");
         g_autofree char *mode = xml_attr(memory, "mode"), *nodeset = xml_attr(memory, "nodeset");
-        int word = mode != NULL ? xml_word_index(domain_numa_mode_names, mode) : DOMAIN_NUMA_STRICT;
-        if (memory == NULL)
+        int word = mode ? xml_word_index(domain_numa_mode_names, mode) : DOMAIN_NUMA_STRICT;
+        if (!memory)
                 return TRUE;
         if (word < 0) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Unsupported NUMA memory tuning mode '%s'", mode);
         }
-        if (nodeset == NULL) {
+        if (!nodeset) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                                  "nodeset for NUMA memory tuning must be set if 'placement' is 'static'");
         }

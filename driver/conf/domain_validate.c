@@ -30,11 +30,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SchemaError, schema_error_clear)
 static void keep_schema_error(void *data, xmlErrorPtr error) {
         SchemaError *kept = data;
         const xmlNode *node = error->node;
-        if (node != NULL && node->type == XML_ELEMENT_NODE) {
+        if (node && node->type == XML_ELEMENT_NODE) {
                 g_free(kept->element);
                 kept->element = g_strdup((const char *) node->name);
         }
-        if (kept->text != NULL || error->message == NULL)
+        if (kept->text || !error->message)
                 return;
         kept->text = g_strstrip(g_strdup(error->message));
         kept->line = error->line;
@@ -43,22 +43,22 @@ static void keep_schema_error(void *data, xmlErrorPtr error) {
 static xmlRelaxNG *load_schema(const char *path, SchemaError *kept, GError **err) {
         xmlRelaxNGParserCtxt *ctxt = xmlRelaxNGNewParserCtxt(path);
         xmlRelaxNG *schema = NULL;
-        if (ctxt != NULL) {
+        if (ctxt) {
                 xmlRelaxNGSetParserStructuredErrors(ctxt, keep_schema_error, kept);
                 schema = xmlRelaxNGParse(ctxt);
                 xmlRelaxNGFreeParserCtxt(ctxt);
         }
-        if (schema == NULL)
+        if (!schema)
                 error_set(err, VIR_ERR_INTERNAL_ERROR, "Unable to parse RNG %s: %s", path,
-                          kept->text != NULL ? kept->text : "out of memory");
+                          kept->text ? kept->text : "out of memory");
         return schema;
 }
 
 static gboolean validate_locked(xmlDoc *doc, const char *schema_dir, GError **err) {
         g_auto(SchemaError) kept = { 0 };
-        g_autofree char *path = g_build_filename(schema_dir != NULL ? schema_dir : ".", "domain.rng", NULL);
+        g_autofree char *path = g_build_filename(schema_dir ? schema_dir : ".", "domain.rng", NULL);
         xmlRelaxNG *schema = load_schema(path, &kept, err);
-        if (schema == NULL)
+        if (!schema)
                 return FALSE;
         xmlRelaxNGValidCtxt *valid = xmlRelaxNGNewValidCtxt(schema);
         xmlRelaxNGSetValidStructuredErrors(valid, keep_schema_error, &kept);
@@ -67,7 +67,7 @@ static gboolean validate_locked(xmlDoc *doc, const char *schema_dir, GError **er
         xmlRelaxNGFree(schema);
         if (result != 0)
                 error_set(err, VIR_ERR_XML_INVALID_SCHEMA, "%s: line %d, at or before <%s>: %s", path, kept.line,
-                          kept.element != NULL ? kept.element : "domain", kept.text != NULL ? kept.text : "invalid");
+                          kept.element ? kept.element : "domain", kept.text ? kept.text : "invalid");
         return result == 0;
 }
 
@@ -104,7 +104,7 @@ static gboolean check_boot_orders(const DomainDef *def, GError **err) {
 }
 
 static gboolean add_alias(GHashTable *seen, const char *alias, GError **err) {
-        if (alias == NULL || g_hash_table_add(seen, (gpointer) alias))
+        if (!alias || g_hash_table_add(seen, (gpointer) alias))
                 return TRUE;
         return error_set(err, VIR_ERR_XML_ERROR, "non unique alias detected: %s", alias);
 }
@@ -122,7 +122,7 @@ static gboolean check_aliases(const DomainDef *def, GError **err) {
                 if (!domain_char_is_serial_console(chr) && !add_alias(seen, chr->alias, err))
                         return FALSE;
         }
-        return def->rng == NULL || add_alias(seen, def->rng->alias, err);
+        return !def->rng || add_alias(seen, def->rng->alias, err);
 }
 
 /* The machine has one UART; a second console of type serial would have no port to mirror. */
@@ -144,7 +144,7 @@ static gboolean check_channels(const DomainDef *def, GError **err) {
         g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = g_ptr_array_index(def->chars, i);
-                if (chr->device != DOMAIN_CHAR_CHANNEL || chr->target_name == NULL)
+                if (chr->device != DOMAIN_CHAR_CHANNEL || !chr->target_name)
                         continue;
                 if (!g_hash_table_add(seen, chr->target_name)) {
                         return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,

@@ -17,9 +17,9 @@
 
 static gboolean check_argument(const char *what, const char *given, const char *ours, const char *const *known,
                                GError **err) {
-        if (given == NULL || strcmp(given, ours) == 0)
+        if (!given || strcmp(given, ours) == 0)
                 return TRUE;
-        if (known != NULL && xml_word_index(known, given) < 0)
+        if (known && xml_word_index(known, given) < 0)
                 error_set(err, VIR_ERR_INVALID_ARG, "unknown %s: %s", what, given);
         else
                 error_set(err, VIR_ERR_INVALID_ARG, "the %s '%s' is not supported, only '%s' is", what, given, ours);
@@ -34,7 +34,7 @@ static gboolean check_arguments(const char *emulator, const char *arch, const ch
         static const char *const arches[] = { "x86_64", "i686",    "aarch64", "armv6l",  "armv7l",
                                               "ppc64",  "ppc64le", "s390x",   "riscv64", "loongarch64",
                                               "mips",   "sparc64", NULL };
-        g_autofree char *name = emulator != NULL ? g_path_get_basename(emulator) : NULL;
+        g_autofree char *name = emulator ? g_path_get_basename(emulator) : NULL;
         return check_argument("virttype", virttype, "kvm", virttypes, err) &&
                check_argument("architecture", arch, "x86_64", arches, err) &&
                check_argument("machine", machine, MACHINE, NULL, err) &&
@@ -54,7 +54,7 @@ static void unsupported(XmlWriter *w, const char *name) {
 static void format_enum(XmlWriter *w, const char *name, const char *const *values) {
         xml_begin(w, "enum");
         xml_put(w, "name", name);
-        for (; *values != NULL; values++)
+        for (; *values; values++)
                 xml_element(w, "value", *values);
         xml_end(w);
 }
@@ -72,7 +72,7 @@ static void format_cpu_mode(XmlWriter *w, const char *name, gboolean supported, 
         xml_begin(w, "mode");
         xml_put(w, "name", name);
         xml_put(w, "supported", supported ? "yes" : "no");
-        if (migratable != NULL)
+        if (migratable)
                 ENUM(w, migratable, "off");
         xml_end(w);
 }
@@ -114,7 +114,7 @@ static void format_features(XmlWriter *w) {
                 "gic", "vmcoreinfo", "genid", "backingStoreInput", "backup", "sev", NULL
         };
         xml_begin(w, "features");
-        for (unsigned i = 0; features[i] != NULL; i++)
+        for (unsigned i = 0; features[i]; i++)
                 unsupported(w, features[i]);
         xml_end(w);
 }
@@ -126,7 +126,7 @@ char *domain_capabilities_format(const char *emulator, const char *arch, const c
                 return NULL;
         xml_writer_init(&w);
         xml_begin(&w, "domainCapabilities");
-        xml_element(&w, "path", emulator != NULL ? emulator : VMM_PATH);
+        xml_element(&w, "path", emulator ? emulator : VMM_PATH);
         xml_element(&w, "domain", "kvm");
         xml_element(&w, "machine", MACHINE);
         xml_element(&w, "arch", "x86_64");

@@ -106,7 +106,7 @@ static gpointer member(DriverConfig *config, const Key *key) {
 }
 
 void driver_config_free(DriverConfig *config) {
-        if (config == NULL)
+        if (!config)
                 return;
         for (gsize i = 0; i < G_N_ELEMENTS(keys); i++)
                 if (keys[i].kind == KEY_TEXT || keys[i].kind == KEY_WORD)
@@ -153,7 +153,7 @@ static gboolean set_number(DriverConfig *config, const Key *key, const char **p,
 }
 
 static gboolean set_word(DriverConfig *config, const Key *key, char *text, GError **err) {
-        for (guint i = 0; key->words[i] != NULL; i++) {
+        for (guint i = 0; key->words[i]; i++) {
                 if (strcmp(key->words[i], text) != 0)
                         continue;
                 if (key->kind == KEY_SWITCH)
@@ -166,10 +166,10 @@ static gboolean set_word(DriverConfig *config, const Key *key, char *text, GErro
 
 static gboolean set_text(DriverConfig *config, const Key *key, const char **p, GError **err) {
         g_autofree char *text = **p == '"' || **p == '\'' ? read_string(p) : NULL;
-        if (text == NULL) {
+        if (!text) {
                 return error_set(err, VIR_ERR_CONF_SYNTAX, "%s takes a string in quotes", key->name);
         }
-        if (key->words != NULL && !set_word(config, key, text, err))
+        if (key->words && !set_word(config, key, text, err))
                 return FALSE;
         if (key->kind == KEY_SWITCH)
                 return TRUE;
@@ -193,7 +193,7 @@ static gboolean parse_line(DriverConfig *config, const char *line, GError **err)
                 return error_set(err, VIR_ERR_CONF_SYNTAX, "expected key = value");
         }
         const Key *key = find_key(name);
-        if (key == NULL) {
+        if (!key) {
                 return error_set(err, VIR_ERR_CONF_SYNTAX, "unknown key %s", name);
         }
         p = skip_blanks(p + 1);
@@ -207,7 +207,7 @@ static gboolean parse_line(DriverConfig *config, const char *line, GError **err)
 
 static gboolean parse_text(DriverConfig *config, const char *path, const char *text, GError **err) {
         g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-        for (guint i = 0; lines[i] != NULL; i++) {
+        for (guint i = 0; lines[i]; i++) {
                 if (parse_line(config, lines[i], err))
                         continue;
                 g_prefix_error(err, "%s:%u: ", path, i + 1);
@@ -232,9 +232,9 @@ static gboolean read_text(const char *path, gboolean optional, char **ret, GErro
 DriverConfig *driver_config_load(const char *path, GError **err) {
         g_autoptr(DriverConfig) config = config_new();
         g_autofree char *text = NULL;
-        if (!read_text(path != NULL ? path : DEFAULT_PATH, path == NULL, &text, err))
+        if (!read_text(path ? path : DEFAULT_PATH, !path, &text, err))
                 return NULL;
-        if (text != NULL && !parse_text(config, path != NULL ? path : DEFAULT_PATH, text, err))
+        if (text && !parse_text(config, path ? path : DEFAULT_PATH, text, err))
                 return NULL;
         return g_steal_pointer(&config);
 }

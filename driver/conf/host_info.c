@@ -29,22 +29,22 @@ static char *read_text(const char *root, const char *format, ...) {
 }
 
 static unsigned to_number(char *text) {
-        unsigned value = text != NULL ? (unsigned) g_ascii_strtoull(text, NULL, 10) : 0;
+        unsigned value = text ? (unsigned) g_ascii_strtoull(text, NULL, 10) : 0;
         g_free(text);
         return value;
 }
 
 static gboolean to_cpumap(char *text, CpuMap *ret) {
-        gboolean ok = text != NULL && cpumap_parse(text, ret, NULL);
+        gboolean ok = text && cpumap_parse(text, ret, NULL);
         g_free(text);
         return ok;
 }
 
 /* The number behind "name:" in cpuinfo. */
 static guint64 field_number(const char *text, const char *name) {
-        const char *p = text != NULL ? strstr(text, name) : NULL;
-        p = p != NULL ? strchr(p, ':') : NULL;
-        if (p == NULL)
+        const char *p = text ? strstr(text, name) : NULL;
+        p = p ? strchr(p, ':') : NULL;
+        if (!p)
                 return 0;
         p += 1 + strspn(p + 1, " \t");
         return g_ascii_strtoull(p, NULL, g_str_has_prefix(p, "0x") ? 16 : 10);
@@ -52,7 +52,7 @@ static guint64 field_number(const char *text, const char *name) {
 
 /* The number after "NAME:" at the start of a line, or after "Node N NAME:". */
 static guint64 meminfo_number(const char *text, const char *name) {
-        for (const char *found = strstr(text, name); found != NULL; found = strstr(found + 1, name)) {
+        for (const char *found = strstr(text, name); found; found = strstr(found + 1, name)) {
                 const char *end = found + strlen(name);
                 if (*end == ':' && (found == text || found[-1] == '\n' || found[-1] == ' '))
                         return g_ascii_strtoull(end + 1, NULL, 10);
@@ -64,7 +64,7 @@ static guint64 meminfo_number(const char *text, const char *name) {
 gboolean host_memory_read(const char *root, int cell, HostMemory *ret) {
         g_autofree char *text = cell < 0 ? read_text(root, "proc/meminfo")
                                          : read_text(root, "sys/devices/system/node/node%d/meminfo", cell);
-        if (text == NULL)
+        if (!text)
                 return FALSE;
         *ret = (HostMemory) {
                 .total = meminfo_number(text, "MemTotal"),
@@ -86,13 +86,13 @@ static void read_uuid(HostInfo *info, const char *root) {
         static const char *const files[] = { "sys/class/dmi/id/product_uuid", "etc/machine-id" };
         for (gsize i = 0; i < G_N_ELEMENTS(files) && !info->has_uuid; i++) {
                 g_autofree char *text = read_text(root, "%s", files[i]);
-                info->has_uuid = text != NULL && domain_uuid_parse(text, info->uuid) && uuid_is_usable(info->uuid);
+                info->has_uuid = text && domain_uuid_parse(text, info->uuid) && uuid_is_usable(info->uuid);
         }
 }
 
 static void read_identity(HostInfo *info, const char *root) {
         g_autofree char *text = read_text(root, "proc/cpuinfo");
-        if (text == NULL)
+        if (!text)
                 return;
         if (strstr(text, "AuthenticAMD") != NULL)
                 info->vendor = "AMD";
@@ -125,8 +125,8 @@ static void read_cpus(HostInfo *info, const char *root) {
 
 static void read_distances(HostCell *cell, const char *root) {
         g_autofree char *text = read_text(root, "sys/devices/system/node/node%u/distance", cell->id);
-        g_auto(GStrv) parts = g_strsplit_set(text != NULL ? text : "", " \t", -1);
-        for (guint i = 0; parts[i] != NULL; i++) {
+        g_auto(GStrv) parts = g_strsplit_set(text ? text : "", " \t", -1);
+        for (guint i = 0; parts[i]; i++) {
                 unsigned distance = (unsigned) g_ascii_strtoull(parts[i], NULL, 10);
                 if (*parts[i] != '\0')
                         g_array_append_val(cell->distances, distance);
@@ -230,7 +230,7 @@ HostInfo *host_info_read(const char *root) {
 }
 
 void host_info_free(HostInfo *info) {
-        if (info == NULL)
+        if (!info)
                 return;
         g_array_unref(info->cpus);
         g_ptr_array_unref(info->cells);

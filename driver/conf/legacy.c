@@ -38,7 +38,7 @@ static gboolean rejects(guint flags) {
 gboolean legacy_machine(DomainDef *def, guint flags, GError **err) {
         g_autofree char *machine = g_steal_pointer(&def->os.machine);
         def->os.machine = g_strdup(MACHINE);
-        if (machine == NULL || strcmp(machine, MACHINE) == 0)
+        if (!machine || strcmp(machine, MACHINE) == 0)
                 return TRUE;
         if (rejects(flags)) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
@@ -67,7 +67,7 @@ gboolean legacy_cpu(DomainDef *def, guint flags, GError **err) {
         DomainCpu *cpu = &def->cpu;
         if (cpu->mode != DOMAIN_CPU_CUSTOM)
                 return TRUE;
-        const char *model = cpu->model != NULL ? cpu->model : "";
+        const char *model = cpu->model ? cpu->model : "";
         if (rejects(flags)) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                                  "CPU model '%s' is not supported: write <cpu mode='host-passthrough'/>", model);
@@ -132,7 +132,7 @@ static char *choose_target(const DomainDef *def, const DomainDisk *disk) {
 
 /* A drive without a medium, or a floppy drive: a virtio disk cannot replace it. */
 static gboolean is_useless(const DomainDisk *disk) {
-        return strcmp(disk->device, "floppy") == 0 || (disk->source == NULL && disk->volume == NULL);
+        return strcmp(disk->device, "floppy") == 0 || (!disk->source && !disk->volume);
 }
 
 static void replace_string(char **string, const char *with) {
@@ -176,8 +176,7 @@ static gboolean check_targets(const DomainDef *def, GError **err) {
                                 continue;
                         return error_set(err, VIR_ERR_XML_ERROR,
                                          "target '%s' duplicated for disk sources '%s' and '%s'", disk->target,
-                                         disk->source != NULL ? disk->source : "",
-                                         other->source != NULL ? other->source : "");
+                                         disk->source ? disk->source : "", other->source ? other->source : "");
                 }
         }
         return TRUE;

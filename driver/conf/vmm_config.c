@@ -49,8 +49,8 @@ guint8 vmm_config_action(DomainAction action) {
 
 /* Seconds that a zone is ahead of UTC now; NULL: the host's. */
 static gint64 zone_offset(const char *name) {
-        g_autoptr(GTimeZone) zone = name != NULL ? g_time_zone_new_identifier(name) : g_time_zone_new_local();
-        if (zone == NULL)
+        g_autoptr(GTimeZone) zone = name ? g_time_zone_new_identifier(name) : g_time_zone_new_local();
+        if (!zone)
                 return 0;
         int interval = g_time_zone_find_interval(zone, G_TIME_TYPE_UNIVERSAL, time(NULL));
         return interval >= 0 ? g_time_zone_get_offset(zone, interval) : 0;
@@ -138,14 +138,14 @@ static void set_cpu(const DomainCpu *cpu, struct ctl_cpu *ret) {
 /* --- The command line ------------------------------------------------------------------ */
 
 static gboolean has_console_option(const char *cmdline) {
-        for (const char *p = strstr(cmdline, "console="); p != NULL; p = strstr(p + 1, "console="))
+        for (const char *p = strstr(cmdline, "console="); p; p = strstr(p + 1, "console="))
                 if (p == cmdline || g_ascii_isspace(p[-1]))
                         return TRUE;
         return FALSE;
 }
 
 static const char *default_console(const VmmConfig *config) {
-        if (config->serial != NULL)
+        if (config->serial)
                 return "console=ttyS0";
         for (unsigned i = 0; i < config->n_ports; i++)
                 if ((config->port[i].flags & CTL_PORT_CONSOLE) != 0)
@@ -154,10 +154,10 @@ static const char *default_console(const VmmConfig *config) {
 }
 
 static gboolean set_cmdline(const DomainDef *def, VmmConfig *config, GError **err) {
-        const char *given = def->os.cmdline != NULL ? def->os.cmdline : "";
+        const char *given = def->os.cmdline ? def->os.cmdline : "";
         const char *console = has_console_option(given) ? NULL : default_console(config);
-        g_autofree char *text = g_strdup_printf("%s%s%s", given, *given != '\0' && console != NULL ? " " : "",
-                                                console != NULL ? console : "");
+        g_autofree char *text =
+                g_strdup_printf("%s%s%s", given, *given != '\0' && console ? " " : "", console ? console : "");
         if (g_strlcpy(config->cmdline.text, text, sizeof(config->cmdline.text)) < sizeof(config->cmdline.text))
                 return TRUE;
         return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the kernel command line is longer than %u bytes",
@@ -191,8 +191,8 @@ static enum ctl_error_policy map_policy(const char *policy) {
 /* As libvirt translates them for QEMU: "enospace" is the default, and rerror_policy only takes values that make sense
  * for reads. */
 static void set_policies(const DomainDisk *disk, struct ctl_disk *message) {
-        const char *write = disk->error_policy != NULL ? disk->error_policy : "enospace";
-        const char *read = disk->rerror_policy != NULL      ? disk->rerror_policy
+        const char *write = disk->error_policy ? disk->error_policy : "enospace";
+        const char *read = disk->rerror_policy              ? disk->rerror_policy
                            : strcmp(write, "enospace") == 0 ? "report"
                                                             : write;
         message->error_policy = (guint8) map_policy(write);
@@ -206,7 +206,7 @@ static void add_disk(const DomainDisk *disk, VmmConfig *config) {
                          (g_strcmp0(disk->discard, "unmap") == 0 ? CTL_DISK_DISCARD : 0);
         message->cache = map_cache(disk->cache);
         set_policies(disk, message);
-        if (disk->serial != NULL)
+        if (disk->serial)
                 g_strlcpy(message->serial, disk->serial, sizeof(message->serial));
         g_strlcpy(message->name, disk->target, sizeof(message->name));
         config->disk_def[i] = disk;
@@ -216,7 +216,7 @@ static void add_disk(const DomainDisk *disk, VmmConfig *config) {
 static gboolean add_disks(const DomainDef *def, VmmConfig *config, GError **err) {
         for (guint i = 0; i < def->disks->len; i++) {
                 const DomainDisk *disk = g_ptr_array_index(def->disks, i);
-                if (disk->source == NULL && disk->volume == NULL)
+                if (!disk->source && !disk->volume)
                         continue;
                 if (config->n_disks == DOMAIN_DISKS_MAX) {
                         return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u disks", DOMAIN_DISKS_MAX);
@@ -236,7 +236,7 @@ static gboolean add_nics(const DomainDef *def, VmmConfig *config, GError **err) 
                 message->flags = nic->link_down ? CTL_NIC_LINK_DOWN : 0;
                 message->mtu = (guint16) nic->mtu;
                 memcpy(message->mac, nic->mac, sizeof(message->mac));
-                if (nic->target != NULL)
+                if (nic->target)
                         g_strlcpy(message->name, nic->target, sizeof(message->name));
         }
         return TRUE;
@@ -258,7 +258,7 @@ static gboolean add_port(const DomainChar *chr, VmmConfig *config, GError **err)
         struct ctl_port *message = &config->port[config->n_ports];
         message->flags = (chr->device == DOMAIN_CHAR_CONSOLE ? CTL_PORT_CONSOLE : 0) |
                          (chr->backend == DOMAIN_CHAR_UNIX && chr->listen ? CTL_PORT_SOCKET : 0);
-        if (chr->target_name != NULL &&
+        if (chr->target_name &&
             g_strlcpy(message->name, chr->target_name, sizeof(message->name)) >= sizeof(message->name)) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel name '%s' is too long", chr->target_name);
         }
@@ -272,7 +272,7 @@ static gboolean add_chars(const DomainDef *def, VmmConfig *config, GError **err)
                 const DomainChar *chr = g_ptr_array_index(def->chars, i);
                 gboolean ok = TRUE;
                 if (chr->device == DOMAIN_CHAR_SERIAL)
-                        ok = config->serial != NULL || add_serial(chr, config, err);
+                        ok = config->serial || add_serial(chr, config, err);
                 else if (!domain_char_is_serial_console(chr))
                         ok = add_port(chr, config, err);
                 if (!ok)
@@ -283,7 +283,7 @@ static gboolean add_chars(const DomainDef *def, VmmConfig *config, GError **err)
 
 static void set_rng(const DomainRng *rng, VmmConfig *config) {
         config->has_rng = rng != NULL;
-        if (rng == NULL)
+        if (!rng)
                 return;
         config->rng.rate_bytes = rng->rate_bytes;
         config->rng.rate_period = rng->rate_bytes == 0 ? 0 : rng->rate_period_ms != 0 ? rng->rate_period_ms : 1000;
@@ -314,7 +314,7 @@ static gboolean check_nic(const DomainNic *nic, GError **err) {
 
 static gboolean check_machine(const DomainDef *def, GError **err) {
         const DomainCpu *cpu = &def->cpu;
-        if (def->os.kernel == NULL)
+        if (!def->os.kernel)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "domain '%s' has no kernel to boot, and microVMs have no firmware: add <kernel> (and usually "
                           "<initrd> and <cmdline>) to <os>",
@@ -332,9 +332,9 @@ static gboolean check_machine(const DomainDef *def, GError **err) {
 
 /* The name of a channel without a path becomes part of its path. */
 static gboolean check_char(const DomainChar *chr, GError **err) {
-        const char *name = chr->target_name != NULL ? chr->target_name : chr->alias;
-        if (chr->device != DOMAIN_CHAR_CHANNEL || chr->backend != DOMAIN_CHAR_UNIX || chr->path != NULL ||
-            name == NULL || strchr(name, '/') == NULL)
+        const char *name = chr->target_name ? chr->target_name : chr->alias;
+        if (chr->device != DOMAIN_CHAR_CHANNEL || chr->backend != DOMAIN_CHAR_UNIX || chr->path || !name ||
+            strchr(name, '/') == NULL)
                 return TRUE;
         return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                          "channel '%s' has a '/' in its name: write <source mode='bind' "
@@ -346,7 +346,7 @@ static gboolean check_char(const DomainChar *chr, GError **err) {
 static gboolean check_verdicts(const DomainDef *def, GError **err) {
         g_autofree char *text = domain_def_format(def, DOMAIN_FORMAT_INACTIVE);
         g_autoptr(xmlDoc) doc = xml_document_parse(text, "(domain_definition)", err);
-        return doc != NULL && xml_verdict_start(xmlDocGetRootElement(doc), err);
+        return doc && xml_verdict_start(xmlDocGetRootElement(doc), err);
 }
 
 gboolean domain_def_check_startable(const DomainDef *def, GError **err) {

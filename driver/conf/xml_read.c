@@ -27,7 +27,7 @@ typedef struct SyntaxError {
 static void keep_error(void *data, xmlErrorPtr error) {
         xmlParserCtxt *ctxt = data;
         SyntaxError *kept = ctxt->_private;
-        if (kept->message != NULL || error->level < XML_ERR_ERROR || error->message == NULL)
+        if (kept->message || error->level < XML_ERR_ERROR || !error->message)
                 return;
         kept->message = g_strchomp(g_strdup(error->message));
         kept->line = error->line;
@@ -43,11 +43,11 @@ static void refuse_dtd(void *data, const xmlChar *name, const xmlChar *external,
 
 /* The line up to the column, its tail if it is long, and a pointer below it. */
 static char *describe_place(const char *text, int line, int column) {
-        for (int i = 1; i < line && text != NULL; i++) {
+        for (int i = 1; i < line && text; i++) {
                 text = strchr(text, '\n');
-                text = text != NULL ? text + 1 : NULL;
+                text = text ? text + 1 : NULL;
         }
-        if (text == NULL || column < 1)
+        if (!text || column < 1)
                 return g_strdup("");
         gsize length = strcspn(text, "\n"), mark = MIN((gsize) column - 1, length);
         gsize start = mark > CONTEXT_MAX ? mark - CONTEXT_MAX : 0;
@@ -63,7 +63,7 @@ static void set_syntax_error(GError **err, const char *text, const char *label, 
         }
         g_autofree char *place = describe_place(text, kept->line, kept->column);
         error_set(err, VIR_ERR_XML_DETAIL, "%s:%d: %s%s", label, kept->line,
-                  kept->message != NULL ? kept->message : "not an XML document", place);
+                  kept->message ? kept->message : "not an XML document", place);
 }
 
 xmlDoc *xml_document_parse(const char *text, const char *label, GError **err) {
@@ -79,11 +79,11 @@ xmlDoc *xml_document_parse(const char *text, const char *label, GError **err) {
         ctxt->sax->internalSubset = refuse_dtd;
         xmlDoc *doc = xmlCtxtReadMemory(ctxt, text, (int) length, NULL, NULL,
                                         XML_PARSE_NONET | XML_PARSE_NOBLANKS | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-        if (doc != NULL && (kept.dtd || kept.message != NULL || xmlDocGetRootElement(doc) == NULL)) {
+        if (doc && (kept.dtd || kept.message || xmlDocGetRootElement(doc) == NULL)) {
                 xmlFreeDoc(doc);
                 doc = NULL;
         }
-        if (doc == NULL)
+        if (!doc)
                 set_syntax_error(err, text, label, &kept);
         g_free(kept.message);
         xmlFreeParserCtxt(ctxt);
@@ -91,18 +91,18 @@ xmlDoc *xml_document_parse(const char *text, const char *label, GError **err) {
 }
 
 gboolean xml_is(const xmlNode *node, const char *name) {
-        return node->type == XML_ELEMENT_NODE && node->ns == NULL && strcmp((const char *) node->name, name) == 0;
+        return node->type == XML_ELEMENT_NODE && !node->ns && strcmp((const char *) node->name, name) == 0;
 }
 
 static xmlNode *find_from(xmlNode *node, const char *name) {
-        for (; node != NULL; node = node->next)
-                if (node->type == XML_ELEMENT_NODE && (name == NULL || xml_is(node, name)))
+        for (; node; node = node->next)
+                if (node->type == XML_ELEMENT_NODE && (!name || xml_is(node, name)))
                         return node;
         return NULL;
 }
 
 xmlNode *xml_first(const xmlNode *parent, const char *name) {
-        return parent != NULL ? find_from(parent->children, name) : NULL;
+        return parent ? find_from(parent->children, name) : NULL;
 }
 
 xmlNode *xml_next(const xmlNode *node, const char *name) {
@@ -117,12 +117,12 @@ static char *take_string(xmlChar *s) {
 }
 
 char *xml_attr(const xmlNode *node, const char *name) {
-        return node != NULL ? take_string(xmlGetNoNsProp(node, (const xmlChar *) name)) : NULL;
+        return node ? take_string(xmlGetNoNsProp(node, (const xmlChar *) name)) : NULL;
 }
 
 char *xml_text(const xmlNode *node) {
-        char *text = node != NULL ? take_string(xmlNodeGetContent(node)) : NULL;
-        if (text != NULL && *text == '\0')
+        char *text = node ? take_string(xmlNodeGetContent(node)) : NULL;
+        if (text && *text == '\0')
                 g_clear_pointer(&text, g_free);
         return text;
 }
@@ -166,7 +166,7 @@ static void set_attr_error(GError **err, const xmlNode *node, const char *name, 
 
 gboolean xml_attr_u64(const xmlNode *node, const char *name, guint64 *ret, GError **err) {
         g_autofree char *value = xml_attr(node, name);
-        if (value == NULL || xml_parse_u64(value, ret))
+        if (!value || xml_parse_u64(value, ret))
                 return TRUE;
         set_attr_error(err, node, name, value, " Expected non-negative integer value");
         return FALSE;
@@ -189,7 +189,7 @@ gboolean xml_attr_uint(const xmlNode *node, const char *name, guint max, guint *
 gboolean xml_attr_positive(const xmlNode *node, const char *name, guint max, guint *ret, GError **err) {
         if (!xml_attr_uint(node, name, max, ret, err))
                 return FALSE;
-        if (*ret > 0 || node == NULL || !xmlHasProp(node, (const xmlChar *) name))
+        if (*ret > 0 || !node || !xmlHasProp(node, (const xmlChar *) name))
                 return TRUE;
         return error_set(err, VIR_ERR_XML_ERROR,
                          "Invalid value for attribute '%s' in element '%s': Zero is not permitted", name,
@@ -199,10 +199,10 @@ gboolean xml_attr_positive(const xmlNode *node, const char *name, guint max, gui
 gboolean xml_child_u64(const xmlNode *parent, const char *child, guint64 *ret, GError **err) {
         const xmlNode *node = xml_first(parent, child);
         g_autofree char *text = xml_text(node);
-        if (node == NULL || (text != NULL && xml_parse_u64(text, ret)))
+        if (!node || (text && xml_parse_u64(text, ret)))
                 return TRUE;
-        return error_set(err, VIR_ERR_XML_ERROR, "Invalid value '%s' for element or attribute './%s'",
-                         text != NULL ? text : "", child);
+        return error_set(err, VIR_ERR_XML_ERROR, "Invalid value '%s' for element or attribute './%s'", text ? text : "",
+                         child);
 }
 
 gboolean xml_attr_bool(const xmlNode *node, const char *name, gboolean *ret, GError **err) {
@@ -215,7 +215,7 @@ gboolean xml_attr_bool(const xmlNode *node, const char *name, gboolean *ret, GEr
 }
 
 int xml_word_index(const char *const *words, const char *text) {
-        for (int i = 0; words[i] != NULL; i++)
+        for (int i = 0; words[i]; i++)
                 if (strcmp(words[i], text) == 0)
                         return i;
         return -1;
@@ -223,7 +223,7 @@ int xml_word_index(const char *const *words, const char *text) {
 
 gboolean xml_attr_enum(const xmlNode *node, const char *name, const char *const *words, int *ret, GError **err) {
         g_autofree char *value = xml_attr(node, name);
-        if (value == NULL)
+        if (!value)
                 return TRUE;
         int word = xml_word_index(words, value);
         if (word < 0) {
@@ -246,13 +246,13 @@ gboolean xml_attr_word(const xmlNode *node, const char *name, const char *const 
 /* The factor of "", "b", "bytes", "K", "KiB", "KB", …; 0: no such unit. */
 static guint64 unit_factor(const char *unit, guint64 default_scale) {
         static const char prefixes[] = "kmgtpe";
-        if (unit == NULL || *unit == '\0')
+        if (!unit || *unit == '\0')
                 return default_scale;
         if (g_ascii_strcasecmp(unit, "b") == 0 || g_ascii_strcasecmp(unit, "byte") == 0 ||
             g_ascii_strcasecmp(unit, "bytes") == 0)
                 return 1;
         const char *prefix = strchr(prefixes, g_ascii_tolower(*unit));
-        if (prefix == NULL)
+        if (!prefix)
                 return 0;
         gboolean binary = unit[1] == '\0' || g_ascii_strcasecmp(unit + 1, "iB") == 0;
         if (!binary && g_ascii_strcasecmp(unit + 1, "B") != 0)
@@ -270,7 +270,7 @@ gboolean xml_scale_size(guint64 value, const char *unit, guint64 default_scale, 
         }
         if (value > G_MAXINT64 / factor) {
                 return error_set(err, VIR_ERR_OVERFLOW, "numerical overflow: value too large: %" G_GUINT64_FORMAT "%s",
-                                 value, unit != NULL ? unit : "");
+                                 value, unit ? unit : "");
         }
         *ret_bytes = value * factor;
         return TRUE;
@@ -280,7 +280,7 @@ gboolean xml_child_kib(const xmlNode *parent, const char *child, guint64 *ret_ki
         const xmlNode *node = xml_first(parent, child);
         g_autofree char *unit = xml_attr(node, "unit");
         guint64 value = 0, bytes;
-        if (node == NULL)
+        if (!node)
                 return TRUE;
         if (!xml_child_u64(parent, child, &value, err) || !xml_scale_size(value, unit, 1024, &bytes, err))
                 return FALSE;

@@ -22,8 +22,7 @@ xmlDoc *xml_document_parse(const char *text, const char *label, GError **err);
 /* The first child element, the next sibling element; `name` NULL: any. */
 xmlNode *xml_first(const xmlNode *parent, const char *name);
 xmlNode *xml_next(const xmlNode *node, const char *name);
-#define XML_FOREACH(node, parent, name)                                                                                \
-        for (xmlNode *node = xml_first(parent, name); node != NULL; node = xml_next(node, name))
+#define XML_FOREACH(node, parent, name) for (xmlNode *node = xml_first(parent, name); node; node = xml_next(node, name))
 
 gboolean xml_is(const xmlNode *node, const char *name);
 

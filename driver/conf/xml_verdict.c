@@ -58,7 +58,7 @@ static gboolean has_word(const char *words, gsize length, const char *word) {
 }
 
 static gboolean condition_holds(const char *when, const xmlNode *node) {
-        if (when == NULL)
+        if (!when)
                 return TRUE;
         if (g_str_has_prefix(when, "../")) {
                 node = node->parent;
@@ -67,7 +67,7 @@ static gboolean condition_holds(const char *when, const xmlNode *node) {
         const char *words = strchr(when, '=') + 1;
         g_autofree char *name = g_strndup(when, (gsize) (words - when - 1));
         g_autofree char *value = xml_attr(node, name);
-        return value != NULL && (strcmp(words, "*") == 0 || has_word(words, strlen(words), value));
+        return value && (strcmp(words, "*") == 0 || has_word(words, strlen(words), value));
 }
 
 static const XmlRule *find_at(const char *path, const xmlNode *node, const char *value) {
@@ -76,7 +76,7 @@ static const XmlRule *find_at(const char *path, const xmlNode *node, const char 
         for (gsize i = first_row(rules, n, path); i < n && strcmp(rules[i].path, path) == 0; i++) {
                 const char *values = rules[i].values;
                 if (condition_holds(rules[i].when, node) &&
-                    (values == NULL || (value != NULL && has_word(values, strlen(values), value))))
+                    (!values || (value && has_word(values, strlen(values), value))))
                         return &rules[i];
         }
         return NULL;
@@ -84,7 +84,7 @@ static const XmlRule *find_at(const char *path, const xmlNode *node, const char 
 
 /* What `values` of a rule is compared with: an element with children has no text of its own. */
 static char *value_of(const xmlNode *node, const xmlAttr *attr) {
-        if (attr != NULL)
+        if (attr)
                 return xml_attr(node, (const char *) attr->name);
         return xml_first(node, NULL) == NULL ? xml_text(node) : NULL;
 }
@@ -92,16 +92,16 @@ static char *value_of(const xmlNode *node, const xmlAttr *attr) {
 const XmlRule *xml_verdict_find(const char *path, const xmlNode *node, const xmlAttr *attr) {
         g_autofree char *value = value_of(node, attr);
         g_autofree char *full = NULL, *any = NULL;
-        if (attr != NULL) {
+        if (attr) {
                 full = g_strdup_printf("%s%s@%s", path, *path != '\0' ? "/" : "", (const char *) attr->name);
                 any = g_strdup_printf("%s%s@*", path, *path != '\0' ? "/" : "");
         } else {
                 const char *slash = strrchr(path, '/');
                 full = g_strdup(path);
-                any = slash != NULL ? g_strdup_printf("%.*s/*", (int) (slash - path), path) : g_strdup("*");
+                any = slash ? g_strdup_printf("%.*s/*", (int) (slash - path), path) : g_strdup("*");
         }
         const XmlRule *rule = find_at(full, node, value);
-        return rule != NULL ? rule : find_at(any, node, value);
+        return rule ? rule : find_at(any, node, value);
 }
 
 /* What no row matches. */
@@ -112,12 +112,12 @@ static const XmlRule *judge_unknown(const Walk *walk, const char *path, const xm
         if (walk->strict)
                 return &left;
         gboolean may_matter = g_str_has_prefix(path, "devices/") || g_str_has_prefix(path, "features/");
-        return may_matter && attr == NULL && strchr(strchr(path, '/') + 1, '/') == NULL ? &refused : &noted;
+        return may_matter && !attr && strchr(strchr(path, '/') + 1, '/') == NULL ? &refused : &noted;
 }
 
 static const XmlRule *find(const Walk *walk, const xmlNode *node, const xmlAttr *attr) {
         const XmlRule *rule = xml_verdict_find(walk->path->str, node, attr);
-        return rule != NULL ? rule : judge_unknown(walk, walk->path->str, attr);
+        return rule ? rule : judge_unknown(walk, walk->path->str, attr);
 }
 
 /* --- Words ------------------------------------------------------------------------------- */
@@ -134,7 +134,7 @@ static char *shown(const char *text) {
 static void append_tag(GString *text, const xmlNode *node, const char *attr_name, const char *value) {
         g_autofree char *name = shown((const char *) node->name);
         g_string_append_printf(text, "<%s", name);
-        if (attr_name != NULL) {
+        if (attr_name) {
                 g_autofree char *attr = shown(attr_name), *cut = shown(value);
                 g_string_append_printf(text, " %s='%s'", attr, cut);
         }
@@ -145,18 +145,18 @@ static void append_tag(GString *text, const xmlNode *node, const char *attr_name
 static void append_device(GString *text, const xmlNode *device) {
         g_autofree char *target = xml_is(device, "disk") ? xml_child_attr(device, "target", "dev") : NULL;
         g_autofree char *mac = xml_is(device, "interface") ? xml_child_attr(device, "mac", "address") : NULL;
-        g_autofree char *name = shown(target != NULL ? target : mac != NULL ? mac : "");
-        if (target != NULL)
+        g_autofree char *name = shown(target ? target : mac ? mac : "");
+        if (target)
                 g_string_append_printf(text, "disk '%s': ", name);
-        else if (mac != NULL)
+        else if (mac)
                 g_string_append_printf(text, "interface %s: ", name);
 }
 
 static void append_parents(GString *text, const xmlNode *node, const xmlNode *device) {
         const xmlNode *parent = node->parent;
-        if (parent == NULL || parent->type != XML_ELEMENT_NODE || parent->parent == NULL ||
+        if (!parent || parent->type != XML_ELEMENT_NODE || !parent->parent ||
             parent->parent->type != XML_ELEMENT_NODE || node == device || parent == device ||
-            (device == NULL && xml_is(parent, "devices")))
+            (!device && xml_is(parent, "devices")))
                 return;
         append_parents(text, parent, device);
         append_tag(text, parent, NULL, NULL);
@@ -165,18 +165,18 @@ static void append_parents(GString *text, const xmlNode *node, const xmlNode *de
 /* What a rule matched, as it stands in the XML: "disk 'vda': <driver queues='4'>", "<os><type>exe". */
 static char *describe(const Walk *walk, const XmlRule *rule, const xmlNode *node, const xmlAttr *attr) {
         GString *text = g_string_new(NULL);
-        g_autofree char *name = attr != NULL ? g_strdup((const char *) attr->name) : NULL;
-        if (attr == NULL && rule->when != NULL)
+        g_autofree char *name = attr ? g_strdup((const char *) attr->name) : NULL;
+        if (!attr && rule->when)
                 name = g_strndup(rule->when, strcspn(rule->when, "="));
-        g_autofree char *value = name != NULL ? xml_attr(node, name) : NULL;
-        if (walk->device != NULL && walk->device != node)
+        g_autofree char *value = name ? xml_attr(node, name) : NULL;
+        if (walk->device && walk->device != node)
                 append_device(text, walk->device);
-        else if (walk->device != NULL && name != NULL)
+        else if (walk->device && name)
                 append_device(text, node);
         append_parents(text, node, walk->device);
-        append_tag(text, node, value != NULL ? name : NULL, value);
-        g_autofree char *words = attr == NULL && rule->values != NULL ? xml_text(node) : NULL;
-        g_autofree char *cut = shown(words != NULL ? words : "");
+        append_tag(text, node, value ? name : NULL, value);
+        g_autofree char *words = !attr && rule->values ? xml_text(node) : NULL;
+        g_autofree char *cut = shown(words ? words : "");
         g_string_append(text, cut);
         return g_string_free(text, FALSE);
 }
@@ -221,9 +221,9 @@ static gboolean judge(const Walk *walk, const XmlRule *rule, const xmlNode *node
 
 static gboolean walk_attributes(Walk *walk, xmlNode *node, GError **err) {
         xmlAttr *next;
-        for (xmlAttr *attr = node->properties; attr != NULL; attr = next) {
+        for (xmlAttr *attr = node->properties; attr; attr = next) {
                 next = attr->next;
-                if (attr->ns != NULL)
+                if (attr->ns)
                         continue;
                 const XmlRule *rule = find(walk, node, attr);
                 if (!judge(walk, rule, node, attr, err))
@@ -238,10 +238,10 @@ static gboolean walk_attributes(Walk *walk, xmlNode *node, GError **err) {
 static void append_component(GString *path, const xmlNode *node) {
         if (path->len > 0)
                 g_string_append_c(path, '/');
-        if (node->ns != NULL && g_str_has_prefix((const char *) node->ns->href, NAMESPACE)) {
+        if (node->ns && g_str_has_prefix((const char *) node->ns->href, NAMESPACE)) {
                 const char *driver = (const char *) node->ns->href + strlen(NAMESPACE);
                 g_string_append_printf(path, "%.*s:", (int) strcspn(driver, "/"), driver);
-        } else if (node->ns != NULL) {
+        } else if (node->ns) {
                 g_string_append(path, "?:");
         }
         g_string_append(path, (const char *) node->name);
@@ -254,7 +254,7 @@ static gboolean walk_children(Walk *walk, xmlNode *parent, GError **err) {
         gboolean devices = strcmp(walk->path->str, "devices") == 0;
         gsize length = walk->path->len;
         xmlNode *next;
-        for (xmlNode *node = xml_first(parent, NULL); node != NULL; node = next) {
+        for (xmlNode *node = xml_first(parent, NULL); node; node = next) {
                 gboolean left = TRUE;
                 next = xml_next(node, NULL);
                 if (devices)
@@ -283,7 +283,7 @@ static gboolean walk_element(Walk *walk, xmlNode *node, gboolean *ret_stays, GEr
                 return TRUE;
         if (!walk_attributes(walk, node, err) || !walk_children(walk, node, err))
                 return FALSE;
-        *ret_stays = rule->verdict != XML_CONTAINER || xml_first(node, NULL) != NULL || node->properties != NULL;
+        *ret_stays = rule->verdict != XML_CONTAINER || xml_first(node, NULL) != NULL || node->properties;
         return TRUE;
 }
 

@@ -109,7 +109,7 @@ void xml_end_used(XmlWriter *w) {
 }
 
 void xml_put(XmlWriter *w, const char *name, const char *value) {
-        if (value == NULL)
+        if (!value)
                 return;
         g_string_append_printf(w->text, " %s='", name);
         append_escaped(w->text, value, TRUE);
@@ -135,7 +135,7 @@ void xml_leaf(XmlWriter *w, const char *name) {
 }
 
 void xml_leaf_attr(XmlWriter *w, const char *name, const char *attr, const char *value) {
-        if (value == NULL)
+        if (!value)
                 return;
         xml_begin(w, name);
         xml_put(w, attr, value);
@@ -151,7 +151,7 @@ void xml_end_text(XmlWriter *w, const char *text) {
 }
 
 void xml_element(XmlWriter *w, const char *name, const char *text) {
-        if (text == NULL)
+        if (!text)
                 return;
         xml_begin(w, name);
         xml_end_text(w, text);
@@ -171,7 +171,7 @@ void xml_element_u64(XmlWriter *w, const char *name, guint64 value) {
 }
 
 void xml_element_raw(XmlWriter *w, const char *name, const char *markup) {
-        if (markup == NULL)
+        if (!markup)
                 return;
         close_tag(w);
         indent(w);

@@ -30,10 +30,10 @@ static GPtrArray *neighbours(const guint8 mac[6], GError **err) {
                 return NULL;
         GPtrArray *addrs = g_ptr_array_new_with_free_func(ip_address_free);
         for (guint i = 0; i < texts->len; i++) {
-                gboolean v6 = strchr(texts->pdata[i], ':') != NULL;
+                gboolean v6 = strchr(g_ptr_array_index(texts, i), ':') != NULL;
                 DomainIpAddress *ip = g_new0(DomainIpAddress, 1);
                 *ip = (DomainIpAddress) { .type = v6 ? VIR_IP_ADDR_TYPE_IPV6 : VIR_IP_ADDR_TYPE_IPV4,
-                                          .addr = g_strdup(texts->pdata[i]) };
+                                          .addr = g_strdup(g_ptr_array_index(texts, i)) };
                 g_ptr_array_add(addrs, ip);
         }
         return addrs;
@@ -74,7 +74,7 @@ GPtrArray *domain_get_addresses(Domain *d, guint source, guint flags, GError **e
         }
         g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(address_free);
         for (guint i = 0; i < def->nics->len; i++) {
-                const DomainNic *nic = def->nics->pdata[i];
+                const DomainNic *nic = g_ptr_array_index(def->nics, i);
                 GPtrArray *addrs = addresses_of(d, nic, source, err);
                 if (!addrs)
                         return NULL;

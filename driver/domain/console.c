@@ -84,7 +84,7 @@ int domain_open_console(Domain *d, const char *alias, guint flags, void (*kicked
 
 static const DomainChar *find_channel(const DomainDef *def, const char *name) {
         for (guint i = 0; i < def->chars->len; i++) {
-                const DomainChar *chr = def->chars->pdata[i];
+                const DomainChar *chr = g_ptr_array_index(def->chars, i);
                 if (chr->device == DOMAIN_CHAR_CHANNEL &&
                     (!name || g_strcmp0(chr->target_name, name) == 0 || g_strcmp0(chr->alias, name) == 0))
                         return chr;

@@ -28,7 +28,7 @@ static DomainDef *parse(Driver *driver, const char *xml, gboolean validate, GErr
 
 static void log_notes(const Domain *d, const DomainDef *def) {
         for (guint i = 0; i < def->notes->len; i++)
-                domain_log(d, G_LOG_LEVEL_MESSAGE, "%s", (const char *) def->notes->pdata[i]);
+                domain_log(d, G_LOG_LEVEL_MESSAGE, "%s", (const char *) g_ptr_array_index(def->notes, i));
 }
 
 /* Fails unless `d`, which shares name or UUID with `def`, shares both. Lock held. */
@@ -92,7 +92,7 @@ static Domain *claim(Driver *driver, DomainDef **def, gboolean *ret_new, GError 
                 Domain *d = driver_lookup_by_uuid(driver, (*def)->uuid, NULL);
                 if (!d)
                         d = driver_lookup_by_name(driver, (*def)->name, NULL);
-                *ret_new = d == NULL;
+                *ret_new = !d;
                 if (!d) {
                         d = claim_new(driver, def);
                         if (d)
@@ -333,7 +333,8 @@ char **domain_get_messages(Domain *d, guint flags, GError **err) {
         GPtrArray *texts = g_ptr_array_new();
         domain_lock(d);
         for (guint i = 0; i < d->def->notes->len && (flags == 0 || (flags & VIR_DOMAIN_MESSAGE_TAINTING)); i++)
-                g_ptr_array_add(texts, g_strdup_printf("converted: %s", (const char *) d->def->notes->pdata[i]));
+                g_ptr_array_add(texts,
+                                g_strdup_printf("converted: %s", (const char *) g_ptr_array_index(d->def->notes, i)));
         domain_unlock(d);
         g_ptr_array_add(texts, NULL);
         return (char **) g_ptr_array_free(texts, FALSE);

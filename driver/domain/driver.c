@@ -280,9 +280,9 @@ Domain *driver_lookup_by_id(Driver *driver, int id, GError **err) {
         g_autoptr(GPtrArray) all = driver_snapshot(driver);
         for (guint i = 0; i < all->len; i++) {
                 g_auto(DomainHandle) handle = { 0 };
-                domain_get_handle(all->pdata[i], &handle);
+                domain_get_handle(g_ptr_array_index(all, i), &handle);
                 if (id >= 0 && handle.id == id)
-                        return domain_ref(all->pdata[i]);
+                        return domain_ref(g_ptr_array_index(all, i));
         }
         return error_null(err, VIR_ERR_NO_DOMAIN, "no domain with matching id %d", id);
 }
@@ -326,8 +326,8 @@ GPtrArray *driver_list(Driver *driver, guint flags, GError **err) {
         g_autoptr(GPtrArray) all = driver_snapshot(driver);
         GPtrArray *chosen = g_ptr_array_new_with_free_func((GDestroyNotify) domain_unref);
         for (guint i = 0; i < all->len; i++)
-                if (domain_matches(all->pdata[i], flags))
-                        g_ptr_array_add(chosen, domain_ref(all->pdata[i]));
+                if (domain_matches(g_ptr_array_index(all, i), flags))
+                        g_ptr_array_add(chosen, domain_ref(g_ptr_array_index(all, i)));
         return chosen;
 }
 

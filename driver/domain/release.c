@@ -246,7 +246,7 @@ void domain_release(Domain *d, const DomainDef *def, const char *unit, const cha
         if (d->run.recovered)
                 begin_for(d, &(Release) { .owner = domain_ref(d) });
         for (guint i = 0; i < def->nics->len; i++) {
-                const DomainNic *nic = def->nics->pdata[i];
+                const DomainNic *nic = g_ptr_array_index(def->nics, i);
                 if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)
                         begin_for(d, &(Release) { .network = g_strdup(nic->source), .portid = g_strdup(nic->portid) });
         }

@@ -160,7 +160,7 @@ static int open_disk(const DomainDisk *disk, gboolean direct, GError **err) {
 /* A volume becomes the path that its pool says. */
 static gboolean resolve_volumes(Launch *l, GError **err) {
         for (guint i = 0; i < l->def->disks->len; i++) {
-                DomainDisk *disk = l->def->disks->pdata[i];
+                DomainDisk *disk = g_ptr_array_index(l->def->disks, i);
                 if (disk->type != DOMAIN_DISK_VOLUME)
                         continue;
                 g_free(disk->source);
@@ -254,7 +254,7 @@ static int open_char(DomainChar *chr, GError **err) {
 /* A console that is the other face of the first serial port shows the same pty. */
 static void share_serial_path(DomainDef *def, const DomainChar *serial) {
         for (guint i = 0; i < def->chars->len; i++) {
-                DomainChar *chr = def->chars->pdata[i];
+                DomainChar *chr = g_ptr_array_index(def->chars, i);
                 if (!domain_char_is_serial_console(chr))
                         continue;
                 g_free(chr->path);
@@ -265,7 +265,7 @@ static void share_serial_path(DomainDef *def, const DomainChar *serial) {
 /* Unix channels without a path get one in the state directory. */
 static void choose_channel_paths(Launch *l) {
         for (guint i = 0; i < l->def->chars->len; i++) {
-                DomainChar *chr = l->def->chars->pdata[i];
+                DomainChar *chr = g_ptr_array_index(l->def->chars, i);
                 if (chr->device != DOMAIN_CHAR_CHANNEL || chr->backend != DOMAIN_CHAR_UNIX || chr->path)
                         continue;
                 chr->path = domain_channel_path(l->domain->driver->config->state_dir, l->def->id, chr);
@@ -355,7 +355,7 @@ static gboolean open_rng(Launch *l, GError **err) {
 /* startupPolicy='optional': a missing disk is left out of the running domain. */
 static void drop_missing_disks(Launch *l) {
         for (guint i = l->def->disks->len; i-- > 0;) {
-                DomainDisk *disk = l->def->disks->pdata[i];
+                DomainDisk *disk = g_ptr_array_index(l->def->disks, i);
                 if (g_strcmp0(disk->startup_policy, "optional") != 0 || !disk->source ||
                     access(disk->source, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
                         continue;
@@ -376,7 +376,7 @@ gboolean launch_open(Launch *l, GError **err) {
 
 void launch_choose_ports(Launch *l) {
         for (guint i = 0; i < l->def->nics->len; i++) {
-                DomainNic *nic = l->def->nics->pdata[i];
+                DomainNic *nic = g_ptr_array_index(l->def->nics, i);
                 g_free(nic->portid);
                 nic->portid = nic->type == DOMAIN_NIC_NETWORK ? g_uuid_string_random() : NULL;
         }
@@ -393,7 +393,7 @@ static gboolean open_vhost(const DomainNic *nic, int *ret_fd, GError **err) {
 }
 
 static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
-        DomainNic *nic = l->def->nics->pdata[i];
+        DomainNic *nic = g_ptr_array_index(l->def->nics, i);
         struct ctl_nic *message = &l->config.nic[i];
         if (nic->type == DOMAIN_NIC_NETWORK && !network_port_create(l->domain->driver->libvirt, l->def, nic, err))
                 return FALSE;
@@ -426,7 +426,7 @@ gboolean launch_plug(Launch *l, GError **err) {
                 if (plug_nic(l, i, err))
                         continue;
                 while (++i < l->config.n_nics) /* optional, so no error */
-                        g_clear_pointer(&((DomainNic *) l->def->nics->pdata[i])->portid, g_free);
+                        g_clear_pointer(&((DomainNic *) g_ptr_array_index(l->def->nics, i))->portid, g_free);
                 return FALSE;
         }
         return TRUE;
@@ -439,7 +439,7 @@ TapLimits nic_limits(const DomainNic *nic) {
 
 void def_release_limits(const DomainDef *def, unsigned n_nics) {
         for (unsigned i = 0; i < n_nics; i++) {
-                const DomainNic *nic = def->nics->pdata[i];
+                const DomainNic *nic = g_ptr_array_index(def->nics, i);
                 const TapLimits limits = nic_limits(nic), none = { NULL, NULL };
                 if (nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed && (limits.inbound || limits.outbound))
                         (void) tap_set_bandwidth(nic->target, &limits, &none, NULL);
@@ -448,7 +448,7 @@ void def_release_limits(const DomainDef *def, unsigned n_nics) {
 
 void def_release_files(const DomainDef *def) {
         for (guint i = 0; i < def->chars->len; i++) {
-                const DomainChar *chr = def->chars->pdata[i];
+                const DomainChar *chr = g_ptr_array_index(def->chars, i);
                 if (chr->backend == DOMAIN_CHAR_UNIX && chr->listen && chr->path)
                         (void) g_unlink(chr->path);
         }

@@ -365,7 +365,7 @@ static void collect_interface(Collector *c, const Snapshot *s) {
         guint count = s->vmm ? s->def->nics->len : 0;
         add_uint(c, count, "net.count");
         for (guint i = 0; i < count; i++) {
-                const DomainNic *nic = s->def->nics->pdata[i];
+                const DomainNic *nic = g_ptr_array_index(s->def->nics, i);
                 TapStats t;
                 add_string(c, nic->target, "net.%u.name", i);
                 if (!tap_get_stats(nic->target, &t, NULL))
@@ -399,7 +399,7 @@ static void collect_block(Collector *c, const Snapshot *s, gboolean wait) {
         gboolean live = s->vmm && (wait ? fetch_monitor_stats(s, &reply, NULL) : fetch_available_stats(s, &reply));
         add_uint(c, s->def->disks->len, "block.count");
         for (guint i = 0; i < s->def->disks->len; i++) {
-                const DomainDisk *disk = s->def->disks->pdata[i];
+                const DomainDisk *disk = g_ptr_array_index(s->def->disks, i);
                 virDomainBlockInfo info;
                 add_string(c, disk->target, "block.%u.name", i);
                 if (disk->source)

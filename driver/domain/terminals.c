@@ -68,7 +68,7 @@ static gboolean find(Terminals *terminals, const char *path, int *ret_fd) {
 char *terminals_format(Terminals *terminals, const DomainDef *def) {
         g_autoptr(GString) text = g_string_new(NULL);
         for (guint i = 0; i < def->chars->len; i++) {
-                const DomainChar *chr = def->chars->pdata[i];
+                const DomainChar *chr = g_ptr_array_index(def->chars, i);
                 int fd;
                 g_autofree char *word = find(terminals, chr->path, &fd) ? describe(fd) : g_strdup(NONE);
                 g_string_append_printf(text, "%s%s", i > 0 ? " " : "", word);
@@ -97,7 +97,7 @@ Terminals *terminals_restore(const DomainDef *def, const char *text) {
         g_auto(GStrv) words = g_strsplit(text, " ", -1);
         guint n = g_strv_length(words);
         for (guint i = 0; i < def->chars->len; i++) {
-                const DomainChar *chr = def->chars->pdata[i];
+                const DomainChar *chr = g_ptr_array_index(def->chars, i);
                 const char *word = i < n ? words[i] : n > 0 ? NONE : NULL;
                 if (chr->path && chr->backend != DOMAIN_CHAR_FILE && g_strcmp0(word, NONE) != 0 &&
                     !g_hash_table_contains(terminals, chr->path))

@@ -311,7 +311,7 @@ static void blkio_put(DomainBlkioDevice *dev, const BlkioField *f, guint64 value
 static char *blkio_format(const DomainDef *def, const BlkioField *f) {
         GString *s = g_string_new(NULL);
         for (guint i = 0; i < def->blkiotune.devices->len; i++) {
-                const DomainBlkioDevice *dev = def->blkiotune.devices->pdata[i];
+                const DomainBlkioDevice *dev = g_ptr_array_index(def->blkiotune.devices, i);
                 guint64 value = blkio_get(dev, f);
                 if (value > 0)
                         g_string_append_printf(s, "%s%s,%" G_GUINT64_FORMAT, s->len > 0 ? "," : "", dev->path, value);
@@ -333,7 +333,7 @@ static gboolean blkio_read(const DomainDef *def, virTypedParameterPtr *params, i
 
 static DomainBlkioDevice *blkio_device(DomainDef *def, const char *path) {
         for (guint i = 0; i < def->blkiotune.devices->len; i++) {
-                DomainBlkioDevice *dev = def->blkiotune.devices->pdata[i];
+                DomainBlkioDevice *dev = g_ptr_array_index(def->blkiotune.devices, i);
                 if (g_str_equal(dev->path, path))
                         return dev;
         }

@@ -99,7 +99,7 @@ static gboolean is_limited(const DomainBlkioDevice *d) {
 
 static gboolean check_host_devices(const DomainDef *def, GError **err) {
         for (guint i = 0; i < def->blkiotune.devices->len; i++) {
-                const DomainBlkioDevice *device = def->blkiotune.devices->pdata[i];
+                const DomainBlkioDevice *device = g_ptr_array_index(def->blkiotune.devices, i);
                 if (is_limited(device) && !check_device(device->path, err))
                         return FALSE;
         }
@@ -334,7 +334,7 @@ static gboolean io_weight_in_force(const char *group, const DomainBlkioTune *tun
         guint64 weight = read_io_weight(group);
         gboolean wanted = tune->weight > 0;
         for (guint i = 0; i < tune->devices->len; i++)
-                wanted |= ((DomainBlkioDevice *) tune->devices->pdata[i])->weight > 0;
+                wanted |= ((DomainBlkioDevice *) g_ptr_array_index(tune->devices, i))->weight > 0;
         if (!wanted)
                 return TRUE;
         return has_weights(group) && (weight == 0 || tune->weight == 0 || weight == tune->weight);
@@ -345,7 +345,7 @@ gboolean limits_check_blkiotune(const char *group, const DomainDef *def, GError 
         if (!check_host_devices(def, err))
                 return FALSE;
         for (guint i = 0; i < def->blkiotune.devices->len; i++) {
-                const DomainBlkioDevice *device = def->blkiotune.devices->pdata[i];
+                const DomainBlkioDevice *device = g_ptr_array_index(def->blkiotune.devices, i);
                 g_autofree char *what = g_strdup_printf("<blkiotune> of '%s'", device->path);
                 if (is_limited(device) && !device_in_force(io_max, device))
                         return not_in_force(err, group, "io.max", what);
@@ -357,7 +357,7 @@ gboolean limits_check_blkiotune(const char *group, const DomainDef *def, GError 
 
 static DomainBlkioDevice *device_of(DomainDef *def, const char *number) {
         for (guint i = 0; i < def->blkiotune.devices->len; i++) {
-                DomainBlkioDevice *device = def->blkiotune.devices->pdata[i];
+                DomainBlkioDevice *device = g_ptr_array_index(def->blkiotune.devices, i);
                 g_autofree char *own = device_number(device->path);
                 if (g_strcmp0(own, number) == 0)
                         return device;
@@ -382,7 +382,7 @@ void scope_read_blkiotune(const char *group, DomainDef *def) {
                 return;
         for (guint i = 0; i < def->blkiotune.devices->len; i++)
                 for (gsize k = 0; k < G_N_ELEMENTS(io_keys); k++)
-                        io_put(def->blkiotune.devices->pdata[i], &io_keys[k], 0);
+                        io_put(g_ptr_array_index(def->blkiotune.devices, i), &io_keys[k], 0);
         g_auto(GStrv) lines = g_strsplit(io_max, "\n", -1);
         for (char **line = lines; *line; line++) {
                 g_auto(GStrv) words = g_strsplit(*line, " ", -1);
