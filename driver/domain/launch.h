@@ -18,6 +18,7 @@ typedef struct Launch {
         char *unit, *slice, *machine, *cgroup;
         Terminals *terminals;
         gboolean scope_started, registered;
+        gboolean owns_name; /* nobody else's monitor has it, so its files in the state directory are this start's */
         int kvm_fd, kernel_fd, initrd_fd, serial_fd, exit_fd, rng_fd;
         int disk_fd[DOMAIN_DISKS_MAX];
         int port_fd[DOMAIN_CHARS_MAX];

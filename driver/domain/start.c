@@ -196,7 +196,8 @@ static void launch_undo(Launch *l) {
         launch_close(l);
         launch_unlink(l);
         domain_release(l->domain, l->def, l->scope_started ? l->unit : NULL, l->registered ? l->machine : NULL);
-        status_delete(l->domain);
+        if (l->owns_name)
+                status_delete(l->domain);
 }
 
 static int first_state(gboolean paused, int *ret_reason) {
@@ -239,9 +240,10 @@ static gboolean launch_run(Launch *l, gboolean paused, GError **err) {
         l->machine = scope_machine_name(l->def->id, l->def->name);
         l->unit = scope_unit_name(l->machine);
         l->slice = scope_slice_name(l->def->partition, err);
-        return l->slice && domain_check_free(l->domain->driver, l->def->name, err) && scope_check_host(l->def, err) &&
-               launch_open(l, err) && launch_spawn(l, err) && launch_scope(l, err) && launch_connect(l, paused, err) &&
-               launch_hand_over(l, paused, err) && launch_place(l, err);
+        l->owns_name = l->slice && domain_check_free(l->domain->driver, l->def->name, err);
+        return l->owns_name && scope_check_host(l->def, err) && launch_open(l, err) && launch_spawn(l, err) &&
+               launch_scope(l, err) && launch_connect(l, paused, err) && launch_hand_over(l, paused, err) &&
+               launch_place(l, err);
 }
 
 /* The domain becomes what the Launch has built. Lock held. */
