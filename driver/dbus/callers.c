@@ -18,7 +18,7 @@
  */
 #include "dbus/callers.h"
 
-#define CALL_BYTES_MAX   4096u /* of arguments; the longest is a name */
+#define CALL_BYTES_MAX   4096u /* of header and arguments; the longest of these is a name */
 #define SENDER_CALLS_MAX 64u   /* that wait for its user id */
 #define USER_CALLS_MAX   256u  /* that wait for a turn */
 #define SENT_MAX         (1024u * 1024u)
@@ -216,16 +216,27 @@ static gboolean identify(gpointer data) {
 
 /* --- The filter; on a thread of GLib's ------------------------------------------------ */
 
+/* An object path may be as long as a message. */
+static gsize message_size(GDBusMessage *message) {
+        GVariant *body = g_dbus_message_get_body(message);
+        gsize size = body ? g_variant_get_size(body) : 0;
+        g_autofree guchar *fields = g_dbus_message_get_header_fields(message);
+        for (const guchar *field = fields; *field != G_DBUS_MESSAGE_HEADER_FIELD_INVALID; field++)
+                size += g_variant_get_size(g_dbus_message_get_header(message, *field));
+        return size;
+}
+
 /* Takes the message. Lock held. NULL, or why it is refused; *ret_new is a sender to be asked about. */
 static const char *keep(Callers *callers, GDBusMessage *message, Sender **ret_new) {
         const char *name = g_dbus_message_get_sender(message);
-        GVariant *body = g_dbus_message_get_body(message);
         Sender *sender = g_hash_table_lookup(callers->senders, name);
 
         if (callers->ended)
                 return "the daemon ends";
-        if (body && g_variant_get_size(body) > CALL_BYTES_MAX)
-                return "the arguments are too long";
+        if (message_size(message) > CALL_BYTES_MAX)
+                return "the call is too long";
+        if (g_dbus_message_get_num_unix_fds(message) > 0)
+                return "no method takes descriptors";
         if (sender && sender->calls.length >= SENDER_CALLS_MAX)
                 return "too many calls of this connection are waiting";
         if (!sender) {

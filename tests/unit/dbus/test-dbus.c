@@ -5,6 +5,7 @@
  * every answer it could give comes up. Domains are defined but none runs: the integration tests see to that.
  */
 #include <gio/gio.h>
+#include <gio/gunixfdlist.h>
 #include <gio/gunixsocketaddress.h>
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -673,13 +674,29 @@ static void assert_refused(Fixture *f, const char *path, const char *interface, 
 #define DBUS_ERROR(name) "org.freedesktop.DBus.Error." name
 #define PROPERTIES       "org.freedesktop.DBus.Properties"
 
+/* Calls that wait would hold them. */
+static void test_descriptors_are_refused(Fixture *f) {
+        int fd = dup(STDIN_FILENO);
+        g_autoptr(GUnixFDList) list = g_unix_fd_list_new_from_array(&fd, 1);
+        g_autoptr(GDBusMessage) call = g_dbus_message_new_method_call(BUS_NAME, BUS_ROOT, MANAGER, "ListDomains");
+        g_autoptr(GDBusMessage) reply = NULL;
+
+        g_dbus_message_set_body(call, g_variant_new("(u)", 0));
+        g_dbus_message_set_unix_fd_list(call, list);
+        reply = g_dbus_connection_send_message_with_reply_sync(f->user, call, G_DBUS_SEND_MESSAGE_FLAGS_NONE, 60000,
+                                                               NULL, NULL, NULL);
+        g_assert_nonnull(reply);
+        g_assert_cmpstr(g_dbus_message_get_error_name(reply), ==, DBUS_ERROR("LimitsExceeded"));
+}
+
 /* What no well-meaning library sends. */
 static void test_calls_that_make_no_sense(Fixture *f) {
         g_autoptr(Domain) domain G_GNUC_UNUSED = define_shown(f);
-        g_autofree char *long_name = g_strnfill(5000, 'x');
+        g_autofree char *long_name = g_strnfill(5000, 'x'), *long_path = g_strdup_printf("/%s", long_name);
 
         assert_refused(f, BUS_ROOT, MANAGER, "GetDomainByName", g_variant_new("(s)", long_name),
                        DBUS_ERROR("LimitsExceeded"));
+        assert_refused(f, long_path, MANAGER, "ListDomains", g_variant_new("(u)", 0), DBUS_ERROR("LimitsExceeded"));
         assert_refused(f, BUS_ROOT, MANAGER, "GetDomainByName", g_variant_new("(u)", 1), DBUS_ERROR("InvalidArgs"));
         assert_refused(f, BUS_ROOT, MANAGER, "GetDomainByName", NULL, DBUS_ERROR("InvalidArgs"));
         assert_refused(f, BUS_ROOT, MANAGER, "Nonsense", NULL, DBUS_ERROR("UnknownMethod"));
@@ -794,6 +811,7 @@ int main(int argc, char **argv) {
                 { "main_loop_has_no_part", test_main_loop_has_no_part, MANY },
                 { "lists_are_cheap", test_lists_are_cheap, MANY },
                 { "users_take_turns", test_users_take_turns, 100 },
+                { "descriptors_are_refused", test_descriptors_are_refused, 0 },
                 { "calls_that_wait_are_bounded", test_calls_that_wait_are_bounded, MANY },
         };
         g_autofree char *daemon = g_find_program_in_path("dbus-daemon");
