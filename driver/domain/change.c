@@ -55,8 +55,17 @@ static void undo_live(Domain *d, HostFunc host, gconstpointer data) {
         host_returns(d, host, data);
 }
 
+/* An event meanwhile has written the status, with the old definition. */
+static void save_again(Domain *d) {
+        g_autoptr(GError) err = NULL;
+        if (!status_save(d, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "a restart of the daemon would undo the last change: %s",
+                           err->message);
+}
+
 gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, HostFunc host, gconstpointer data,
                              GError **err) {
+        guint n_saved = d->n_status_saved;
         if (*live && !prepare_live(d, *live, host, data, err))
                 return FALSE;
         if (*config && !config_replace(d, g_steal_pointer(config), err)) {
@@ -64,7 +73,10 @@ gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, Ho
                         undo_live(d, host, data);
                 return FALSE;
         }
-        if (*live)
+        if (*live) {
                 set_live(d, g_steal_pointer(live));
+                if (d->n_status_saved != n_saved)
+                        save_again(d);
+        }
         return TRUE;
 }

@@ -92,6 +92,7 @@ struct Domain {
         gboolean persistent, autostart;
         gboolean autostarting; /* still to be started with the host (autostart.c) */
         int state, reason;     /* virDomainState and its reason */
+        guint n_status_saved;  /* times that the live definition was written */
         DomainStarting starting;
         guint releasing; /* resources of earlier runs whose first release attempt is under way */
         DomainRuntime run;
@@ -256,6 +257,7 @@ Terminals *terminals_new(void);
 gboolean terminals_hold(Terminals *terminals, const char *path, GError **err);
 /* What tells each end from a later one of its name, for the status file; the next daemon holds those that match. */
 char *terminals_format(Terminals *terminals, const DomainDef *def);
+#define TERMINALS_NONE "-" /* in the status file: a device without an end that could be opened */
 Terminals *terminals_restore(const DomainDef *def, const char *text);
 /* A non-blocking descriptor of its own of a pty, or a connection to a channel. NULL holds nothing. -1 on error. */
 int terminals_open(Terminals *terminals, const char *path, GError **err);

@@ -122,6 +122,7 @@ gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRu
 }
 
 gboolean status_save(Domain *d, GError **err) {
+        d->n_status_saved++;
         return status_write(d->driver, d->def, &d->run, d->state, d->reason, err);
 }
 
@@ -201,7 +202,7 @@ static gboolean recover_from(const char *pid, const char *name, const DomainDef 
                 .unit = g_steal_pointer(&unit),
                 .machine = scope_machine_name(id, name),
                 .cgroup = g_build_filename("/sys/fs/cgroup", group + strlen("0::"), NULL),
-                .terminals = g_strdup(""),
+                .terminals = g_strdup(TERMINALS_NONE),
                 .def = recover_def(name, own_uuid, known),
         };
         if (!ret->def || !process_start_time(ret->pid, &ret->start_time, NULL))

@@ -23,8 +23,6 @@
 #include "domain/internal.h"
 #include "util/error.h"
 
-#define NONE "-" /* in the status file: a device without an end that could be opened */
-
 static void fd_free(gpointer data) {
         (void) close(GPOINTER_TO_INT(data));
 }
@@ -50,7 +48,7 @@ gboolean terminals_hold(Terminals *terminals, const char *path, GError **err) {
 static char *describe(int fd) {
         struct stat st;
         if (fstat(fd, &st) < 0)
-                return g_strdup(NONE);
+                return g_strdup(TERMINALS_NONE);
         if (!S_ISCHR(st.st_mode))
                 return g_strdup_printf("%ju:%ju", (uintmax_t) st.st_dev, (uintmax_t) st.st_ino);
         return g_strdup_printf("%ju:%ju:%jd.%09ld", (uintmax_t) st.st_dev, (uintmax_t) st.st_ino,
@@ -70,7 +68,7 @@ char *terminals_format(Terminals *terminals, const DomainDef *def) {
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = g_ptr_array_index(def->chars, i);
                 int fd;
-                g_autofree char *word = find(terminals, chr->path, &fd) ? describe(fd) : g_strdup(NONE);
+                g_autofree char *word = find(terminals, chr->path, &fd) ? describe(fd) : g_strdup(TERMINALS_NONE);
                 g_string_append_printf(text, "%s%s", i > 0 ? " " : "", word);
         }
         return g_string_free(g_steal_pointer(&text), FALSE);
@@ -98,8 +96,8 @@ Terminals *terminals_restore(const DomainDef *def, const char *text) {
         guint n = g_strv_length(words);
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = g_ptr_array_index(def->chars, i);
-                const char *word = i < n ? words[i] : n > 0 ? NONE : NULL;
-                if (chr->path && chr->backend != DOMAIN_CHAR_FILE && g_strcmp0(word, NONE) != 0 &&
+                const char *word = i < n ? words[i] : n > 0 ? TERMINALS_NONE : NULL;
+                if (chr->path && chr->backend != DOMAIN_CHAR_FILE && g_strcmp0(word, TERMINALS_NONE) != 0 &&
                     !g_hash_table_contains(terminals, chr->path))
                         restore_one(terminals, chr->path, word);
         }

@@ -302,7 +302,17 @@ typedef struct Host {
         guint64 shares[8];   /* that it was told, in turn */
         unsigned n, fail_at; /* 1: the first time */
         gboolean opens_port; /* meanwhile the guest opens the channel */
+        gboolean writes;     /* an event writes the status as soon as the change drops the lock */
+        GThread *writer;
 } Host;
+
+static gpointer write_status(gpointer data) {
+        Domain *d = data;
+        domain_lock(d);
+        g_assert_true(status_save(d, NULL));
+        domain_unlock(d);
+        return NULL;
+}
 
 static gboolean host_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
         Host *host = (Host *) data;
@@ -314,6 +324,8 @@ static gboolean host_follows(Domain *d, const DomainDef *def, gconstpointer data
                 domain_on_event(d->run.vmm, &event.header, d);
                 domain_lock(d);
         }
+        if (host->writes)
+                host->writer = g_thread_new("writer", write_status, d);
         if (host->n == host->fail_at)
                 error_set(err, VIR_ERR_OPERATION_FAILED, "not today");
         return host->n != host->fail_at;
@@ -394,6 +406,16 @@ static void test_event_during_a_change(Fixture *f, gconstpointer data) {
         g_autofree char *live = domain_get_xml(f->domain, 0, &err);
         g_assert_nonnull(strstr(live, "state='connected'"));
         g_assert_nonnull(strstr(live, "<shares>300</shares>"));
+}
+
+/* An event that writes the status while the file of the definition is written does not bring back the old one. */
+static void test_status_during_a_change(Fixture *f, gconstpointer data) {
+        GError *err = NULL;
+        Host host = { .writes = TRUE };
+        count_as_running(f);
+        g_assert_true(change_shares(f, &host, 300, &err));
+        (void) g_thread_join(host.writer);
+        assert_shares(f, 300);
 }
 
 /* --- Bandwidth --------------------------------------------------------------------------------- */
@@ -617,6 +639,7 @@ int main(int argc, char **argv) {
         TEST("failed-step-is-undone", NULL, test_failed_step_is_undone);
         TEST("metadata-of-both", NULL, test_metadata_of_both);
         TEST("event-during-a-change", NULL, test_event_during_a_change);
+        TEST("status-during-a-change", NULL, test_status_during_a_change);
         TEST("bandwidth", NULL, test_bandwidth);
         TEST("floor-is-not-live", NULL, test_floor_is_not_live);
         TEST("scheduler-range", NULL, test_scheduler_range);
