@@ -144,6 +144,9 @@ static gboolean rename_text(Domain *d, const DomainDef *def, GError **err) {
 }
 
 gboolean config_rename(Domain *d, const DomainDef *def, GError **err) {
+        g_autofree char *target = config_path(d->driver, def->name);
+        if (g_file_test(target, G_FILE_TEST_EXISTS)) /* one that was ignored: its link stays its own */
+                return error_set(err, VIR_ERR_OPERATION_FAILED, "there is a file '%s': repair or remove it", target);
         gboolean ok = (!d->autostart || autostart_link(d, def->name, TRUE, err)) &&
                       rename_file(d, d->name, def->name, err) && rename_text(d, def, err);
         drop_idle_link(d, ok ? d->name : def->name);
