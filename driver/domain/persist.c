@@ -28,6 +28,7 @@
  * A daemon that finds a file whose text has a different name completes the rename, and removes links
  * without a file. Nothing is written that the parser would refuse.
  */
+#include <glib/gstdio.h>
 #include <string.h>
 
 #include "domain/internal.h"
@@ -104,8 +105,18 @@ static void drop_idle_link(Domain *d, const char *name) {
                 domain_log(d, G_LOG_LEVEL_WARNING, "cannot remove a stale autostart link: %s", err->message);
 }
 
+/* A file of the name that was not loaded is its operator's: the new definition does not overwrite it. */
+static void keep_ignored(Domain *d, const char *name) {
+        g_autofree char *path = config_path(d->driver, name), *kept = g_strconcat(path, ".old", NULL);
+        if (g_rename(path, kept) == 0)
+                domain_log(d, G_LOG_LEVEL_WARNING, "'%s' was not loaded and is kept as '%s'", path, kept);
+}
+
 gboolean config_create(Domain *d, const DomainDef *def, GError **err) {
-        return autostart_link(d, def->name, FALSE, err) && config_save(d, def, err);
+        if (!autostart_link(d, def->name, FALSE, err))
+                return FALSE;
+        keep_ignored(d, def->name);
+        return config_save(d, def, err);
 }
 
 gboolean config_delete(Domain *d, const char *name, GError **err) {

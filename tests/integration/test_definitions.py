@@ -198,6 +198,9 @@ def test_damaged_definition_of_a_running_domain(no_leaks, make_domain):
     assert output.pairs(domain.virsh("dominfo"))["Persistent"] == "no" and len(file.read_text()) == 300
     helpers.virsh("define", domain.path)
     assert output.pairs(domain.virsh("dominfo"))["Persistent"] == "yes" and len(file.read_text()) > 300
+    kept = CONFIG / f"{domain.name}.xml.old"
+    assert len(kept.read_text()) == 300
+    kept.unlink()
     domain.virsh("destroy")
     assert domain.state() == "shut off"
 
