@@ -29,7 +29,7 @@ static void param_put(const virTypedParameter *param, rpc_param *ret) {
                 ret->value.rpc_value_u.d = param->value.d;
                 break;
         case VIR_TYPED_PARAM_BOOLEAN:
-                ret->value.rpc_value_u.b = param->value.b;
+                ret->value.rpc_value_u.b = param->value.b != 0;
                 break;
         default:
                 ret->value.rpc_value_u.s = g_strdup(param->value.s ? param->value.s : "");

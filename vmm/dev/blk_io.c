@@ -333,7 +333,8 @@ static int flush_once(struct blk_io *io) {
         io->flushing = false;
         if (r == 0)
                 return 0;
-        io->lost = io->counters.error = r;
+        io->counters.error = r;
+        io->lost = r;
         log_error(r, "%s: data that was written is lost: its flushes fail until the guest is stopped", io->name);
         return r;
 }
