@@ -151,8 +151,8 @@ static void connect_one(const Found *found) {
         if (d->run.vmm) {
                 scope_hold(d->driver->bus, d->run.unit);
                 domain_log(d, G_LOG_LEVEL_MESSAGE, "found again, running as process %d", (int) found->pid);
-                if (found->recovered && !status_save(d, &err))
-                        domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
+                if (found->recovered)
+                        status_save_or_warn(d, NULL);
                 domain_job_end(d);
                 return;
         }

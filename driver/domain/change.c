@@ -48,19 +48,8 @@ static gboolean prepare_live(Domain *d, const DomainDef *live, HostFunc host, gc
 }
 
 static void undo_live(Domain *d, HostFunc host, gconstpointer data) {
-        g_autoptr(GError) err = NULL;
-        if (!status_save(d, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "a restart of the daemon would find a change that failed: %s",
-                           err->message);
+        status_save_or_warn(d, "a restart of the daemon would find a change that failed");
         host_returns(d, host, data);
-}
-
-/* An event meanwhile has written the status, with the old definition. */
-static void save_again(Domain *d) {
-        g_autoptr(GError) err = NULL;
-        if (!status_save(d, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "a restart of the daemon would undo the last change: %s",
-                           err->message);
 }
 
 gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, HostFunc host, gconstpointer data,
@@ -75,8 +64,8 @@ gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, Ho
         }
         if (*live) {
                 set_live(d, g_steal_pointer(live));
-                if (d->n_status_saved != n_saved)
-                        save_again(d);
+                if (d->n_status_saved != n_saved) /* an event meanwhile has written the old definition */
+                        status_save_or_warn(d, "a restart of the daemon would undo the last change");
         }
         return TRUE;
 }

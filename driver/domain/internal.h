@@ -170,6 +170,8 @@ gboolean persist_for_each(Driver *driver, const char *path, NameFunc fn, gpointe
 
 /* status.c; lock held */
 gboolean status_save(Domain *d, GError **err);
+/* The same, with a failure logged behind its `consequence` (NULL: none), where nothing else can be done about it. */
+void status_save_or_warn(Domain *d, const char *consequence);
 /* Writes the status of what is about to run; strings of `run` may be NULL. No lock needed. */
 gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRuntime *run, int state, int reason,
                       GError **err);

@@ -197,12 +197,10 @@ gboolean domain_inject_nmi(Domain *d, GError **err) {
 }
 
 static void set_state(Domain *d, int state, int reason, int event, int detail) {
-        g_autoptr(GError) err = NULL;
         d->state = state;
         d->reason = reason;
         event_lifecycle(d, event, detail);
-        if (!status_save(d, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
+        status_save_or_warn(d, NULL);
 }
 
 gboolean domain_suspend(Domain *d, GError **err) {

@@ -273,15 +273,12 @@ static void emit_started(Domain *d, gboolean paused) {
 
 /* What needs the running monitor. If the guest has already ended, its event came before the domain could be found. */
 static void finish_start(Domain *d) {
-        g_autoptr(GError) err = NULL;
         guint32 state = CTL_STATE_RUNNING, reason = 0;
         (void) domain_read_vcpu_tids(d, &state, &reason);
         affinity_watch_kick(d->driver->affinity);
         if (!d->run.ended && state != CTL_STATE_PAUSED && state != CTL_STATE_RUNNING)
                 domain_note_state(d, state, reason);
-        if (!status_save(d, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "a restart of the daemon would not find all of it: %s",
-                           err->message);
+        status_save_or_warn(d, "a restart of the daemon would not find all of it");
         domain_log(d, G_LOG_LEVEL_MESSAGE, "started as process %d in %s", (int) vmm_pid(d->run.vmm), d->run.unit);
 }
 

@@ -126,6 +126,13 @@ gboolean status_save(Domain *d, GError **err) {
         return status_write(d->driver, d->def, &d->run, d->state, d->reason, err);
 }
 
+void status_save_or_warn(Domain *d, const char *consequence) {
+        g_autoptr(GError) err = NULL;
+        if (!status_save(d, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "%s%s%s", consequence ? consequence : "", consequence ? ": " : "",
+                           err->message);
+}
+
 void status_delete(Domain *d) {
         static const char *const suffixes[] = { ".xml", ".ctl", ".exit" };
         for (gsize i = 0; i < G_N_ELEMENTS(suffixes); i++) {

@@ -132,15 +132,13 @@ static void note_request(Domain *d, gboolean running) {
 
 /* A disk's error policy has paused the guest; only this event reports it. */
 static void note_stop_by_error(Domain *d) {
-        g_autoptr(GError) err = NULL;
         d->state = VIR_DOMAIN_PAUSED;
         d->reason = VIR_DOMAIN_PAUSED_IOERROR;
         event_lifecycle(d, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_IOERROR);
         domain_log(d, G_LOG_LEVEL_WARNING,
                    "paused because of an I/O error: 'virsh domblkerror' says of which disk, "
                    "'virsh resume' tries again");
-        if (!status_save(d, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
+        status_save_or_warn(d, NULL);
 }
 
 void domain_note_state(Domain *d, guint32 state, guint32 reason) {

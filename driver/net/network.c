@@ -236,8 +236,7 @@ static gboolean run_delete(gpointer data, GError **err) {
         return FALSE;
 }
 
-/* Deletes a port whose caller has left. The domain's release does so too, but may have come before the port was made.
- */
+/* Deletes a port whose caller has left. The domain's release does so too, but may have come before it was made. */
 static void undo_create(gpointer data) {
         g_autoptr(GError) err = NULL;
         const Request *request = data;

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 import helpers
+from test_adopt import kill_daemon
 
 UNITS = ["virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service"]
 
@@ -35,11 +36,13 @@ def notes():
     return found
 
 
-def kill_daemon():
-    """kill -9, and another one runs, which systemd starts for it."""
-    before = helpers.daemon_pid()
-    os.kill(before, signal.SIGKILL)
+def wait_for_another_daemon(before):
     helpers.wait_for(lambda: helpers.daemon_pid() not in (0, before), what="another daemon runs")
+
+
+def replace_daemon():
+    """kill -9, and another one runs, which systemd starts for it."""
+    wait_for_another_daemon(kill_daemon())
     helpers.wait_for(lambda: helpers.unit_property(UNITS[2], "ActiveState") == "active", what="it is ready")
 
 
@@ -91,7 +94,7 @@ def test_a_start_of_the_daemon_alone_starts_none(no_leaks, make_domain):
     for command in ("restart", UNITS[2]), ("kill", "-s", "KILL", UNITS[2]):
         before = helpers.daemon_pid()
         helpers.run("systemctl", *command)
-        helpers.wait_for(lambda: helpers.daemon_pid() not in (0, before), what="another daemon runs")
+        wait_for_another_daemon(before)
     helpers.virsh("list", check=False)
     helpers.time.sleep(2)  # nothing tells that nothing will happen
     assert domain.state() == "shut off"
@@ -126,6 +129,15 @@ def stopped(units):
             os.kill(pid, signal.SIGCONT)
 
 
+@contextlib.contextmanager
+def booted_with_a_silent_libvirt():
+    stop_host()
+    helpers.run("virsh", "net-list")  # it runs
+    with stopped(["virtnetworkd.service", "libvirtd.service"]):
+        start_host()
+        yield
+
+
 def test_starts_that_hang_hold_up_nobody(host_stopped, make_domain, network):
     """Four wait for libvirt's network daemon. Another guest's end is noticed; a daemon that ends waits for none.
 
@@ -137,10 +149,7 @@ def test_starts_that_hang_hold_up_nobody(host_stopped, make_domain, network):
     other = make_domain()
     for domain in (*marked, stopped_by_hand, unmarked):
         domain.virsh("autostart")
-    stop_host()
-    helpers.run("virsh", "net-list")  # it runs
-    with stopped(["virtnetworkd.service", "libvirtd.service"]):
-        start_host()
+    with booted_with_a_silent_libvirt():
         helpers.wait_for(lambda: len(helpers.monitors()) == 4, what="four are being started")
         other.start("--paused")
         os.kill(helpers.monitor_of(other), signal.SIGKILL)
@@ -166,14 +175,11 @@ def test_starts_that_the_daemon_does_not_survive(host_stopped, make_domain, netw
     domain = make_domain(devices=helpers.interface_xml(network=network))
     for marked in broken, domain:
         marked.virsh("autostart")
-    stop_host()
-    helpers.run("virsh", "net-list")  # it runs
-    with stopped(["virtnetworkd.service", "libvirtd.service"]):
-        start_host()
+    with booted_with_a_silent_libvirt():
         for attempt in range(1, 4):
             helpers.wait_for(lambda: notes() == [attempt], what="it is being started, and the other has failed")
             if attempt < 3:
-                kill_daemon()
+                replace_daemon()
     domain.wait_state("running")
     assert not notes() and broken.state() == "shut off"
 
@@ -182,13 +188,10 @@ def test_starts_that_no_daemon_survives(host_stopped, make_domain, network, jour
     """The fourth daemon leaves the domain alone that three have died of."""
     domain = make_domain(devices=helpers.interface_xml(network=network))
     domain.virsh("autostart")
-    stop_host()
-    helpers.run("virsh", "net-list")  # it runs
-    with stopped(["virtnetworkd.service", "libvirtd.service"]):
-        start_host()
+    with booted_with_a_silent_libvirt():
         for attempt in range(1, 4):
             helpers.wait_for(lambda: notes() == [attempt], what="it is being started")
-            kill_daemon()
+            replace_daemon()
     helpers.wait_for(lambda: not notes(), what="it is given up")
     entries = helpers.journal(journal_start, matches=[f"LIBVIRT_DOMAIN={domain.name}"])
     assert any("the daemon has ended in each of 3 attempts" in entry["MESSAGE"] for entry in entries)

@@ -15,13 +15,13 @@
 #define N_CHIPS 3u /* PIC master and slave, IOAPIC */
 
 struct irqchip {
-        struct part part; /* first */
+        struct part part;
         int vm_fd;
         struct kvm_irqchip initial[N_CHIPS];
 };
 
 static int irqchip_reset(struct part *part, const char **ret_text) {
-        struct irqchip *irqchip = (struct irqchip *) part;
+        struct irqchip *irqchip = CONTAINER_OF(part, struct irqchip, part);
 
         *ret_text = "KVM does not take the interrupt controllers' state back";
         for (unsigned i = 0; i < N_CHIPS; i++)

@@ -41,7 +41,7 @@
 #define HOST_CLASS  0x060000u
 
 struct pci_host {
-        struct part part; /* first */
+        struct part part;
         struct pci_device *slot[PCI_SLOTS];
         struct pci_device bridge;
         uint64_t next_bar;
@@ -242,7 +242,7 @@ static const struct bus_ops port_ops = { .read = port_read, .write = port_write 
 static const struct bus_ops window_ops = { .read = window_read, .write = window_write };
 
 static int host_reset(struct part *part, const char **ret_text) {
-        struct pci_host *host = (struct pci_host *) part;
+        struct pci_host *host = CONTAINER_OF(part, struct pci_host, part);
 
         pci_device_reset(&host->bridge);
         (void) pthread_mutex_lock(&host->lock);

@@ -58,7 +58,7 @@ struct vcpu {
 };
 
 struct vcpus {
-        struct part part; /* first */
+        struct part part;
         struct vcpus_config config;
         size_t run_size;
         unsigned n;
@@ -117,7 +117,7 @@ static int create_all(struct vcpus *vcpus) {
 }
 
 static int vcpus_reset(struct part *part, const char **ret_text) {
-        struct vcpus *vcpus = (struct vcpus *) part;
+        struct vcpus *vcpus = CONTAINER_OF(part, struct vcpus, part);
         int r;
 
         *ret_text = "KVM does not take the vCPUs' registers";

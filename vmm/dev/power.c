@@ -30,7 +30,7 @@
 #define KBD_PULSE_RESET 0xfeu
 
 struct power {
-        struct part part; /* first */
+        struct part part;
         struct irq *irq;
         const struct power_ops *ops;
         void *arg;
@@ -75,7 +75,7 @@ static const struct bus_ops power_ops = { .read = power_read, .write = power_wri
 static const struct bus_ops kbd_ops = { .read = kbd_read, .write = kbd_write };
 
 static int power_reset(struct part *part, const char **ret_text) {
-        struct power *power = (struct power *) part;
+        struct power *power = CONTAINER_OF(part, struct power, part);
 
         atomic_store(&power->events, 0);
         irq_set_line(power->irq, LAYOUT_IRQ_GED, 0);

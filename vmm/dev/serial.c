@@ -37,7 +37,7 @@
 #define IIR_FIFO_ENABLED 0xc0u /* bits 7:6: a 16550A with its FIFO on */
 
 struct serial {
-        struct part part; /* first */
+        struct part part;
         struct irq *irq;
         struct loop *loop;
         int fd;
@@ -281,7 +281,7 @@ static void reset_registers(struct serial *s) {
 }
 
 static int serial_reset(struct part *part, const char **ret_text) {
-        struct serial *s = (struct serial *) part;
+        struct serial *s = CONTAINER_OF(part, struct serial, part);
 
         (void) pthread_mutex_lock(&s->lock);
         reset_registers(s);
