@@ -394,10 +394,10 @@ int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, 
 struct virtio_device *virtio_pci_free(struct virtio_device *dev) {
         struct virtio_pci *v = dev->transport_data;
 
-        part_remove(&v->part);
         loop_call(dev->loop, reset_on_loop, v);
-        /* The device goes first: until its thread has ended it may still raise interrupts. */
+        /* The device goes first: until its threads have ended it may raise interrupts, and the part may settle. */
         dev->ops->free(dev);
+        part_remove(&v->part);
         free_transport(v);
         return NULL;
 }

@@ -28,6 +28,7 @@ struct device {
         struct virtqueue queues[QUEUES];
         unsigned activated, resets, quiesces, resumes, kicks[QUEUES];
         bool slow;        /* has requests at work, until the test calls idle() */
+        bool ends_late;   /* they are done while the device is freed */
         uint64_t refused; /* features that the device does not take */
         int activate_result;
         uint8_t config[CONFIG_SIZE];
@@ -82,6 +83,9 @@ static void kick(struct virtio_device *dev, unsigned index) {
 }
 
 static void device_free(struct virtio_device *dev) {
+        /* What was at work has come to its end meanwhile: the transport is still there for it. */
+        if (((struct device *) dev)->ends_late)
+                dev->transport->idle(dev);
         ((struct device *) dev)->freed = true;
         loop_free(dev->loop);
 }
@@ -677,6 +681,21 @@ static void test_bus_mastering_waits(void) {
         board_done(&b);
 }
 
+/* Requests that end while the device goes: the part that they settle is one yet. */
+static void test_free_at_work(void) {
+        struct board b;
+
+        board_init(&b);
+        b.parts.settled = on_idle;
+        b.parts.arg = &b.parts;
+        idles = 0;
+        go_with_a_queue(&b);
+        b.d.slow = b.d.ends_late = true;
+        board_done(&b);
+        CHECK_EQ(idles, 1);
+        CHECK(!parts_are_busy(&b.parts));
+}
+
 static void read_config(struct board *b, uint32_t config[static 64]) {
         for (unsigned i = 0; i < 64; i++)
                 bus_read(&b->mmio, LAYOUT_ECAM + 0x8000 + 4 * i, &config[i], 4);
@@ -734,6 +753,7 @@ int main(void) {
         RUN(test_bus_mastering_waits);
         RUN(test_2_4_reset_takes_time);
         RUN(test_standing_still);
+        RUN(test_free_at_work);
         RUN(test_reset_of_configuration_space);
         RUN(test_activate_fails);
         return 0;
