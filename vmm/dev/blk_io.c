@@ -206,7 +206,7 @@ static void raise_notice(struct blk_io *io, unsigned notice) {
 static void settle(struct blk_io *io) {
         if (!io->awaited || io->running > 0 || io->quiescing)
                 return;
-        io->awaited = false;
+        io->awaited = io->closing = false;
         raise_notice(io, BLK_NOTICE_IDLE);
 }
 
@@ -550,6 +550,13 @@ void blk_io_kick(struct blk_io *io) {
         (void) pthread_mutex_unlock(&io->lock);
 }
 
+/* With the lock: a notice is owed, or not. One that was raised before and not taken would come too early. */
+static void await(struct blk_io *io, bool awaited) {
+        io->awaited = awaited;
+        if (awaited)
+                io->notices &= ~(unsigned) BLK_NOTICE_IDLE;
+}
+
 bool blk_io_close(struct blk_io *io) {
         bool is_idle;
 
@@ -562,7 +569,9 @@ bool blk_io_close(struct blk_io *io) {
         list_move(&io->halted_list, &io->spare);
         list_move(&io->retry, &io->spare);
         is_idle = io->running == 0 && !io->quiescing;
-        io->awaited = !is_idle;
+        io->closing = !is_idle;
+        io->notices &= ~(unsigned) BLK_NOTICE_FAULT; /* the driver has gone */
+        await(io, !is_idle);
         (void) pthread_mutex_unlock(&io->lock);
         return is_idle;
 }
@@ -572,21 +581,23 @@ bool blk_io_quiesce(struct blk_io *io) {
 
         (void) pthread_mutex_lock(&io->lock);
         io->open = false;
-        io->quiescing = io->running > 0 || io->syncing.first || io->flushing || must_flush(io);
+        io->quiescing = io->closing || io->running > 0 || io->syncing.first || io->flushing || must_flush(io);
         if (io->quiescing)
                 work(io);
         is_idle = !io->quiescing;
-        io->awaited = !is_idle;
+        await(io, !is_idle);
         (void) pthread_mutex_unlock(&io->lock);
         return is_idle;
 }
 
 void blk_io_resume(struct blk_io *io) {
         (void) pthread_mutex_lock(&io->lock);
-        io->quiescing = io->awaited = io->halted = false;
-        io->open = io->kicked = true;
+        io->quiescing = io->halted = false;
+        io->awaited = io->closing;
+        io->open = io->kicked = io->dev->live && !(io->notices & BLK_NOTICE_FAULT);
         io->counters.error = io->lost;
         list_move(&io->halted_list, &io->retry);
+        settle(io); /* a close that waited for nothing but the end of the quiesce */
         if (io->n_threads > 0)
                 (void) pthread_cond_broadcast(&io->work);
         else

@@ -87,6 +87,7 @@ struct blk_io {
         bool kicked;    /* the queue may hold something */
         bool dirty;     /* something was written since the last flush began */
         bool quiescing; /* blk_io_quiesce() has not come to its end */
+        bool closing;   /* nor has blk_io_close() */
         bool awaited;   /* BLK_NOTICE_IDLE is owed */
         bool flushing;
         unsigned running; /* requests that read or write guest memory or the disk */
@@ -114,7 +115,7 @@ void blk_io_kick(struct blk_io *io);
 bool blk_io_close(struct blk_io *io);
 /* Ends what is at work, begins nothing more, and makes stable what was written. False: BLK_NOTICE_IDLE follows. */
 bool blk_io_quiesce(struct blk_io *io);
-/* Goes on, first with what an error policy has held back. */
+/* Goes on, first with what an error policy has held back; takes requests only if the device is live. */
 void blk_io_resume(struct blk_io *io);
 /* Takes the notices; with BLK_NOTICE_FAULT `fault` says what the driver did. */
 unsigned blk_io_take_notices(struct blk_io *io);

@@ -26,6 +26,7 @@ struct driver {
         struct guest_mem *mem;
         _Atomic unsigned interrupts[64], config_changes;
         _Atomic bool needs_reset;
+        bool active;                                                 /* from activation to reset */
         _Atomic unsigned idles;                                      /* ends of a reset or quiesce that had to wait */
         void (*on_interrupt)(struct driver *driver, unsigned index); /* optional; on the device's loop */
         void *arg;
@@ -82,7 +83,7 @@ static inline void driver_init(struct driver *driver, struct virtio_device *dev)
 static inline void driver_activate(struct driver *driver, uint64_t features) {
         driver->dev->features = (features & driver->dev->host_features) | BIT64(VIRTIO_F_VERSION_1);
         CHECK_EQ(driver->dev->ops->activate(driver->dev), 0);
-        driver->dev->live = true;
+        driver->dev->live = driver->active = true;
 }
 
 /* What the transport does around quiesce and resume. False: it is under way. */
@@ -92,15 +93,20 @@ static inline bool driver_quiesce(struct driver *driver) {
 }
 
 static inline void driver_resume(struct driver *driver) {
-        driver->dev->live = true;
+        driver->dev->live = driver->active && !driver->needs_reset;
         driver->dev->ops->resume(driver->dev);
 }
 
 static inline void driver_reset(void *arg) {
         struct driver *driver = arg;
 
-        driver->dev->live = false;
+        driver->dev->live = driver->active = false;
         (void) driver->dev->ops->reset(driver->dev);
+}
+
+static inline void driver_pause(void *arg) {
+        CHECK(driver_quiesce(arg));
+        driver_resume(arg);
 }
 
 /* Ends a device whose loop runs; `broken`: whether it has to have asked for a reset by now. */
@@ -171,6 +177,24 @@ static inline uint16_t ring_add(struct ring *ring, const struct segment *segment
 static inline void ring_do_kick(void *arg) {
         struct ring *ring = arg;
         ring->driver->dev->ops->kick(ring->driver->dev, ring->index);
+}
+
+static inline bool ring_take(struct ring *ring, uint16_t *ret_head, uint32_t *ret_len);
+
+/*
+ * virtio 1.2 §3.1.1: after a reset the device takes nothing of what is in `ring` until DRIVER_OK, whatever else
+ * happens.
+ */
+static inline void ring_check_not_live(struct ring *ring) {
+        struct driver *driver = ring->driver;
+        struct loop *loop = driver->dev->loop;
+        struct timespec pause = { .tv_nsec = 20000000 };
+
+        loop_call(loop, driver_pause, driver);
+        loop_call(loop, ring_do_kick, ring);
+        (void) nanosleep(&pause, NULL);
+        CHECK_EQ(driver->dev->queues[ring->index].next_avail, 0);
+        CHECK(!ring_take(ring, NULL, NULL));
 }
 
 /* On the loop's thread if it runs, else here. */

@@ -760,8 +760,146 @@ static void resume_on_loop(void *arg) {
 static void reset_on_loop(void *arg) {
         struct fixture *f = arg;
 
-        f->driver.dev->live = false;
+        f->driver.dev->live = f->driver.active = false;
         f->is_quiet = f->driver.dev->ops->reset(f->driver.dev);
+}
+
+static void call(struct fixture *f, loop_call_fn fn) {
+        loop_call(f->driver.dev->loop, fn, f);
+}
+
+static uint64_t reads_done(const struct fixture *f) {
+        struct ctl_disk_stats stats;
+
+        blk_stats(f->driver.dev, &stats);
+        return stats.rd_req;
+}
+
+static void wait_for_reads(const struct fixture *f, uint64_t n) {
+        for (unsigned i = 0; i < 10000 && reads_done(f) != n; i++)
+                (void) usleep(1000);
+        CHECK_EQ(reads_done(f), n);
+}
+
+/* A reset that waits for requests is told of their end once, whatever else comes in between. */
+static void test_reset_meets_quiesce(void) {
+        for (unsigned i = 0; i < 8; i++) {
+                bool quiesce_first = i & 1, resumed = i & 2, dirty = i & 4;
+                struct fixture f;
+
+                fixture_init(&f, (struct blk_config) {}, ~0ull);
+                threads_start(&f);
+                if (dirty) {
+                        add_request(&f, VIRTIO_BLK_T_OUT, 0);
+                        wait_status(&f, 0, VIRTIO_BLK_S_OK);
+                }
+                read_blocks = true;
+                add_request(&f, VIRTIO_BLK_T_IN, 1);
+                wait_for_count(&reading, 1);
+                call(&f, quiesce_first ? quiesce_on_loop : reset_on_loop);
+                CHECK(!f.is_quiet);
+                call(&f, quiesce_first ? reset_on_loop : quiesce_on_loop);
+                CHECK(!f.is_quiet);
+                if (resumed)
+                        call(&f, resume_on_loop);
+                (void) usleep(10000);
+                CHECK_EQ(f.driver.idles, 0);
+                read_blocks = false;
+                wait_for_count(&f.driver.idles, 1);
+                (void) usleep(10000);
+                CHECK_EQ(f.driver.idles, 1);
+                CHECK_EQ(status_at(&f, 1), 0xee);
+                threads_done(&f);
+        }
+}
+
+/* A reset that waits for nothing but the end of a quiesce, which is called off. */
+static void test_quiesce_is_called_off(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        threads_start(&f);
+        add_request(&f, VIRTIO_BLK_T_OUT, 0);
+        wait_status(&f, 0, VIRTIO_BLK_S_OK);
+        flush_blocks = true;
+        call(&f, quiesce_on_loop);
+        wait_for_count(&flushing, 1);
+        call(&f, reset_on_loop);
+        CHECK(!f.is_quiet);
+        call(&f, resume_on_loop);
+        wait_for_count(&f.driver.idles, 1); /* a flush touches no guest memory */
+        flush_blocks = false;
+        wait_for_count(&flushing, 0);
+        (void) usleep(10000);
+        CHECK_EQ(f.driver.idles, 1);
+        threads_done(&f);
+}
+
+/* The notice of a reset's end that the loop has not looked at yet is not the end of a quiesce. */
+static void test_notice_comes_late(void) {
+        struct fixture f;
+        unsigned before;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        CHECK_EQ(f.driver.dev->ops->start(f.driver.dev, NULL), 0); /* the workers; the loop comes later */
+        add_request(&f, VIRTIO_BLK_T_OUT, 0);
+        wait_status(&f, 0, VIRTIO_BLK_S_OK);
+        read_blocks = flush_blocks = true;
+        add_request(&f, VIRTIO_BLK_T_IN, 1);
+        wait_for_count(&reading, 1);
+        reset_on_loop(&f);
+        CHECK(!f.is_quiet);
+        read_blocks = false;
+        wait_for_reads(&f, 1);
+        before = flush_calls;
+        quiesce_on_loop(&f);
+        CHECK(!f.is_quiet);
+        CHECK_EQ(loop_start(f.driver.dev->loop, NULL, NULL), 0);
+        wait_for_count(&flush_calls, before + 1);
+        (void) usleep(10000);
+        CHECK_EQ(f.driver.idles, 0); /* not stable yet */
+        flush_blocks = false;
+        wait_for_count(&f.driver.idles, 1);
+        threads_done(&f);
+}
+
+/* A chain without room for a status, taken by a worker before this returns; the loop does not know yet. */
+static void break_queue(struct fixture *f) {
+        struct segment header = { HEADER, 16 };
+        struct virtqueue *vq = &f->driver.dev->queues[0];
+        uint16_t before = vq->next_avail;
+
+        (void) ring_add(&f->ring, &header, 1, 0);
+        ring_kick(&f->ring);
+        for (unsigned i = 0; i < 10000 && __atomic_load_n(&vq->next_avail, __ATOMIC_SEQ_CST) == before; i++)
+                (void) usleep(1000);
+        CHECK_EQ(vq->next_avail, (uint16_t) (before + 1));
+}
+
+/* What a driver did wrong does not break the device for the next one, and for its own whatever comes in between. */
+static void test_fault_comes_late(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        CHECK_EQ(f.driver.dev->ops->start(f.driver.dev, NULL), 0);
+        break_queue(&f);
+        reset_on_loop(&f);
+        driver_activate(&f.driver, ~0ull);
+        ring_init(&f.ring, &f.driver, 0, 128);
+        add_request(&f, VIRTIO_BLK_T_IN, 0);
+        wait_status(&f, 0, VIRTIO_BLK_S_OK);
+        CHECK(!f.driver.needs_reset);
+
+        break_queue(&f);
+        quiesce_on_loop(&f);
+        f.driver.dev->transport->idle(f.driver.dev);
+        resume_on_loop(&f);
+        CHECK(f.driver.needs_reset);
+        add_request(&f, VIRTIO_BLK_T_IN, 1);
+        (void) usleep(20000);
+        CHECK_EQ(status_at(&f, 1), 0xee);
+        driver_stop(&f.driver, true);
+        close_fd(&f.image);
 }
 
 /* Standing still: what is at work ends, what was written is stable, and nothing more is begun until it goes on. */
@@ -898,6 +1036,10 @@ static void test_not_live(void) {
         ring_init(&f.ring, &f.driver, 0, 128);
         add_request(&f, VIRTIO_BLK_T_IN, 0);
         CHECK_EQ(status_at(&f, 0), 0xee);
+        quiesce_on_loop(&f);
+        resume_on_loop(&f);
+        ring_kick(&f.ring);
+        CHECK_EQ(status_at(&f, 0), 0xee);
         driver_activate(&f.driver, ~0ull);
         CHECK_EQ(status_at(&f, 0), 0xee); /* the kick is what it waits for */
         ring_kick(&f.ring);
@@ -930,6 +1072,10 @@ int main(void) {
         RUN(test_parallel);
         RUN(test_quiesce);
         RUN(test_reset_at_work);
+        RUN(test_reset_meets_quiesce);
+        RUN(test_quiesce_is_called_off);
+        RUN(test_notice_comes_late);
+        RUN(test_fault_comes_late);
         RUN(test_policies);
         RUN(test_direct);
         RUN(test_direct_lost);

@@ -643,6 +643,24 @@ static void test_channels_only(void) {
         CHECK_EQ(console_new(&config, &dev), -EINVAL);
 }
 
+static void test_not_live(void) {
+        struct fixture f;
+
+        fixture_init(&f);
+        loop_call(f.driver.dev->loop, driver_reset, &f.driver);
+        ring_init(&f.control_tx, &f.driver, CONTROL_TX, 32);
+        ring_init(&f.rx[PORT_STREAM], &f.driver, 2 * PORT_STREAM + 2, 32);
+        ring_init(&f.tx[PORT_STREAM], &f.driver, 2 * PORT_STREAM + 3, 32);
+        (void) ring_add(&f.control_tx, &(struct segment) { DATA(0), 8 }, 1, 0);
+        (void) ring_add(&f.rx[PORT_STREAM], &(struct segment) { DATA(1), 64 }, 0, 1);
+        (void) ring_add(&f.tx[PORT_STREAM], &(struct segment) { DATA(2), 64 }, 1, 0);
+        CHECK(write(f.stream, "x", 1) == 1);
+        ring_check_not_live(&f.control_tx);
+        ring_check_not_live(&f.rx[PORT_STREAM]);
+        ring_check_not_live(&f.tx[PORT_STREAM]);
+        fixture_done(&f, false);
+}
+
 int main(void) {
         RUN(test_control);
         RUN(test_hostile_control);
@@ -661,5 +679,6 @@ int main(void) {
         RUN(test_listener_unnoticed);
         RUN(test_without_multiport);
         RUN(test_channels_only);
+        RUN(test_not_live);
         return 0;
 }

@@ -448,6 +448,22 @@ static void test_backend_ends(void) {
         fixture_done(&f, false);
 }
 
+static void test_not_live(void) {
+        struct fixture f;
+
+        fixture_init(&f, ~0ull, true, 16);
+        loop_call(f.driver.dev->loop, driver_reset, &f.driver);
+        ring_init(&f.rx, &f.driver, 0, 16);
+        ring_init(&f.tx, &f.driver, 1, 16);
+        (void) ring_add(&f.rx, &(struct segment) { RX_DATA, BUFFER }, 0, 1);
+        (void) ring_add(&f.tx, &(struct segment) { TX_DATA, 64 }, 1, 0);
+        send_frame(&f, 30, 1);
+        ring_check_not_live(&f.rx);
+        ring_check_not_live(&f.tx);
+        CHECK_EQ(stats(&f).tx_packets, 0);
+        fixture_done(&f, false);
+}
+
 static int open_tap(short flags) {
         struct ifreq ifr = { .ifr_name = "vmtest0", .ifr_flags = flags };
         int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
@@ -518,6 +534,7 @@ static void test_tap(void) {
 }
 
 int main(void) {
+        RUN(test_not_live);
         RUN(test_receive);
         RUN(test_mergeable);
         RUN(test_too_few_buffers);

@@ -80,9 +80,21 @@ static void test_hostile(void) {
         fixture_done(&f, true);
 }
 
+static void test_not_live(void) {
+        struct fixture f;
+
+        fixture_init(&f, 0, 0);
+        loop_call(f.driver.dev->loop, driver_reset, &f.driver);
+        ring_init(&f.ring, &f.driver, 0, 64);
+        (void) ring_add(&f.ring, &(struct segment) { DATA_START, 64 }, 0, 1);
+        ring_check_not_live(&f.ring);
+        fixture_done(&f, false);
+}
+
 int main(void) {
         RUN(test_fill);
         RUN(test_rate);
         RUN(test_hostile);
+        RUN(test_not_live);
         return 0;
 }
