@@ -18,7 +18,7 @@
  *
  * Errors of the host follow the disk's policy. With "stop" the request is kept, the control thread pauses the
  * guest, and no request is started; resuming starts with the kept ones. Retrying a failed flush is pointless,
- * so "enospace" reports it.
+ * so "enospace" reports it, and "stop" pauses the guest for the first only.
  *
  * Closing (device reset) drops waiting requests, and waits only for those that touch guest memory or may still
  * change the disk. A running flush does neither and is not waited for: its requests are gone when it ends, and
@@ -43,6 +43,9 @@
 #define SECTOR_SHIFT 9
 
 enum operation { OPERATION_READ = 0, OPERATION_WRITE = 1, OPERATION_OTHER = 2 };
+
+/* DATA_IS_LOST: by a flush before this one, which is not tried again. */
+enum failure { REQUEST_FAILED, FLUSH_FAILED, DATA_IS_LOST };
 
 static void add(_Atomic uint64_t *counter, uint64_t n) {
         atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
@@ -251,12 +254,13 @@ static void complete(struct blk_io *io, struct blk_request *rq, uint8_t status) 
         list_push(&io->spare, rq);
 }
 
-static enum ctl_error_policy policy_of(const struct blk_io *io, int error, enum operation operation, bool is_flush) {
+static enum ctl_error_policy policy_of(const struct blk_io *io, int error, enum operation operation,
+                                       enum failure failure) {
         enum ctl_error_policy policy = operation == OPERATION_READ ? io->rerror_policy : io->error_policy;
 
         if (policy == CTL_ERROR_ENOSPC)
-                return error == -ENOSPC && !is_flush ? CTL_ERROR_STOP : CTL_ERROR_REPORT;
-        return policy;
+                policy = error == -ENOSPC && failure == REQUEST_FAILED ? CTL_ERROR_STOP : CTL_ERROR_REPORT;
+        return policy == CTL_ERROR_STOP && failure == DATA_IS_LOST ? CTL_ERROR_REPORT : policy;
 }
 
 /* Counts it and notifies the operator: once a second, but always when the guest is to be paused. */
@@ -281,15 +285,17 @@ static void tell_error(struct blk_io *io, int error, enum operation operation, e
                 io->io_error(io->arg, error, operation, policy);
 }
 
-static void host_error(struct blk_io *io, struct blk_request *rq, int error, bool is_flush) {
-        enum operation operation = is_flush && rq->type == VIRTIO_BLK_T_FLUSH ? OPERATION_OTHER
-                                   : rq->type == VIRTIO_BLK_T_IN              ? OPERATION_READ
-                                   : rq->type == VIRTIO_BLK_T_DISCARD         ? OPERATION_OTHER
-                                                                              : OPERATION_WRITE;
-        enum ctl_error_policy policy = policy_of(io, error, operation, is_flush);
+/* No guest is paused for a request of a driver that has gone. */
+static void host_error(struct blk_io *io, struct blk_request *rq, int error, enum failure failure) {
+        enum operation operation = rq->type == VIRTIO_BLK_T_IN ? OPERATION_READ
+                                   : rq->type == VIRTIO_BLK_T_FLUSH || rq->type == VIRTIO_BLK_T_DISCARD
+                                           ? OPERATION_OTHER
+                                           : OPERATION_WRITE;
+        enum ctl_error_policy policy =
+                rq->generation == io->generation ? policy_of(io, error, operation, failure) : CTL_ERROR_REPORT;
 
         tell_error(io, error, operation, policy);
-        if (policy == CTL_ERROR_STOP && rq->generation == io->generation) {
+        if (policy == CTL_ERROR_STOP) {
                 io->halted = true;
                 list_push(&io->halted_list, rq);
                 return;
@@ -311,7 +317,7 @@ static bool wants_sync(const struct blk_io *io, const struct blk_request *rq) {
 
 static void conclude(struct blk_io *io, struct blk_request *rq, int r) {
         if (r < 0)
-                return host_error(io, rq, r, false);
+                return host_error(io, rq, r, REQUEST_FAILED);
         if (r != VIRTIO_BLK_S_OK || rq->generation != io->generation || !wants_sync(io, rq))
                 return complete(io, rq, (uint8_t) r);
         list_push(&io->syncing, rq);
@@ -341,6 +347,7 @@ static int flush_once(struct blk_io *io) {
 
 /* Flushes for all requests that wait for it, or, before the device is quiesced, for none. */
 static void flush_group(struct blk_io *io) {
+        enum failure failure = io->lost < 0 ? DATA_IS_LOST : FLUSH_FAILED;
         struct blk_request *rq;
         int r;
 
@@ -350,7 +357,7 @@ static void flush_group(struct blk_io *io) {
                 tell_error(io, r, OPERATION_OTHER, CTL_ERROR_REPORT);
         while ((rq = list_pop(&io->group)))
                 if (r < 0)
-                        host_error(io, rq, r, true);
+                        host_error(io, rq, r, failure);
                 else
                         complete(io, rq, VIRTIO_BLK_S_OK);
 }

@@ -68,10 +68,14 @@ ssize_t __wrap_preadv64(int fd, const struct iovec *iov, int n, off_t offset);
 ssize_t __real_preadv64(int fd, const struct iovec *iov, int n, off_t offset);
 
 static _Atomic int write_error;
-static _Atomic bool read_blocks;
-static _Atomic unsigned reading;
+static _Atomic bool read_blocks, write_blocks;
+static _Atomic unsigned reading, writing;
 
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset) {
+        writing++;
+        while (write_blocks)
+                (void) usleep(1000);
+        writing--;
         errno = write_error;
         return write_error ? -1 : __real_pwritev64(fd, iov, n, offset);
 }
@@ -902,6 +906,54 @@ static void test_fault_comes_late(void) {
         close_fd(&f.image);
 }
 
+/* A write of a driver that has gone fails: the operator is told, but there is no guest to pause. */
+static void test_error_after_reset(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) { .error_policy = CTL_ERROR_STOP }, ~0ull);
+        threads_start(&f);
+        write_blocks = true;
+        add_request(&f, VIRTIO_BLK_T_OUT, 0);
+        wait_for_count(&writing, 1);
+        call(&f, reset_on_loop);
+        CHECK(!f.is_quiet);
+        write_error = EIO;
+        write_blocks = false;
+        wait_for_count(&f.driver.idles, 1);
+        write_error = 0;
+        CHECK_EQ(f.errors, 1);
+        CHECK_EQ(f.last_policy, CTL_ERROR_REPORT);
+        CHECK_EQ(blk_error(f.driver.dev), 0);
+        driver_activate(&f.driver, ~0ull);
+        ring_init(&f.ring, &f.driver, 0, 128);
+        add_request(&f, VIRTIO_BLK_T_IN, 1);
+        wait_status(&f, 1, VIRTIO_BLK_S_OK);
+        threads_done(&f);
+}
+
+/* Lost data pauses the guest once: to try the flush again would bring nothing back. */
+static void test_lost_data_stops_once(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) { .error_policy = CTL_ERROR_STOP }, ~0ull);
+        threads_start(&f);
+        flush_error = EIO;
+        add_request(&f, VIRTIO_BLK_T_FLUSH, 0);
+        for (unsigned k = 0; k < 10000 && f.errors == 0; k++)
+                (void) usleep(1000);
+        CHECK_EQ(f.last_policy, CTL_ERROR_STOP);
+        call(&f, quiesce_on_loop);
+        CHECK_EQ(status_at(&f, 0), 0xee);
+        flush_error = 0;
+        call(&f, resume_on_loop);
+        wait_status(&f, 0, VIRTIO_BLK_S_IOERR);
+        add_request(&f, VIRTIO_BLK_T_FLUSH, 1);
+        wait_status(&f, 1, VIRTIO_BLK_S_IOERR);
+        CHECK_EQ(f.errors, 1);
+        CHECK_EQ(blk_error(f.driver.dev), -EIO);
+        threads_done(&f);
+}
+
 /* Standing still: what is at work ends, what was written is stable, and nothing more is begun until it goes on. */
 static void test_quiesce(void) {
         unsigned before;
@@ -1077,6 +1129,8 @@ int main(void) {
         RUN(test_notice_comes_late);
         RUN(test_fault_comes_late);
         RUN(test_policies);
+        RUN(test_error_after_reset);
+        RUN(test_lost_data_stops_once);
         RUN(test_direct);
         RUN(test_direct_lost);
         return 0;
