@@ -99,12 +99,13 @@ static void blk_config_read(struct virtio_device *dev, unsigned offset, void *da
         memcpy(data, (uint8_t *) &b->config + offset, len);
 }
 
-/* The workers first: they raise notes. */
+/* Both kinds of thread end before what they share goes: workers raise notes, the loop takes the workers' lock. */
 static void blk_free(struct virtio_device *dev) {
         struct blk *b = (struct blk *) dev;
 
-        blk_io_done(&b->io);
+        blk_io_stop(&b->io);
         b->dev.loop = loop_free(b->dev.loop);
+        blk_io_done(&b->io);
         again_done(&b->again);
         free(b);
 }

@@ -527,13 +527,16 @@ void blk_io_init(struct blk_io *io) {
                 io->worker[i].io = io;
 }
 
-void blk_io_done(struct blk_io *io) {
+void blk_io_stop(struct blk_io *io) {
         (void) pthread_mutex_lock(&io->lock);
         io->quit = true;
         (void) pthread_cond_broadcast(&io->work);
         (void) pthread_mutex_unlock(&io->lock);
         for (unsigned i = 0; i < io->n_threads; i++)
                 (void) pthread_join(io->worker[i].thread, NULL);
+}
+
+void blk_io_done(struct blk_io *io) {
         for (unsigned i = 0; i < BLK_WORKERS_MAX; i++)
                 free(TAKE(io->worker[i].bounce));
         (void) pthread_cond_destroy(&io->work);

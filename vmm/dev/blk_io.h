@@ -103,6 +103,8 @@ struct blk_io {
 /* `io` is zeroed but for what the configuration says and `disk`. Before all others. */
 void blk_io_init(struct blk_io *io);
 /* Ends the threads; waits for what they are doing. Also of an io that is only initialized. */
+void blk_io_stop(struct blk_io *io);
+/* After that, when no loop calls any of these any more. */
 void blk_io_done(struct blk_io *io);
 
 /* Starts the threads, as virtio_device_ops.start. */

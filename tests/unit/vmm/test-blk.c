@@ -6,6 +6,9 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/virtio_blk.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -70,6 +73,26 @@ ssize_t __real_preadv64(int fd, const struct iovec *iov, int n, off_t offset);
 static _Atomic int write_error;
 static _Atomic bool read_blocks, write_blocks;
 static _Atomic unsigned reading, writing;
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_destroy(pthread_mutex_t *mutex);
+int __real_pthread_mutex_destroy(pthread_mutex_t *mutex);
+
+static _Atomic unsigned mutexes_destroyed;
+
+/* One that was destroyed cannot be locked: EINVAL. */
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex) {
+        CHECK_EQ(__real_pthread_mutex_lock(mutex), 0);
+        return 0;
+}
+
+int __wrap_pthread_mutex_destroy(pthread_mutex_t *mutex) {
+        int r = __real_pthread_mutex_destroy(mutex);
+
+        mutexes_destroyed++;
+        return r;
+}
 
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset) {
         writing++;
@@ -954,6 +977,50 @@ static void test_lost_data_stops_once(void) {
         threads_done(&f);
 }
 
+struct late {
+        struct fixture *f;
+        int fd;
+};
+
+/* On the loop while the device is freed: as a kick that was on its way. */
+static void late_kick(void *arg, uint32_t events) {
+        const struct late *late = arg;
+        unsigned before = mutexes_destroyed;
+        uint64_t count;
+
+        (void) !read(late->fd, &count, sizeof(count));
+        for (unsigned i = 0; i < 200 && mutexes_destroyed == before; i++)
+                (void) usleep(1000);
+        late->f->driver.dev->ops->kick(late->f->driver.dev, 0);
+}
+
+static void *end_read(void *arg) {
+        (void) usleep(50000);
+        read_blocks = false;
+        return NULL;
+}
+
+/* A device goes with a read at work and a loop that still has something to do: nothing that they use goes before. */
+static void test_free_at_work(void) {
+        struct fixture f;
+        struct late late = { .f = &f, .fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK) };
+        pthread_t helper;
+
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        threads_start(&f);
+        read_blocks = true;
+        add_request(&f, VIRTIO_BLK_T_IN, 0);
+        wait_for_count(&reading, 1);
+        call(&f, reset_on_loop);
+        CHECK_EQ(pthread_create(&helper, NULL, end_read, NULL), 0);
+        CHECK_EQ(loop_add_fd(f.driver.dev->loop, late.fd, EPOLLIN, late_kick, &late, NULL), 0);
+        f.driver.dev->ops->free(f.driver.dev);
+        CHECK_EQ(pthread_join(helper, NULL), 0);
+        guest_mem_free(f.driver.mem);
+        close_fd(&late.fd);
+        close_fd(&f.image);
+}
+
 /* Standing still: what is at work ends, what was written is stable, and nothing more is begun until it goes on. */
 static void test_quiesce(void) {
         unsigned before;
@@ -1131,6 +1198,7 @@ int main(void) {
         RUN(test_policies);
         RUN(test_error_after_reset);
         RUN(test_lost_data_stops_once);
+        RUN(test_free_at_work);
         RUN(test_direct);
         RUN(test_direct_lost);
         return 0;
