@@ -26,17 +26,13 @@
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "base/seccomp.h"
+#include "board/devices.h"
 #include "board/vm.h"
-#include "core/virtio.h"
+#include "core/loop.h"
+#include "ctl/message.h"
 #include "ctl/server.h"
-#include "dev/blk.h"
-#include "dev/console.h"
-#include "dev/net.h"
-#include "dev/rng.h"
 #include "options.h"
 #include "terminal.h"
-
-#define DEVICES_MAX (CTL_DISKS_MAX + CTL_NICS_MAX + 2u)
 
 /* A machine run by hand. */
 struct run {
@@ -47,10 +43,11 @@ struct run {
         struct vm_config config;
         int status; /* exit status */
         int signal_fd, terminal_fd, console_fd, rng_fd, log_fd;
-        int disk_fd[CTL_DISKS_MAX], tap_fd[CTL_NICS_MAX], vhost_fd[CTL_NICS_MAX];
+        int disk_fd[CTL_DISKS_MAX];
+        int nic_fd[CTL_NICS_MAX][2]; /* the TAP, and /dev/vhost-net if it is used */
         uint8_t mac[CTL_NICS_MAX][6];
-        struct virtio_device *device[DEVICES_MAX]; /* not yet the VM's */
-        unsigned n_devices;
+        struct devices devices;
+        uint32_t last_id;
 };
 
 static int enter_thread(void *role) {
@@ -202,12 +199,12 @@ static int open_nets(struct run *run) {
         int r;
 
         for (unsigned i = 0; i < o->n_nets; i++) {
-                r = open_tap(o->net[i].tap, &run->tap_fd[i]);
+                r = open_tap(o->net[i].tap, &run->nic_fd[i][0]);
                 if (r < 0)
                         return r;
                 /* An accelerator: the device works without it. */
                 if (!o->net[i].no_vhost)
-                        run->vhost_fd[i] = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+                        run->nic_fd[i][1] = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
                 choose_mac(&o->net[i], run->mac[i]);
         }
         return 0;
@@ -252,9 +249,9 @@ static int lock_run_in(const struct run *run) {
         for (unsigned i = 0; i < run->options->n_disks; i++)
                 fds[n++] = run->disk_fd[i];
         for (unsigned i = 0; i < run->options->n_nets; i++) {
-                fds[n++] = run->tap_fd[i];
-                if (run->vhost_fd[i] >= 0)
-                        fds[n++] = run->vhost_fd[i];
+                fds[n++] = run->nic_fd[i][0];
+                if (run->nic_fd[i][1] >= 0)
+                        fds[n++] = run->nic_fd[i][1];
         }
         return lock_in(run->options, fds, n);
 }
@@ -318,73 +315,56 @@ static int open_terminal(struct run *run) {
         return 0;
 }
 
-static int add_device(struct run *run, int r, struct virtio_device *dev, const char *what, const char *name) {
-        if (r < 0) {
-                log_error(r, "cannot use %s '%s'", what, name);
-                return r;
-        }
-        run->device[run->n_devices++] = dev;
-        return 0;
+/* As the daemon would ask for it. `what` is how the user has named it. */
+static int add_device(struct run *run, uint16_t type, struct ctl_header *message, size_t size, int *fds, unsigned n_fds,
+                      const char *what) {
+        char text[CTL_TEXT_MAX];
+        int r;
+
+        ctl_header_init(message, type, 0, size);
+        r = devices_add(&run->devices, message, fds, n_fds, text);
+        if (r < 0)
+                log_errorx("cannot use '%s': %s", what, text);
+        return r;
 }
 
 static int make_disk(struct run *run, unsigned i) {
         const struct option_disk *disk = &run->options->disk[i];
-        char name[] = { 'v', 'd', (char) ('a' + i), 0 };
-        struct blk_config config = {
-                .name = name,
-                .serial = disk->serial,
-                .fd = run->disk_fd[i],
-                .readonly = disk->readonly,
-                .discard = disk->discard,
+        struct ctl_disk m = {
+                .place.id = ++run->last_id,
+                .flags = (disk->readonly ? CTL_DISK_READONLY : 0) | (disk->discard ? CTL_DISK_DISCARD : 0),
                 .cache = disk->cache,
+                .name = { 'v', 'd', (char) ('a' + i) },
         };
-        struct virtio_device *dev = NULL;
-        int r = blk_new(&config, &dev);
 
-        if (r >= 0)
-                run->disk_fd[i] = -EBADF;
-        return add_device(run, r, dev, "disk", disk->path);
+        (void) snprintf(m.serial, sizeof(m.serial), "%s", disk->serial ?: "");
+        return add_device(run, CTL_ADD_DISK, &m.header, sizeof(m), &run->disk_fd[i], 1, disk->path);
 }
 
 static int make_net(struct run *run, unsigned i) {
         const struct option_net *net = &run->options->net[i];
-        struct net_config config = { .name = net->tap,
-                                     .tap_fd = run->tap_fd[i],
-                                     .vhost_fd = run->vhost_fd[i],
-                                     .mtu = net->mtu,
-                                     .link_up = true };
-        struct virtio_device *dev = NULL;
-        int r;
+        struct ctl_nic m = { .place.id = ++run->last_id, .mtu = net->mtu };
 
-        memcpy(config.mac, run->mac[i], sizeof(config.mac));
-        r = net_new(&config, &dev);
-        if (r >= 0)
-                run->tap_fd[i] = run->vhost_fd[i] = -EBADF;
-        return add_device(run, r, dev, "TAP interface", net->tap);
+        memcpy(m.mac, run->mac[i], sizeof(m.mac));
+        (void) snprintf(m.name, sizeof(m.name), "%s", net->tap);
+        return add_device(run, CTL_ADD_NIC, &m.header, sizeof(m), run->nic_fd[i], run->nic_fd[i][1] >= 0 ? 2 : 1,
+                          net->tap);
 }
 
 static int make_rng(struct run *run) {
-        struct rng_config config = { .fd = run->rng_fd };
-        struct virtio_device *dev = NULL;
-        int r = rng_new(&config, &dev);
+        struct ctl_rng m = { .place.id = ++run->last_id };
 
-        if (r >= 0)
-                run->rng_fd = -EBADF;
-        return add_device(run, r, dev, "entropy source", "/dev/urandom");
+        return add_device(run, CTL_ADD_RNG, &m.header, sizeof(m), &run->rng_fd, 1, "/dev/urandom");
 }
 
 static int make_console(struct run *run) {
-        struct console_config config = {
-                .name = "console",
-                .n_ports = 1,
-                .ports = { { .is_console = true, .fd = run->console_fd, .log_fd = run->log_fd } }
-        };
-        struct virtio_device *dev = NULL;
-        int r = console_new(&config, &dev);
+        struct ctl_port m = { .place.id = ++run->last_id, .flags = CTL_PORT_CONSOLE };
+        int fds[] = { run->console_fd, run->log_fd };
+        int r = add_device(run, CTL_ADD_PORT, &m.header, sizeof(m), fds, run->log_fd >= 0 ? 2 : 1, "standard output");
 
-        if (r >= 0)
+        if (r == 0)
                 run->console_fd = run->log_fd = -EBADF;
-        return add_device(run, r, dev, "console", "standard output");
+        return r;
 }
 
 static int make_devices(struct run *run) {
@@ -416,6 +396,7 @@ static void fill_config(struct run *run) {
 
 static int make_machine(struct run *run) {
         struct vm_callbacks callbacks = { .state_changed = on_state, .arg = run, .confinement = &confinement };
+        char why[CTL_TEXT_MAX];
         const char *text = "";
         int r;
 
@@ -425,14 +406,10 @@ static int make_machine(struct run *run) {
                 log_error(r, "cannot make the machine: %s", text);
                 return r;
         }
-        while (run->n_devices > 0) {
-                r = vm_add_virtio(run->vm, run->device[0]);
-                if (r < 0) {
-                        log_error(r, "cannot plug in %s", run->device[0]->name);
-                        return r;
-                }
-                run->n_devices--;
-                memmove(&run->device[0], &run->device[1], run->n_devices * sizeof(run->device[0]));
+        r = devices_join(&run->devices, run->vm, why);
+        if (r < 0) {
+                log_errorx("cannot make the machine: %s", why);
+                return r;
         }
         r = vm_start(run->vm, false, &text);
         if (r < 0)
@@ -449,17 +426,17 @@ static void run_init(struct run *run, const struct options *options) {
                               .rng_fd = -EBADF,
                               .log_fd = -EBADF };
         vm_config_init(&run->config);
+        devices_init(&run->devices, NULL, NULL);
         for (unsigned i = 0; i < CTL_DISKS_MAX; i++)
                 run->disk_fd[i] = -EBADF;
         for (unsigned i = 0; i < CTL_NICS_MAX; i++)
-                run->tap_fd[i] = run->vhost_fd[i] = -EBADF;
+                run->nic_fd[i][0] = run->nic_fd[i][1] = -EBADF;
 }
 
 /* The process ends next: descriptors that nobody took are left to that. */
 static void run_done(struct run *run) {
         vm_free(run->vm);
-        for (unsigned i = 0; i < run->n_devices; i++)
-                run->device[i]->ops->free(run->device[i]);
+        devices_done(&run->devices);
         terminal_free(run->terminal);
         loop_free(run->loop);
         vm_config_done(&run->config);

@@ -232,7 +232,8 @@ static gboolean add_nics(const DomainDef *def, VmmConfig *config, GError **err) 
         }
         for (guint i = 0; i < def->nics->len; i++) {
                 const DomainNic *nic = g_ptr_array_index(def->nics, i);
-                struct ctl_nic *message = &config->nic[config->n_nics++];
+                struct ctl_nic *message = &config->nic[config->n_nics];
+                config->nic_def[config->n_nics++] = nic;
                 message->flags = nic->link_down ? CTL_NIC_LINK_DOWN : 0;
                 message->mtu = (guint16) nic->mtu;
                 memcpy(message->mac, nic->mac, sizeof(message->mac));

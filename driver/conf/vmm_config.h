@@ -30,6 +30,7 @@ typedef struct VmmConfig {
         gboolean disk_direct[DOMAIN_DISKS_MAX]; /* the fd is to be opened O_DIRECT */
         unsigned n_nics;
         struct ctl_nic nic[DOMAIN_NICS_MAX]; /* with the TAP of def->nics[i]; name and MTU are filled in at start */
+        const DomainNic *nic_def[DOMAIN_NICS_MAX];
         unsigned n_ports;
         struct ctl_port port[DOMAIN_CHARS_MAX]; /* its fd: a pty master, a listening socket or a file */
         const DomainChar *port_def[DOMAIN_CHARS_MAX];
@@ -37,7 +38,7 @@ typedef struct VmmConfig {
         struct ctl_rng rng; /* with the fd of def->rng->backend_path */
 } VmmConfig;
 
-/* VIR_ERR_CONFIG_UNSUPPORTED for what the monitor cannot do. The result points into `def`. */
+/* VIR_ERR_CONFIG_UNSUPPORTED for what the monitor cannot do. The result points into `def`; devices have no ids yet. */
 gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err);
 /* The enum ctl_action of an on_* element. */
 guint8 vmm_config_action(DomainAction action);

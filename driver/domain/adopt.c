@@ -77,6 +77,7 @@ static Domain *attach(Driver *driver, Status *status) {
                 .machine = g_strdup(status->machine),
                 .cgroup = g_strdup(status->cgroup),
                 .terminals = terminals_restore(def, status->terminals),
+                .devices = device_ids_parse(status->devices, def),
                 .registered = status->registered != 0,
                 .uid = status->uid,
                 .reboot_pending = status->reboot_pending != 0,

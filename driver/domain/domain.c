@@ -38,6 +38,7 @@ void domain_unref(Domain *d) {
         g_free(d->run.machine);
         g_free(d->run.cgroup);
         g_clear_pointer(&d->run.terminals, g_hash_table_unref);
+        g_clear_pointer(&d->run.devices, device_ids_free);
         domain_def_free(d->def);
         domain_def_free(d->newdef);
         g_free(d->name);

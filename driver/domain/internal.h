@@ -29,6 +29,7 @@
 typedef struct EventQueue EventQueue;
 typedef GHashTable Terminals; /* terminals.c: path -> descriptor */
 typedef struct Releases Releases;
+typedef struct DeviceIds DeviceIds;
 
 struct Driver {
         const DriverConfig *config;
@@ -56,7 +57,8 @@ typedef struct DomainRuntime {
         Vmm *vmm;
         char *unit, *machine, *cgroup;
         Terminals *terminals; /* what clients open of its consoles and channels */
-        gboolean registered;  /* with machined */
+        DeviceIds *devices;
+        gboolean registered; /* with machined */
         guint32 uid;
         pid_t vcpu_tid[DOMAIN_VCPUS_MAX]; /* in the host's PID namespace; 0: unknown */
         gboolean misplaced;               /* it was logged that threads cannot run where they are pinned */
@@ -122,6 +124,17 @@ gboolean domain_check_active(const Domain *d, GError **err);
  * *ret_config only for a persistent domain; an inactive one has its definition in *ret_config.
  */
 gboolean domain_affect(const Domain *d, guint flags, DomainDef **ret_live, DomainDef **ret_config, GError **err);
+
+/* device_ids.c: NULL is fine, and knows none */
+DeviceIds *device_ids_new(void);
+DeviceIds *device_ids_copy(const DeviceIds *ids);
+void device_ids_free(DeviceIds *ids);
+/* A new id for the device with the alias. */
+guint32 device_ids_give(DeviceIds *ids, const char *alias);
+guint32 device_ids_find(const DeviceIds *ids, const char *alias); /* 0: it has none, or there is no such device */
+/* For the status file. `def`: the running definition, at either time. */
+char *device_ids_format(const DeviceIds *ids, const DomainDef *def);
+DeviceIds *device_ids_parse(const char *text, const DomainDef *def);
 
 /* change.c */
 /* Makes the host do what `def` says of a running domain; may drop the lock. */

@@ -17,6 +17,7 @@ typedef struct Launch {
         guint32 uid; /* held by this until the domain runs; 0: none was free */
         char *unit, *slice, *machine, *cgroup;
         Terminals *terminals;
+        DeviceIds *devices;
         gboolean scope_started, registered;
         gboolean owns_name; /* nobody else's monitor has it, so its files in the state directory are this start's */
         int kvm_fd, kernel_fd, initrd_fd, serial_fd, exit_fd, rng_fd;

@@ -36,6 +36,7 @@ Launch *launch_new(Domain *d, DomainDef *def, int id) {
         def->memory.current_kib = def->memory.maximum_kib; /* there is no balloon to take the rest away */
         l->uid = driver_take_uid(d->driver, id);
         l->terminals = terminals_new();
+        l->devices = device_ids_new();
         l->kvm_fd = l->kernel_fd = l->initrd_fd = l->serial_fd = l->serial_log_fd = l->exit_fd = l->rng_fd = -1;
         for (unsigned i = 0; i < DOMAIN_DISKS_MAX; i++)
                 l->disk_fd[i] = -1;
@@ -74,6 +75,7 @@ void launch_free(Launch *l) {
         domain_def_free(l->def);
         g_clear_pointer(&l->vmm, vmm_unref);
         g_clear_pointer(&l->terminals, g_hash_table_unref);
+        g_clear_pointer(&l->devices, device_ids_free);
         g_free(l->unit);
         g_free(l->slice);
         g_free(l->machine);
@@ -366,12 +368,28 @@ static void drop_missing_disks(Launch *l) {
         }
 }
 
+/* Ids in the order in which the monitor gets the devices. */
+static void give_ids(Launch *l) {
+        VmmConfig *c = &l->config;
+        for (unsigned i = 0; i < c->n_disks; i++)
+                c->disk[i].place.id = device_ids_give(l->devices, c->disk_def[i]->alias);
+        for (unsigned i = 0; i < c->n_nics; i++)
+                c->nic[i].place.id = device_ids_give(l->devices, c->nic_def[i]->alias);
+        for (unsigned i = 0; i < c->n_ports; i++)
+                c->port[i].place.id = device_ids_give(l->devices, c->port_def[i]->alias);
+        if (c->has_rng)
+                c->rng.place.id = device_ids_give(l->devices, l->def->rng->alias);
+}
+
 gboolean launch_open(Launch *l, GError **err) {
         if (!domain_def_check_startable(l->def, err) || !check_memory(l->def, err) || !resolve_volumes(l, err))
                 return FALSE;
         drop_missing_disks(l);
-        return vmm_config_from_def(l->def, &l->config, err) && open_boot_files(l, err) && open_disks(l, err) &&
-               open_kvm(l, err) && open_rng(l, err) && open_exit_record(l, err) && open_chars(l, err);
+        if (!vmm_config_from_def(l->def, &l->config, err))
+                return FALSE;
+        give_ids(l);
+        return open_boot_files(l, err) && open_disks(l, err) && open_kvm(l, err) && open_rng(l, err) &&
+               open_exit_record(l, err) && open_chars(l, err);
 }
 
 void launch_choose_ports(Launch *l) {

@@ -213,6 +213,7 @@ static DomainRuntime launch_runtime(const Launch *l) {
                 .machine = l->machine,
                 .cgroup = l->cgroup,
                 .terminals = l->terminals,
+                .devices = l->devices,
                 .registered = l->registered,
                 .uid = l->uid,
         };
@@ -258,6 +259,7 @@ static void launch_publish(Launch *l, Domain *d, gboolean paused) {
         l->uid = 0;
         l->unit = l->machine = l->cgroup = NULL;
         l->terminals = NULL;
+        l->devices = NULL;
         d->state = first_state(paused, &d->reason);
         g_atomic_int_inc(&d->driver->n_active);
 }

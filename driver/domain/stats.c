@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "conf/vmm_config.h"
 #include "domain/internal.h"
 #include "net/tap.h"
 #include "systemd/scope.h"
@@ -21,7 +20,8 @@
 /* A consistent view of a domain, taken under its lock. */
 typedef struct Snapshot {
         DomainDef *def;
-        Vmm *vmm;      /* NULL when inactive */
+        Vmm *vmm; /* NULL when inactive */
+        DeviceIds *devices;
         gboolean busy; /* its job is held, perhaps by a caller that waits for the monitor */
         char *cgroup;
         int state, reason;
@@ -30,6 +30,7 @@ typedef struct Snapshot {
 static void snapshot_clear(Snapshot *s) {
         g_clear_pointer(&s->def, domain_def_free);
         g_clear_pointer(&s->vmm, vmm_unref);
+        g_clear_pointer(&s->devices, device_ids_free);
         g_clear_pointer(&s->cgroup, g_free);
 }
 
@@ -39,6 +40,7 @@ static void snapshot_take(Domain *d, Snapshot *ret) {
         domain_lock(d);
         ret->def = domain_def_copy(d->def);
         ret->vmm = domain_active(d) && d->run.vmm ? vmm_ref(d->run.vmm) : NULL;
+        ret->devices = device_ids_copy(d->run.devices);
         ret->busy = d->job;
         ret->cgroup = g_strdup(d->run.cgroup);
         ret->state = d->state;
@@ -53,9 +55,38 @@ static gboolean snapshot_take_active(Domain *d, Snapshot *ret, GError **err) {
         return error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
 }
 
-static gboolean fetch_monitor_stats(const Snapshot *s, struct ctl_stats_reply *ret, GError **err) {
-        struct ctl_header message = { 0 };
-        return vmm_call(s->vmm, CTL_STATS, &message, sizeof(message), NULL, 0, ret, sizeof(*ret), err);
+/* One page; `wait`: else none that the monitor does not answer at once. */
+static gboolean fetch_page(const Snapshot *s, gboolean wait, guint32 after, struct ctl_stats_reply *ret, GError **err) {
+        struct ctl_stats message = { .after = after };
+        if (wait)
+                return vmm_call(s->vmm, CTL_STATS, &message, sizeof(message), NULL, 0, ret, sizeof(*ret), err);
+        return vmm_call_briefly(s->vmm, CTL_STATS, &message, sizeof(message), ret, sizeof(*ret), err);
+}
+
+/* struct ctl_device_stats of all devices that count something, by rising ids; NULL on error. */
+static GArray *fetch_monitor_stats(const Snapshot *s, gboolean wait, GError **err) {
+        g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(struct ctl_device_stats));
+        struct ctl_stats_reply page = { .more = 1 };
+        for (guint32 after = 0; page.more && all->len < DOMAIN_DISKS_MAX + DOMAIN_NICS_MAX;) {
+                if (!fetch_page(s, wait, after, &page, err))
+                        return NULL;
+                if (page.n == 0 || page.device[page.n - 1].id <= after)
+                        break;
+                g_array_append_vals(all, page.device, page.n);
+                after = page.device[page.n - 1].id;
+        }
+        return g_steal_pointer(&all);
+}
+
+/* NULL: it has none. */
+static const struct ctl_device_stats *stats_of(const GArray *all, const Snapshot *s, const DomainDisk *disk) {
+        guint32 id = device_ids_find(s->devices, disk->alias);
+        for (guint i = 0; i < all->len; i++) {
+                const struct ctl_device_stats *stats = &g_array_index(all, struct ctl_device_stats, i);
+                if (stats->id == id && stats->type == CTL_ADD_DISK)
+                        return stats;
+        }
+        return NULL;
 }
 
 static guint64 read_rss_kib(pid_t pid) {
@@ -83,30 +114,23 @@ void domain_get_info(Domain *d, virDomainInfoPtr ret) {
 
 /* --- Disks ------------------------------------------------------------------------------- */
 
-/* The monitor's index of a disk, which does not count drives without a medium. */
-static int disk_index(const Snapshot *s, const char *path, GError **err) {
-        VmmConfig config;
-        const DomainDisk *disk = domain_def_find_disk(s->def, path);
-        if (disk && vmm_config_from_def(s->def, &config, NULL))
-                for (unsigned i = 0; i < config.n_disks; i++)
-                        if (config.disk_def[i] == disk)
-                                return (int) i;
-        error_set(err, VIR_ERR_INVALID_ARG, "invalid path '%s' not assigned to domain", path);
-        return -1;
-}
-
 /* An empty path means all disks together, as in libvirt. */
 static gboolean fetch_disk_stats(Domain *d, const char *path, struct ctl_disk_stats *ret, GError **err) {
-        struct ctl_stats_reply reply;
         g_auto(Snapshot) s = { 0 };
-        int index = -1;
-        if (!snapshot_take_active(d, &s, err) || (*path && (index = disk_index(&s, path, err)) < 0) ||
-            !fetch_monitor_stats(&s, &reply, err))
+        if (!snapshot_take_active(d, &s, err))
+                return FALSE;
+        const DomainDisk *wanted = *path ? domain_def_find_disk(s.def, path) : NULL;
+        if (*path && !wanted)
+                return error_set(err, VIR_ERR_INVALID_ARG, "invalid path '%s' not assigned to domain", path);
+        g_autoptr(GArray) all = fetch_monitor_stats(&s, TRUE, err);
+        if (!all)
                 return FALSE;
         memset(ret, 0, sizeof(*ret));
-        for (unsigned i = 0; i < MIN(reply.disks, CTL_DISKS_MAX); i++) {
-                const guint64 *from = (const guint64 *) &reply.disk[i];
-                for (gsize k = 0; (index < 0 || (unsigned) index == i) && k < sizeof(*ret) / sizeof(guint64); k++)
+        for (guint i = 0; i < s.def->disks->len; i++) {
+                const DomainDisk *disk = g_ptr_array_index(s.def->disks, i);
+                const struct ctl_device_stats *stats = !wanted || disk == wanted ? stats_of(all, &s, disk) : NULL;
+                const guint64 *from = stats ? (const guint64 *) &stats->disk : NULL;
+                for (gsize k = 0; from && k < sizeof(*ret) / sizeof(guint64); k++)
                         ((guint64 *) ret)[k] += from[k];
         }
         return TRUE;
@@ -190,18 +214,19 @@ static gboolean read_block_info(const char *path, virDomainBlockInfoPtr ret, GEr
 
 gboolean domain_get_disk_errors(Domain *d, GPtrArray *targets, GArray *errors, guint *ret_disks, GError **err) {
         g_auto(Snapshot) s = { 0 };
-        struct ctl_stats_reply stats;
-        VmmConfig config;
-        if (!snapshot_take_active(d, &s, err) || !vmm_config_from_def(s.def, &config, err) ||
-            !fetch_monitor_stats(&s, &stats, err))
+        if (!snapshot_take_active(d, &s, err))
+                return FALSE;
+        g_autoptr(GArray) all = fetch_monitor_stats(&s, TRUE, err);
+        if (!all)
                 return FALSE;
         *ret_disks = s.def->disks->len;
-        for (guint i = 0; i < MIN(config.n_disks, stats.disks); i++) {
-                int error =
-                        stats.disk_error[i] == -ENOSPC ? VIR_DOMAIN_DISK_ERROR_NO_SPACE : VIR_DOMAIN_DISK_ERROR_UNSPEC;
-                if (stats.disk_error[i] == 0)
+        for (guint i = 0; i < s.def->disks->len; i++) {
+                const DomainDisk *disk = g_ptr_array_index(s.def->disks, i);
+                const struct ctl_device_stats *stats = stats_of(all, &s, disk);
+                if (!stats || stats->error == 0)
                         continue;
-                g_ptr_array_add(targets, g_strdup(config.disk_def[i]->target));
+                int error = stats->error == -ENOSPC ? VIR_DOMAIN_DISK_ERROR_NO_SPACE : VIR_DOMAIN_DISK_ERROR_UNSPEC;
+                g_ptr_array_add(targets, g_strdup(disk->target));
                 g_array_append_val(errors, error);
         }
         return TRUE;
@@ -381,22 +406,14 @@ static void collect_interface(Collector *c, const Snapshot *s) {
         }
 }
 
-static void collect_disk_io(Collector *c, const Snapshot *s, const struct ctl_stats_reply *reply,
-                            const DomainDisk *disk, guint index) {
-        int k = disk_index(s, disk->target, NULL);
-        for (gsize i = 0; k >= 0 && i < G_N_ELEMENTS(disk_fields); i++)
-                add_ullong(c, disk_field(&reply->disk[k], &disk_fields[i]), "block.%u.%s", index, disk_fields[i].stat);
+static void collect_disk_io(Collector *c, const struct ctl_device_stats *stats, guint index) {
+        for (gsize i = 0; stats && i < G_N_ELEMENTS(disk_fields); i++)
+                add_ullong(c, disk_field(&stats->disk, &disk_fields[i]), "block.%u.%s", index, disk_fields[i].stat);
 }
 
-/* What the monitor answers at once; skipped when it is likely to be busy. */
-static gboolean fetch_available_stats(const Snapshot *s, struct ctl_stats_reply *ret) {
-        struct ctl_header message = { 0 };
-        return !s->busy && vmm_call_briefly(s->vmm, CTL_STATS, &message, sizeof(message), ret, sizeof(*ret), NULL);
-}
-
+/* Without `wait` the monitor's counters are left out when it is likely to be busy. */
 static void collect_block(Collector *c, const Snapshot *s, gboolean wait) {
-        struct ctl_stats_reply reply;
-        gboolean live = s->vmm && (wait ? fetch_monitor_stats(s, &reply, NULL) : fetch_available_stats(s, &reply));
+        g_autoptr(GArray) all = s->vmm && (wait || !s->busy) ? fetch_monitor_stats(s, wait, NULL) : NULL;
         add_uint(c, s->def->disks->len, "block.count");
         for (guint i = 0; i < s->def->disks->len; i++) {
                 const DomainDisk *disk = g_ptr_array_index(s->def->disks, i);
@@ -404,8 +421,8 @@ static void collect_block(Collector *c, const Snapshot *s, gboolean wait) {
                 add_string(c, disk->target, "block.%u.name", i);
                 if (disk->source)
                         add_string(c, disk->source, "block.%u.path", i);
-                if (live)
-                        collect_disk_io(c, s, &reply, disk, i);
+                if (all)
+                        collect_disk_io(c, stats_of(all, s, disk), i);
                 if (!disk->source || !read_block_info(disk->source, &info, NULL))
                         continue;
                 add_ullong(c, info.allocation, "block.%u.allocation", i);

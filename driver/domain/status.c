@@ -31,6 +31,7 @@ void status_clear(Status *s) {
         g_free(s->machine);
         g_free(s->cgroup);
         g_free(s->terminals);
+        g_free(s->devices);
         domain_def_free(s->def);
 }
 
@@ -70,6 +71,7 @@ static void take_attributes(xmlNodePtr root, Status *ret) {
                 .machine = get_string(root, "machine"),
                 .cgroup = get_string(root, "cgroup"),
                 .terminals = get_string(root, "terminals"),
+                .devices = get_string(root, "devices"),
         };
 }
 
@@ -109,11 +111,12 @@ gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRu
         g_autofree char *path = state_path(driver, def->name, ".xml");
         g_autofree char *live = domain_def_format(def, DOMAIN_FORMAT_STATUS | DOMAIN_FORMAT_SECURE);
         g_autofree char *terminals = terminals_format(run->terminals, def);
+        g_autofree char *devices = device_ids_format(run->devices, def);
         g_autofree char *head = g_markup_printf_escaped(
                 "<domstatus state='%d' reason='%d' pid='%d' start-time='%" G_GUINT64_FORMAT "' uid='%u' unit='%s' "
-                "machine='%s' cgroup='%s' registered='%d' recovered='%d' terminals='%s'>\n",
+                "machine='%s' cgroup='%s' registered='%d' recovered='%d' terminals='%s' devices='%s'>\n",
                 state, reason, (int) vmm_pid(run->vmm), vmm_start_time(run->vmm), run->uid, run->unit, run->machine,
-                run->cgroup ? run->cgroup : "", run->registered, run->recovered, terminals);
+                run->cgroup ? run->cgroup : "", run->registered, run->recovered, terminals, devices);
         g_autofree char *text = g_strconcat(head, live, "</domstatus>\n", NULL);
         if (status_parse(text, def->name, driver->config->schema_dir, &again, err))
                 return file_write_atomic(path, text, err);
@@ -210,6 +213,7 @@ static gboolean recover_from(const char *pid, const char *name, const DomainDef 
                 .machine = scope_machine_name(id, name),
                 .cgroup = g_build_filename("/sys/fs/cgroup", group + strlen("0::"), NULL),
                 .terminals = g_strdup(TERMINALS_NONE),
+                .devices = g_strdup(""),
                 .def = recover_def(name, own_uuid, known),
         };
         if (!ret->def || !process_start_time(ret->pid, &ret->start_time, NULL))

@@ -9,7 +9,7 @@ typedef struct Status {
         pid_t pid;
         guint64 start_time;
         guint32 uid;
-        char *unit, *machine, *cgroup, *terminals;
+        char *unit, *machine, *cgroup, *terminals, *devices;
         DomainDef *def; /* live */
 } Status;
 

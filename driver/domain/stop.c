@@ -18,6 +18,7 @@ static void forget_runtime(Domain *d) {
         g_clear_pointer(&d->run.machine, g_free);
         g_clear_pointer(&d->run.cgroup, g_free);
         g_clear_pointer(&d->run.terminals, g_hash_table_unref);
+        g_clear_pointer(&d->run.devices, device_ids_free);
         driver_drop_uid(d->driver, d->run.uid);
         d->run = (DomainRuntime) { 0 };
         if (d->newdef) {
@@ -158,20 +159,28 @@ static void on_state(Domain *d, const struct ctl_event_state *event) {
 }
 
 static void on_io_error(Domain *d, const struct ctl_event_io_error *event) {
-        VmmConfig config;
         int action = event->policy == CTL_ERROR_STOP     ? VIR_DOMAIN_EVENT_IO_ERROR_PAUSE
                      : event->policy == CTL_ERROR_IGNORE ? VIR_DOMAIN_EVENT_IO_ERROR_NONE
                                                          : VIR_DOMAIN_EVENT_IO_ERROR_REPORT;
-        if (vmm_config_from_def(d->def, &config, NULL) && event->disk < config.n_disks)
-                event_io_error(d, config.disk_def[event->disk], event->error, action);
+        for (guint i = 0; i < d->def->disks->len && event->id != 0; i++) {
+                const DomainDisk *disk = g_ptr_array_index(d->def->disks, i);
+                if (device_ids_find(d->run.devices, disk->alias) == event->id)
+                        event_io_error(d, disk, event->error, action);
+        }
+}
+
+static DomainChar *find_channel(const Domain *d, guint32 id) {
+        for (guint i = 0; i < d->def->chars->len && id != 0; i++) {
+                DomainChar *chr = g_ptr_array_index(d->def->chars, i);
+                if (chr->device == DOMAIN_CHAR_CHANNEL && device_ids_find(d->run.devices, chr->alias) == id)
+                        return chr;
+        }
+        return NULL;
 }
 
 static void on_port(Domain *d, const struct ctl_event_port *event) {
-        VmmConfig config;
-        if (!vmm_config_from_def(d->def, &config, NULL) || event->port >= config.n_ports)
-                return;
-        DomainChar *chr = (DomainChar *) config.port_def[event->port];
-        if (chr->device != DOMAIN_CHAR_CHANNEL)
+        DomainChar *chr = find_channel(d, event->id);
+        if (!chr)
                 return;
         const char *state = event->open ? "connected" : "disconnected";
         if (g_strcmp0(chr->target_state, state) == 0)

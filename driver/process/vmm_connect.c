@@ -232,7 +232,7 @@ static void take_hello(Vmm *vmm, const struct ctl_hello_reply *reply) {
         struct ctl_header query = { 0 };
         g_autofree char *text = NULL;
 
-        vmm->version = ctl_version_agree(reply->version, reply->version);
+        vmm->version = ctl_version_agree(CTL_VERSION_MIN, reply->version, reply->version);
         if (reply->reply.error < 0) {
                 text = vmm_sanitize_text(reply->reply.text);
                 refuse(vmm, text);

@@ -223,9 +223,9 @@ static gboolean is_same_subject(const struct ctl_header *a, const struct ctl_hea
         if (a->type != b->type)
                 return FALSE;
         if (a->type == CTL_EVENT_PORT)
-                return ((const struct ctl_event_port *) a)->port == ((const struct ctl_event_port *) b)->port;
+                return ((const struct ctl_event_port *) a)->id == ((const struct ctl_event_port *) b)->id;
         if (a->type == CTL_EVENT_IO_ERROR)
-                return ((const struct ctl_event_io_error *) a)->disk == ((const struct ctl_event_io_error *) b)->disk;
+                return ((const struct ctl_event_io_error *) a)->id == ((const struct ctl_event_io_error *) b)->id;
         return FALSE;
 }
 

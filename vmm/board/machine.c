@@ -327,16 +327,16 @@ struct machine *machine_free(struct machine *machine) {
         return NULL;
 }
 
-int machine_add(struct machine *machine, struct virtio_device *dev) {
+int machine_add(struct machine *machine, struct virtio_device *dev, unsigned slot) {
         int r;
 
         if (machine->n_devices == MACHINE_DEVICES_MAX)
                 return -ENOSPC;
-        r = virtio_pci_new(&machine->parts, machine->pci, machine->irq, machine->vm_fd, machine->mem, dev);
+        r = virtio_pci_new(&machine->parts, machine->pci, machine->irq, machine->vm_fd, machine->mem, dev, slot);
         if (r < 0)
                 return r;
         machine->device[machine->n_devices++] = dev;
-        return 0;
+        return r;
 }
 
 int machine_start(struct machine *machine, const char **ret_text) {

@@ -56,7 +56,8 @@ int machine_new(struct vm_config *config, const struct machine_ops *ops, void *a
                 struct machine **ret, const char **ret_text);
 struct machine *machine_free(struct machine *machine); /* ends all its threads; NULL is fine; returns NULL */
 
-int machine_add(struct machine *machine, struct virtio_device *dev);
+/* At a PCI slot, 0: the first free one. The slot, or a negative errno. */
+int machine_add(struct machine *machine, struct virtio_device *dev, unsigned slot);
 
 /* Starts the threads of devices and vCPUs; the latter wait at the gate. */
 int machine_start(struct machine *machine, const char **ret_text);

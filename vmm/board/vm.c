@@ -432,10 +432,10 @@ struct vm *vm_free(struct vm *vm) {
         return NULL;
 }
 
-int vm_add_virtio(struct vm *vm, struct virtio_device *dev) {
+int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
         if (vm->state != CTL_STATE_SETUP)
                 return -EBUSY;
-        return machine_add(vm->machine, dev);
+        return machine_add(vm->machine, dev, slot);
 }
 
 /* The limit is the size of the largest image that the guest may write: a raw image never grows. */

@@ -81,8 +81,11 @@ int vm_new(struct vm_config *config, const struct vm_callbacks *callbacks, struc
            const char **ret_text);
 struct vm *vm_free(struct vm *vm); /* stops everything; NULL is fine; returns NULL */
 
-/* Plugs a device into the next PCI slot and takes it (freed with the VM). Before vm_start() only. */
-int vm_add_virtio(struct vm *vm, struct virtio_device *dev);
+/*
+ * Plugs a device into a PCI slot, 0: the first free one, and takes it (freed with the VM). The slot, or a negative
+ * errno. Before vm_start() only.
+ */
+int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot);
 
 /* Loads the kernel, starts device loops and vCPU threads. Errors as vm_new(). */
 int vm_start(struct vm *vm, bool paused, const char **ret_text);

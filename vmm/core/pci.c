@@ -364,13 +364,15 @@ int pci_host_add(struct pci_host *host, struct pci_device *dev) {
 int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot) {
         int r;
 
-        if (slot >= PCI_SLOTS || host->slot[slot])
+        if (slot >= PCI_SLOTS)
                 return -ENOSPC;
+        if (host->slot[slot])
+                return -EEXIST;
         r = place_bar(host, dev);
         if (r < 0)
                 return r;
         host->slot[slot] = dev;
-        return 0;
+        return (int) slot;
 }
 
 void pci_device_reset(struct pci_device *dev) {

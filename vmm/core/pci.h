@@ -79,7 +79,10 @@ void pci_device_done(struct pci_device *dev);
 int pci_device_add_capability(struct pci_device *dev, const void *capability, unsigned len);
 /* A 64-bit memory BAR 0; size a power of two, at least 4 KiB. */
 void pci_device_set_bar(struct pci_device *dev, uint64_t size);
-/* Puts the device into the next free slot and its BAR into the window. -ENOSPC: the bus is full. */
+/*
+ * Puts the device into the first free slot, or a given one, and its BAR into the window. The slot, or -ENOSPC: the bus
+ * is full; -EEXIST: the slot is taken.
+ */
 int pci_host_add(struct pci_host *host, struct pci_device *dev);
 int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot);
 /* As after power on; unmasks nothing. While no vCPU runs. */

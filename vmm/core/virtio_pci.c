@@ -357,7 +357,7 @@ static const struct part_ops part_ops = {
 };
 
 int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, int vm_fd, struct guest_mem *mem,
-                   struct virtio_device *dev) {
+                   struct virtio_device *dev, unsigned slot) {
         CLEANUP(free_transport_p) struct virtio_pci *v = NULL;
         int r;
 
@@ -381,14 +381,14 @@ int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, 
         r = add_capabilities(v, irq);
         if (r < 0)
                 return r;
-        r = pci_host_add(host, &v->pci);
+        r = slot ? pci_host_add_at(host, &v->pci, slot) : pci_host_add(host, &v->pci);
         if (r < 0)
                 return r;
         dev->mem = mem;
         dev->transport = &vpci_transport_ops;
         part_add(parts, &v->part, PART_DEVICE, &part_ops);
         dev->transport_data = TAKE(v);
-        return 0;
+        return r;
 }
 
 struct virtio_device *virtio_pci_free(struct virtio_device *dev) {

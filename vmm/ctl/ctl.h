@@ -23,14 +23,22 @@
  * structs here are the newest ones: message.c knows the lengths and limits of each
  * version, cuts what is sent to an older peer and fills up with zeroes what comes from
  * one, so nobody else has to care.
+ *
+ * This holds from CTL_VERSION_PROMISED on. A monitor of version 1 knows its devices by
+ * their order alone; the daemon sends it only what concerns the machine as a whole.
+ *
+ * A device has an id, which the daemon chooses and never uses twice in a machine's life.
  */
 #pragma once
 
 #include <stdint.h>
 
-#define CTL_MAGIC       0x31434d56u /* "VMC1" */
-#define CTL_VERSION     2u
-#define CTL_VERSION_MIN 1u /* the oldest that both programs still speak */
+#define CTL_MAGIC 0x31434d56u /* "VMC1" */
+#ifndef CTL_VERSION           /* a test is built with the one after it */
+#define CTL_VERSION 2u
+#endif
+#define CTL_VERSION_PROMISED 2u /* the oldest that a monitor serves and that a daemon manages whole */
+#define CTL_VERSION_MIN      1u /* the oldest whose monitors a daemon can still watch and end */
 
 #define CTL_MESSAGE_MAX      4096u /* bytes in one packet */
 #define CTL_FDS_MAX          16u   /* descriptors in one packet */
@@ -46,6 +54,10 @@
 #define CTL_CPU_FEATURES_MAX 96u /* CPUID bits that are asked for by name */
 #define CTL_FEATURE_NAME_MAX 28u /* with NUL: libvirt's longest is "avx512-vpopcntdq" */
 #define CTL_SERIAL_MAX       21u /* disk serial number, with NUL (virtio 1.2 §5.2.6.1: 20 bytes) */
+#define CTL_SEGMENTS_MAX     1u  /* PCI segments */
+#define CTL_SLOT_MAX         30u /* the last PCI slot for a device; the first is 1 */
+#define CTL_LIST_MAX         64u /* devices in one reply to LIST */
+#define CTL_STATS_MAX        32u /* and to STATS */
 
 enum ctl_type {
         /* Requests valid before START */
@@ -61,7 +73,7 @@ enum ctl_type {
         CTL_ADD_PORT,        /* ctl_port      + fd [+ log fd];   reply ctl_reply */
         CTL_ADD_RNG,         /* ctl_rng       + fd;              reply ctl_reply */
         CTL_START,           /* ctl_start;                       reply ctl_reply */
-        CTL_SET_CPU,         /* ctl_cpu, since version 2;        reply ctl_reply */
+        CTL_SET_CPU,         /* ctl_cpu;                         reply ctl_reply */
 
         /* Requests valid after START */
         CTL_PAUSE = 64,    /* ctl_header;                      reply ctl_reply */
@@ -71,12 +83,13 @@ enum ctl_type {
         CTL_NMI,           /* ctl_header;                      reply ctl_reply */
         CTL_SET_LINK,      /* ctl_link;                        reply ctl_reply */
         CTL_SET_ACTIONS,   /* ctl_actions;                     reply ctl_reply */
-        CTL_REBOOT_BUTTON, /* ctl_header;                      reply ctl_reply; since version 2 */
+        CTL_REBOOT_BUTTON, /* ctl_header;                      reply ctl_reply */
 
         /* Requests valid at any time after HELLO */
         CTL_QUIT = 96, /* ctl_header; the monitor replies, then exits */
         CTL_QUERY,     /* ctl_header;                      reply ctl_query_reply */
-        CTL_STATS,     /* ctl_header;                      reply ctl_stats_reply */
+        CTL_STATS,     /* ctl_stats;                       reply ctl_stats_reply */
+        CTL_LIST,      /* ctl_list;                        reply ctl_list_reply */
 
         /* Events */
         CTL_EVENT_STATE = 128, /* ctl_event_state: run state changed */
@@ -211,17 +224,24 @@ enum ctl_error_policy {
         CTL_ERROR_MAX,
 };
 
+/* What a device is called and where it is; the head of each ADD_*. */
+struct ctl_place {
+        uint32_t id;      /* not 0, and never that of another device, not even of one that is gone */
+        uint16_t segment; /* PCI segment, below CTL_SEGMENTS_MAX */
+        uint8_t slot;     /* PCI slot, 1..CTL_SLOT_MAX; 0: the first free one. Of a port: that of the ports' device */
+        uint8_t pad;
+};
+
 struct ctl_disk {
         struct ctl_header header;
-        uint32_t flags; /* enum ctl_disk_flags */
-        uint32_t cache; /* enum ctl_disk_cache */
-        char serial[CTL_SERIAL_MAX];
-        uint8_t pad[3];
-        char name[CTL_NAME_MAX]; /* target name such as "vda"; for messages */
-        /* Since version 2 */
+        struct ctl_place place;
+        uint32_t flags;        /* enum ctl_disk_flags */
+        uint32_t cache;        /* enum ctl_disk_cache */
         uint8_t error_policy;  /* enum ctl_error_policy: of writes, flushes and discards */
         uint8_t rerror_policy; /* of reads; not CTL_ERROR_ENOSPC */
-        uint8_t pad2[6];
+        uint8_t pad;
+        char serial[CTL_SERIAL_MAX];
+        char name[CTL_NAME_MAX]; /* target name such as "vda"; for messages */
 };
 
 enum ctl_nic_flags {
@@ -230,6 +250,7 @@ enum ctl_nic_flags {
 
 struct ctl_nic {
         struct ctl_header header;
+        struct ctl_place place;
         uint32_t flags; /* enum ctl_nic_flags */
         uint16_t mtu;   /* bytes, CTL_MTU_MIN at least; 0: do not advertise */
         uint8_t mac[6];
@@ -244,6 +265,7 @@ enum ctl_port_flags {
 
 struct ctl_port {
         struct ctl_header header;
+        struct ctl_place place;
         uint32_t flags; /* enum ctl_port_flags */
         uint32_t pad;
         char name[CTL_NAME_MAX]; /* guest sees /dev/virtio-ports/NAME; empty for a console */
@@ -251,6 +273,7 @@ struct ctl_port {
 
 struct ctl_rng {
         struct ctl_header header;
+        struct ctl_place place;
         uint32_t rate_bytes;  /* 0: unlimited */
         uint32_t rate_period; /* milliseconds */
 };
@@ -267,8 +290,8 @@ struct ctl_start {
 
 struct ctl_link {
         struct ctl_header header;
-        uint32_t nic; /* index in the order of ADD_NIC */
-        uint32_t up;  /* 0 or 1 */
+        uint32_t id; /* of an interface */
+        uint32_t up; /* 0 or 1 */
 };
 
 /* Replaces the machine's actions from now on (a reboot asked for by the host: power button, then restart). */
@@ -322,15 +345,51 @@ struct ctl_nic_stats {
         uint64_t tx_packets, tx_bytes, tx_drops;
 };
 
+/* Both lists go by rising ids; a page has those above `after`. */
+struct ctl_stats {
+        struct ctl_header header;
+        uint32_t after; /* an id; 0: from the first on */
+        uint32_t pad;
+};
+
+struct ctl_device_stats {
+        uint32_t id;
+        uint16_t type; /* the ADD_* that made it: says which member counts */
+        uint16_t pad;
+        int32_t error; /* of a disk: negative errno that paused the guest, or of a failed flush; 0: none */
+        uint32_t pad2;
+        union {
+                struct ctl_disk_stats disk;
+                struct ctl_nic_stats nic;
+        };
+};
+
 struct ctl_stats_reply {
         struct ctl_reply reply;
-        uint32_t disks;
-        uint32_t nics;
         uint64_t guest_errors; /* protocol violations of the guest, all devices */
-        struct ctl_disk_stats disk[CTL_DISKS_MAX];
-        struct ctl_nic_stats nic[CTL_NICS_MAX];
-        /* Since version 2 */
-        int32_t disk_error[CTL_DISKS_MAX]; /* negative errno that paused the guest, or of a failed flush; 0: none */
+        uint32_t n;            /* devices that count something */
+        uint32_t more;         /* 1: there are more, above the last id */
+        struct ctl_device_stats device[CTL_STATS_MAX];
+};
+
+struct ctl_list {
+        struct ctl_header header;
+        uint32_t after; /* an id; 0: from the first on */
+        uint32_t pad;
+};
+
+struct ctl_list_entry {
+        struct ctl_place place; /* where it really is; slot 0 before START */
+        uint16_t type;          /* the ADD_* that made it */
+        uint16_t pad;
+        uint32_t pad2;
+};
+
+struct ctl_list_reply {
+        struct ctl_reply reply;
+        uint32_t n;
+        uint32_t more; /* 1: there are more, above the last id */
+        struct ctl_list_entry entry[CTL_LIST_MAX];
 };
 
 struct ctl_event_state {
@@ -341,7 +400,7 @@ struct ctl_event_state {
 
 struct ctl_event_io_error {
         struct ctl_header header;
-        uint32_t disk;  /* index in the order of ADD_DISK */
+        uint32_t id;    /* of the disk; in version 1 its index */
         int32_t error;  /* negative errno */
         uint32_t write; /* 0: read, 1: write, 2: flush or discard */
         uint32_t pad;
@@ -352,7 +411,7 @@ struct ctl_event_io_error {
 
 struct ctl_event_port {
         struct ctl_header header;
-        uint32_t port; /* index in the order of ADD_PORT */
+        uint32_t id;   /* of the port; in version 1 its index */
         uint32_t open; /* 0 or 1 */
 };
 

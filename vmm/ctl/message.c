@@ -30,8 +30,10 @@ enum field_kind {
         FIELD_STRING,  /* char array that holds a NUL */
         FIELD_FLAGS32, /* no bits outside `limit` */
         FIELD_ENUM32,  /* below `limit` */
+        FIELD_ENUM16,
         FIELD_ENUM8,
         FIELD_LEAST16, /* 0, or `limit` at least */
+        FIELD_ID,      /* not 0 */
         FIELD_ZERO,    /* padding */
 };
 
@@ -56,7 +58,7 @@ struct rule {
         uint8_t fds_min, fds_max;
         uint16_t length;
         uint16_t reply_length; /* 0: an event */
-        struct field fields[9];
+        struct field fields[12];
         uint32_t since;        /* the version that it came with; 0: the first */
         struct shape older[2]; /* the oldest first */
 };
@@ -69,6 +71,7 @@ struct rule {
 #define ENUM(s, m, max)   FIELD(s, m, FIELD_ENUM32, max)
 #define ENUM8(s, m, max)  FIELD(s, m, FIELD_ENUM8, max)
 #define LEAST(s, m, min)  FIELD(s, m, FIELD_LEAST16, min)
+#define ID(s, m)          FIELD(s, m, FIELD_ID, 0)
 #define ZERO(s, m)        FIELD(s, m, FIELD_ZERO, 0)
 #define UP_TO(s, m)       (offsetof(s, m) + SIZE_OF(s, m))
 
@@ -77,6 +80,11 @@ struct rule {
                 .name = #m, .kind = FIELD_ENUM32, .offset = offsetof(s, m), .size = SIZE_OF(s, m),                     \
                 .limit = CTL_REASON_MAX, .older = 1, .older_limit = CTL_REASON_IO_ERROR                                \
         }
+
+/* A struct ctl_place in the member `place`. */
+#define PLACE(s)                                                                                                       \
+        ID(s, place.id), FIELD(s, place.segment, FIELD_ENUM16, CTL_SEGMENTS_MAX),                                      \
+                ENUM8(s, place.slot, CTL_SLOT_MAX + 1), ZERO(s, place.pad)
 
 #define PLAIN sizeof(struct ctl_header)
 #define REPLY sizeof(struct ctl_reply)
@@ -93,30 +101,31 @@ static const struct rule rules[] = {
         { "SET_MACHINE", CTL_SET_MACHINE, 1, 1, sizeof(struct ctl_machine), REPLY,
           { FLAGS(struct ctl_machine, flags, MACHINE_FLAGS), ENUM8(struct ctl_machine, on_poweroff, CTL_ACTION_MAX),
             ENUM8(struct ctl_machine, on_reboot, CTL_ACTION_MAX), ENUM8(struct ctl_machine, on_crash, CTL_ACTION_MAX),
-            ZERO(struct ctl_machine, pad), STRING(struct ctl_machine, name) } },
-        { "SET_KERNEL", CTL_SET_KERNEL, 1, 1, sizeof(struct ctl_file), REPLY, { STRING(struct ctl_file, name) } },
-        { "SET_INITRD", CTL_SET_INITRD, 1, 1, sizeof(struct ctl_file), REPLY, { STRING(struct ctl_file, name) } },
+            ZERO(struct ctl_machine, pad), STRING(struct ctl_machine, name) }, .since = 2 },
+        { "SET_KERNEL", CTL_SET_KERNEL, 1, 1, sizeof(struct ctl_file), REPLY, { STRING(struct ctl_file, name) },
+          .since = 2 },
+        { "SET_INITRD", CTL_SET_INITRD, 1, 1, sizeof(struct ctl_file), REPLY, { STRING(struct ctl_file, name) },
+          .since = 2 },
         { "SET_CMDLINE", CTL_SET_CMDLINE, 0, 0, sizeof(struct ctl_cmdline), REPLY,
-          { STRING(struct ctl_cmdline, text) } },
-        { "SET_SERIAL", CTL_SET_SERIAL, 1, 2, PLAIN, REPLY, {}, .older = { { 1, 1, PLAIN, REPLY } } },
+          { STRING(struct ctl_cmdline, text) }, .since = 2 },
+        { "SET_SERIAL", CTL_SET_SERIAL, 1, 2, PLAIN, REPLY, {}, .since = 2 },
         { "SET_EXIT_RECORD", CTL_SET_EXIT_RECORD, 1, 1, PLAIN, REPLY, {} },
         { "ADD_DISK", CTL_ADD_DISK, 1, 1, sizeof(struct ctl_disk), REPLY,
-          { FLAGS(struct ctl_disk, flags, DISK_FLAGS), ENUM(struct ctl_disk, cache, CTL_CACHE_MAX),
-            STRING(struct ctl_disk, serial), ZERO(struct ctl_disk, pad), STRING(struct ctl_disk, name),
-            ENUM8(struct ctl_disk, error_policy, CTL_ERROR_MAX),
-            ENUM8(struct ctl_disk, rerror_policy, CTL_ERROR_ENOSPC), ZERO(struct ctl_disk, pad2) },
-          .older = { { 1, 1, UP_TO(struct ctl_disk, name), REPLY } } },
+          { PLACE(struct ctl_disk), FLAGS(struct ctl_disk, flags, DISK_FLAGS),
+            ENUM(struct ctl_disk, cache, CTL_CACHE_MAX), ENUM8(struct ctl_disk, error_policy, CTL_ERROR_MAX),
+            ENUM8(struct ctl_disk, rerror_policy, CTL_ERROR_ENOSPC), ZERO(struct ctl_disk, pad),
+            STRING(struct ctl_disk, serial), STRING(struct ctl_disk, name) }, .since = 2 },
         { "ADD_NIC", CTL_ADD_NIC, 1, 2, sizeof(struct ctl_nic), REPLY,
-          { FLAGS(struct ctl_nic, flags, CTL_NIC_LINK_DOWN), LEAST(struct ctl_nic, mtu, CTL_MTU_MIN),
-            STRING(struct ctl_nic, name) } },
+          { PLACE(struct ctl_nic), FLAGS(struct ctl_nic, flags, CTL_NIC_LINK_DOWN),
+            LEAST(struct ctl_nic, mtu, CTL_MTU_MIN), STRING(struct ctl_nic, name) }, .since = 2 },
         { "ADD_PORT", CTL_ADD_PORT, 1, 2, sizeof(struct ctl_port), REPLY,
-          { FLAGS(struct ctl_port, flags, PORT_FLAGS), ZERO(struct ctl_port, pad), STRING(struct ctl_port, name) },
-          .older = { { 1, 1, sizeof(struct ctl_port), REPLY } } },
-        { "ADD_RNG", CTL_ADD_RNG, 1, 1, sizeof(struct ctl_rng), REPLY, {} },
+          { PLACE(struct ctl_port), FLAGS(struct ctl_port, flags, PORT_FLAGS), ZERO(struct ctl_port, pad),
+            STRING(struct ctl_port, name) }, .since = 2 },
+        { "ADD_RNG", CTL_ADD_RNG, 1, 1, sizeof(struct ctl_rng), REPLY, { PLACE(struct ctl_rng) }, .since = 2 },
         { "SET_CPU", CTL_SET_CPU, 0, 0, sizeof(struct ctl_cpu), REPLY,
           { ENUM(struct ctl_cpu, n, CTL_CPU_FEATURES_MAX + 1), ZERO(struct ctl_cpu, pad) }, .since = 2 },
         { "START", CTL_START, 0, 0, sizeof(struct ctl_start), REPLY,
-          { FLAGS(struct ctl_start, flags, CTL_START_PAUSED), ZERO(struct ctl_start, pad) } },
+          { FLAGS(struct ctl_start, flags, CTL_START_PAUSED), ZERO(struct ctl_start, pad) }, .since = 2 },
 
         { "PAUSE", CTL_PAUSE, 0, 0, PLAIN, REPLY, {} },
         { "RESUME", CTL_RESUME, 0, 0, PLAIN, REPLY, {} },
@@ -124,7 +133,7 @@ static const struct rule rules[] = {
         { "RESET", CTL_RESET, 0, 0, PLAIN, REPLY, {} },
         { "NMI", CTL_NMI, 0, 0, PLAIN, REPLY, {} },
         { "SET_LINK", CTL_SET_LINK, 0, 0, sizeof(struct ctl_link), REPLY,
-          { ENUM(struct ctl_link, nic, CTL_NICS_MAX), ENUM(struct ctl_link, up, 2) } },
+          { ID(struct ctl_link, id), ENUM(struct ctl_link, up, 2) }, .since = 2 },
         { "SET_ACTIONS", CTL_SET_ACTIONS, 0, 0, sizeof(struct ctl_actions), REPLY,
           { ENUM8(struct ctl_actions, on_poweroff, CTL_ACTION_MAX),
             ENUM8(struct ctl_actions, on_reboot, CTL_ACTION_MAX), ENUM8(struct ctl_actions, on_crash, CTL_ACTION_MAX),
@@ -133,19 +142,20 @@ static const struct rule rules[] = {
 
         { "QUIT", CTL_QUIT, 0, 0, PLAIN, REPLY, {} },
         { "QUERY", CTL_QUERY, 0, 0, PLAIN, sizeof(struct ctl_query_reply), {} },
-        { "STATS", CTL_STATS, 0, 0, PLAIN, sizeof(struct ctl_stats_reply), {},
-          .older = { { 1, 0, PLAIN, UP_TO(struct ctl_stats_reply, nic) } } },
+        { "STATS", CTL_STATS, 0, 0, sizeof(struct ctl_stats), sizeof(struct ctl_stats_reply),
+          { ZERO(struct ctl_stats, pad) }, .since = 2 },
+        { "LIST", CTL_LIST, 0, 0, sizeof(struct ctl_list), sizeof(struct ctl_list_reply),
+          { ZERO(struct ctl_list, pad) }, .since = 2 },
 
         { "EVENT_STATE", CTL_EVENT_STATE, 0, 0, sizeof(struct ctl_event_state), 0,
           { ENUM(struct ctl_event_state, state, CTL_STATE_MAX), REASON(struct ctl_event_state, reason) } },
         { "EVENT_RESET", CTL_EVENT_RESET, 0, 0, PLAIN, 0, {} },
         { "EVENT_IO_ERROR", CTL_EVENT_IO_ERROR, 0, 0, sizeof(struct ctl_event_io_error), 0,
-          { ENUM(struct ctl_event_io_error, disk, CTL_DISKS_MAX), ENUM(struct ctl_event_io_error, write, 3),
-            ZERO(struct ctl_event_io_error, pad), ENUM(struct ctl_event_io_error, policy, CTL_ERROR_ENOSPC),
-            ZERO(struct ctl_event_io_error, pad2) },
+          { ENUM(struct ctl_event_io_error, write, 3), ZERO(struct ctl_event_io_error, pad),
+            ENUM(struct ctl_event_io_error, policy, CTL_ERROR_ENOSPC), ZERO(struct ctl_event_io_error, pad2) },
           .older = { { 1, 0, UP_TO(struct ctl_event_io_error, pad), 0 } } },
         { "EVENT_PORT", CTL_EVENT_PORT, 0, 0, sizeof(struct ctl_event_port), 0,
-          { ENUM(struct ctl_event_port, port, CTL_PORTS_MAX), ENUM(struct ctl_event_port, open, 2) } },
+          { ENUM(struct ctl_event_port, open, 2) } },
 };
 /* clang-format on */
 
@@ -159,11 +169,16 @@ static const struct field query_reply_fields[] = {
         ZERO(struct ctl_query_reply, pad),
 };
 static const struct field stats_reply_fields[] = {
-        ENUM(struct ctl_stats_reply, disks, CTL_DISKS_MAX + 1),
-        ENUM(struct ctl_stats_reply, nics, CTL_NICS_MAX + 1),
+        ENUM(struct ctl_stats_reply, n, CTL_STATS_MAX + 1),
+        ENUM(struct ctl_stats_reply, more, 2),
+};
+static const struct field list_reply_fields[] = {
+        ENUM(struct ctl_list_reply, n, CTL_LIST_MAX + 1),
+        ENUM(struct ctl_list_reply, more, 2),
 };
 
 _Static_assert(sizeof(struct ctl_stats_reply) <= CTL_MESSAGE_MAX, "the longest message fits a packet");
+_Static_assert(sizeof(struct ctl_list_reply) <= CTL_MESSAGE_MAX, "the longest message fits a packet");
 _Static_assert(sizeof(struct ctl_cpu) <= CTL_MESSAGE_MAX, "the longest request fits a packet");
 
 static const struct rule *rule_find(uint16_t type) {
@@ -199,9 +214,9 @@ size_t ctl_reply_size(uint16_t type) {
         return rule && rule->reply_length ? rule->reply_length : sizeof(struct ctl_reply);
 }
 
-uint32_t ctl_version_agree(uint32_t min, uint32_t max) {
+uint32_t ctl_version_agree(uint32_t own_min, uint32_t min, uint32_t max) {
         uint32_t version = max < CTL_VERSION ? max : CTL_VERSION;
-        return version >= min && version >= CTL_VERSION_MIN ? version : 0;
+        return version >= min && version >= own_min ? version : 0;
 }
 
 void ctl_header_init(struct ctl_header *header, uint16_t type, uint32_t serial, size_t length) {
@@ -314,7 +329,10 @@ static const char *field_fault(const struct field *field, const uint8_t *data, u
                 return field_value(field, data) & ~limit ? "has unknown bits" : NULL;
         case FIELD_LEAST16:
                 return field_value(field, data) != 0 && field_value(field, data) < limit ? "is too small" : NULL;
+        case FIELD_ID:
+                return field_value(field, data) == 0 ? "is zero" : NULL;
         case FIELD_ENUM32:
+        case FIELD_ENUM16:
         case FIELD_ENUM8:
                 return field_value(field, data) >= limit ? "is out of range" : NULL;
         }
@@ -337,6 +355,8 @@ static struct field_list fields_of(const struct rule *rule, bool is_reply) {
                 return (struct field_list) { query_reply_fields, ARRAY_SIZE(query_reply_fields) };
         case CTL_STATS:
                 return (struct field_list) { stats_reply_fields, ARRAY_SIZE(stats_reply_fields) };
+        case CTL_LIST:
+                return (struct field_list) { list_reply_fields, ARRAY_SIZE(list_reply_fields) };
         default:
                 return (struct field_list) {};
         }

@@ -45,8 +45,9 @@ void ctl_message_done(struct ctl_message *message);
  */
 int ctl_check(struct ctl_message *message, enum ctl_sender sender, uint32_t version, char text[static CTL_TEXT_MAX]);
 
-/* The version that a peer which speaks `min` to `max` and this program agree on; 0: none. */
-uint32_t ctl_version_agree(uint32_t min, uint32_t max);
+/* The version that this program, which speaks `own_min` and later ones, and a peer of `min` to `max` agree on; 0: none.
+ */
+uint32_t ctl_version_agree(uint32_t own_min, uint32_t min, uint32_t max);
 
 /*
  * Converts a message from the newest version to `version`. -EOPNOTSUPP with a sentence in `text`:

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A device thread leaves a note, which is state and not a queue: the last error of a disk, whether a port is
- * open now. It never waits for the control thread, and nothing a guest does can make it grow. The control
- * thread collects the notes NOTES_DELAY_MS after the first, so a guest that flaps a port causes twenty events a
- * second at most.
+ * Device threads leave their reports with the device (dev/kind.h) and wake the control thread, which collects them
+ * NOTES_DELAY_MS after the first. So a guest that flaps a port causes twenty events a second at most.
  */
 #include "notes.h"
 
@@ -16,34 +14,16 @@
 
 #define NOTES_DELAY_MS 50
 
-static void notes_wake(struct notes *notes) {
+void notes_wake(void *arg) {
+        const struct notes *notes = arg;
         const uint64_t one = 1;
+
         (void) !write(notes->event_fd, &one, sizeof(one));
 }
 
-void notes_io_error(void *arg, int error, unsigned operation, enum ctl_error_policy policy) {
-        struct disk_note *note = arg;
-
-        if (policy == CTL_ERROR_STOP)
-                note->stop = true;
-        else if (note->stop)
-                return;
-        note->operation = operation;
-        note->policy = policy;
-        note->error = error < 0 ? error : -error;
-        notes_wake(note->notes);
-}
-
-void notes_port_open(void *arg, unsigned port, bool open) {
-        struct notes *notes = arg;
-
-        notes->port_open[port] = open;
-        notes_wake(notes);
-}
-
-void notes_tell_ports(struct notes *notes, unsigned n_ports) {
-        for (unsigned i = 0; i < n_ports; i++)
-                notes->port_wanted[i] = true;
+void notes_tell_ports(struct notes *notes) {
+        for (struct device *d = notes->devices->first; d; d = d->next)
+                d->open_wanted = d->kind->add == CTL_ADD_PORT;
         notes_wake(notes);
 }
 
@@ -58,29 +38,31 @@ static void on_wake(void *arg, uint32_t events) {
         (void) loop_set_events(notes->event_source, 0);
 }
 
-static void tell_disk(struct notes *notes, unsigned index) {
-        int error = atomic_exchange(&notes->disk[index].error, 0);
-        struct ctl_event_io_error event = { .disk = index,
-                                            .error = error,
-                                            .write = notes->disk[index].operation,
-                                            .policy = notes->disk[index].policy };
+static void tell_error(const struct notes *notes, struct device *d) {
+        int error = atomic_exchange(&d->report.error, 0);
+        struct ctl_event_io_error event = {
+                .id = d->place.id,
+                .error = error,
+                .write = d->report.operation,
+                .policy = d->report.policy,
+        };
 
         if (error == 0)
                 return;
         ctl_header_init(&event.header, CTL_EVENT_IO_ERROR, 0, sizeof(event));
         notes->send(notes->arg, &event.header);
-        if (atomic_exchange(&notes->disk[index].stop, false))
+        if (atomic_exchange(&d->report.stop, false))
                 notes->stop(notes->arg);
 }
 
-static void tell_port(struct notes *notes, unsigned index) {
-        bool open = notes->port_open[index];
-        struct ctl_event_port event = { .port = index, .open = open };
+static void tell_open(const struct notes *notes, struct device *d) {
+        bool open = d->report.open;
+        struct ctl_event_port event = { .id = d->place.id, .open = open };
 
-        if (open == notes->port_told[index] && !notes->port_wanted[index])
+        if (open == d->open_told && !d->open_wanted)
                 return;
-        notes->port_told[index] = open;
-        notes->port_wanted[index] = false;
+        d->open_told = open;
+        d->open_wanted = false;
         ctl_header_init(&event.header, CTL_EVENT_PORT, 0, sizeof(event));
         notes->send(notes->arg, &event.header);
 }
@@ -91,18 +73,17 @@ static void on_timer(void *arg, uint32_t events) {
 
         (void) !read(notes->timer_fd, &count, sizeof(count));
         (void) loop_set_events(notes->event_source, EPOLLIN);
-        for (unsigned i = 0; i < CTL_DISKS_MAX; i++)
-                tell_disk(notes, i);
-        for (unsigned i = 0; i < CTL_PORTS_MAX; i++)
-                tell_port(notes, i);
+        for (struct device *d = notes->devices->first; d; d = d->next)
+                tell_error(notes, d);
+        for (struct device *d = notes->devices->first; d; d = d->next)
+                tell_open(notes, d);
 }
 
-int notes_init(struct notes *notes, struct loop *loop, notes_send_fn send, notes_stop_fn stop, void *arg) {
+int notes_init(struct notes *notes, struct loop *loop, const struct devices *devices, notes_send_fn send,
+               notes_stop_fn stop, void *arg) {
         int r;
 
-        *notes = (struct notes) { .send = send, .stop = stop, .arg = arg };
-        for (unsigned i = 0; i < CTL_DISKS_MAX; i++)
-                notes->disk[i].notes = notes;
+        *notes = (struct notes) { .devices = devices, .send = send, .stop = stop, .arg = arg };
         notes->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         notes->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
         if (notes->event_fd < 0 || notes->timer_fd < 0)

@@ -31,8 +31,6 @@
 #include "../base/log.h"
 #include "../board/vm.h"
 #include "../core/loop.h"
-#include "../dev/blk.h"
-#include "../dev/net.h"
 #include "message.h"
 #include "notes.h"
 #include "setup.h"
@@ -223,16 +221,16 @@ static int handle_hello(struct server *s, const struct ctl_message *message, str
                         char *text) {
         const struct ctl_hello *hello = (const struct ctl_hello *) message->data;
 
-        reply->version = ctl_version_agree(hello->version_min, hello->version_max);
+        reply->version = ctl_version_agree(CTL_VERSION_PROMISED, hello->version_min, hello->version_max);
         reply->state = server_state(s);
         if (!reply->version) {
                 reply->version = CTL_VERSION;
                 (void) snprintf(text, CTL_TEXT_MAX, "peer speaks protocol versions %u to %u, this monitor %u to %u",
-                                hello->version_min, hello->version_max, CTL_VERSION_MIN, CTL_VERSION);
+                                hello->version_min, hello->version_max, CTL_VERSION_PROMISED, CTL_VERSION);
                 return -EPROTONOSUPPORT;
         }
         s->version = reply->version;
-        notes_tell_ports(&s->notes, s->setup.console.n_ports);
+        notes_tell_ports(&s->notes);
         return 0;
 }
 
@@ -254,12 +252,13 @@ static int handle_start(struct server *s, const struct ctl_message *message, cha
 
 static int handle_link(struct server *s, const struct ctl_message *message, char *text) {
         const struct ctl_link *link = (const struct ctl_link *) message->data;
+        const struct device *d = devices_find(&s->setup.devices, link->id);
 
-        if (link->nic >= s->setup.n_nics) {
-                (void) snprintf(text, CTL_TEXT_MAX, "interface %u: there are %u", link->nic, s->setup.n_nics);
+        if (!d || !d->kind->set_link) {
+                (void) snprintf(text, CTL_TEXT_MAX, "no interface has the id %u", link->id);
                 return -ENODEV;
         }
-        net_set_link(s->setup.nics[link->nic], link->up);
+        d->kind->set_link(d->virtio, link->up);
         return 0;
 }
 
@@ -304,16 +303,35 @@ static int handle_query(const struct server *s, struct ctl_query_reply *reply) {
         return 0;
 }
 
-static int handle_stats(const struct server *s, struct ctl_stats_reply *reply) {
-        reply->disks = s->setup.n_disks;
-        reply->nics = s->setup.n_nics;
+static int handle_stats(const struct server *s, const struct ctl_message *message, struct ctl_stats_reply *reply) {
+        const struct ctl_stats *stats = (const struct ctl_stats *) message->data;
+        const struct device *d = devices_next(&s->setup.devices, stats->after);
+
         reply->guest_errors = s->vm ? vm_guest_errors(s->vm) : 0;
-        for (unsigned i = 0; i < s->setup.n_disks; i++) {
-                blk_stats(s->setup.disks[i], &reply->disk[i]);
-                reply->disk_error[i] = blk_error(s->setup.disks[i]);
+        for (; d; d = devices_next(&s->setup.devices, d->place.id)) {
+                struct ctl_device_stats *to = &reply->device[reply->n];
+
+                if (!d->kind->stats)
+                        continue;
+                if (reply->n == CTL_STATS_MAX) {
+                        reply->more = 1;
+                        break;
+                }
+                to->id = d->place.id;
+                to->type = d->kind->add;
+                d->kind->stats(d->virtio, to);
+                reply->n++;
         }
-        for (unsigned i = 0; i < s->setup.n_nics; i++)
-                net_stats(s->setup.nics[i], &reply->nic[i]);
+        return 0;
+}
+
+static int handle_list(const struct server *s, const struct ctl_message *message, struct ctl_list_reply *reply) {
+        const struct ctl_list *list = (const struct ctl_list *) message->data;
+        const struct device *d = devices_next(&s->setup.devices, list->after);
+
+        for (; d && reply->n < CTL_LIST_MAX; d = devices_next(&s->setup.devices, d->place.id))
+                reply->entry[reply->n++] = (struct ctl_list_entry) { .place = d->place, .type = d->kind->add };
+        reply->more = d != NULL;
         return 0;
 }
 
@@ -364,6 +382,7 @@ union any_reply {
         struct ctl_hello_reply hello;
         struct ctl_query_reply query;
         struct ctl_stats_reply stats;
+        struct ctl_list_reply list;
 };
 
 static int dispatch(struct server *s, struct ctl_message *message, union any_reply *reply) {
@@ -384,7 +403,9 @@ static int dispatch(struct server *s, struct ctl_message *message, union any_rep
         case CTL_QUERY:
                 return handle_query(s, &reply->query);
         case CTL_STATS:
-                return handle_stats(s, &reply->stats);
+                return handle_stats(s, message, &reply->stats);
+        case CTL_LIST:
+                return handle_list(s, message, &reply->list);
         case CTL_QUIT:
                 return 0;
         default:
@@ -512,7 +533,7 @@ static int server_open(struct server *s) {
         int r = loop_new("control", &s->loop);
 
         if (r == 0)
-                r = notes_init(&s->notes, s->loop, send_event, on_disk_stop, s);
+                r = notes_init(&s->notes, s->loop, &s->setup.devices, send_event, on_disk_stop, s);
         if (r == 0)
                 r = open_signals(s);
         if (r == 0)

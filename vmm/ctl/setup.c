@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Assembling a VM from requests. Each request is complete in itself: a device is
- * created, with its descriptors looked at, when it is added, so that the error names
- * the right one. Console ports are collected, because all of them share one
- * device, which is made at START.
+ * Assembling a VM from requests. Each is complete in itself: whatever it names is examined at once, so that the error
+ * names the right one.
  *
  * A descriptor leaves the message only when what it was for has succeeded; the
  * dispatcher closes the others.
@@ -18,10 +16,6 @@
 #include "../core/cpuid.h"
 #include "../core/memory.h"
 #include "../core/topology.h"
-#include "../core/virtio.h"
-#include "../dev/blk.h"
-#include "../dev/net.h"
-#include "../dev/rng.h"
 
 #define MEMORY_STEP (2ull << 20)
 
@@ -44,21 +38,11 @@ static int fail_errno(char *text, int error, const char *kind, const char *name,
 void setup_init(struct setup *setup, struct notes *notes) {
         memset(setup, 0, sizeof(*setup));
         vm_config_init(&setup->config);
-        setup->notes = notes;
-        setup->console.port_open = notes_port_open;
-        setup->console.arg = notes;
-        for (unsigned i = 0; i < CTL_PORTS_MAX; i++)
-                setup->console.ports[i].fd = setup->console.ports[i].log_fd = -EBADF;
+        devices_init(&setup->devices, notes_wake, notes);
 }
 
 void setup_done(struct setup *setup) {
-        for (unsigned i = setup->n_joined; i < setup->n_devices; i++)
-                setup->devices[i]->ops->free(setup->devices[i]);
-        setup->n_devices = setup->n_joined = 0;
-        for (unsigned i = 0; i < CTL_PORTS_MAX; i++) {
-                close_fd(&setup->console.ports[i].fd);
-                close_fd(&setup->console.ports[i].log_fd);
-        }
+        devices_done(&setup->devices);
         vm_config_done(&setup->config);
 }
 
@@ -190,128 +174,6 @@ static int set_cmdline(struct setup *setup, const struct ctl_message *message) {
         return 0;
 }
 
-/* The per-type limits add up to more than the number of slots. The first port takes the slot of the ports' device. */
-static int check_slots(const struct setup *setup, const char *kind, const char *name, char *text) {
-        unsigned n = setup->n_devices + (setup->console.n_ports > 0);
-
-        if (n < CTL_DEVICES_MAX)
-                return 0;
-        return fail(text, -E2BIG, "%s '%s': there are %u PCI devices already", kind, name, n);
-}
-
-static void add_device(struct setup *setup, struct virtio_device *dev) {
-        setup->devices[setup->n_devices++] = dev;
-}
-
-static int add_disk(struct setup *setup, struct ctl_message *message, char *text) {
-        const struct ctl_disk *m = (const struct ctl_disk *) message->data;
-        unsigned i = setup->n_disks;
-        struct blk_config config = {
-                .name = m->name,
-                .serial = m->serial,
-                .fd = message->fds[0],
-                .readonly = m->flags & CTL_DISK_READONLY,
-                .discard = m->flags & CTL_DISK_DISCARD,
-                .cache = m->cache,
-                .error_policy = m->error_policy,
-                .rerror_policy = m->rerror_policy,
-                .io_error = notes_io_error,
-        };
-        int r;
-
-        if (i == CTL_DISKS_MAX)
-                return fail(text, -E2BIG, "disk '%s': there are %u disks already", m->name, i);
-        r = check_slots(setup, "disk", m->name, text);
-        if (r < 0)
-                return r;
-        config.arg = &setup->notes->disk[i];
-        r = blk_new(&config, &setup->disks[i]);
-        if (r < 0)
-                return fail_errno(text, r, "disk", m->name,
-                                  r == -EINVAL    ? "is neither a regular file nor a block device"
-                                  : r == -EBADF   ? "was not opened for the access that is wanted"
-                                  : r == -ENODATA ? "is empty"
-                                                  : NULL);
-        (void) take_fd(&message->fds[0]);
-        add_device(setup, setup->disks[setup->n_disks++]);
-        return 0;
-}
-
-static int add_nic(struct setup *setup, struct ctl_message *message, char *text) {
-        const struct ctl_nic *m = (const struct ctl_nic *) message->data;
-        unsigned i = setup->n_nics;
-        struct net_config config = {
-                .name = m->name,
-                .tap_fd = message->fds[0],
-                .vhost_fd = message->n_fds > 1 ? message->fds[1] : -EBADF,
-                .mtu = m->mtu,
-                .link_up = !(m->flags & CTL_NIC_LINK_DOWN),
-        };
-        int r;
-
-        if (i == CTL_NICS_MAX)
-                return fail(text, -E2BIG, "interface '%s': there are %u interfaces already", m->name, i);
-        r = check_slots(setup, "interface", m->name, text);
-        if (r < 0)
-                return r;
-        memcpy(config.mac, m->mac, sizeof(config.mac));
-        r = net_new(&config, &setup->nics[i]);
-        if (r < 0)
-                return fail_errno(text, r, "interface", m->name, NULL);
-        for (unsigned k = 0; k < message->n_fds; k++)
-                (void) take_fd(&message->fds[k]);
-        add_device(setup, setup->nics[setup->n_nics++]);
-        return 0;
-}
-
-static int add_port(struct setup *setup, struct ctl_message *message, char *text) {
-        const struct ctl_port *m = (const struct ctl_port *) message->data;
-        unsigned i = setup->console.n_ports;
-        bool is_console = m->flags & CTL_PORT_CONSOLE;
-
-        if (i == CTL_PORTS_MAX)
-                return fail(text, -E2BIG, "port '%s': there are %u ports already", m->name, i);
-        if (is_console == (m->name[0] != '\0'))
-                return fail(text, -EINVAL, "port '%s': a channel has a name, a console has none", m->name);
-        for (unsigned k = 0; k < i; k++)
-                if (!is_console && strcmp(setup->port_names[k], m->name) == 0)
-                        return fail(text, -EEXIST, "port '%s' exists already", m->name);
-        if (i == 0 && check_slots(setup, "port", m->name, text) < 0)
-                return -E2BIG;
-        memcpy(setup->port_names[i], m->name, sizeof(setup->port_names[i]));
-        setup->console.ports[i] = (struct console_port_config) {
-                .name = setup->port_names[i],
-                .is_console = is_console,
-                .is_socket = m->flags & CTL_PORT_SOCKET,
-                .fd = take_fd(&message->fds[0]),
-                .log_fd = message->n_fds > 1 ? take_fd(&message->fds[1]) : -EBADF,
-        };
-        setup->console.n_ports++;
-        return 0;
-}
-
-static int add_rng(struct setup *setup, struct ctl_message *message, char *text) {
-        const struct ctl_rng *m = (const struct ctl_rng *) message->data;
-        struct rng_config config = {
-                .fd = message->fds[0],
-                .rate_bytes = m->rate_bytes,
-                .rate_period = m->rate_period,
-        };
-        int r;
-
-        if (setup->rng)
-                return fail(text, -EBUSY, "there is an entropy device already");
-        r = check_slots(setup, "entropy device", "rng", text);
-        if (r < 0)
-                return r;
-        r = rng_new(&config, &setup->rng);
-        if (r < 0)
-                return fail_errno(text, r, "entropy device", "rng", NULL);
-        (void) take_fd(&message->fds[0]);
-        add_device(setup, setup->rng);
-        return 0;
-}
-
 int setup_request(struct setup *setup, struct ctl_message *message, char text[static CTL_TEXT_MAX]) {
         switch (message->header.type) {
         case CTL_SET_MACHINE:
@@ -326,47 +188,9 @@ int setup_request(struct setup *setup, struct ctl_message *message, char text[st
                 return set_cpu(setup, message, text);
         case CTL_SET_CMDLINE:
                 return set_cmdline(setup, message);
-        case CTL_ADD_DISK:
-                return add_disk(setup, message, text);
-        case CTL_ADD_NIC:
-                return add_nic(setup, message, text);
-        case CTL_ADD_PORT:
-                return add_port(setup, message, text);
-        case CTL_ADD_RNG:
-                return add_rng(setup, message, text);
         default:
-                return fail(text, -EOPNOTSUPP, "not a request of the set-up");
+                return devices_add(&setup->devices, &message->header, message->fds, message->n_fds, text);
         }
-}
-
-static int make_console(struct setup *setup, char *text) {
-        struct virtio_device *dev;
-        int r;
-
-        if (setup->console.n_ports == 0)
-                return 0;
-        setup->console.name = "console";
-        r = console_new(&setup->console, &dev);
-        if (r < 0)
-                return fail_errno(text, r, "device", "console",
-                                  r == -EINVAL ? "a port has a socket that does not listen" : NULL);
-        for (unsigned i = 0; i < setup->console.n_ports; i++) {
-                (void) take_fd(&setup->console.ports[i].fd);
-                (void) take_fd(&setup->console.ports[i].log_fd);
-        }
-        add_device(setup, dev);
-        return 0;
-}
-
-static int join_devices(struct setup *setup, struct vm *vm, char *text) {
-        while (setup->n_joined < setup->n_devices) {
-                struct virtio_device *dev = setup->devices[setup->n_joined];
-                int r = vm_add_virtio(vm, dev);
-                if (r < 0)
-                        return fail_errno(text, r, "device", dev->name, NULL);
-                setup->n_joined++;
-        }
-        return 0;
 }
 
 int setup_start(struct setup *setup, const struct vm_callbacks *callbacks, struct loop *control, bool paused,
@@ -380,13 +204,10 @@ int setup_start(struct setup *setup, const struct vm_callbacks *callbacks, struc
                 return fail(text, -EINVAL, "an earlier START has failed");
         setup->is_spent = true;
 
-        r = make_console(setup, text);
-        if (r < 0)
-                return r;
         r = vm_new(&setup->config, callbacks, control, ret, &why);
         if (r < 0)
                 return fail(text, r, "%s", why ?: strerror(-r));
-        r = join_devices(setup, *ret, text);
+        r = devices_join(&setup->devices, *ret, text);
         if (r < 0)
                 return r;
         r = vm_start(*ret, paused, &why);

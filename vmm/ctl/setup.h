@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
+#include "../board/devices.h"
 #include "../board/vm.h"
-#include "../dev/console.h"
 #include "ctl.h"
 #include "message.h"
 #include "notes.h"
@@ -16,18 +16,7 @@ struct setup {
         struct vm_config config;
         bool has_machine;
         bool is_spent; /* START was tried */
-        struct notes *notes;
-
-        struct virtio_device *disks[CTL_DISKS_MAX];
-        struct virtio_device *nics[CTL_NICS_MAX];
-        struct virtio_device *rng;
-        unsigned n_disks, n_nics;
-        struct console_config console;
-        char port_names[CTL_PORTS_MAX][CTL_NAME_MAX];
-
-        /* In the order in which they go onto the bus. Devices before `joined` are the VM's. */
-        struct virtio_device *devices[CTL_DEVICES_MAX];
-        unsigned n_devices, n_joined;
+        struct devices devices;
 };
 
 void setup_init(struct setup *setup, struct notes *notes);

@@ -32,6 +32,7 @@
 #include "../core/again.h"
 #include "../core/virtio.h"
 #include "blk_io.h"
+#include "kind.h"
 
 #define SECTOR_SHIFT   9
 #define BLK_QUEUE_SIZE VQ_SIZE_MAX
@@ -240,3 +241,40 @@ void blk_stats(const struct virtio_device *dev, struct ctl_disk_stats *ret) {
 int blk_error(const struct virtio_device *dev) {
         return ((const struct blk *) dev)->io.counters.error;
 }
+
+static int create(const struct ctl_header *message, const int *fds, unsigned n_fds, struct device_report *report,
+                  struct virtio_device **ret, const char **ret_why) {
+        const struct ctl_disk *m = (const struct ctl_disk *) message;
+        const struct blk_config config = {
+                .name = m->name,
+                .serial = m->serial,
+                .fd = fds[0],
+                .readonly = m->flags & CTL_DISK_READONLY,
+                .discard = m->flags & CTL_DISK_DISCARD,
+                .cache = m->cache,
+                .error_policy = m->error_policy,
+                .rerror_policy = m->rerror_policy,
+                .io_error = report_io_error,
+                .arg = report,
+        };
+        int r = blk_new(&config, ret);
+
+        *ret_why = r == -EINVAL    ? "is neither a regular file nor a block device"
+                   : r == -EBADF   ? "was not opened for the access that is wanted"
+                   : r == -ENODATA ? "is empty"
+                                   : NULL;
+        return r;
+}
+
+static void stats(const struct virtio_device *dev, struct ctl_device_stats *ret) {
+        blk_stats(dev, &ret->disk);
+        ret->error = blk_error(dev);
+}
+
+const struct device_kind blk_kind = {
+        .name = "disk",
+        .add = CTL_ADD_DISK,
+        .max = CTL_DISKS_MAX,
+        .create = create,
+        .stats = stats,
+};

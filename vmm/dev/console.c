@@ -44,6 +44,7 @@
 #include "../base/iov.h"
 #include "../core/again.h"
 #include "../core/virtio.h"
+#include "kind.h"
 #include "output_log.h"
 
 #define CONSOLE_QUEUE_SIZE  128u
@@ -680,3 +681,5 @@ int console_new(const struct console_config *config, struct virtio_device **ret)
         *ret = &c->dev;
         return 0;
 }
+
+const struct device_kind port_kind = { .name = "port", .add = CTL_ADD_PORT, .max = CTL_PORTS_MAX };

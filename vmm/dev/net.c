@@ -39,6 +39,7 @@
 #include "../base/iov.h"
 #include "../core/again.h"
 #include "../core/virtio.h"
+#include "kind.h"
 #include "vhost_net.h"
 
 #define NET_QUEUE_SIZE 256u
@@ -543,3 +544,31 @@ void net_set_link(struct virtio_device *dev, bool up) {
         struct link_call call = { .net = (struct net *) dev, .up = up };
         loop_call(dev->loop, net_do_set_link, &call);
 }
+
+static int create(const struct ctl_header *message, const int *fds, unsigned n_fds, struct device_report *report,
+                  struct virtio_device **ret, const char **ret_why) {
+        const struct ctl_nic *m = (const struct ctl_nic *) message;
+        struct net_config config = {
+                .name = m->name,
+                .tap_fd = fds[0],
+                .vhost_fd = n_fds > 1 ? fds[1] : -EBADF,
+                .mtu = m->mtu,
+                .link_up = !(m->flags & CTL_NIC_LINK_DOWN),
+        };
+
+        memcpy(config.mac, m->mac, sizeof(config.mac));
+        return net_new(&config, ret);
+}
+
+static void stats(const struct virtio_device *dev, struct ctl_device_stats *ret) {
+        net_stats(dev, &ret->nic);
+}
+
+const struct device_kind net_kind = {
+        .name = "interface",
+        .add = CTL_ADD_NIC,
+        .max = CTL_NICS_MAX,
+        .create = create,
+        .stats = stats,
+        .set_link = net_set_link,
+};

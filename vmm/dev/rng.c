@@ -21,6 +21,7 @@
 #include "../base/iov.h"
 #include "../core/again.h"
 #include "../core/virtio.h"
+#include "kind.h"
 
 #define RNG_QUEUE_SIZE  64u
 #define RNG_REQUEST_MAX 4096u /* bytes given to one request */
@@ -183,3 +184,17 @@ int rng_new(const struct rng_config *config, struct virtio_device **ret) {
         *ret = &g->dev;
         return 0;
 }
+
+static int create(const struct ctl_header *message, const int *fds, unsigned n_fds, struct device_report *report,
+                  struct virtio_device **ret, const char **ret_why) {
+        const struct ctl_rng *m = (const struct ctl_rng *) message;
+        const struct rng_config config = {
+                .fd = fds[0],
+                .rate_bytes = m->rate_bytes,
+                .rate_period = m->rate_period,
+        };
+
+        return rng_new(&config, ret);
+}
+
+const struct device_kind rng_kind = { .name = "entropy device", .add = CTL_ADD_RNG, .max = 1, .create = create };

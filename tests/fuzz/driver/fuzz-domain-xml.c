@@ -38,6 +38,8 @@ static void check_message(guint16 type, gconstpointer message, gsize length, gui
         char text[CTL_TEXT_MAX];
         memcpy(received->data, message, length);
         ctl_header_init(&received->header, type, 1, length);
+        if (type >= CTL_ADD_DISK && type <= CTL_ADD_RNG)
+                ((struct ctl_rng *) received->data)->place.id = 1; /* a start gives it */
         received->length = length;
         received->n_fds = n_fds;
         if (ctl_check(received, CTL_SENDER_DAEMON, CTL_VERSION, text) != 0)

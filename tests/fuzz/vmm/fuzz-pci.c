@@ -47,7 +47,7 @@ static void board_init(struct board *b) {
         CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
         CHECK_EQ(pci_host_new(&b->parts, &b->pio, &b->mmio, &b->host), 0);
         CHECK_EQ(rng_new(&config, &b->dev), 0);
-        CHECK_EQ(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, b->dev), 0);
+        CHECK(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, b->dev, 0) > 0);
         CHECK_EQ(pvpanic_new(&b->parts, b->host, ignore_panic, b, &b->pvpanic), 0);
         CHECK_EQ(rtc_new(&b->pio, 0, &b->rtc), 0);
         CHECK_EQ(power_new(&b->parts, &b->pio, b->irq, &power_ops, b, &b->power), 0);

@@ -4,7 +4,7 @@
  * of message is in it, every field has a value. The output for a version is that version's contract; it is also what
  * the recorded peers of the unit tests say and expect.
  *
- *   > ADD_DISK fds=1 length=308 0=31434d56... 24=53455249414c
+ *   > ADD_DISK fds=1 length=320 0=31434d56... 43=53455249414c
  *
  * `>` is from the daemon, `<` from the monitor; then what is not zero, by offset.
  */
@@ -16,11 +16,6 @@
 #include "ctl/message.h"
 
 static uint32_t version, serial;
-
-/* What a request of an older version cannot say, it does not. */
-static uint8_t since(uint32_t first, uint8_t value) {
-        return version >= first ? value : 0;
-}
 
 static bool is_gap(const uint8_t *p, size_t at, size_t length) {
         for (size_t i = at; i < at + 4 && i < length; i++)
@@ -116,7 +111,7 @@ static void files(void) {
         ok(CTL_SET_INITRD);
         say(CTL_SET_CMDLINE, &cmdline, sizeof(cmdline), 0);
         ok(CTL_SET_CMDLINE);
-        say(CTL_SET_SERIAL, &header, sizeof(header), version < 2 ? 1 : 2);
+        say(CTL_SET_SERIAL, &header, sizeof(header), 2);
         ok(CTL_SET_SERIAL);
         say(CTL_SET_EXIT_RECORD, &header, sizeof(header), 1);
         ok(CTL_SET_EXIT_RECORD);
@@ -124,27 +119,30 @@ static void files(void) {
 
 static void devices(void) {
         struct ctl_disk disk = {
+                .place = { .id = 1, .slot = 5 },
                 .flags = CTL_DISK_READONLY | CTL_DISK_DISCARD,
                 .cache = CTL_CACHE_UNSAFE,
                 .serial = "SERIAL",
                 .name = "vda",
-                .error_policy = since(2, CTL_ERROR_ENOSPC),
-                .rerror_policy = since(2, CTL_ERROR_STOP),
+                .error_policy = CTL_ERROR_ENOSPC,
+                .rerror_policy = CTL_ERROR_STOP,
         };
         struct ctl_nic nic = {
+                .place = { .id = 2, .slot = 6 },
                 .flags = CTL_NIC_LINK_DOWN,
                 .mtu = 9000,
                 .mac = { 0x52, 0x54, 0, 1, 2, 3 },
                 .name = "vnet0",
         };
-        struct ctl_port console = { .flags = CTL_PORT_CONSOLE }, channel = { .name = "org.example.0" };
-        struct ctl_rng rng = { .rate_bytes = 1024, .rate_period = 1000 };
+        struct ctl_port console = { .place = { .id = 3, .slot = 7 }, .flags = CTL_PORT_CONSOLE };
+        struct ctl_port channel = { .place = { .id = 4, .slot = 7 }, .name = "org.example.0" };
+        struct ctl_rng rng = { .place = { .id = 5, .slot = 4 }, .rate_bytes = 1024, .rate_period = 1000 };
 
         say(CTL_ADD_DISK, &disk, sizeof(disk), 1);
         ok(CTL_ADD_DISK);
         say(CTL_ADD_NIC, &nic, sizeof(nic), 1);
         ok(CTL_ADD_NIC);
-        say(CTL_ADD_PORT, &console, sizeof(console), version < 2 ? 1 : 2);
+        say(CTL_ADD_PORT, &console, sizeof(console), 2);
         ok(CTL_ADD_PORT);
         say(CTL_ADD_PORT, &channel, sizeof(channel), 1);
         ok(CTL_ADD_PORT);
@@ -164,38 +162,51 @@ static void queries(void) {
                 .vcpus = 2,
                 .vcpu_tid = { 2, 3 },
         };
-        struct ctl_stats_reply stats = { .disks = 2, .nics = 1, .guest_errors = 3 };
+        struct ctl_stats_reply stats = {
+                .guest_errors = 3,
+                .n = 2,
+                .more = 1,
+                .device = { { .id = 1, .type = CTL_ADD_DISK, .error = -28 }, { .id = 2, .type = CTL_ADD_NIC } },
+        };
+        struct ctl_list_reply list = {
+                .n = 2,
+                .more = 1,
+                .entry = { { .place = { 1, 0, 5 }, .type = CTL_ADD_DISK },
+                           { .place = { 5, 0, 4 }, .type = CTL_ADD_RNG } },
+        };
+        struct ctl_stats stats_request = { .after = 0 };
+        struct ctl_list list_request = { .after = 0 };
         struct ctl_header header;
 
-        number(stats.disk, sizeof(stats.disk), 1000);
-        number(stats.nic, sizeof(stats.nic), 5000);
-        stats.disk_error[1] = -28;
+        number(&stats.device[0].disk, sizeof(stats.device[0].disk), 1000);
+        number(&stats.device[1].nic, sizeof(stats.device[1].nic), 5000);
         say(CTL_QUERY, &header, sizeof(header), 0);
         answer(CTL_QUERY, &query);
-        say(CTL_STATS, &header, sizeof(header), 0);
+        say(CTL_STATS, &stats_request, sizeof(stats_request), 0);
         answer(CTL_STATS, &stats);
+        say(CTL_LIST, &list_request, sizeof(list_request), 0);
+        answer(CTL_LIST, &list);
 }
 
 static void events(void) {
         struct ctl_event_state state = { .state = CTL_STATE_PAUSED, .reason = CTL_REASON_REQUEST };
         struct ctl_event_state stopped = { .state = CTL_STATE_PAUSED, .reason = CTL_REASON_IO_ERROR };
-        struct ctl_event_io_error io_error = { .disk = 1, .error = -5, .write = 2, .policy = CTL_ERROR_STOP };
-        struct ctl_event_port port = { .port = 1, .open = 1 };
+        struct ctl_event_io_error io_error = { .id = 1, .error = -5, .write = 2, .policy = CTL_ERROR_STOP };
+        struct ctl_event_port port = { .id = 4, .open = 1 };
         struct ctl_header header;
 
         tell(CTL_EVENT_STATE, &state, sizeof(state));
         tell(CTL_EVENT_RESET, &header, sizeof(header));
         tell(CTL_EVENT_IO_ERROR, &io_error, sizeof(io_error));
         tell(CTL_EVENT_PORT, &port, sizeof(port));
-        if (version >= 2)
-                tell(CTL_EVENT_STATE, &stopped, sizeof(stopped));
+        tell(CTL_EVENT_STATE, &stopped, sizeof(stopped));
 }
 
 static void run(void) {
         static const uint16_t plain[] = { CTL_PAUSE, CTL_RESUME, CTL_POWER_BUTTON, CTL_RESET };
         struct ctl_start start = { .flags = CTL_START_PAUSED };
         struct ctl_actions actions = { .on_reboot = CTL_ACTION_RESTART, .on_crash = CTL_ACTION_PRESERVE };
-        struct ctl_link link = { .nic = 0, .up = 1 };
+        struct ctl_link link = { .id = 2, .up = 1 };
         struct ctl_reply refusal = { .error = -6, .text = "NMI: No such device or address" };
         struct ctl_header header;
 
@@ -212,10 +223,8 @@ static void run(void) {
         ok(CTL_SET_LINK);
         say(CTL_SET_ACTIONS, &actions, sizeof(actions), 0);
         ok(CTL_SET_ACTIONS);
-        if (version >= 2) {
-                say(CTL_REBOOT_BUTTON, &header, sizeof(header), 0);
-                ok(CTL_REBOOT_BUTTON);
-        }
+        say(CTL_REBOOT_BUTTON, &header, sizeof(header), 0);
+        ok(CTL_REBOOT_BUTTON);
         events();
         say(CTL_QUIT, &header, sizeof(header), 0);
         ok(CTL_QUIT);
@@ -223,7 +232,7 @@ static void run(void) {
 
 int main(int argc, char **argv) {
         version = argc == 2 ? (uint32_t) strtoul(argv[1], NULL, 10) : 0;
-        if (version < 1 || version > CTL_VERSION)
+        if (version < CTL_VERSION_PROMISED || version > CTL_VERSION)
                 return 1;
         hello();
         machine();

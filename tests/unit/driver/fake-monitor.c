@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A monitor for tests of the client: it takes the monitor's arguments and serves the
- * control socket, and --name says how it misbehaves. As "version-1" it is the monitor of
+ * control socket, and --name says how it misbehaves. As "version-N" it is the monitor of
  * a recorded session and knows nothing else of the protocol.
  */
 #include <errno.h>
@@ -61,7 +61,7 @@ static void send_reply(const struct ctl_message *request, uint32_t serial, int e
 /* A guest that flaps its ports, as fast as the daemon reads. */
 static void flap_ports(void) {
         for (uint32_t i = 0; i < 4000; i++) {
-                struct ctl_event_port event = { .port = i % 4, .open = i / 4 % 2 };
+                struct ctl_event_port event = { .id = i % 4 + 1, .open = i / 4 % 2 };
                 ctl_header_init(&event.header, CTL_EVENT_PORT, 0, sizeof(event));
                 while (ctl_send(peer, &event, NULL, 0) == -EAGAIN)
                         (void) poll(&(struct pollfd) { .fd = peer, .events = POLLOUT }, 1, -1);
@@ -139,16 +139,24 @@ static void send_packet(const struct session_packet *packet, uint32_t serial) {
         CHECK(write(peer, p.data, p.length) == (ssize_t) p.length);
 }
 
+/* "version-2": the session of that version. */
+static void load_session(struct session *session) {
+        char path[512];
+
+        CHECK(snprintf(path, sizeof(path), "%s/v%s.txt", SESSIONS, mode + strlen("version-")) < (int) sizeof(path));
+        session_load(session, path);
+}
+
 /*
- * Says word for word what a monitor of version 1 said. A request that such a monitor would not have understood, or
+ * Says word for word what a monitor of that version said. A request that such a monitor would not have understood, or
  * that says something else than the recorded daemon did, ends it.
  */
-static void play_version_1(const struct ctl_message *request) {
+static void play_session(const struct ctl_message *request) {
         static struct session session;
         const struct session_packet *asked, *answer, *state;
 
         if (session.n == 0)
-                session_load(&session, SESSION_V1);
+                load_session(&session);
         asked = session_find(&session, '>', request->header.type);
         answer = session_find(&session, '<', request->header.type | CTL_REPLY);
         state = session_find(&session, '<', CTL_EVENT_STATE);
@@ -204,8 +212,8 @@ int main(int argc, char **argv) {
                 }
                 if (r != 1)
                         continue;
-                if (is("version-1"))
-                        play_version_1(&message);
+                if (strncmp(mode, "version-", strlen("version-")) == 0)
+                        play_session(&message);
                 else if (message.header.type == CTL_HELLO)
                         send_reply(&message, message.header.serial, 0, "");
                 else

@@ -223,53 +223,79 @@ static void test_start_failures(Fixture *f, gconstpointer unused) {
         assert_no_child();
 }
 
-/* A guest that an earlier version of virtmicro has started is managed on, as far as its monitor can. */
-static void test_monitor_of_version_1(Fixture *f, gconstpointer unused) {
-        Vmm *vmm = start(f, "version-1"), *again;
+/* A monitor of the recorded version, adopted by a daemon that came later. */
+static Vmm *adopt_version(Fixture *f, const char *mode) {
         VmmCallbacks callbacks = { on_event, on_exited, f };
-        struct ctl_header header;
-        struct ctl_query_reply query;
-        struct ctl_stats_reply stats;
-        struct ctl_disk disk = {
-                .flags = CTL_DISK_READONLY | CTL_DISK_DISCARD,
-                .cache = CTL_CACHE_UNSAFE,
-                .serial = "SERIAL",
-                .name = "vda",
-                .error_policy = CTL_ERROR_ENOSPC,
-        };
         g_autoptr(GError) err = NULL;
-        int fd = 0;
+        Vmm *vmm = start(f, mode);
+        Vmm *again = vmm_adopt(f->path, vmm_pid(vmm), vmm_start_time(vmm), &callbacks, &err);
 
-        again = vmm_adopt(f->path, vmm_pid(vmm), vmm_start_time(vmm), &callbacks, &err);
         g_assert_no_error(err);
         vmm_disconnect(vmm);
         vmm_unref(vmm);
-        g_assert_true(vmm_call(again, CTL_QUERY, &header, sizeof(header), NULL, 0, &query, sizeof(query), &err));
-        g_assert_cmpuint(query.state, ==, CTL_STATE_RUNNING);
-        g_assert_cmpint(query.vcpu_tid[1], ==, 3);
-        g_assert_true(vmm_call(again, CTL_STATS, &header, sizeof(header), NULL, 0, &stats, sizeof(stats), &err));
-        g_assert_cmpuint(stats.disks, ==, 2);
-        g_assert_cmpuint(stats.nic[0].rx_packets, ==, 5000);
+        return again;
+}
 
-        /* What its version has no word for is not sent, and nothing else suffers. */
-        g_assert_false(vmm_call(again, CTL_ADD_DISK, &disk, sizeof(disk), &fd, 1, NULL, 0, &err));
-        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_UNSUPPORTED);
-        g_assert_nonnull(strstr(err->message, "ADD_DISK: version 1 of the control protocol cannot do this"));
-        g_assert_nonnull(strstr(err->message, "restart the domain"));
-        g_clear_error(&err);
-        disk.error_policy = CTL_ERROR_REPORT;
-        g_assert_true(vmm_call(again, CTL_ADD_DISK, &disk, sizeof(disk), &fd, 1, NULL, 0, &err));
+/* It tells what happens to its guest, and ends when asked; the recorded monitor would have said otherwise by its
+ * status. */
+static void end_version(Fixture *f, Vmm *vmm) {
+        g_autoptr(GError) err = NULL;
 
-        g_assert_true(call(again, CTL_PAUSE, &err));
+        g_assert_true(call(vmm, CTL_PAUSE, &err));
         iterate_until(&f->events, 2);
         g_assert_cmpuint(f->last_state, ==, CTL_STATE_PAUSED);
         g_assert_cmpuint(f->last_length, ==, sizeof(struct ctl_event_io_error)); /* extended */
-        g_assert_true(call(again, CTL_QUIT, &err));
+        g_assert_true(call(vmm, CTL_QUIT, &err));
         iterate_until(&f->exits, 1);
-        g_autofree char *end = vmm_describe_end(again);
+        g_autofree char *end = vmm_describe_end(vmm);
         g_assert_cmpstr(end, !=, "exited with status 20");
-        vmm_disconnect(again);
-        vmm_unref(again);
+        vmm_disconnect(vmm);
+        vmm_unref(vmm);
+}
+
+/* A guest of version 1 stays and can be ended; what its monitor has no word for is refused, and nothing else suffers.
+ */
+static void test_monitor_of_version_1(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = adopt_version(f, "version-1");
+        struct ctl_header header;
+        struct ctl_query_reply query;
+        struct ctl_stats_reply stats;
+        struct ctl_stats request = { .after = 0 };
+        g_autoptr(GError) err = NULL;
+
+        g_assert_true(vmm_call(vmm, CTL_QUERY, &header, sizeof(header), NULL, 0, &query, sizeof(query), &err));
+        g_assert_cmpuint(query.state, ==, CTL_STATE_RUNNING);
+        g_assert_cmpint(query.vcpu_tid[1], ==, 3);
+        g_assert_false(vmm_call(vmm, CTL_STATS, &request, sizeof(request), NULL, 0, &stats, sizeof(stats), &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_UNSUPPORTED);
+        g_assert_nonnull(strstr(err->message, "STATS: version 1 of the control protocol does not have it"));
+        g_assert_nonnull(strstr(err->message, "restart the domain"));
+        end_version(f, vmm);
+}
+
+/* From version 2 on a guest is managed whole by each later daemon. Built once more with a newer CTL_VERSION. */
+static void test_monitor_of_version_2(Fixture *f, gconstpointer unused) {
+        Vmm *vmm = adopt_version(f, "version-2");
+        struct ctl_query_reply query;
+        struct ctl_header header;
+        struct ctl_stats_reply stats;
+        struct ctl_list_reply list;
+        struct ctl_stats stats_request = { .after = 0 };
+        struct ctl_list list_request = { .after = 0 };
+        struct ctl_link link = { .id = 2, .up = 1 };
+        g_autoptr(GError) err = NULL;
+
+        g_assert_true(vmm_call(vmm, CTL_QUERY, &header, sizeof(header), NULL, 0, &query, sizeof(query), &err));
+        g_assert_cmpuint(query.reply.header.version, ==, 2);
+        g_assert_true(
+                vmm_call(vmm, CTL_STATS, &stats_request, sizeof(stats_request), NULL, 0, &stats, sizeof(stats), &err));
+        g_assert_cmpuint(stats.n, ==, 2);
+        g_assert_cmpuint(stats.device[1].nic.rx_packets, ==, 5000);
+        g_assert_true(vmm_call(vmm, CTL_LIST, &list_request, sizeof(list_request), NULL, 0, &list, sizeof(list), &err));
+        g_assert_cmpuint(list.entry[list.n - 1].place.slot, ==, 4);
+        g_assert_true(vmm_call(vmm, CTL_SET_LINK, &link, sizeof(link), NULL, 0, NULL, 0, &err));
+        g_assert_true(call(vmm, CTL_NMI, &err) || err != NULL); /* the recorded answer is a refusal */
+        end_version(f, vmm);
 }
 
 static void kill_at_once(Vmm *vmm, gpointer data) {
@@ -632,6 +658,7 @@ int main(int argc, char **argv) {
         ADD("answers-twice", test_answers_twice);
         ADD("start-failures", test_start_failures);
         ADD("monitor-of-version-1", test_monitor_of_version_1);
+        ADD("monitor-of-version-2", test_monitor_of_version_2);
         ADD("killed-before-it-greets", test_killed_before_it_greets);
         ADD("long-path", test_long_path);
         ADD("no-directory", test_no_directory);

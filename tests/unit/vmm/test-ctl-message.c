@@ -39,7 +39,8 @@ static const struct {
         { CTL_REBOOT_BUTTON, sizeof(struct ctl_header), 0, 0 },
         { CTL_QUIT, sizeof(struct ctl_header), 0, 0 },
         { CTL_QUERY, sizeof(struct ctl_header), 0, 0 },
-        { CTL_STATS, sizeof(struct ctl_header), 0, 0 },
+        { CTL_STATS, sizeof(struct ctl_stats), 0, 0 },
+        { CTL_LIST, sizeof(struct ctl_list), 0, 0 },
 };
 
 static void message_init(struct ctl_message *m, uint16_t type, size_t length, unsigned n_fds) {
@@ -47,6 +48,11 @@ static void message_init(struct ctl_message *m, uint16_t type, size_t length, un
         ctl_header_init(&m->header, type, 7, length);
         m->length = length;
         m->n_fds = n_fds;
+        /* What all in good shape have: a place, and whom they are about. */
+        if (type >= CTL_ADD_DISK && type <= CTL_ADD_RNG && length >= sizeof(struct ctl_rng))
+                ((struct ctl_rng *) m->data)->place.id = 1;
+        if (type == CTL_SET_LINK)
+                ((struct ctl_link *) m->data)->id = 1;
 }
 
 static int check(struct ctl_message *m) {
@@ -197,7 +203,11 @@ static void test_values(void) {
         CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, error_policy, CTL_ERROR_ENOSPC), 0);
         CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, error_policy, CTL_ERROR_MAX), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, rerror_policy, CTL_ERROR_ENOSPC), -EINVAL);
-        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, pad2, 1), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, place.id, 0), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_NIC, struct ctl_nic, 1, place.segment, CTL_SEGMENTS_MAX), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, place.slot, CTL_SLOT_MAX), 0);
+        CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, place.slot, CTL_SLOT_MAX + 1), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_RNG, struct ctl_rng, 1, place.pad, 1), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_NIC, struct ctl_nic, 1, flags, 2), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, flags, 4), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, pad, 4), -EINVAL);
@@ -205,7 +215,9 @@ static void test_values(void) {
         CHECK_EQ(BENT(CTL_SET_LINK, struct ctl_link, 0, up, 2), -EINVAL);
         CHECK_EQ(BENT(CTL_SET_ACTIONS, struct ctl_actions, 0, on_crash, CTL_ACTION_MAX), -EINVAL);
         CHECK_EQ(BENT(CTL_SET_ACTIONS, struct ctl_actions, 0, pad, 1), -EINVAL);
-        CHECK_EQ(BENT(CTL_SET_LINK, struct ctl_link, 0, nic, CTL_NICS_MAX), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_LINK, struct ctl_link, 0, id, 0), -EINVAL);
+        CHECK_EQ(BENT(CTL_STATS, struct ctl_stats, 0, pad, 1), -EINVAL);
+        CHECK_EQ(BENT(CTL_LIST, struct ctl_list, 0, pad, 1), -EINVAL);
 }
 
 static int check_from_monitor(struct ctl_message *m) {
@@ -239,33 +251,33 @@ static void test_monitor_side(void) {
         ((struct ctl_query_reply *) m.data)->vcpus = CTL_VCPUS_MAX + 1;
         CHECK_EQ(check_from_monitor(&m), -EINVAL);
         message_init(&m, CTL_STATS | CTL_REPLY, sizeof(struct ctl_stats_reply), 0);
-        ((struct ctl_stats_reply *) m.data)->disks = CTL_DISKS_MAX + 1;
+        ((struct ctl_stats_reply *) m.data)->n = CTL_STATS_MAX + 1;
+        CHECK_EQ(check_from_monitor(&m), -EINVAL);
+        message_init(&m, CTL_LIST | CTL_REPLY, sizeof(struct ctl_list_reply), 0);
+        ((struct ctl_list_reply *) m.data)->n = CTL_LIST_MAX + 1;
         CHECK_EQ(check_from_monitor(&m), -EINVAL);
 }
 
-/* What a peer of version 1 sends is what the newest is, with nothing in the fields that came later. */
+/* What a monitor of version 1 tells is what the newest does, with nothing in the fields that came later. */
 static void test_older_is_extended(void) {
-        size_t length = offsetof(struct ctl_disk, error_policy);
+        size_t length = offsetof(struct ctl_event_io_error, policy);
         struct ctl_message m;
-        struct ctl_disk *disk = (struct ctl_disk *) m.data;
+        struct ctl_event_io_error *event = (struct ctl_event_io_error *) m.data;
         char text[CTL_TEXT_MAX];
 
-        for (size_t l = length - 8; l <= sizeof(*disk); l++) {
-                message_init(&m, CTL_ADD_DISK, l, 1);
+        for (size_t l = length - 8; l <= sizeof(*event); l++) {
+                message_init(&m, CTL_EVENT_IO_ERROR, l, 0);
                 memset(m.data + l, 'x', sizeof(m.data) - l); /* of an earlier packet */
-                memcpy(disk->name, "vda", 4);
                 m.header.version = 1;
-                CHECK_EQ(ctl_check(&m, CTL_SENDER_DAEMON, 1, text), l == length ? 0 : -EBADMSG);
+                CHECK_EQ(ctl_check(&m, CTL_SENDER_MONITOR, 1, text), l == length ? 0 : -EBADMSG);
                 if (l != length)
                         continue;
-                CHECK_EQ(m.length, sizeof(*disk));
-                CHECK_EQ(m.header.length, sizeof(*disk));
-                CHECK_STR(disk->name, "vda");
-                CHECK_EQ(disk->error_policy, CTL_ERROR_REPORT);
-                CHECK_EQ(disk->rerror_policy, CTL_ERROR_REPORT);
+                CHECK_EQ(m.length, sizeof(*event));
+                CHECK_EQ(m.header.length, sizeof(*event));
+                CHECK_EQ(event->policy, CTL_ERROR_REPORT);
         }
-        message_init(&m, CTL_ADD_DISK, length, 1);
-        CHECK_EQ(check(&m), -EBADMSG); /* not in version 2 */
+        message_init(&m, CTL_EVENT_IO_ERROR, length, 0);
+        CHECK_EQ(check_from_monitor(&m), -EBADMSG); /* not in version 2 */
 
         /* A value that version 1 did not have. */
         for (uint32_t version = 1; version <= 2; version++) {
@@ -277,21 +289,20 @@ static void test_older_is_extended(void) {
 }
 
 static void test_fits_an_older(void) {
-        struct ctl_disk disk = {};
+        struct ctl_disk disk = { .place.id = 1 };
+        struct ctl_header pause;
         struct ctl_event_state state = { .state = CTL_STATE_PAUSED, .reason = CTL_REASON_IO_ERROR };
-        struct ctl_event_io_error error = { .disk = 3, .error = -5, .policy = CTL_ERROR_STOP };
+        struct ctl_event_io_error error = { .id = 3, .error = -5, .policy = CTL_ERROR_STOP };
         struct ctl_reply reply = {};
         char text[CTL_TEXT_MAX];
 
-        /* A request loses nothing: what it asks for has to be possible. */
-        ctl_header_init(&disk.header, CTL_ADD_DISK, 1, sizeof(disk));
-        CHECK_EQ(ctl_fit(&disk.header, 1, 1, text), 0);
-        CHECK_EQ(disk.header.version, 1);
-        CHECK_EQ(disk.header.length, offsetof(struct ctl_disk, error_policy));
-        disk.error_policy = CTL_ERROR_STOP;
+        /* A monitor of version 1 gets what concerns the machine as a whole. */
+        ctl_header_init(&pause, CTL_PAUSE, 1, sizeof(pause));
+        CHECK_EQ(ctl_fit(&pause, 1, 0, text), 0);
+        CHECK_EQ(pause.version, 1);
         ctl_header_init(&disk.header, CTL_ADD_DISK, 1, sizeof(disk));
         CHECK_EQ(ctl_fit(&disk.header, 1, 1, text), -EOPNOTSUPP);
-        CHECK_STR(text, "ADD_DISK: version 1 of the control protocol cannot do this");
+        CHECK_STR(text, "ADD_DISK: version 1 of the control protocol does not have it");
         CHECK_EQ(ctl_fit(&disk.header, 2, 1, text), 0);
         CHECK_EQ(disk.header.length, sizeof(disk));
 
@@ -314,14 +325,14 @@ static void test_fits_an_older(void) {
 
 static void test_agreement(void) {
         static const struct {
-                uint32_t min, max, version;
+                uint32_t own_min, min, max, version;
         } cases[] = {
-                { 1, 1, 1 }, { 1, 2, 2 }, { 1, 3, 2 }, { 2, 2, 2 }, { 2, UINT32_MAX, 2 },
-                { 3, 3, 0 }, { 0, 0, 0 }, { 0, 1, 1 }, { 2, 1, 0 },
+                { 1, 1, 1, 1 }, { 1, 1, 2, 2 }, { 1, 1, 3, 2 }, { 1, 2, 2, 2 }, { 1, 2, UINT32_MAX, 2 }, { 1, 3, 3, 0 },
+                { 1, 0, 0, 0 }, { 1, 0, 1, 1 }, { 1, 2, 1, 0 }, { 2, 1, 1, 0 }, { 2, 1, 2, 2 },          { 2, 0, 1, 0 },
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-                CHECK_EQ(ctl_version_agree(cases[i].min, cases[i].max), cases[i].version);
+                CHECK_EQ(ctl_version_agree(cases[i].own_min, cases[i].min, cases[i].max), cases[i].version);
 }
 
 static unsigned count_fds(void) {

@@ -30,7 +30,7 @@
 struct vm {
         struct vm_callbacks callbacks;
         struct virtio_device *devices[64];
-        unsigned n_devices;
+        unsigned n_devices, slot_wanted[64];
         enum ctl_state state;
         enum ctl_reason reason;
         enum ctl_action action;
@@ -91,9 +91,10 @@ struct vm *vm_free(struct vm *vm) {
         return NULL;
 }
 
-int vm_add_virtio(struct vm *vm, struct virtio_device *dev) {
+int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
+        vm->slot_wanted[vm->n_devices] = slot;
         vm->devices[vm->n_devices++] = dev;
-        return 0;
+        return slot ? (int) slot : (int) vm->n_devices;
 }
 
 static void fake_state(enum ctl_state state, enum ctl_reason reason) {
@@ -192,6 +193,7 @@ struct fixture {
         pthread_t thread;
         int result;
         uint32_t serial;
+        uint32_t last_id; /* of a device */
 };
 
 static void *server_thread(void *arg) {
@@ -347,7 +349,7 @@ static int make_image(void) {
 }
 
 static int add_disk(struct fixture *f) {
-        struct ctl_disk disk = { .name = "vda", .serial = "S1" };
+        struct ctl_disk disk = { .place.id = ++f->last_id, .name = "vda", .serial = "S1" };
         AUTOCLOSE int fd = make_image();
         return call_fd(f, CTL_ADD_DISK, &disk, sizeof(disk), fd);
 }
@@ -383,7 +385,8 @@ static void test_life(void) {
         struct fixture f;
         struct ctl_message m;
         struct ctl_query_reply *query = (struct ctl_query_reply *) m.data;
-        struct ctl_stats_reply *stats = (struct ctl_stats_reply *) m.data;
+        struct ctl_stats_reply *reply = (struct ctl_stats_reply *) m.data;
+        struct ctl_stats stats = {};
         struct ctl_header header;
 
         fixture_start(&f);
@@ -404,10 +407,13 @@ static void test_life(void) {
         CHECK_EQ(query->state, CTL_STATE_RUNNING);
         CHECK_EQ(query->vcpus, 1);
         CHECK_EQ(query->vcpu_tid[0], 42);
-        CHECK_EQ(call_fds(&f, CTL_STATS, &header, sizeof(header), NULL, 0, &m), 0);
-        CHECK_EQ(stats->disks, 1);
-        CHECK_EQ(stats->disk[0].capacity, 1 << 20);
-        CHECK_EQ(stats->guest_errors, 7);
+        CHECK_EQ(call_fds(&f, CTL_STATS, &stats, sizeof(stats), NULL, 0, &m), 0);
+        CHECK_EQ(reply->n, 1);
+        CHECK_EQ(reply->more, 0);
+        CHECK_EQ(reply->device[0].id, 1);
+        CHECK_EQ(reply->device[0].type, CTL_ADD_DISK);
+        CHECK_EQ(reply->device[0].disk.capacity, 1 << 20);
+        CHECK_EQ(reply->guest_errors, 7);
 
         on_control(power_off);
         expect_state(f.client, CTL_STATE_SHUTDOWN, CTL_REASON_GUEST);
@@ -447,7 +453,7 @@ static void expect_unknown(struct fixture *f, uint16_t type) {
 }
 
 static void test_order(void) {
-        struct ctl_link link = { .nic = 1 };
+        struct ctl_link link = { .id = 1 }; /* the disk */
         struct ctl_message reply;
         struct ctl_header header;
         struct fixture f;
@@ -510,10 +516,11 @@ static int any_fd(uint16_t type) {
 }
 
 static void send_recorded(struct fixture *f, const struct session_packet *p) {
-        AUTOCLOSE int fd = any_fd(p->header.type);
+        AUTOCLOSE int fd = any_fd(p->header.type), log = make_image();
+        const int fds[] = { fd, log };
 
-        CHECK(p->fds <= 1);
-        CHECK_EQ(ctl_send(f->client, p->data, &fd, p->fds), 0);
+        CHECK(p->fds <= 2);
+        CHECK_EQ(ctl_send(f->client, p->data, fds, p->fds), 0);
 }
 
 /* The next packet has the recorded one's type, version and length. */
@@ -523,20 +530,20 @@ static void expect_recorded(struct fixture *f, const struct session_packet *p, s
         CHECK(poll(&pfd, 1, 10000) == 1);
         CHECK_EQ(ctl_receive(f->client, m), 1);
         CHECK_EQ(m->header.type, p->header.type);
-        CHECK_EQ(m->header.version, 1);
+        CHECK_EQ(m->header.version, CTL_VERSION_PROMISED);
         CHECK_EQ(m->header.serial, p->header.serial);
         CHECK_EQ(m->header.length, p->length);
         CHECK_EQ(m->length, p->length);
 }
 
-/* A daemon of version 1, as it was recorded, builds and runs a guest, to the end. */
-static void test_daemon_of_version_1(void) {
+/* A daemon of the first promised version, as it was recorded, builds and runs a guest, to the end. */
+static void test_daemon_of_promised_version(void) {
         static struct session session;
         struct session_packet state;
         struct ctl_message m;
         struct fixture f;
 
-        session_load(&session, SESSION_V1);
+        session_load(&session, SESSION_PROMISED);
         state = *session_find(&session, '<', CTL_EVENT_STATE);
         fixture_start(&f);
         for (unsigned i = 0; i < session.n; i++) {
@@ -562,12 +569,10 @@ static void out_of_space(void) {
         fake_state(CTL_STATE_PAUSED, CTL_REASON_IO_ERROR);
 }
 
-/* To a daemon of version 1 nothing is said that its version does not know; one of version 3 gets ours. */
+/* A daemon that is older than what is promised is told so; one that is newer gets our version. */
 static void test_other_daemons(void) {
         struct ctl_hello request = { .version_min = 1, .version_max = 1 };
-        struct ctl_header header;
         struct ctl_message m;
-        const struct ctl_event_state *event = (const struct ctl_event_state *) m.data;
         struct fixture f;
 
         fixture_start(&f);
@@ -575,13 +580,9 @@ static void test_other_daemons(void) {
         CHECK_EQ(start(&f, 0), 0);
         close_fd(&f.client);
         f.client = client_connect(&f);
-        CHECK_EQ(call(&f, CTL_HELLO, &request, sizeof(request)), 0);
-        on_control(out_of_space);
-        expect_event(f.client, CTL_EVENT_STATE, &m);
-        CHECK_EQ(m.header.version, 1);
-        CHECK_EQ(event->state, CTL_STATE_PAUSED);
-        CHECK_EQ(event->reason, CTL_REASON_NONE);
-        CHECK_EQ(call_plain(&f, CTL_QUERY), -EPROTONOSUPPORT); /* version 2, which was not agreed on */
+        CHECK_EQ(call_fds(&f, CTL_HELLO, &request, sizeof(request), NULL, 0, &m), -EPROTONOSUPPORT);
+        CHECK_STR(((struct ctl_reply *) m.data)->text, "peer speaks protocol versions 1 to 1, this monitor 2 to 2");
+        CHECK_EQ(call_plain(&f, CTL_QUERY), -EINVAL); /* nothing was agreed on */
 
         request.version_max = 3;
         ctl_header_init(&request.header, CTL_HELLO, 9, sizeof(request));
@@ -591,7 +592,6 @@ static void test_other_daemons(void) {
         CHECK_EQ(((struct ctl_hello_reply *) m.data)->version, CTL_VERSION);
         on_control(out_of_space);
         expect_state(f.client, CTL_STATE_PAUSED, CTL_REASON_IO_ERROR);
-        ctl_header_init(&header, CTL_QUERY, 10, sizeof(header));
         CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
         CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
         CHECK_EQ(fixture_end(&f), 0);
@@ -631,9 +631,9 @@ static void test_bad_machines(void) {
 }
 
 static void test_bad_devices(void) {
-        struct ctl_disk disk = { .name = "vda" };
+        struct ctl_disk disk = { .place.id = 100, .name = "vda" };
         struct ctl_message reply;
-        struct ctl_port port = { .name = "org.test" };
+        struct ctl_port port = { .place.id = 100, .name = "org.test" };
         struct fixture f;
         AUTOCLOSE int empty = memfd_create("empty", MFD_CLOEXEC);
 
@@ -645,6 +645,7 @@ static void test_bad_devices(void) {
                 CHECK_EQ(add_disk(&f), 0);
         CHECK_EQ(add_disk(&f), -E2BIG);
         CHECK_EQ(call_fds(&f, CTL_ADD_PORT, &port, sizeof(port), (int[]) { f.client, 2 }, 2, &reply), 0);
+        port.place.id = 101;
         CHECK_EQ(call_fd(&f, CTL_ADD_PORT, &port, sizeof(port), f.client), -EEXIST);
         port.flags = CTL_PORT_CONSOLE;
         CHECK_EQ(call_fd(&f, CTL_ADD_PORT, &port, sizeof(port), f.client), -EINVAL);
@@ -653,7 +654,7 @@ static void test_bad_devices(void) {
 }
 
 static int add_port(struct fixture *f, const char *name) {
-        struct ctl_port port = { .flags = name ? 0 : CTL_PORT_CONSOLE };
+        struct ctl_port port = { .place.id = ++f->last_id, .flags = name ? 0 : CTL_PORT_CONSOLE };
         int fds[2], r;
 
         (void) snprintf(port.name, sizeof(port.name), "%s", name ?: "");
@@ -665,7 +666,7 @@ static int add_port(struct fixture *f, const char *name) {
 }
 
 static int add_nic(struct fixture *f, struct ctl_message *reply) {
-        struct ctl_nic nic = { .name = "tap0" };
+        struct ctl_nic nic = { .place.id = ++f->last_id, .name = "tap0" };
         AUTOCLOSE int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
         return call_fds(f, CTL_ADD_NIC, &nic, sizeof(nic), &fd, 1, reply);
@@ -673,7 +674,7 @@ static int add_nic(struct fixture *f, struct ctl_message *reply) {
 
 /* Each kind within its limit, and all together more than the bus has slots. */
 static void test_slots(void) {
-        struct ctl_rng rng = { .rate_bytes = 0 };
+        struct ctl_rng rng = { .place.id = 1000 };
         struct fixture f;
         struct ctl_message m;
         AUTOCLOSE int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
@@ -693,6 +694,49 @@ static void test_slots(void) {
         CHECK_EQ(add_port(&f, "org.more"), 0);
         CHECK_EQ(start(&f, 0), 0);
         CHECK_EQ(fake.n_devices, CTL_DEVICES_MAX);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static int add_disk_at(struct fixture *f, uint32_t id, uint8_t slot, struct ctl_message *reply) {
+        struct ctl_disk disk = { .place = { .id = id, .slot = slot }, .name = "vdx" };
+        AUTOCLOSE int fd = make_image();
+
+        return call_fds(f, CTL_ADD_DISK, &disk, sizeof(disk), &fd, 1, reply);
+}
+
+/* Each device has an id and a slot of its own, whatever the order in which they come. */
+static void test_places(void) {
+        struct ctl_message m;
+        const struct ctl_list_reply *list = (const struct ctl_list_reply *) m.data;
+        struct ctl_list request = {};
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(add_disk_at(&f, 1, 0, &m), -EEXIST);
+        CHECK_STR(((struct ctl_reply *) m.data)->text, "disk 'vdx': another device has the id 1");
+        CHECK_EQ(add_disk_at(&f, 70, 9, &m), 0);
+        CHECK_EQ(add_disk_at(&f, 71, 9, &m), -EEXIST);
+        CHECK_STR(((struct ctl_reply *) m.data)->text, "disk 'vdx': another device is in PCI slot 9");
+        CHECK_EQ(add_disk_at(&f, 40, 7, &m), 0);
+        CHECK_EQ(start(&f, 0), 0);
+        CHECK_EQ(fake.slot_wanted[0], 9); /* those that know where come first */
+        CHECK_EQ(fake.slot_wanted[1], 7);
+        CHECK_EQ(fake.slot_wanted[2], 0);
+        CHECK_EQ(call_fds(&f, CTL_LIST, &request, sizeof(request), NULL, 0, &m), 0);
+        CHECK_EQ(list->n, 3);
+        CHECK_EQ(list->more, 0);
+        CHECK_EQ(list->entry[0].place.id, 1);
+        CHECK_EQ(list->entry[0].place.slot, 3);
+        CHECK_EQ(list->entry[1].place.id, 40);
+        CHECK_EQ(list->entry[1].place.slot, 7);
+        CHECK_EQ(list->entry[2].place.id, 70);
+        CHECK_EQ(list->entry[2].type, CTL_ADD_DISK);
+        request.after = 40;
+        CHECK_EQ(call_fds(&f, CTL_LIST, &request, sizeof(request), NULL, 0, &m), 0);
+        CHECK_EQ(list->n, 1);
+        CHECK_EQ(list->entry[0].place.id, 70);
         CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
         CHECK_EQ(fixture_end(&f), 0);
 }
@@ -912,6 +956,7 @@ static void expect_reply(const struct fixture *f, uint16_t type, uint32_t serial
 
 /* What has to wait for storage is answered when it is done; everything else at once, the end included. */
 static void test_slow_storage(void) {
+        struct ctl_stats stats = {};
         struct fixture f;
 
         fixture_start(&f);
@@ -922,7 +967,7 @@ static void test_slow_storage(void) {
         CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
         send_plain(&f, CTL_RESET, 1001);
         send_plain(&f, CTL_PAUSE, 1002);
-        CHECK_EQ(call_plain(&f, CTL_STATS), 0);
+        CHECK_EQ(call(&f, CTL_STATS, &stats, sizeof(stats)), 0);
         on_control(paused_at_last);
         expect_state(f.client, CTL_STATE_PAUSED, CTL_REASON_REQUEST);
         expect_reply(&f, CTL_PAUSE, 1000, 0);
@@ -957,12 +1002,12 @@ static void test_slow_storage(void) {
         CHECK_EQ(fixture_end(&f), 0);
 }
 
-static void expect_port(const struct fixture *f, unsigned port, bool open) {
+static void expect_port(const struct fixture *f, uint32_t port, bool open) {
         struct ctl_message m;
         const struct ctl_event_port *event = (const struct ctl_event_port *) m.data;
 
         expect_event(f->client, CTL_EVENT_PORT, &m);
-        CHECK_EQ(event->port, port);
+        CHECK_EQ(event->id, port);
         CHECK_EQ(event->open, open);
 }
 
@@ -978,18 +1023,18 @@ static void test_ports_are_told_again(void) {
         CHECK_EQ(start(&f, 0), 0);
         console = fake.devices[fake.n_devices - 1];
         CHECK_EQ(console->ops->activate(console), 0); /* without MULTIPORT: port 0 is open */
-        expect_port(&f, 0, true);
+        expect_port(&f, 2, true);
         close_fd(&f.client);
         console->ops->reset(console);
         (void) usleep(200000); /* collected, and told to nobody */
         f.client = client_connect(&f);
         CHECK_EQ(hello(&f), 0);
-        expect_port(&f, 0, false);
-        expect_port(&f, 1, false);
+        expect_port(&f, 2, false);
+        expect_port(&f, 3, false);
         console->ops->activate(console);
-        expect_port(&f, 0, true); /* and no other */
+        expect_port(&f, 2, true); /* and no other */
         console->ops->reset(console);
-        expect_port(&f, 0, false);
+        expect_port(&f, 2, false);
         CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
         CHECK_EQ(fixture_end(&f), 0);
 }
@@ -1057,11 +1102,12 @@ int main(void) {
         RUN(test_preserve_and_quit);
         RUN(test_order);
         RUN(test_versions);
-        RUN(test_daemon_of_version_1);
+        RUN(test_daemon_of_promised_version);
         RUN(test_other_daemons);
         RUN(test_bad_machines);
         RUN(test_bad_devices);
         RUN(test_slots);
+        RUN(test_places);
         RUN(test_failed_start);
         RUN(test_peer_leaves);
         RUN(test_malformed);

@@ -70,7 +70,7 @@ static void board_init(struct board *b) {
         pci_device_init(&b->device.pci, &ops, 0x1234, 0x5678, 0x020000, 1);
         pci_device_set_bar(&b->device.pci, BAR);
         CHECK_EQ(msix_init(&b->device.pci, b->irq, VECTORS, TABLE), 0);
-        CHECK_EQ(pci_host_add(b->host, &b->device.pci), 0);
+        CHECK(pci_host_add(b->host, &b->device.pci) > 0);
 }
 
 static void board_done(struct board *b) {

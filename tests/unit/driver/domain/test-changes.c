@@ -74,6 +74,9 @@ static void count_as_running(Fixture *f) {
         domain_lock(d);
         d->run.vmm = vmm_adopt(address.sun_path, getpid(), start_time, &callbacks, NULL);
         g_assert_nonnull(d->run.vmm);
+        domain_def_assign_aliases(d->def);
+        d->run.devices = device_ids_new();
+        (void) device_ids_give(d->run.devices, "channel0");
         d->newdef = d->def;
         g_autoptr(Launch) launch = launch_new(d, domain_def_copy(d->newdef), 7);
         d->def = g_steal_pointer(&launch->def);
@@ -316,7 +319,11 @@ static gpointer write_status(gpointer data) {
 
 static gboolean host_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
         Host *host = (Host *) data;
-        struct ctl_event_port event = { .header.type = CTL_EVENT_PORT, .open = 1 };
+        struct ctl_event_port event = {
+                .header.type = CTL_EVENT_PORT,
+                .id = device_ids_find(d->run.devices, "channel0"),
+                .open = 1,
+        };
         g_assert_cmpuint(host->n, <, G_N_ELEMENTS(host->shares));
         host->shares[host->n++] = def->cputune.shares;
         if (host->opens_port) {

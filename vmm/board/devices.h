@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The devices of a machine, each under the id that its creator gave it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../ctl/ctl.h"
+#include "../dev/console.h"
+#include "../dev/kind.h"
+
+struct vm;
+
+struct device {
+        struct ctl_place place;
+        const struct device_kind *kind;
+        struct virtio_device *virtio; /* of a port: the console device, NULL before devices_join() */
+        struct device_report report;
+        bool is_joined;              /* the VM owns `virtio` */
+        bool open_told, open_wanted; /* of a port, for ctl/notes.c: what was told, and whether to tell it again */
+        struct device *next;
+};
+
+struct devices {
+        struct device *first; /* in the order in which they were added, which is that of their slots where not given */
+        void (*wake)(void *arg);
+        void *arg;
+        struct console_config console; /* its ports, until devices_join() */
+        char port_names[CTL_PORTS_MAX][CTL_NAME_MAX];
+        struct device *port[CTL_PORTS_MAX];
+};
+
+/* `wake`: called on any thread when a device has something to report; NULL: nobody listens. */
+void devices_init(struct devices *devices, void (*wake)(void *arg), void *arg);
+void devices_done(struct devices *devices); /* after the VM was freed, or before devices_join() */
+
+/*
+ * Makes a device, and looks at its descriptors, so that an error names the right one. `message` is an ADD_* that
+ * ctl_check() has passed. On success all descriptors are the device's and the array holds -EBADF. On error `text` is a
+ * sentence: -EEXIST, the id, the slot or the port's name is in use; -E2BIG, too many; others come from the device.
+ */
+int devices_add(struct devices *devices, const struct ctl_header *message, int *fds, unsigned n_fds,
+                char text[static CTL_TEXT_MAX]);
+/* Plugs all into the VM, which owns them from then on, and notes their slots. */
+int devices_join(struct devices *devices, struct vm *vm, char text[static CTL_TEXT_MAX]);
+
+struct device *devices_find(const struct devices *devices, uint32_t id); /* NULL: none */
+/* The one with the lowest id above `after`; NULL: none. */
+struct device *devices_next(const struct devices *devices, uint32_t after);
