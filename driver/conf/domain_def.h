@@ -285,6 +285,7 @@ typedef enum DomainParseFlags {
         DOMAIN_PARSE_OWN = 1 << 3,           /* written by the daemon: notes are read back, and ranges and
                                               * combinations are not checked, since the call that changed the
                                               * definition may have been less strict */
+        DOMAIN_PARSE_PARTIAL = 1 << 4,       /* of a device: what tells it from others is enough */
 } DomainParseFlags;
 
 typedef enum DomainFormatFlags {

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "conf/domain_device.h"
 #include "conf/domain_names.h"
 #include "conf/legacy.h"
 #include "conf/xml_verdict.h"
@@ -287,11 +288,8 @@ static gboolean parse_domain(const xmlNode *root, DomainDef *def, guint flags, G
         return domain_parse_devices(xml_first(root, "devices"), def, flags, err);
 }
 
-/* Depends on the whole definition. */
-static gboolean complete_def(DomainDef *def, guint flags, GError **err) {
+gboolean domain_def_complete_devices(DomainDef *def, guint flags, GError **err) {
         gboolean has_order = FALSE;
-        if (!domain_parse_is_own(flags) && (!legacy_cpu(def, flags, err) || !legacy_crash_action(def, flags, err)))
-                return FALSE;
         if (!legacy_disks(def, flags, err) || !legacy_nics(def, flags, err))
                 return FALSE;
         domain_def_sort_disks(def);
@@ -309,6 +307,13 @@ static gboolean complete_def(DomainDef *def, guint flags, GError **err) {
         if (!has_order && def->os.boot->len == 0)
                 g_ptr_array_add(def->os.boot, g_strdup("hd"));
         return domain_validate_def(def, err);
+}
+
+/* Depends on the whole definition. */
+static gboolean complete_def(DomainDef *def, guint flags, GError **err) {
+        if (!domain_parse_is_own(flags) && (!legacy_cpu(def, flags, err) || !legacy_crash_action(def, flags, err)))
+                return FALSE;
+        return domain_def_complete_devices(def, flags, err);
 }
 
 DomainDef *domain_def_parse(const char *xml, guint flags, const char *schema_dir, GError **err) {

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "conf/domain_device.h"
 #include "conf/domain_names.h"
 #include "util/error.h"
 
@@ -90,15 +91,14 @@ static gboolean parse_target_type(const xmlNode *target, DomainChar *chr, GError
         return FALSE;
 }
 
-/* Ports count up within a kind of device unless they are given. */
-static guint next_port(const DomainDef *def, DomainCharDevice device) {
+guint domain_def_next_port(const DomainDef *def, DomainCharDevice device) {
         guint port = 0;
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = g_ptr_array_index(def->chars, i);
                 if (chr->device == device)
                         port = MAX(port, chr->target_port + 1);
         }
-        return port;
+        return MIN(port, PORT_MAX);
 }
 
 static gboolean parse_target(const xmlNode *node, const DomainDef *def, DomainChar *chr, guint flags, GError **err) {
@@ -111,7 +111,7 @@ static gboolean parse_target(const xmlNode *node, const DomainDef *def, DomainCh
                         chr->target_state = xml_attr(target, "state");
                 return TRUE;
         }
-        chr->target_port = MIN(next_port(def, chr->device), PORT_MAX);
+        chr->target_port = domain_def_next_port(def, chr->device);
         return xml_attr_uint(target, "port", PORT_MAX, &chr->target_port, err);
 }
 

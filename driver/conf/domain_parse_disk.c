@@ -78,7 +78,8 @@ static gboolean parse_disk_source(const xmlNode *source, DomainDisk *disk, guint
                 if (disk->source && *disk->source == '\0')
                         g_clear_pointer(&disk->source, g_free);
         }
-        if (disk->source || (disk->pool && disk->volume) || strcmp(disk->device, "disk") != 0)
+        if (disk->source || (disk->pool && disk->volume) || strcmp(disk->device, "disk") != 0 ||
+            (flags & DOMAIN_PARSE_PARTIAL) != 0)
                 return TRUE;
         return error_set(err, VIR_ERR_NO_SOURCE, "missing source information for device %s", disk->target);
 }
