@@ -68,6 +68,13 @@ char *domain_get_metadata(Domain *domain, int type, const char *uri, guint flags
 /* virDomainGetMessages: what `virsh dominfo` prints; NULL-terminated, caller g_strfreev()s. */
 char **domain_get_messages(Domain *domain, guint flags, GError **err);
 
+/* --- Devices: `xml` is the element of one ---------------------------------------- */
+
+gboolean domain_attach_device(Domain *domain, const char *xml, guint flags, GError **err);
+gboolean domain_detach_device(Domain *domain, const char *xml, guint flags, GError **err);
+gboolean domain_detach_device_alias(Domain *domain, const char *alias, guint flags, GError **err);
+gboolean domain_update_device(Domain *domain, const char *xml, guint flags, GError **err);
+
 /* --- Life --------------------------------------------------------------------- */
 
 gboolean domain_create(Domain *domain, guint flags, GError **err); /* virDomainCreateWithFlags */

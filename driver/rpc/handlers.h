@@ -52,6 +52,8 @@ gboolean rpc_node_get_info(RpcCall *call, GError **err);
 gboolean rpc_node_get_memory_stats(RpcCall *call, GError **err);
 
 /* domain */
+gboolean rpc_domain_attach_device(RpcCall *call, GError **err);
+gboolean rpc_domain_attach_device_flags(RpcCall *call, GError **err);
 gboolean rpc_domain_block_stats(RpcCall *call, GError **err);
 gboolean rpc_domain_block_stats_flags(RpcCall *call, GError **err);
 gboolean rpc_domain_create(RpcCall *call, GError **err);
@@ -61,6 +63,9 @@ gboolean rpc_domain_define_xml(RpcCall *call, GError **err);
 gboolean rpc_domain_define_xml_flags(RpcCall *call, GError **err);
 gboolean rpc_domain_destroy(RpcCall *call, GError **err);
 gboolean rpc_domain_destroy_flags(RpcCall *call, GError **err);
+gboolean rpc_domain_detach_device(RpcCall *call, GError **err);
+gboolean rpc_domain_detach_device_alias(RpcCall *call, GError **err);
+gboolean rpc_domain_detach_device_flags(RpcCall *call, GError **err);
 gboolean rpc_domain_get_autostart(RpcCall *call, GError **err);
 gboolean rpc_domain_get_blkio_params(RpcCall *call, GError **err);
 gboolean rpc_domain_get_block_info(RpcCall *call, GError **err);
@@ -130,3 +135,4 @@ gboolean rpc_domain_snapshot_num(RpcCall *call, GError **err);
 gboolean rpc_domain_suspend(RpcCall *call, GError **err);
 gboolean rpc_domain_undefine(RpcCall *call, GError **err);
 gboolean rpc_domain_undefine_flags(RpcCall *call, GError **err);
+gboolean rpc_domain_update_device_flags(RpcCall *call, GError **err);

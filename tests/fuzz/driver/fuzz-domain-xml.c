@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any text as a domain definition, as a daemon's own state file, and as a metadata
- * element. Whatever parses has to survive formatting: the text parses again, and to the
- * same text. What the monitor would be told of it passes the check that the monitor makes.
+ * Any text as a domain definition, as a daemon's own state file, as a metadata element, and as a device. Whatever
+ * parses has to survive formatting: the text parses again, and to the same text. What the monitor would be told of it
+ * passes the check that the monitor makes. A device that a definition accepts is found there, and gone when it is
+ * removed.
  */
 #include <glib.h>
 #include <libvirt/libvirt.h>
@@ -13,6 +14,7 @@
 
 #include "../vmm/ctl/message.h"
 #include "conf/vmm_config.h"
+#include "domain/device.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -87,6 +89,33 @@ static void use_metadata(const char *text) {
         check_stable(def, DOMAIN_FORMAT_STATUS, DOMAIN_PARSE_STATUS);
 }
 
+static void use_device(const char *text, guint flags) {
+        g_autoptr(GError) err = NULL;
+        g_autoptr(DomainDevice) device = domain_device_parse(text, flags, &err);
+        g_assert_true((device == NULL) == (err != NULL));
+        if (device == NULL)
+                return;
+        const DeviceKind *kind = device_kind_of(device);
+        g_autoptr(DomainDef) def = domain_def_parse("<domain type='kvm'><name>fuzz</name><memory>65536</memory><os>"
+                                                    "<type>hvm</type></os></domain>",
+                                                    0, NULL, NULL);
+        guint index = G_MAXUINT;
+        g_assert_false(kind->find(def, device, &index, NULL));
+        if (!kind->check(def, device, VIR_ERR_OPERATION_INVALID, NULL))
+                return;
+        g_autofree char *before = domain_def_format(def, DOMAIN_FORMAT_STATUS);
+        kind->insert(def, device);
+        if (!kind->find(def, device, &index, &err))
+                fail("attached, but not found", text, err->message);
+        g_autoptr(DomainDef) complete = domain_def_copy(def);
+        if (domain_def_complete_devices(complete, flags, NULL))
+                use_definition(complete, flags);
+        kind->remove(def, index);
+        g_autofree char *after = domain_def_format(def, DOMAIN_FORMAT_STATUS);
+        if (!g_str_equal(before, after))
+                fail("attached and detached", before, after);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static const guint flags[] = { 0, DOMAIN_PARSE_STATUS, DOMAIN_PARSE_REJECT_LEGACY };
         g_autofree char *text = g_strndup((const char *) data, size);
@@ -98,5 +127,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                         use_definition(def, flags[i]);
         }
         use_metadata(text);
+        use_device(text, 0);
+        use_device(text, DOMAIN_PARSE_REJECT_LEGACY);
+        use_device(text, DOMAIN_PARSE_PARTIAL);
         return 0;
 }

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Kinds of devices, as far as they can be attached, changed and detached: a file and a row of device.c's table for
+ * each. What a kind does not do is NULL, and answered with VIR_ERR_OPERATION_UNSUPPORTED.
+ */
+#pragma once
+
+#include "conf/domain_device.h"
+#include "domain/internal.h"
+#include "util/error.h"
+
+/* What a change of a running domain asks of the host; zeroes: nothing. */
+typedef struct HostChange {
+        HostFunc func;
+        gpointer data; /* freed by g_free(); it may point into the old and the new live definition */
+} HostChange;
+
+typedef struct DeviceKind {
+        const char *elements[4]; /* NULL-terminated */
+        /* What is wrong with attaching a device to `def`; one that is there already is `taken`. */
+        gboolean (*check)(const DomainDef *def, const DomainDevice *device, virErrorNumber taken, GError **err);
+        void (*insert)(DomainDef *def, const DomainDevice *device);
+        /* The one that `device` describes; VIR_ERR_DEVICE_MISSING, or OPERATION_FAILED when there are several. */
+        gboolean (*find)(const DomainDef *def, const DomainDevice *device, guint *ret_index, GError **err);
+        gboolean (*find_alias)(const DomainDef *def, const char *alias, guint *ret_index);
+        void (*remove)(DomainDef *def, guint index);
+        /* Replaces a device of a persistent definition. */
+        gboolean (*update)(DomainDef *def, guint index, const DomainDevice *device, GError **err);
+        /* Changes a device of the copy `def` of the live definition `old`, as far as a running domain can follow. */
+        gboolean (*update_live)(const DomainDef *old, DomainDef *def, guint index, const DomainDevice *device,
+                                HostChange *ret, GError **err);
+} DeviceKind;
+
+extern const DeviceKind device_kind_disk, device_kind_nic, device_kind_char, device_kind_rng;
+const DeviceKind *device_kind_of(const DomainDevice *device);
+
+/* The only item of a list of a DomainDevice's definition, and a copy of it that is the caller's. */
+#define device_only(device, list) g_ptr_array_index((device)->def->list, 0)
+gpointer device_copy(const DomainDevice *device, gsize list);
+#define DEVICE_COPY(device, list) device_copy((device), G_STRUCT_OFFSET(DomainDef, list))
+/* Puts `item` (taken) in the place of another. */
+void device_replace(GPtrArray *list, guint index, gpointer item);

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Interfaces: told apart by their MACs and, where a client has given them one, by their aliases. What says neither
+ * means the only one.
+ */
+#include <string.h>
+
+#include "domain/device.h"
+#include "util/error.h"
+
+static const DomainNic *nic_of(const DomainDevice *device) {
+        return device_only(device, nics);
+}
+
+/* Several may have one MAC. */
+static gboolean nic_check(const DomainDef *def, const DomainDevice *device, virErrorNumber taken, GError **err) {
+        return TRUE;
+}
+
+static void nic_insert(DomainDef *def, const DomainDevice *device) {
+        g_ptr_array_add(def->nics, DEVICE_COPY(device, nics));
+}
+
+static gboolean matches(const DomainNic *nic, const DomainDevice *device) {
+        const DomainNic *wanted = nic_of(device);
+        return (!device->named || memcmp(nic->mac, wanted->mac, sizeof(nic->mac)) == 0) &&
+               (!wanted->alias || g_strcmp0(nic->alias, wanted->alias) == 0);
+}
+
+/* " matching MAC address 52:54:…, alias ua-lan" */
+static char *describe(const DomainDevice *device) {
+        const DomainNic *nic = nic_of(device);
+        GString *text = g_string_new(NULL);
+        char mac[18];
+        domain_mac_format(nic->mac, mac);
+        if (device->named)
+                g_string_append_printf(text, " matching MAC address %s", mac);
+        if (nic->alias)
+                g_string_append_printf(text, "%s alias %s", device->named ? " and" : " with", nic->alias);
+        return g_string_free(text, FALSE);
+}
+
+static gboolean nic_find(const DomainDef *def, const DomainDevice *device, guint *ret_index, GError **err) {
+        guint n = 0;
+        for (guint i = 0; i < def->nics->len; i++) {
+                if (!matches(g_ptr_array_index(def->nics, i), device))
+                        continue;
+                *ret_index = i;
+                n++;
+        }
+        if (n == 1)
+                return TRUE;
+        g_autofree char *what = describe(device);
+        if (n == 0)
+                return error_set(err, VIR_ERR_DEVICE_MISSING, "no interface%s found", what);
+        return error_set(err, VIR_ERR_OPERATION_FAILED, "multiple interfaces%s found: give %s", what,
+                         device->named ? "them aliases ('ua-...')" : "a MAC address");
+}
+
+static gboolean nic_find_alias(const DomainDef *def, const char *alias, guint *ret_index) {
+        for (guint i = 0; i < def->nics->len; i++) {
+                const DomainNic *nic = g_ptr_array_index(def->nics, i);
+                *ret_index = i;
+                if (g_strcmp0(nic->alias, alias) == 0)
+                        return TRUE;
+        }
+        return FALSE;
+}
+
+static void nic_remove(DomainDef *def, guint index) {
+        g_ptr_array_remove_index(def->nics, index);
+}
+
+/* A MAC that was not given stays. */
+static gboolean nic_update(DomainDef *def, guint index, const DomainDevice *device, GError **err) {
+        const DomainNic *old = g_ptr_array_index(def->nics, index);
+        DomainNic *nic = DEVICE_COPY(device, nics);
+        memcpy(nic->mac, old->mac, sizeof(nic->mac));
+        device_replace(def->nics, index, nic);
+        return TRUE;
+}
+
+const DeviceKind device_kind_nic = {
+        .elements = { "interface" },
+        .check = nic_check,
+        .insert = nic_insert,
+        .find = nic_find,
+        .find_alias = nic_find_alias,
+        .remove = nic_remove,
+        .update = nic_update,
+};

@@ -1,0 +1,201 @@
+"""Devices that come and go: by virsh and by the binding, for the next start, and the link of a running guest."""
+import xml.etree.ElementTree as ElementTree
+
+import libvirt
+import pytest
+
+import helpers
+import output
+from clients import connection, error_of, watching
+
+MAC, OTHER = "52:54:00:79:00:01", "52:54:00:79:00:02"
+CHANNEL = "<channel type='unix'><target type='virtio' name='org.test.0'/><alias name='ua-chan'/></channel>"
+RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
+CONFIG, LIVE = libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_LIVE
+
+
+@pytest.fixture
+def images(make_disk):
+    return [make_disk(1), make_disk(1)]
+
+
+@pytest.fixture
+def idle(make_domain):
+    return make_domain(devices=helpers.interface_xml("br0", mac=MAC))
+
+
+@pytest.fixture
+def paused(make_domain, bridge):
+    domain = make_domain(devices=helpers.interface_xml(bridge, mac=MAC))
+    domain.start("--paused")
+    return domain
+
+
+def elements(domain, path, *options):
+    return ElementTree.fromstring(domain.xml(*options)).findall(f"devices/{path}")
+
+
+def targets(domain, *options):
+    return [disk.find("target").get("dev") for disk in elements(domain, "disk", *options)]
+
+
+def restart_daemon():
+    helpers.run("systemctl", "restart", "virtmicrod.service")
+
+
+def refused(domain, *command):
+    text = domain.virsh(*command, check=False)
+    assert "error:" in text, text
+    return text
+
+
+# Disks
+
+
+def test_disk(make_domain, images):
+    """A disk that virsh attaches is there after a restart of the daemon, and for the guest."""
+    first, second = images
+    idle = make_domain()
+    idle.virsh("attach-disk", first, "vda", "--config", "--mode", "readonly", "--serial", "first")
+    idle.virsh("attach-disk", second, "vdb", "--persistent", "--cache", "writethrough")
+    restart_daemon()
+    assert targets(idle) == ["vda", "vdb"]
+    assert output.table(idle.virsh("domblklist")) == [["vda", str(first)], ["vdb", str(second)]]
+    with idle.boot() as console:
+        assert console.command("cat /sys/block/vda/ro /sys/block/vda/serial /sys/block/vdb/size").split() \
+            == ["1", "first", "2048"]
+    idle.virsh("detach-disk", "vda", "--config")
+    assert (targets(idle), targets(idle, "--inactive")) == (["vda", "vdb"], ["vdb"])
+    assert "target vdb already exists" in refused(idle, "attach-disk", first, "vdb", "--config")
+    restart_daemon()
+    assert (targets(idle), targets(idle, "--inactive")) == (["vda", "vdb"], ["vdb"])
+
+
+def test_disk_update(idle, images, tmp_path):
+    """What update-device is given replaces the disk; the rest of the domain stays."""
+    first, second = images
+    idle.virsh("attach-disk", first, "vda", "--config")
+    path = tmp_path / "disk.xml"
+    path.write_text(helpers.disk_xml(second, "vda", readonly=True))
+    before = elements(idle, "interface")[0].find("mac").get("address")
+    idle.virsh("update-device", path, "--config")
+    (disk,) = elements(idle, "disk")
+    assert disk.find("source").get("file") == str(second) and disk.find("readonly") is not None
+    assert elements(idle, "interface")[0].find("mac").get("address") == before == MAC
+
+
+def test_legacy_disk(idle, images):
+    """virt-manager and virsh speak of other buses: the disk is virtio's, and dominfo says so."""
+    idle.virsh("attach-disk", images[0], "sdb", "--config", "--targetbus", "scsi")
+    assert targets(idle) == ["vdb"]
+    assert "disk 'sdb' on bus scsi became virtio disk 'vdb'" in idle.virsh("dominfo")
+
+
+# Interfaces
+
+
+def test_interface(idle):
+    idle.virsh("attach-interface", "bridge", "br1", "--config", "--mac", OTHER, "--model", "virtio",
+               "--inbound", "1000,2000,30")
+    restart_daemon()
+    second = elements(idle, "interface")[1]
+    assert (second.find("source").get("bridge"), second.find("bandwidth/inbound").get("peak")) == ("br1", "2000")
+    assert "specify which one to detach" in refused(idle, "detach-interface", "bridge", "--config")
+    idle.virsh("detach-interface", "bridge", "--config", "--mac", OTHER)
+    restart_daemon()
+    assert [nic.find("mac").get("address") for nic in elements(idle, "interface")] == [MAC]
+
+
+def test_link_of_the_next_start(idle):
+    assert idle.virsh("domif-getlink", MAC, "--config").split() == [MAC, "up"]
+    idle.virsh("domif-setlink", MAC, "down", "--config")
+    restart_daemon()
+    assert idle.virsh("domif-getlink", MAC, "--config").split() == [MAC, "down"]
+    idle.virsh("domif-setlink", MAC, "up")  # of a domain that is shut off, virsh changes the definition
+    assert idle.virsh("domif-getlink", MAC, "--config").split() == [MAC, "up"]
+
+
+# The others
+
+
+def test_channel_and_rng(idle, tmp_path):
+    for name, xml in ("channel", CHANNEL), ("rng", RNG):
+        path = tmp_path / f"{name}.xml"
+        path.write_text(xml)
+        idle.virsh("attach-device", path, "--config")
+        assert len(elements(idle, name)) == 1
+        assert "error:" in refused(idle, "attach-device", path, "--config")
+        restart_daemon()
+        idle.virsh("detach-device", path, "--config")
+        assert not elements(idle, name)
+    idle.virsh("attach-device", tmp_path / "channel.xml", "--config")
+    idle.virsh("detach-device-alias", "ua-chan", "--config")
+    assert not elements(idle, "channel")
+
+
+# Codes, flags, rights
+
+
+def calls(domain):
+    """Each procedure with a device that it would act on if it could."""
+    nic = helpers.interface_xml("br0", mac=MAC)
+    return [(domain.attachDeviceFlags, RNG), (domain.detachDeviceFlags, nic), (domain.updateDeviceFlags, nic),
+            (domain.detachDeviceAlias, "ua-none")]
+
+
+def test_errors(idle):
+    missing = helpers.disk_xml("/nowhere", "vdz")
+    with connection() as conn:
+        domain = conn.lookupByName(idle.name)
+        for call, code, text in (
+                (lambda: domain.detachDeviceFlags(missing, CONFIG), libvirt.VIR_ERR_DEVICE_MISSING, "no target device vdz"),
+                (lambda: domain.updateDeviceFlags(missing, CONFIG), libvirt.VIR_ERR_DEVICE_MISSING, "no target device vdz"),
+                (lambda: domain.detachDeviceAlias("ua-none", CONFIG), libvirt.VIR_ERR_INTERNAL_ERROR, "no device found"),
+                (lambda: domain.attachDeviceFlags("<hostdev mode='subsystem' type='pci'/>", CONFIG),
+                 libvirt.VIR_ERR_OPERATION_UNSUPPORTED, "'hostdev'"),
+                (lambda: domain.updateDeviceFlags(RNG, CONFIG), libvirt.VIR_ERR_OPERATION_UNSUPPORTED, "'rng'"),
+                (lambda: domain.attachDeviceFlags("<disk", CONFIG), libvirt.VIR_ERR_XML_DETAIL, "(device_definition):1"),
+                (lambda: domain.attachDevice(RNG), libvirt.VIR_ERR_OPERATION_INVALID, "domain is not running"),
+                (lambda: domain.detachDevice(RNG), libvirt.VIR_ERR_OPERATION_INVALID, "domain is not running"),
+                (lambda: domain.updateDeviceFlags(RNG, LIVE), libvirt.VIR_ERR_OPERATION_INVALID, "domain is not running")):
+            found, said = error_of(call)
+            assert (found, text in said) == (code, True), said
+        for call, argument in calls(domain):
+            assert error_of(call, argument, 1 << 20)[0] == libvirt.VIR_ERR_INVALID_ARG
+        domain.attachDeviceFlags(RNG, 0)  # AFFECT_CURRENT
+    assert len(elements(idle, "rng")) == 1
+
+
+def test_read_only_clients_change_nothing(idle):
+    before = idle.xml()
+    with connection(readonly=True) as conn:
+        domain = conn.lookupByName(idle.name)
+        for call, argument in calls(domain):
+            assert error_of(call, argument, CONFIG)[0] == libvirt.VIR_ERR_OPERATION_DENIED
+    assert idle.xml() == before
+
+
+def test_event(idle, images, make_domain):
+    with watching(make_domain(), "--event", "lifecycle") as watcher:
+        idle.virsh("attach-disk", images[0], "vda", "--config")
+        idle.virsh("detach-disk", "vda", "--config")
+        watcher.wait_for(idle, "lifecycle Defined Updated", "lifecycle Defined Updated")
+
+
+# A running domain
+
+
+def test_hot_plug_is_refused(paused, images):
+    """In words that say what to do, and with nothing changed, in the definition either."""
+    before = paused.xml(), paused.xml("--inactive")
+    nic = helpers.interface_xml("br0", mac=MAC)
+    with connection() as conn:
+        domain = conn.lookupByName(paused.name)
+        for call, xml in ((domain.attachDeviceFlags, helpers.disk_xml(images[0], "vdb")), (domain.attachDeviceFlags, RNG),
+                          (domain.detachDeviceFlags, nic)):
+            for flags in 0, LIVE, LIVE | CONFIG:
+                code, text = error_of(call, xml, flags)
+                assert (code, "use --config and restart" in text) == (libvirt.VIR_ERR_OPERATION_UNSUPPORTED, True), text
+    assert (paused.xml(), paused.xml("--inactive")) == before
+    paused.virsh("attach-disk", images[0], "vdb", "--config")
+    assert (targets(paused), targets(paused, "--inactive")) == ([], ["vdb"])

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Devices that are attached, changed and detached: the real driver on files in a temporary directory, without a system
+ * bus, so that no domain runs. A case is one call on a domain with one device of each kind; after it the file says what
+ * memory says, and after a call that failed both say what they said before.
+ */
+#include <glib/gstdio.h>
+#include <string.h>
+
+#include "domain/internal.h"
+#include "util/error.h"
+
+#define CONFIG ((guint) VIR_DOMAIN_AFFECT_CONFIG)
+#define MAC    "52:54:00:00:00:09"
+
+#define DISK "<disk type='file' device='disk'><source file='/img/a'/><target dev='vda' bus='virtio'/></disk>"
+#define NIC  "<interface type='bridge'><mac address='" MAC "'/><source bridge='br0'/></interface>"
+#define TWIN                                                                                                           \
+        "<interface type='bridge'><mac address='" MAC "'/><source bridge='br1'/><alias name='ua-twin'/></interface>"
+#define SERIAL    "<serial type='pty'><log file='/log/a'/></serial>"
+#define CHANNEL   "<channel type='unix'><target type='virtio' name='org.x.0'/><alias name='ua-chan'/></channel>"
+#define RNG       "<rng model='virtio'><rate bytes='9'/><backend model='random'>/dev/urandom</backend></rng>"
+#define OTHER_RNG "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
+#define VDB       "<disk type='file'><source file='/img/b'/><target dev='vdb'/>"
+#define LAN       "<interface type='bridge'><mac address='52:54:00:00:00:0a'/><source bridge='br1'/>"
+
+typedef enum Call { ATTACH, DETACH, UPDATE, DETACH_ALIAS } Call;
+
+typedef struct Case {
+        const char *name;
+        Call call;
+        const char *text;    /* XML, or an alias */
+        int code;            /* VIR_ERR_OK: it succeeds */
+        const char *says;    /* in the error, or in the XML of the domain */
+        const char *gone;    /* not in the XML of the domain */
+        const char *devices; /* besides the usual ones */
+        gboolean reject;     /* legacy_devices=reject */
+        guint flags;         /* besides CONFIG */
+} Case;
+
+typedef struct Fixture {
+        char *dir;
+        DriverConfig config;
+        Driver *driver;
+        Domain *domain;
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer data) {
+        const Case *c = data;
+        g_autoptr(GError) err = NULL;
+        g_autofree char *xml = g_strdup_printf(
+                "<domain type='kvm'><name>web1</name><memory unit='MiB'>128</memory>"
+                "<os><type>hvm</type><kernel>/nonexistent/vmlinuz</kernel></os><devices>" DISK NIC SERIAL CHANNEL RNG
+                "%s</devices></domain>",
+                c && c->devices ? c->devices : "");
+        *f = (Fixture) { .dir = g_dir_make_tmp("test-devices-XXXXXX", NULL) };
+        f->config = (DriverConfig) {
+                .config_dir = g_build_filename(f->dir, "etc", NULL),
+                .state_dir = g_build_filename(f->dir, "run", NULL),
+                .vmm_path = g_strdup("/nonexistent/virtmicro-vmm"),
+                .uid_base = 100000,
+                .reject_legacy_devices = c && c->reject,
+        };
+        f->driver = driver_new(&f->config, &err);
+        g_assert_no_error(err);
+        f->domain = driver_define_xml(f->driver, xml, 0, &err);
+        g_assert_no_error(err);
+}
+
+static void tear_down(Fixture *f, gconstpointer data) {
+        g_autofree char *remove = g_strdup_printf("rm -rf '%s'", f->dir);
+        domain_unref(f->domain);
+        driver_free(f->driver);
+        g_assert_true(g_spawn_command_line_sync(remove, NULL, NULL, NULL, NULL));
+        g_free(f->config.config_dir);
+        g_free(f->config.state_dir);
+        g_free(f->config.vmm_path);
+        g_free(f->dir);
+}
+
+static gboolean do_call(Domain *d, Call call, const char *text, guint flags, GError **err) {
+        switch (call) {
+        case ATTACH:
+                return domain_attach_device(d, text, flags, err);
+        case DETACH:
+                return domain_detach_device(d, text, flags, err);
+        case UPDATE:
+                return domain_update_device(d, text, flags, err);
+        default:
+                return domain_detach_device_alias(d, text, flags, err);
+        }
+}
+
+static char *xml_of(Domain *d) {
+        g_autoptr(GError) err = NULL;
+        char *xml = domain_get_xml(d, VIR_DOMAIN_XML_INACTIVE, &err);
+        g_assert_no_error(err);
+        return xml;
+}
+
+/* What the next daemon would read; and a client could define it. */
+static void assert_stored(Fixture *f) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *path = g_build_filename(f->config.config_dir, "web1.xml", NULL), *xml = xml_of(f->domain);
+        g_autofree char *text = NULL;
+        g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        g_autoptr(DomainDef) stored = domain_def_parse(text, DOMAIN_PARSE_OWN, NULL, &err);
+        g_assert_no_error(err);
+        g_autofree char *again = domain_def_format(stored, DOMAIN_FORMAT_INACTIVE);
+        g_assert_cmpstr(again, ==, xml);
+        g_autoptr(DomainDef) defined = domain_def_parse(xml, DOMAIN_PARSE_REJECT_LEGACY, NULL, &err);
+        g_assert_no_error(err);
+        g_autofree char *third = domain_def_format(defined, DOMAIN_FORMAT_INACTIVE);
+        g_assert_cmpstr(third, ==, xml);
+}
+
+static void test_case(Fixture *f, gconstpointer data) {
+        const Case *c = data;
+        g_autoptr(GError) err = NULL;
+        g_autofree char *before = xml_of(f->domain);
+        gboolean ok = do_call(f->domain, c->call, c->text, CONFIG | c->flags, &err);
+        g_autofree char *after = xml_of(f->domain);
+        assert_stored(f);
+        if (c->code == VIR_ERR_OK) {
+                g_assert_no_error(err);
+                g_assert_true(ok);
+                if (c->says && !strstr(after, c->says))
+                        g_error("no %s in %s", c->says, after);
+                if (c->gone && strstr(after, c->gone))
+                        g_error("still %s in %s", c->gone, after);
+                return;
+        }
+        g_assert_false(ok);
+        g_assert_nonnull(err);
+        if (!err || err->code != c->code || !strstr(err->message, c->says))
+                g_error("code %d, not %d: %s", err ? err->code : 0, c->code, err ? err->message : "");
+        g_assert_cmpstr(after, ==, before);
+}
+
+static const Case cases[] = {
+        /* Disks: by target. */
+        { "disk/attach", ATTACH, VDB "</disk>", .says = "<target dev='vdb' bus='virtio'/>" },
+        { "disk/attach-by-type", ATTACH, "<disk type='block'><source dev='/dev/x'/><target dev='vdb'/></disk>",
+          .says = "<source dev='/dev/x'/>" },
+        { "disk/attach-legacy", ATTACH, "<disk><source file='/img/b'/><target dev='sda' bus='sata'/></disk>",
+          .says = "<target dev='vdb' bus='virtio'/>" },
+        { "disk/attach-cdrom", ATTACH,
+          "<disk device='cdrom'><source file='/img/b'/><target dev='hdc' bus='ide'/></disk>",
+          .says = "<target dev='vdc' bus='virtio'/>\n      <readonly/>" },
+        { "disk/attach-legacy-rejected", ATTACH, "<disk><source file='/b'/><target dev='sda' bus='sata'/></disk>",
+          VIR_ERR_CONFIG_UNSUPPORTED, "on bus 'sata' is not supported", .reject = TRUE },
+        { "disk/attach-twice", ATTACH, DISK, VIR_ERR_OPERATION_INVALID, "target vda already exists" },
+        { "disk/attach-no-medium", ATTACH, "<disk device='cdrom'><target dev='hdc' bus='ide'/></disk>",
+          VIR_ERR_CONFIG_UNSUPPORTED, "no drives" },
+        { "disk/attach-floppy", ATTACH, "<disk device='floppy'><source file='/f'/><target dev='fda'/></disk>",
+          VIR_ERR_CONFIG_UNSUPPORTED, "no drives" },
+        { "disk/attach-no-target", ATTACH, "<disk><source file='/b'/></disk>", VIR_ERR_NO_TARGET, "missing target" },
+        { "disk/attach-no-source", ATTACH, "<disk><target dev='vdb'/></disk>", VIR_ERR_NO_SOURCE, "missing source" },
+        { "disk/attach-boot-order", ATTACH, VDB "<boot order='1'/></disk>", VIR_ERR_CONFIG_UNSUPPORTED,
+          "per-device boot elements" },
+        { "disk/attach-refused", ATTACH, VDB "<transient/></disk>", VIR_ERR_CONFIG_UNSUPPORTED, "<transient>" },
+        { "disk/attach-refused-type", ATTACH, "<disk type='network'><source/><target dev='vdb'/></disk>",
+          VIR_ERR_CONFIG_UNSUPPORTED, "not supported" },
+        { "disk/attach-noted", ATTACH, VDB "<driver queues='4'/></disk>", .says = "dev='vdb'", .gone = "queues" },
+        { "disk/attach-alias-twice", ATTACH, VDB "<alias name='ua-chan'/></disk>", VIR_ERR_XML_ERROR,
+          "non unique alias detected: ua-chan" },
+        { "disk/detach", DETACH, DISK, .gone = "<disk" },
+        { "disk/detach-by-target", DETACH, "<disk><target dev='vda'/></disk>", .gone = "<disk" },
+        { "disk/detach-missing", DETACH, VDB "</disk>", VIR_ERR_DEVICE_MISSING, "no target device vdb" },
+        { "disk/update", UPDATE,
+          "<disk><driver error_policy='stop'/><source file='/img/b'/><target dev='vda'/><readonly/></disk>",
+          .says = "<driver error_policy='stop'/>\n      <source file='/img/b'/>\n      "
+                  "<target dev='vda' bus='virtio'/>\n      <readonly/>",
+          .gone = "/img/a" },
+        { "disk/update-missing", UPDATE, VDB "</disk>", VIR_ERR_DEVICE_MISSING, "no target device vdb" },
+        { "disk/update-no-medium", UPDATE, "<disk device='cdrom'><target dev='vda'/></disk>",
+          VIR_ERR_CONFIG_UNSUPPORTED, "no drives" },
+        { "disk/update-forced", UPDATE, "<disk><source file='/img/c'/><target dev='vda'/></disk>", .says = "/img/c",
+          .flags = VIR_DOMAIN_DEVICE_MODIFY_FORCE },
+        { "disk/attach-forced", ATTACH, VDB "</disk>", VIR_ERR_INVALID_ARG,
+          "unsupported flags (0x4) in function virDomainAttachDeviceFlags", .flags = VIR_DOMAIN_DEVICE_MODIFY_FORCE },
+        { "disk/detach-forced", DETACH, DISK, VIR_ERR_INVALID_ARG,
+          "unsupported flags (0x4) in function virDomainDetachDeviceFlags", .flags = VIR_DOMAIN_DEVICE_MODIFY_FORCE },
+        { "disk/update-unknown-flag", UPDATE, DISK, VIR_ERR_INVALID_ARG,
+          "unsupported flags (0x8) in function virDomainUpdateDeviceFlags", .flags = 8 },
+        { "disk/live", ATTACH, VDB "</disk>", VIR_ERR_OPERATION_INVALID, "domain is not running",
+          .flags = VIR_DOMAIN_AFFECT_LIVE },
+
+        /* Interfaces: by MAC and alias. */
+        { "interface/attach", ATTACH, LAN "<link state='down'/></interface>", .says = "<source bridge='br1'/>" },
+        { "interface/attach-legacy", ATTACH, LAN "<model type='e1000'/></interface>", .says = "br1", .gone = "e1000" },
+        { "interface/attach-legacy-rejected", ATTACH, LAN "<model type='e1000'/></interface>",
+          VIR_ERR_CONFIG_UNSUPPORTED, "of model 'e1000' is not supported", .reject = TRUE },
+        { "interface/attach-same-mac", ATTACH, TWIN, .says = "ua-twin" },
+        { "interface/attach-user", ATTACH, "<interface type='user'/>", VIR_ERR_CONFIG_UNSUPPORTED, "type='bridge'" },
+        { "interface/attach-boot-order", ATTACH, LAN "<boot order='1'/></interface>", VIR_ERR_CONFIG_UNSUPPORTED,
+          "per-device boot elements" },
+        { "interface/detach", DETACH, NIC, .gone = "<interface" },
+        { "interface/detach-the-only-one", DETACH, "<interface type='bridge'><source bridge='x'/></interface>",
+          .gone = "<interface" },
+        { "interface/detach-missing", DETACH, LAN "</interface>", VIR_ERR_DEVICE_MISSING,
+          "no interface matching MAC address 52:54:00:00:00:0a found" },
+        { "interface/detach-ambiguous", DETACH, NIC, VIR_ERR_OPERATION_FAILED,
+          "multiple interfaces matching MAC address " MAC " found", .devices = TWIN },
+        { "interface/detach-any", DETACH, "<interface type='bridge'><source bridge='x'/></interface>",
+          VIR_ERR_OPERATION_FAILED, "multiple interfaces found: give a MAC address", .devices = LAN "</interface>" },
+        { "interface/detach-by-alias", DETACH, TWIN, .says = "br0", .gone = "br1", .devices = TWIN },
+        { "interface/update", UPDATE,
+          "<interface type='network'><mac address='" MAC "'/><source network='lan'/><link state='down'/>"
+          "<bandwidth><inbound average='7'/></bandwidth></interface>",
+          .says = "<source network='lan'/>\n      <bandwidth>\n        <inbound average='7'/>", .gone = "br0" },
+        { "interface/update-keeps-mac", UPDATE,
+          "<interface type='bridge'><source bridge='br7'/><link state='down'/></interface>",
+          .says = "<mac address='" MAC "'/>\n      <source bridge='br7'/>" },
+        { "interface/update-missing", UPDATE, LAN "</interface>", VIR_ERR_DEVICE_MISSING, "no interface matching" },
+
+        /* Serial ports, consoles, channels. */
+        { "channel/attach", ATTACH, "<channel type='unix'><target type='virtio' name='org.y.0'/></channel>",
+          .says = "org.y.0" },
+        { "channel/attach-twice", ATTACH, CHANNEL, VIR_ERR_OPERATION_INVALID, "chardev already exists" },
+        { "channel/attach-spice", ATTACH, "<channel type='spicevmc'><target type='virtio'/></channel>",
+          VIR_ERR_OPERATION_UNSUPPORTED, "microVMs have no display" },
+        { "channel/detach", DETACH, CHANNEL, .gone = "<channel" },
+        { "channel/detach-as-running", DETACH,
+          "<channel type='unix'><source mode='bind' path='/run/libvirt/qemu/channel/1-web1/org.x.0'/>"
+          "<target type='virtio' name='org.x.0' state='connected'/><alias name='channel0'/></channel>",
+          .gone = "<channel" },
+        { "channel/detach-missing", DETACH, "<channel type='unix'><target type='virtio' name='org.y.0'/></channel>",
+          VIR_ERR_DEVICE_MISSING, "no such channel" },
+        { "channel/detach-other-alias", DETACH,
+          "<channel type='unix'><target type='virtio' name='org.x.0'/><alias name='ua-other'/></channel>",
+          VIR_ERR_DEVICE_MISSING, "no such channel" },
+        { "channel/update", UPDATE, CHANNEL, VIR_ERR_OPERATION_UNSUPPORTED,
+          "persistent update of device 'channel' is not supported" },
+        { "console/attach", ATTACH, "<console type='pty'><target type='virtio'/></console>",
+          .says = "<target type='virtio' port='1'/>" },
+        { "console/attach-same-port", ATTACH, "<console type='pty'><target type='virtio' port='1'/></console>",
+          VIR_ERR_OPERATION_INVALID, "chardev already exists",
+          .devices = "<console type='pty'><target type='virtio' port='1'/></console>" },
+        { "console/attach-serial", ATTACH, "<console type='pty'/>", VIR_ERR_OPERATION_UNSUPPORTED,
+          "attaching a console that is a serial port" },
+        { "console/detach", DETACH, "<console type='pty'><target type='virtio'/></console>",
+          .says = "<target type='serial' port='0'/>", .gone = "<target type='virtio' port",
+          .devices = "<console type='pty'><target type='virtio'/></console>" },
+        { "console/detach-ambiguous", DETACH, "<console type='pty'><target type='virtio'/></console>",
+          VIR_ERR_OPERATION_FAILED, "multiple devices 'console' match",
+          .devices = "<console type='pty'><target type='virtio'/></console>"
+                     "<console type='pty'><target type='virtio'/></console>" },
+        { "console/detach-serial", DETACH, "<console type='pty'/>", .gone = "isa-serial" },
+        { "serial/attach-second", ATTACH, "<serial type='pty'/>", VIR_ERR_CONFIG_UNSUPPORTED, "one serial port" },
+        { "serial/detach", DETACH, "<serial type='pty'/>", .says = "<channel", .gone = "<console" },
+
+        /* The random number generator. */
+        { "rng/attach-second", ATTACH, RNG, VIR_ERR_OPERATION_INVALID, "random number generator already" },
+        { "rng/detach", DETACH, RNG, .gone = "<rng" },
+        { "rng/detach-other", DETACH, OTHER_RNG, VIR_ERR_DEVICE_MISSING, "no matching RNG device" },
+        { "rng/update", UPDATE, RNG, VIR_ERR_OPERATION_UNSUPPORTED, "persistent update of device 'rng'" },
+
+        /* By alias. */
+        { "alias/detach", DETACH_ALIAS, "ua-chan", .gone = "<channel" },
+        { "alias/detach-interface", DETACH_ALIAS, "ua-twin", .says = "br0", .gone = "br1", .devices = TWIN },
+        { "alias/unknown", DETACH_ALIAS, "virtio-disk0", VIR_ERR_INTERNAL_ERROR,
+          "no device found with alias virtio-disk0" },
+        { "alias/empty", DETACH_ALIAS, "", VIR_ERR_INTERNAL_ERROR, "no device found with alias" },
+        { "alias/unknown-flag", DETACH_ALIAS, "ua-chan", VIR_ERR_INVALID_ARG,
+          "unsupported flags (0x4) in function virDomainDetachDeviceAlias", .flags = 4 },
+
+        /* What is no device of a microVM. */
+        { "other/hostdev", ATTACH, "<hostdev mode='subsystem' type='pci'/>", VIR_ERR_OPERATION_UNSUPPORTED,
+          "'hostdev' cannot be attached" },
+        { "other/input", ATTACH, "<input type='tablet' bus='usb'/>", VIR_ERR_OPERATION_UNSUPPORTED,
+          "microVMs have no display" },
+        { "other/controller", ATTACH, "<controller type='pci' model='pcie-root-port'/>", VIR_ERR_OPERATION_UNSUPPORTED,
+          "no microVM has such a device 'controller'" },
+        { "other/emulator", ATTACH, "<emulator>/bin/sh</emulator>", VIR_ERR_OPERATION_UNSUPPORTED, "'emulator'" },
+        { "other/unknown", ATTACH, "<teapot/>", VIR_ERR_XML_ERROR, "unknown device type 'teapot'" },
+        { "other/domain", ATTACH, "<domain type='kvm'><devices>" VDB "</disk></devices></domain>", VIR_ERR_XML_ERROR,
+          "unknown device type 'domain'" },
+        { "other/namespace", ATTACH, "<q:disk xmlns:q='urn:q'/>", VIR_ERR_XML_ERROR, "unknown device type 'disk'" },
+        { "other/two", ATTACH, DISK DISK, VIR_ERR_XML_DETAIL, "(device_definition):1: " },
+        { "other/nothing", ATTACH, "", VIR_ERR_XML_DETAIL, "(device_definition):" },
+        { "other/doctype", ATTACH, "<!DOCTYPE disk [<!ENTITY a 'b'>]>" DISK, VIR_ERR_XML_ERROR,
+          "a document type declaration is not allowed" },
+};
+
+/* --- More than one call -------------------------------------------------------------------- */
+
+static void assert_done(gboolean ok, GError *err) {
+        g_assert_no_error(err);
+        g_assert_true(ok);
+}
+
+/* A serial port brings its console, and both can come again; so can a generator. */
+static void test_again(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        g_autofree char *before = xml_of(f->domain);
+        for (int i = 0; i < 3; i++) {
+                assert_done(domain_detach_device(f->domain, SERIAL, CONFIG, &err), err);
+                assert_done(domain_detach_device(f->domain, RNG, CONFIG, &err), err);
+                assert_done(domain_attach_device(f->domain, SERIAL, CONFIG, &err), err);
+                assert_done(domain_attach_device(f->domain, RNG, CONFIG, &err), err);
+        }
+        g_autofree char *after = xml_of(f->domain);
+        g_assert_cmpstr(after, ==, before);
+}
+
+/* The order of boot is what the domain says, device by device, and changes with a device. */
+static void test_boot_order(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        domain_lock(f->domain);
+        g_ptr_array_set_size(f->domain->def->os.boot, 0);
+        domain_unlock(f->domain);
+        assert_done(domain_attach_device(f->domain, VDB "<boot order='1'/></disk>", CONFIG, &err), err);
+        g_assert_false(domain_attach_device(f->domain, LAN "<boot order='1'/></interface>", CONFIG, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        g_clear_error(&err);
+        assert_done(domain_attach_device(f->domain, LAN "<boot order='2'/></interface>", CONFIG, &err), err);
+        assert_done(
+                domain_update_device(f->domain, LAN "<boot order='2'/><link state='down'/></interface>", CONFIG, &err),
+                err);
+        g_autofree char *xml = xml_of(f->domain);
+        g_assert_nonnull(strstr(xml, "<link state='down'/>\n      <boot order='2'/>"));
+        assert_stored(f);
+}
+
+/* As many as a domain may have, and not one more. */
+static void test_limits(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        for (guint i = 1; i < DOMAIN_DISKS_MAX; i++) {
+                g_autofree char *xml =
+                        g_strdup_printf("<disk><source file='/img/%u'/><target dev='vd%c'/></disk>", i, 'a' + i);
+                assert_done(domain_attach_device(f->domain, xml, CONFIG, &err), err);
+        }
+        g_assert_false(
+                domain_attach_device(f->domain, "<disk><source file='/x'/><target dev='vdz'/></disk>", CONFIG, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        g_clear_error(&err);
+        for (guint i = 1; i < DOMAIN_NICS_MAX; i++)
+                assert_done(domain_attach_device(f->domain, "<interface type='bridge'><source bridge='b'/></interface>",
+                                                 CONFIG, &err),
+                            err);
+        g_assert_false(domain_attach_device(f->domain, LAN "</interface>", CONFIG, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        assert_stored(f);
+}
+
+/* What was replaced is told once, also to the next daemon. */
+static void test_notes(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        for (int i = 0; i < 3; i++) {
+                assert_done(domain_attach_device(f->domain, LAN "<model type='e1000'/></interface>", CONFIG, &err),
+                            err);
+                assert_done(domain_detach_device(f->domain, LAN "</interface>", CONFIG, &err), err);
+        }
+        g_auto(GStrv) messages = domain_get_messages(f->domain, 0, &err);
+        g_assert_cmpuint(g_strv_length(messages), ==, 1);
+        g_assert_nonnull(strstr(messages[0], "interface 52:54:00:00:00:0a of model e1000 became virtio"));
+        assert_stored(f);
+}
+
+/* The file cannot be written: nothing has changed. */
+static void test_file_fails(Fixture *f, gconstpointer unused) {
+        static const struct {
+                Call call;
+                const char *text;
+        } calls[] = { { ATTACH, VDB "</disk>" }, { DETACH, DISK }, { UPDATE, NIC }, { DETACH_ALIAS, "ua-chan" } };
+        g_autofree char *path = g_build_filename(f->config.config_dir, "web1.xml.new", NULL);
+        g_autofree char *before = xml_of(f->domain);
+        g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
+        for (gsize i = 0; i < G_N_ELEMENTS(calls); i++) {
+                g_autoptr(GError) err = NULL;
+                g_assert_false(do_call(f->domain, calls[i].call, calls[i].text, CONFIG, &err));
+                g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_SYSTEM_ERROR);
+                g_autofree char *after = xml_of(f->domain);
+                g_assert_cmpstr(after, ==, before);
+        }
+        assert_stored(f);
+}
+
+static void note_event(const DomainEvent *event, gpointer data) {
+        GString *seen = data;
+        if (event->type == VIR_DOMAIN_EVENT_ID_LIFECYCLE)
+                g_string_append_printf(seen, "%d/%d ", event->lifecycle.event, event->lifecycle.detail);
+}
+
+/* A change of the persistent definition is an event, one that failed is none. */
+static void test_event(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        GString *seen = g_string_new(NULL);
+        while (g_main_context_iteration(NULL, FALSE))
+                ;
+        guint listener = driver_add_listener(f->driver, note_event, seen);
+        assert_done(domain_attach_device(f->domain, VDB "</disk>", CONFIG, &err), err);
+        g_assert_false(domain_attach_device(f->domain, VDB "</disk>", CONFIG, NULL));
+        assert_done(domain_detach_device(f->domain, VDB "</disk>", CONFIG, &err), err);
+        while (g_main_context_iteration(NULL, FALSE))
+                ;
+        g_assert_cmpstr(seen->str, ==, "0/1 0/1 "); /* DEFINED, UPDATED */
+        driver_remove_listener(f->driver, listener);
+        g_string_free(seen, TRUE);
+}
+
+int main(int argc, char **argv) {
+        g_assert_true(g_setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent", TRUE));
+        g_test_init(&argc, &argv, NULL);
+        g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* that there is no bus is a warning */
+        for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autofree char *path = g_strdup_printf("/devices/%s", cases[i].name);
+                g_test_add(path, Fixture, &cases[i], set_up, test_case, tear_down);
+        }
+        g_test_add("/devices/again", Fixture, NULL, set_up, test_again, tear_down);
+        g_test_add("/devices/boot-order", Fixture, NULL, set_up, test_boot_order, tear_down);
+        g_test_add("/devices/limits", Fixture, NULL, set_up, test_limits, tear_down);
+        g_test_add("/devices/notes", Fixture, NULL, set_up, test_notes, tear_down);
+        g_test_add("/devices/file-fails", Fixture, NULL, set_up, test_file_fails, tear_down);
+        g_test_add("/devices/event", Fixture, NULL, set_up, test_event, tear_down);
+        return g_test_run();
+}
