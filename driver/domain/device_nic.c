@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "domain/device.h"
+#include "domain/nic_change.h"
 #include "util/error.h"
 
 static const DomainNic *nic_of(const DomainDevice *device) {
@@ -80,6 +81,26 @@ static gboolean nic_update(DomainDef *def, guint index, const DomainDevice *devi
         return TRUE;
 }
 
+typedef struct Plan {
+        NicChange change;
+        guint in_force;
+} Plan;
+
+static gboolean nic_update_live(const DomainDef *old_def, DomainDef *def, guint index, const DomainDevice *device,
+                                HostChange *ret, GError **err) {
+        const DomainNic *old = g_ptr_array_index(old_def->nics, index), *wanted = nic_of(device);
+        DomainNic *nic = g_ptr_array_index(def->nics, index);
+        if (!nic_change_check(old, wanted, err))
+                return FALSE;
+        nic->link_down = wanted->link_down;
+        nic->inbound = wanted->inbound;
+        nic->outbound = wanted->outbound;
+        Plan *plan = g_new0(Plan, 1);
+        plan->change = (NicChange) { .old = old, .new = nic, .in_force = &plan->in_force };
+        *ret = (HostChange) { nic_follows, plan };
+        return TRUE;
+}
+
 const DeviceKind device_kind_nic = {
         .elements = { "interface" },
         .check = nic_check,
@@ -88,4 +109,5 @@ const DeviceKind device_kind_nic = {
         .find_alias = nic_find_alias,
         .remove = nic_remove,
         .update = nic_update,
+        .update_live = nic_update_live,
 };

@@ -6,8 +6,7 @@
  */
 #include <string.h>
 
-#include "domain/launch.h"
-#include "net/tap.h"
+#include "domain/nic_change.h"
 #include "systemd/scope.h"
 #include "util/error.h"
 
@@ -520,62 +519,26 @@ static DomainDef *with_bandwidth(const DomainDef *def, const char *device, virTy
         return g_steal_pointer(&copy);
 }
 
-/* A floor is a share of the network's own bandwidth, which the network granted when the NIC was plugged in. */
-static gboolean check_floor(const DomainDef *def, const char *device, const DomainNic *nic, GError **err) {
-        if (nic->inbound.floor == domain_def_find_nic(def, device)->inbound.floor)
-                return TRUE;
-        return error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
-                         "inbound.floor cannot change while the domain runs: use --config and restart it");
-}
-
-/* The interface before and after a change, and whether it is in force: what we did not set is not undone. */
-typedef struct NicChange {
-        const DomainNic *old, *new;
-        gboolean *in_force;
-} NicChange;
-
-/* The network's port first, since the network may refuse. */
-static gboolean change_limits(Domain *d, const DomainNic *from, const DomainNic *to, GError **err) {
-        const TapLimits old = nic_limits(from), new = nic_limits(to);
-        gboolean in_network = to->type == DOMAIN_NIC_NETWORK && to->portid;
-        if (in_network && !network_port_set_bandwidth(d->driver->libvirt, to, err))
-                return FALSE;
-        if (tap_set_bandwidth(to->target, &old, &new, err))
-                return TRUE;
-        if (in_network)
-                (void) network_port_set_bandwidth(d->driver->libvirt, from, NULL);
-        return FALSE;
-}
-
-static gboolean nic_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
-        const NicChange *change = data;
-        gboolean back = def == d->def;
-        if (back && !*change->in_force)
-                return TRUE;
-        domain_unlock(d);
-        gboolean ok = change_limits(d, back ? change->new : change->old, back ? change->old : change->new, err);
-        domain_lock(d);
-        if (ok)
-                *change->in_force = !back;
-        return ok;
-}
-
 gboolean domain_set_interface_params(Domain *d, const char *device, virTypedParameterPtr params, int n, guint flags,
                                      GError **err) {
         DomainDef *old_live = NULL, *old_config = NULL;
         g_autoptr(DomainDef) live = NULL;
         g_autoptr(DomainDef) config = NULL;
         DomainNic *nic = NULL, *config_nic = NULL;
-        gboolean in_force = FALSE;
+        guint in_force = 0;
         if (!error_check_flags(flags, GETTER_FLAGS, "virDomainSetInterfaceParameters", err) ||
             !domain_job_begin(d, err))
                 return FALSE;
         gboolean ok = domain_affect(d, flags, &old_live, &old_config, err) &&
                       (!old_live || (live = with_bandwidth(old_live, device, params, n, &nic, err))) &&
                       (!old_config || (config = with_bandwidth(old_config, device, params, n, &config_nic, err))) &&
-                      (!live || check_floor(old_live, device, nic, err));
+                      (!live || nic_change_check(domain_def_find_nic(old_live, device), nic, err));
         if (ok) {
-                NicChange change = { live ? domain_def_find_nic(old_live, device) : NULL, nic, &in_force };
+                const NicChange change = {
+                        .old = live ? domain_def_find_nic(old_live, device) : NULL,
+                        .new = nic,
+                        .in_force = &in_force,
+                };
                 ok = domain_replace_defs(d, &live, &config, nic_follows, &change, err);
         }
         domain_job_end(d);

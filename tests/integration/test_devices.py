@@ -1,4 +1,6 @@
 """Devices that come and go: by virsh and by the binding, for the next start, and the link of a running guest."""
+import pathlib
+import uuid
 import xml.etree.ElementTree as ElementTree
 
 import libvirt
@@ -11,6 +13,7 @@ from clients import connection, error_of, watching
 MAC, OTHER = "52:54:00:79:00:01", "52:54:00:79:00:02"
 CHANNEL = "<channel type='unix'><target type='virtio' name='org.test.0'/><alias name='ua-chan'/></channel>"
 RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
+CONFIG_DIR = pathlib.Path("/etc/libvirt/micro")
 CONFIG, LIVE = libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_LIVE
 
 
@@ -62,7 +65,7 @@ def test_disk(make_domain, images):
     assert targets(idle) == ["vda", "vdb"]
     assert output.table(idle.virsh("domblklist")) == [["vda", str(first)], ["vdb", str(second)]]
     with idle.boot() as console:
-        assert console.command("cat /sys/block/vda/ro /sys/block/vda/serial /sys/block/vdb/size").split() \
+        assert console.command("cat /sys/block/vda/ro; cat /sys/block/vda/serial; echo; cat /sys/block/vdb/size").split() \
             == ["1", "first", "2048"]
     idle.virsh("detach-disk", "vda", "--config")
     assert (targets(idle), targets(idle, "--inactive")) == (["vda", "vdb"], ["vdb"])
@@ -176,13 +179,88 @@ def test_read_only_clients_change_nothing(idle):
 
 
 def test_event(idle, images, make_domain):
-    with watching(make_domain(), "--event", "lifecycle") as watcher:
+    with watching(make_domain(uid=uuid.uuid4()), "--event", "lifecycle") as watcher:
         idle.virsh("attach-disk", images[0], "vda", "--config")
         idle.virsh("detach-disk", "vda", "--config")
         watcher.wait_for(idle, "lifecycle Defined Updated", "lifecycle Defined Updated")
 
 
 # A running domain
+
+
+@pytest.fixture(scope="module")
+def guest(make_module_domain, module_bridge):
+    """A domain with an interface on either path, and its console."""
+    domain = make_module_domain(devices=helpers.interface_xml(module_bridge, mac=MAC)
+                                + helpers.interface_xml(module_bridge, mac=OTHER, extra="<driver name='qemu'/>"))
+    with domain.boot() as console:
+        console.command("ip link set eth0 up; ip link set eth1 up")
+        yield domain, console
+
+
+def carriers(console):
+    return console.command("cat /sys/class/net/eth0/carrier /sys/class/net/eth1/carrier").split()
+
+
+def links_of(domain, *options):
+    return [domain.virsh("domif-getlink", mac, *options).split()[1] for mac in (MAC, OTHER)]
+
+
+def test_link(guest):
+    """The guest sees its cable go out and in; that it is out is known to the next daemon."""
+    domain, console = guest
+    assert carriers(console) == ["1", "1"]
+    for number, tap in enumerate(nic.find("target").get("dev") for nic in elements(domain, "interface")):
+        wanted = ["1", "1"]
+        wanted[number] = "0"
+        words = ["down" if carrier == "0" else "up" for carrier in wanted]
+        domain.virsh("domif-setlink", tap, "down")
+        helpers.wait_for(lambda: carriers(console) == wanted, what=wanted)
+        assert (links_of(domain), links_of(domain, "--config")) == (words, ["up", "up"])
+        restart_daemon()
+        assert links_of(domain) == words
+        domain.virsh("domif-setlink", tap, "up")
+        helpers.wait_for(lambda: carriers(console) == ["1", "1"], what="both carriers")
+        assert links_of(domain) == ["up", "up"]
+
+
+def test_link_is_undone(guest):
+    """When the definition cannot be written, the guest has its cable in again."""
+    domain, console = guest
+    obstacle = CONFIG_DIR / f"{domain.name}.xml.new"
+    down = helpers.interface_xml(elements(domain, "interface")[0].find("source").get("bridge"), mac=MAC,
+                                 extra="<link state='down'/>")
+    obstacle.mkdir()
+    try:
+        with connection() as conn:
+            code, text = error_of(conn.lookupByName(domain.name).updateDeviceFlags, down, LIVE | CONFIG)
+    finally:
+        obstacle.rmdir()
+    assert (code, "cannot create file" in text) == (libvirt.VIR_ERR_SYSTEM_ERROR, True), text
+    helpers.wait_for(lambda: carriers(console) == ["1", "1"], what="both carriers")
+    assert links_of(domain) == links_of(domain, "--config") == ["up", "up"]
+    with connection() as conn:
+        conn.lookupByName(domain.name).updateDeviceFlags(down, LIVE | CONFIG)
+    helpers.wait_for(lambda: carriers(console) == ["0", "1"], what="one carrier")
+    assert links_of(domain) == links_of(domain, "--config") == ["down", "up"]
+
+
+def test_limits(paused):
+    """update-device changes what domiftune shows; what cannot change is named, and nothing has changed."""
+    source = elements(paused, "interface")[0].find("source").get("bridge")
+    limits = "<bandwidth><inbound average='1000' peak='2000' burst='64'/></bandwidth>"
+    with connection() as conn:
+        domain = conn.lookupByName(paused.name)
+        domain.updateDeviceFlags(helpers.interface_xml(source, mac=MAC, extra=limits), LIVE | CONFIG)
+        told = output.pairs(paused.virsh("domiftune", MAC))
+        assert (told["inbound.average"], told["inbound.peak"]) == ("1000", "2000")
+        before = paused.xml()
+        code, text = error_of(domain.updateDeviceFlags,
+                              helpers.interface_xml(source, mac=MAC, extra="<link state='down'/><mtu size='1400'/>"), LIVE)
+        assert (code, "MTU cannot change" in text) == (libvirt.VIR_ERR_OPERATION_UNSUPPORTED, True), text
+        assert paused.xml() == before
+        domain.updateDeviceFlags(helpers.interface_xml(source, mac=MAC), LIVE)
+    assert set(output.pairs(paused.virsh("domiftune", MAC, "--live")).values()) == {"0"}
 
 
 def test_hot_plug_is_refused(paused, images):

@@ -96,11 +96,20 @@ static bool misbehave_once(const struct ctl_message *request) {
         return true;
 }
 
+/* For tests to read; standard error is a file of theirs then. */
+static void note_link(const struct ctl_message *request) {
+        const struct ctl_link *link = (const struct ctl_link *) request->data;
+
+        if (request->header.type == CTL_SET_LINK)
+                (void) dprintf(STDERR_FILENO, "link %u %s\n", link->id, link->up ? "up" : "down");
+}
+
 /* What each mode does with a request other than HELLO. */
 static void misbehave(const struct ctl_message *request) {
         uint32_t serial = request->header.serial;
         char raw[64] = "no message of the protocol";
 
+        note_link(request);
         if (misbehave_once(request))
                 return;
         if (is("garbage"))

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Devices that are attached, changed and detached: the real driver on files in a temporary directory, without a system
- * bus, so that no domain runs. A case is one call on a domain with one device of each kind; after it the file says what
- * memory says, and after a call that failed both say what they said before.
+ * Devices that are attached, changed and detached: the real driver on files in a temporary directory. A case is one
+ * call on a domain with one device of each kind; after it the file says what memory says, and after a call that failed
+ * both say what they said before. Without a system bus no domain can be started; one that counts as running has a fake
+ * monitor and no TAP.
  */
+#include <fcntl.h>
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "domain/internal.h"
+#include "domain/launch.h"
 #include "util/error.h"
 
 #define CONFIG ((guint) VIR_DOMAIN_AFFECT_CONFIG)
+#define LIVE   ((guint) VIR_DOMAIN_AFFECT_LIVE)
 #define MAC    "52:54:00:00:00:09"
 
 #define DISK "<disk type='file' device='disk'><source file='/img/a'/><target dev='vda' bus='virtio'/></disk>"
@@ -43,6 +48,7 @@ typedef struct Fixture {
         DriverConfig config;
         Driver *driver;
         Domain *domain;
+        Vmm *monitor; /* NULL: it does not run */
 } Fixture;
 
 static void set_up(Fixture *f, gconstpointer data) {
@@ -70,7 +76,10 @@ static void set_up(Fixture *f, gconstpointer data) {
 static void tear_down(Fixture *f, gconstpointer data) {
         g_autofree char *remove = g_strdup_printf("rm -rf '%s'", f->dir);
         domain_unref(f->domain);
+        if (f->monitor)
+                vmm_kill(f->monitor, SIGKILL);
         driver_free(f->driver);
+        g_clear_pointer(&f->monitor, vmm_unref);
         g_assert_true(g_spawn_command_line_sync(remove, NULL, NULL, NULL, NULL));
         g_free(f->config.config_dir);
         g_free(f->config.state_dir);
@@ -400,6 +409,207 @@ static void test_event(Fixture *f, gconstpointer unused) {
         g_string_free(seen, TRUE);
 }
 
+/* --- A domain that counts as running ------------------------------------------------------------ */
+
+#define UP   "<interface type='bridge'><mac address='" MAC "'/><source bridge='br0'/>"
+#define DOWN UP "<link state='down'/></interface>"
+
+/* What domain_start() leaves in a Domain. `mode` says how the monitor behaves; it notes links in the file "links". */
+static void run_with_monitor(Fixture *f, const char *mode) {
+        Domain *d = f->domain;
+        g_autoptr(GError) err = NULL;
+        g_autofree char *socket = g_build_filename(f->dir, "ctl", NULL),
+                        *links = g_build_filename(f->dir, "links", NULL);
+        const VmmCallbacks callbacks = { .data = domain_ref(d) };
+        VmmSpawn spawn = {
+                .binary = g_getenv("FAKE_MONITOR"),
+                .name = mode,
+                .uuid = "u",
+                .uid = getuid(),
+                .socket_path = socket,
+                .log_fd = open(links, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600),
+        };
+        f->monitor = vmm_spawn(&spawn, &callbacks, &err);
+        g_assert_no_error(err);
+        g_assert_cmpint(close(spawn.log_fd), ==, 0);
+        domain_lock(d);
+        d->run.vmm = vmm_ref(f->monitor);
+        d->newdef = d->def;
+        g_autoptr(Launch) launch = launch_new(d, domain_def_copy(d->newdef), 7);
+        d->def = g_steal_pointer(&launch->def);
+        domain_def_assign_aliases(d->def);
+        d->run.devices = device_ids_new();
+        (void) device_ids_give(d->run.devices, "virtio-disk0"); /* 1 */
+        for (guint i = 0; i < d->def->nics->len; i++)
+                (void) device_ids_give(d->run.devices, ((DomainNic *) g_ptr_array_index(d->def->nics, i))->alias);
+        ((DomainNic *) g_ptr_array_index(d->def->nics, 0))->target = g_strdup("vnet-no-tap");
+        g_assert_true(status_save(d, &err));
+        domain_unlock(d);
+}
+
+static char *read_file(const char *dir, const char *file) {
+        g_autofree char *path = g_build_filename(dir, file, NULL);
+        char *text = NULL;
+        g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        return text;
+}
+
+static void assert_links(Fixture *f, const char *expected) {
+        g_autofree char *links = read_file(f->dir, "links");
+        g_assert_cmpstr(links, ==, expected);
+}
+
+/* The link in the live XML, in the status file, in the persistent definition and in its file. */
+static void assert_down(Fixture *f, gboolean live, gboolean config) {
+        g_autofree char *xml = domain_get_xml(f->domain, 0, NULL), *inactive = xml_of(f->domain);
+        g_autofree char *status = read_file(f->config.state_dir, "web1.xml");
+        const char *down = "<link state='down'/>";
+        g_assert_true((strstr(xml, down) != NULL) == live);
+        g_assert_true((strstr(status, down) != NULL) == live);
+        g_assert_true((strstr(inactive, down) != NULL) == config);
+        g_autofree char *file = read_file(f->config.config_dir, "web1.xml");
+        g_assert_true((strstr(file, down) != NULL) == config);
+}
+
+static void assert_failed(gboolean ok, GError **err, int code, const char *text) {
+        g_assert_false(ok);
+        g_assert_error(*err, VIRTMICRO_ERROR, code);
+        if (!strstr((*err)->message, text))
+                g_error("no %s in %s", text, (*err)->message);
+        g_clear_error(err);
+}
+
+static void test_link(Fixture *f, gconstpointer unused) {
+        GError *err = NULL;
+        run_with_monitor(f, "good");
+        assert_done(domain_update_device(f->domain, DOWN, LIVE, &err), err);
+        assert_links(f, "link 2 down\n");
+        assert_down(f, TRUE, FALSE);
+        assert_done(domain_update_device(f->domain, DOWN, LIVE, &err), err); /* nothing to do */
+        assert_done(domain_update_device(f->domain, DOWN, CONFIG, &err), err);
+        assert_links(f, "link 2 down\n");
+        assert_down(f, TRUE, TRUE);
+        assert_done(domain_update_device(f->domain, NIC, LIVE | CONFIG, &err), err);
+        assert_links(f, "link 2 down\nlink 2 up\n");
+        assert_down(f, FALSE, FALSE);
+        assert_done(domain_update_device(f->domain, DOWN, 0, &err), err); /* AFFECT_CURRENT */
+        assert_down(f, TRUE, FALSE);
+}
+
+/* The monitor knows an interface by its own number, whatever tells it from others here. */
+static void test_link_of_the_second(Fixture *f, gconstpointer unused) {
+        GError *err = NULL;
+        assert_done(domain_attach_device(f->domain, TWIN, CONFIG, &err), err);
+        run_with_monitor(f, "good");
+        assert_failed(domain_update_device(f->domain, DOWN, LIVE, &err), &err, VIR_ERR_OPERATION_FAILED, "multiple");
+        assert_done(domain_update_device(f->domain,
+                                         "<interface type='bridge'><mac address='" MAC "'/><source bridge='br1'/>"
+                                         "<link state='down'/><alias name='ua-twin'/></interface>",
+                                         LIVE, &err),
+                    err);
+        assert_links(f, "link 3 down\n");
+}
+
+/* Whatever step fails, the guest, the status and the file have the link that they had. */
+static void test_link_is_undone(Fixture *f, gconstpointer unused) {
+        GError *err = NULL;
+        run_with_monitor(f, "good");
+        g_autofree char *status = g_build_filename(f->config.state_dir, "web1.xml.new", NULL);
+        g_assert_cmpint(g_mkdir(status, 0700), ==, 0);
+        assert_failed(domain_update_device(f->domain, DOWN, LIVE, &err), &err, VIR_ERR_SYSTEM_ERROR,
+                      "cannot create file");
+        assert_links(f, "link 2 down\nlink 2 up\n");
+        assert_down(f, FALSE, FALSE);
+        g_assert_cmpint(g_rmdir(status), ==, 0);
+        g_autofree char *config = g_build_filename(f->config.config_dir, "web1.xml.new", NULL);
+        g_assert_cmpint(g_mkdir(config, 0700), ==, 0);
+        assert_failed(domain_update_device(f->domain, DOWN, LIVE | CONFIG, &err), &err, VIR_ERR_SYSTEM_ERROR,
+                      "cannot create file");
+        assert_links(f, "link 2 down\nlink 2 up\nlink 2 down\nlink 2 up\n");
+        assert_down(f, FALSE, FALSE);
+}
+
+/* A monitor that refuses may have done it, for all that is known: it is told the old state. */
+static void test_link_is_refused(Fixture *f, gconstpointer unused) {
+        GError *err = NULL;
+        run_with_monitor(f, "refuses");
+        assert_failed(domain_update_device(f->domain, DOWN, LIVE | CONFIG, &err), &err, VIR_ERR_OPERATION_FAILED,
+                      "kernel is not one");
+        assert_links(f, "link 2 down\nlink 2 up\n");
+        assert_down(f, FALSE, FALSE);
+}
+
+/* Limits come first: where they fail, the guest sees nothing of a change of the link. */
+static void test_limits_come_first(Fixture *f, gconstpointer unused) {
+        GError *err = NULL;
+        run_with_monitor(f, "good");
+        assert_failed(domain_update_device(f->domain,
+                                           UP "<link state='down'/><bandwidth><inbound average='7'/></bandwidth>"
+                                              "</interface>",
+                                           LIVE | CONFIG, &err),
+                      &err, VIR_ERR_OPERATION_INVALID, "vnet-no-tap");
+        assert_links(f, "");
+        assert_down(f, FALSE, FALSE);
+}
+
+/* What a running domain cannot follow is refused before anything changes, in both definitions. */
+static void test_live_refusals(Fixture *f, gconstpointer unused) {
+        static const struct {
+                Call call;
+                const char *text;
+                int code;
+                const char *says;
+        } calls[] = {
+                { ATTACH, VDB "</disk>", VIR_ERR_OPERATION_UNSUPPORTED, "live attach of device 'disk'" },
+                { ATTACH, DISK, VIR_ERR_OPERATION_FAILED, "target vda already exists" },
+                { ATTACH, CHANNEL, VIR_ERR_OPERATION_FAILED, "chardev already exists" },
+                { DETACH, DISK, VIR_ERR_OPERATION_UNSUPPORTED, "use --config and restart" },
+                { DETACH, VDB "</disk>", VIR_ERR_DEVICE_MISSING, "no target device vdb" },
+                { DETACH_ALIAS, "net0", VIR_ERR_OPERATION_UNSUPPORTED, "live detach of device 'interface'" },
+                { DETACH_ALIAS, "net1", VIR_ERR_INTERNAL_ERROR, "no device found with alias net1" },
+                { UPDATE, "<disk><source file='/b'/><target dev='vda'/></disk>", VIR_ERR_OPERATION_UNSUPPORTED,
+                  "live update of device 'disk'" },
+                { UPDATE, RNG, VIR_ERR_OPERATION_UNSUPPORTED, "live update of device 'rng'" },
+                { UPDATE, UP "<link state='down'/><mtu size='1400'/></interface>", VIR_ERR_OPERATION_UNSUPPORTED,
+                  "MTU" },
+                { UPDATE, UP "<driver name='qemu'/></interface>", VIR_ERR_OPERATION_UNSUPPORTED,
+                  "driver cannot change" },
+                { UPDATE, UP "<target dev='tap7'/></interface>", VIR_ERR_OPERATION_UNSUPPORTED, "TAP name" },
+                { UPDATE, UP "<boot order='3'/></interface>", VIR_ERR_OPERATION_UNSUPPORTED, "boot order" },
+                { UPDATE, UP "<alias name='ua-new'/></interface>", VIR_ERR_DEVICE_MISSING, "alias ua-new" },
+                { UPDATE, "<interface type='ethernet'><mac address='" MAC "'/></interface>",
+                  VIR_ERR_OPERATION_UNSUPPORTED, "type cannot change" },
+                { UPDATE, UP "<bandwidth><inbound average='9' floor='9'/></bandwidth></interface>",
+                  VIR_ERR_OPERATION_UNSUPPORTED, "inbound.floor cannot change" },
+        };
+        run_with_monitor(f, "good");
+        g_autofree char *live = domain_get_xml(f->domain, 0, NULL), *config = xml_of(f->domain);
+        for (gsize i = 0; i < G_N_ELEMENTS(calls); i++) {
+                GError *err = NULL;
+                assert_failed(do_call(f->domain, calls[i].call, calls[i].text, LIVE, &err), &err, calls[i].code,
+                              calls[i].says);
+                g_assert_false(do_call(f->domain, calls[i].call, calls[i].text, LIVE | CONFIG, NULL));
+        }
+        g_autofree char *still = domain_get_xml(f->domain, 0, NULL), *same = xml_of(f->domain);
+        g_assert_cmpstr(still, ==, live);
+        g_assert_cmpstr(same, ==, config);
+        assert_links(f, "");
+}
+
+/* The definition of a running domain changes for the next start. */
+static void test_config_of_a_running_domain(Fixture *f, gconstpointer unused) {
+        GError *err = NULL;
+        run_with_monitor(f, "good");
+        g_autofree char *live = domain_get_xml(f->domain, 0, NULL);
+        assert_done(domain_attach_device(f->domain, VDB "</disk>", CONFIG, &err), err);
+        assert_done(domain_detach_device(f->domain, RNG, CONFIG, &err), err);
+        g_autofree char *still = domain_get_xml(f->domain, 0, NULL), *config = xml_of(f->domain);
+        g_assert_cmpstr(still, ==, live);
+        g_assert_nonnull(strstr(config, "vdb"));
+        g_assert_null(strstr(config, "<rng"));
+        assert_stored(f);
+}
+
 int main(int argc, char **argv) {
         g_assert_true(g_setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent", TRUE));
         g_test_init(&argc, &argv, NULL);
@@ -414,5 +624,13 @@ int main(int argc, char **argv) {
         g_test_add("/devices/notes", Fixture, NULL, set_up, test_notes, tear_down);
         g_test_add("/devices/file-fails", Fixture, NULL, set_up, test_file_fails, tear_down);
         g_test_add("/devices/event", Fixture, NULL, set_up, test_event, tear_down);
+        g_test_add("/devices/link", Fixture, NULL, set_up, test_link, tear_down);
+        g_test_add("/devices/link-of-the-second", Fixture, NULL, set_up, test_link_of_the_second, tear_down);
+        g_test_add("/devices/link-is-undone", Fixture, NULL, set_up, test_link_is_undone, tear_down);
+        g_test_add("/devices/link-is-refused", Fixture, NULL, set_up, test_link_is_refused, tear_down);
+        g_test_add("/devices/limits-come-first", Fixture, NULL, set_up, test_limits_come_first, tear_down);
+        g_test_add("/devices/live-refusals", Fixture, NULL, set_up, test_live_refusals, tear_down);
+        g_test_add("/devices/config-of-a-running-domain", Fixture, NULL, set_up, test_config_of_a_running_domain,
+                   tear_down);
         return g_test_run();
 }

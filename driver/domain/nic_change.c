@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Changing an interface of a running domain, in steps that each leave all or nothing: its limits (by tc on the TAP, and
+ * in the network, which accounts for them), and its link (in the monitor, which tells the guest). When a step fails, or
+ * something after all of them, change.c asks for the old definition again: then the steps that are in force are taken
+ * back, the last one first.
+ */
+#include "domain/nic_change.h"
+
+#include "domain/launch.h"
+#include "util/error.h"
+
+typedef struct Step {
+        gboolean (*differs)(const DomainNic *from, const DomainNic *to);
+        gboolean (*apply)(Domain *d, const DomainNic *from, const DomainNic *to, GError **err);
+        gboolean unsure; /* when it fails it may be in force nevertheless */
+} Step;
+
+static gboolean same_limit(const DomainBandwidth *a, const DomainBandwidth *b) {
+        return a->present == b->present && a->average == b->average && a->peak == b->peak && a->burst == b->burst &&
+               a->floor == b->floor;
+}
+
+static gboolean limits_differ(const DomainNic *from, const DomainNic *to) {
+        return !same_limit(&from->inbound, &to->inbound) || !same_limit(&from->outbound, &to->outbound);
+}
+
+/* The network's port first, since the network may refuse. */
+static gboolean change_limits(Domain *d, const DomainNic *from, const DomainNic *to, GError **err) {
+        const TapLimits old = nic_limits(from), new = nic_limits(to);
+        gboolean in_network = to->type == DOMAIN_NIC_NETWORK && to->portid;
+        if (in_network && !network_port_set_bandwidth(d->driver->libvirt, to, err))
+                return FALSE;
+        if (tap_set_bandwidth(to->target, &old, &new, err))
+                return TRUE;
+        if (in_network)
+                (void) network_port_set_bandwidth(d->driver->libvirt, from, NULL);
+        return FALSE;
+}
+
+static gboolean link_differs(const DomainNic *from, const DomainNic *to) {
+        return from->link_down != to->link_down;
+}
+
+static gboolean change_link(Domain *d, const DomainNic *from, const DomainNic *to, GError **err) {
+        struct ctl_link message = { .id = device_ids_find(d->run.devices, to->alias), .up = !to->link_down };
+        struct ctl_reply reply;
+        return vmm_call(d->run.vmm, CTL_SET_LINK, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err);
+}
+
+static const Step steps[] = {
+        { limits_differ, change_limits },
+        { link_differs, change_link, .unsure = TRUE },
+};
+
+static gboolean go(Domain *d, const NicChange *change, GError **err) {
+        for (gsize i = 0; i < G_N_ELEMENTS(steps); i++) {
+                if (!steps[i].differs(change->old, change->new))
+                        continue;
+                gboolean ok = steps[i].apply(d, change->old, change->new, err);
+                if (ok || steps[i].unsure)
+                        *change->in_force |= 1u << i;
+                if (!ok)
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+/* What we did not change is not taken back. All steps are tried; the first error is told. */
+static gboolean go_back(Domain *d, const NicChange *change, GError **err) {
+        gboolean ok = TRUE;
+        for (gsize i = G_N_ELEMENTS(steps); i-- > 0;) {
+                if ((*change->in_force & 1u << i) == 0)
+                        continue;
+                if (steps[i].apply(d, change->new, change->old, ok ? err : NULL))
+                        *change->in_force &= ~(1u << i);
+                else
+                        ok = FALSE;
+        }
+        return ok;
+}
+
+gboolean nic_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err) {
+        gboolean back = def == d->def;
+        domain_unlock(d);
+        gboolean ok = back ? go_back(d, data, err) : go(d, data, err);
+        domain_lock(d);
+        return ok;
+}
+
+/* --- What cannot change ------------------------------------------------------------------- */
+
+typedef struct Text {
+        const char *what;
+        gsize offset;  /* of a string in DomainNic */
+        gboolean kept; /* as it is when it is not given: a start has chosen it, or may have */
+} Text;
+
+#define TEXT(name, member, may_be_left_out)                                                                            \
+        { name, G_STRUCT_OFFSET(DomainNic, member), may_be_left_out }
+
+static const Text texts[] = {
+        TEXT("source", source, FALSE),      TEXT("portgroup", portgroup, FALSE), TEXT("TAP name", target, TRUE),
+        TEXT("driver", driver_name, FALSE), TEXT("filter", filter, FALSE),       TEXT("script", script, FALSE),
+};
+
+static const char *changed_text(const DomainNic *old, const DomainNic *new) {
+        for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
+                const char *from = G_STRUCT_MEMBER(char *, old, texts[i].offset);
+                const char *to = G_STRUCT_MEMBER(char *, new, texts[i].offset);
+                if (g_strcmp0(from, to) != 0 && (to || !texts[i].kept))
+                        return texts[i].what;
+        }
+        return NULL;
+}
+
+static const char *changed_number(const DomainNic *old, const DomainNic *new) {
+        return old->type != new->type || old->target_managed != new->target_managed    ? "type"
+               : old->mtu != new->mtu                                                  ? "MTU"
+               : old->has_vlan != new->has_vlan || old->vlan_tag != new->vlan_tag      ? "VLAN"
+               : old->isolated != new->isolated                                        ? "isolation"
+               : new->boot_order != 0 && old->boot_order != new->boot_order            ? "boot order"
+               : old->inbound.floor != new->inbound.floor /* granted by its network */ ? "inbound.floor"
+                                                                                       : NULL;
+}
+
+gboolean nic_change_check(const DomainNic *old, const DomainNic *new, GError **err) {
+        const char *what = changed_number(old, new);
+        if (!what)
+                what = changed_text(old, new);
+        if (!what)
+                return TRUE;
+        return error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                         "%s cannot change while the domain runs: use --config and restart it", what);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What of a running domain's interface can change: a HostFunc for change.c, and its data. */
+#pragma once
+
+#include "domain/internal.h"
+
+typedef struct NicChange {
+        const DomainNic *old, *new; /* of the definition in force and of its changed copy */
+        guint *in_force;            /* what has been changed, as bits; 0 at first */
+} NicChange;
+
+/* Whether the host can follow: VIR_ERR_OPERATION_UNSUPPORTED says what cannot change. */
+gboolean nic_change_check(const DomainNic *old, const DomainNic *new, GError **err);
+/* A HostFunc, whose data is a NicChange. */
+gboolean nic_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err);
