@@ -92,6 +92,11 @@ static gboolean nic_update_live(const DomainDef *old_def, DomainDef *def, guint 
         DomainNic *nic = g_ptr_array_index(def->nics, index);
         if (!nic_change_check(old, wanted, err))
                 return FALSE;
+        g_free(nic->source);
+        nic->source = g_strdup(wanted->source);
+        nic->has_vlan = wanted->has_vlan;
+        nic->vlan_tag = wanted->vlan_tag;
+        nic->isolated = wanted->isolated;
         nic->link_down = wanted->link_down;
         nic->inbound = wanted->inbound;
         nic->outbound = wanted->outbound;

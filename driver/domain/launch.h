@@ -47,6 +47,8 @@ gboolean launch_plug(Launch *l, GError **err);
 /* Deletes what launch_open() left outside this process. */
 void launch_unlink(Launch *l);
 
+/* What an interface says of its TAP; points into nic. */
+TapConfig nic_tap_config(const DomainNic *nic);
 /* What <bandwidth> asks for; points into nic. */
 TapLimits nic_limits(const DomainNic *nic);
 /* Limits on existing TAPs, of the first n_nics interfaces; TAPs of our own take theirs with them. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Changing an interface of a running domain, in steps that each leave all or nothing: its limits (by tc on the TAP, and
- * in the network, which accounts for them), and its link (in the monitor, which tells the guest). When a step fails, or
- * something after all of them, change.c asks for the old definition again: then the steps that are in force are taken
- * back, the last one first.
+ * in the network, which accounts for them), its place (the TAP's bridge, and its VLAN and isolation there), and its
+ * link (in the monitor, which tells the guest). When a step fails, or something after all of them, change.c asks for
+ * the old definition again: then the steps that are in force are taken back, the last one first.
  */
 #include "domain/nic_change.h"
 
@@ -38,6 +38,16 @@ static gboolean change_limits(Domain *d, const DomainNic *from, const DomainNic 
         return FALSE;
 }
 
+static gboolean place_differs(const DomainNic *from, const DomainNic *to) {
+        return g_strcmp0(from->source, to->source) != 0 || from->has_vlan != to->has_vlan ||
+               from->vlan_tag != to->vlan_tag || from->isolated != to->isolated;
+}
+
+static gboolean change_place(Domain *d, const DomainNic *from, const DomainNic *to, GError **err) {
+        const TapConfig old = nic_tap_config(from), new = nic_tap_config(to);
+        return tap_move(to->target, &old, &new, err);
+}
+
 static gboolean link_differs(const DomainNic *from, const DomainNic *to) {
         return from->link_down != to->link_down;
 }
@@ -50,6 +60,7 @@ static gboolean change_link(Domain *d, const DomainNic *from, const DomainNic *t
 
 static const Step steps[] = {
         { limits_differ, change_limits },
+        { place_differs, change_place },
         { link_differs, change_link, .unsure = TRUE },
 };
 
@@ -100,8 +111,8 @@ typedef struct Text {
         { name, G_STRUCT_OFFSET(DomainNic, member), may_be_left_out }
 
 static const Text texts[] = {
-        TEXT("source", source, FALSE),      TEXT("portgroup", portgroup, FALSE), TEXT("TAP name", target, TRUE),
-        TEXT("driver", driver_name, FALSE), TEXT("filter", filter, FALSE),       TEXT("script", script, FALSE),
+        TEXT("portgroup", portgroup, FALSE), TEXT("TAP name", target, TRUE), TEXT("driver", driver_name, FALSE),
+        TEXT("filter", filter, FALSE),       TEXT("script", script, FALSE),
 };
 
 static const char *changed_text(const DomainNic *old, const DomainNic *new) {
@@ -114,20 +125,22 @@ static const char *changed_text(const DomainNic *old, const DomainNic *new) {
         return NULL;
 }
 
-static const char *changed_number(const DomainNic *old, const DomainNic *new) {
-        return old->type != new->type || old->target_managed != new->target_managed    ? "type"
-               : old->mtu != new->mtu                                                  ? "MTU"
-               : old->has_vlan != new->has_vlan || old->vlan_tag != new->vlan_tag      ? "VLAN"
-               : old->isolated != new->isolated                                        ? "isolation"
-               : new->boot_order != 0 && old->boot_order != new->boot_order            ? "boot order"
-               : old->inbound.floor != new->inbound.floor /* granted by its network */ ? "inbound.floor"
-                                                                                       : NULL;
+static const char *changed_part(const DomainNic *old, const DomainNic *new) {
+        if (old->type != new->type || old->target_managed != new->target_managed)
+                return "type";
+        if (old->type != DOMAIN_NIC_BRIDGE && place_differs(old, new))
+                return "source, VLAN or isolation";
+        if (old->mtu != new->mtu)
+                return "MTU";
+        if (new->boot_order != 0 && old->boot_order != new->boot_order)
+                return "boot order";
+        if (old->inbound.floor != new->inbound.floor) /* its network has granted it */
+                return "inbound.floor";
+        return changed_text(old, new);
 }
 
 gboolean nic_change_check(const DomainNic *old, const DomainNic *new, GError **err) {
-        const char *what = changed_number(old, new);
-        if (!what)
-                what = changed_text(old, new);
+        const char *what = changed_part(old, new);
         if (!what)
                 return TRUE;
         return error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,

@@ -410,11 +410,7 @@ static gboolean open_vhost(const DomainNic *nic, int *ret_fd, GError **err) {
                          "vhost-net was requested for an interface, but is unavailable");
 }
 
-static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
-        DomainNic *nic = g_ptr_array_index(l->def->nics, i);
-        struct ctl_nic *message = &l->config.nic[i];
-        if (nic->type == DOMAIN_NIC_NETWORK && !network_port_create(l->domain->driver->libvirt, l->def, nic, err))
-                return FALSE;
+TapConfig nic_tap_config(const DomainNic *nic) {
         TapConfig tap = {
                 .name = nic->target,
                 .existing = nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed,
@@ -429,6 +425,15 @@ static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
                 .outbound = nic->outbound.present ? &nic->outbound : NULL,
         };
         memcpy(tap.mac, nic->mac, sizeof(tap.mac));
+        return tap;
+}
+
+static gboolean plug_nic(Launch *l, unsigned i, GError **err) {
+        DomainNic *nic = g_ptr_array_index(l->def->nics, i);
+        struct ctl_nic *message = &l->config.nic[i];
+        if (nic->type == DOMAIN_NIC_NETWORK && !network_port_create(l->domain->driver->libvirt, l->def, nic, err))
+                return FALSE;
+        const TapConfig tap = nic_tap_config(nic);
         if (!tap_open(&tap, &l->tap[i], err))
                 return FALSE;
         l->n_taps = i + 1;

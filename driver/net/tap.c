@@ -151,13 +151,13 @@ static void disable_addresses(NetlinkSocket *sock, const Tap *tap) {
                 g_info("TAP '%s' may get a link-local address: %s", tap->name, g_strerror(-r));
 }
 
-static gboolean raise_link(NetlinkSocket *sock, const Tap *tap, GError **err) {
-        struct nl_msg *message = netlink_link_message(RTM_SETLINK, 0, AF_UNSPEC, tap->ifindex);
+static gboolean set_up(NetlinkSocket *sock, int ifindex, const char *name, gboolean up, GError **err) {
+        struct nl_msg *message = netlink_link_message(RTM_SETLINK, 0, AF_UNSPEC, ifindex);
         struct ifinfomsg *info = nlmsg_data(nlmsg_hdr(message));
 
-        info->ifi_flags = IFF_UP;
+        info->ifi_flags = up ? IFF_UP : 0;
         info->ifi_change = IFF_UP;
-        return netlink_request(sock, message, err, "cannot raise TAP '%s'", tap->name);
+        return netlink_request(sock, message, err, "cannot %s TAP '%s'", up ? "raise" : "lower", name);
 }
 
 static gboolean plug(NetlinkSocket *sock, const TapConfig *config, const LinkInfo *bridge, Tap *tap, GError **err) {
@@ -170,7 +170,7 @@ static gboolean plug(NetlinkSocket *sock, const TapConfig *config, const LinkInf
                 if (!bridge_plug(sock, bridge, tap->ifindex, config, err))
                         return FALSE;
         }
-        return raise_link(sock, tap, err);
+        return set_up(sock, tap->ifindex, tap->name, TRUE, err);
 }
 
 static gboolean configure(NetlinkSocket *sock, const TapConfig *config, const LinkInfo *bridge, Tap *tap,
@@ -247,6 +247,44 @@ gboolean tap_set_bandwidth(const char *name, const TapLimits *from, const TapLim
                 return tc_set(sock, name, link.ifindex, from, to, err);
         if (missing)
                 set_missing(err, name);
+        return FALSE;
+}
+
+static gboolean leave_bridge(NetlinkSocket *sock, int ifindex, const char *name, GError **err) {
+        struct nl_msg *message = netlink_link_message(RTM_SETLINK, 0, AF_UNSPEC, ifindex);
+
+        (void) nla_put_u32(message, IFLA_MASTER, 0);
+        return netlink_request(sock, message, err, "cannot take TAP '%s' out of its bridge", name);
+}
+
+/* Lowered meanwhile, so that no frame is in a VLAN that is not the guest's. It is raised in any case. */
+static gboolean replug(NetlinkSocket *sock, const char *name, int ifindex, const TapConfig *to, GError **err) {
+        LinkInfo bridge;
+        gboolean ok;
+
+        if (!bridge_find(sock, to->bridge, &bridge, err) || !set_up(sock, ifindex, name, FALSE, err))
+                return FALSE;
+        ok = leave_bridge(sock, ifindex, name, err) && bridge_plug(sock, &bridge, ifindex, to, err);
+        return set_up(sock, ifindex, name, TRUE, ok ? err : NULL) && ok;
+}
+
+gboolean tap_move(const char *name, const TapConfig *from, const TapConfig *to, GError **err) {
+        g_autoptr(NetlinkSocket) sock = netlink_open(err);
+        g_autoptr(GError) lost = NULL;
+        LinkInfo link;
+        gboolean missing;
+
+        if (!sock)
+                return FALSE;
+        if (!netlink_get_link(sock, name, &link, &missing, err)) {
+                if (missing)
+                        set_missing(err, name);
+                return FALSE;
+        }
+        if (replug(sock, name, link.ifindex, to, err))
+                return TRUE;
+        if (!replug(sock, name, link.ifindex, from, &lost))
+                g_warning("TAP '%s' could not be put back into bridge '%s': %s", name, from->bridge, lost->message);
         return FALSE;
 }
 

@@ -45,6 +45,12 @@ typedef struct TapLimits {
  */
 gboolean tap_set_bandwidth(const char *name, const TapLimits *from, const TapLimits *to, GError **err);
 
+/*
+ * Moves a TAP from one bridge to another, or to another VLAN or isolation in it; both have a bridge, and nothing else
+ * of them counts. What is in flight meanwhile is lost. On error it is where it was.
+ */
+gboolean tap_move(const char *name, const TapConfig *from, const TapConfig *to, GError **err);
+
 typedef struct TapStats { /* seen from the guest: rx is what it received */
         guint64 rx_bytes, rx_packets, rx_errors, rx_drops;
         guint64 tx_bytes, tx_packets, tx_errors, tx_drops;

@@ -1,4 +1,5 @@
 """Devices that come and go: by virsh and by the binding, for the next start, and the link of a running guest."""
+import contextlib
 import pathlib
 import uuid
 import xml.etree.ElementTree as ElementTree
@@ -28,6 +29,13 @@ def idle(make_domain):
 
 
 @pytest.fixture
+def other_bridge():
+    helpers.run("ip", "link", "add", "tbother", "type", "bridge", "vlan_filtering", "1")
+    yield "tbother"
+    helpers.run("ip", "link", "delete", "tbother")
+
+
+@pytest.fixture
 def paused(make_domain, bridge):
     domain = make_domain(devices=helpers.interface_xml(bridge, mac=MAC))
     domain.start("--paused")
@@ -44,6 +52,17 @@ def targets(domain, *options):
 
 def restart_daemon():
     helpers.run("systemctl", "restart", "virtmicrod.service")
+
+
+@contextlib.contextmanager
+def unwritable(domain):
+    """The domain's definition cannot be written meanwhile."""
+    obstacle = CONFIG_DIR / f"{domain.name}.xml.new"
+    obstacle.mkdir()
+    try:
+        yield
+    finally:
+        obstacle.rmdir()
 
 
 def refused(domain, *command):
@@ -227,15 +246,10 @@ def test_link(guest):
 def test_link_is_undone(guest):
     """When the definition cannot be written, the guest has its cable in again."""
     domain, console = guest
-    obstacle = CONFIG_DIR / f"{domain.name}.xml.new"
     down = helpers.interface_xml(elements(domain, "interface")[0].find("source").get("bridge"), mac=MAC,
                                  extra="<link state='down'/>")
-    obstacle.mkdir()
-    try:
-        with connection() as conn:
-            code, text = error_of(conn.lookupByName(domain.name).updateDeviceFlags, down, LIVE | CONFIG)
-    finally:
-        obstacle.rmdir()
+    with connection() as conn, unwritable(domain):
+        code, text = error_of(conn.lookupByName(domain.name).updateDeviceFlags, down, LIVE | CONFIG)
     assert (code, "cannot create file" in text) == (libvirt.VIR_ERR_SYSTEM_ERROR, True), text
     helpers.wait_for(lambda: carriers(console) == ["1", "1"], what="both carriers")
     assert links_of(domain) == links_of(domain, "--config") == ["up", "up"]
@@ -243,6 +257,30 @@ def test_link_is_undone(guest):
         conn.lookupByName(domain.name).updateDeviceFlags(down, LIVE | CONFIG)
     helpers.wait_for(lambda: carriers(console) == ["0", "1"], what="one carrier")
     assert links_of(domain) == links_of(domain, "--config") == ["down", "up"]
+
+
+def test_bridge(paused, bridge, other_bridge):
+    """The TAP moves to another bridge and VLAN; when the definition cannot be written, it is back where it was."""
+    tap = elements(paused, "interface")[0].find("target").get("dev")
+    there = helpers.interface_xml(other_bridge, mac=MAC, extra="<vlan><tag id='7'/></vlan><port isolated='yes'/>")
+    with connection() as conn, unwritable(paused):
+        code, text = error_of(conn.lookupByName(paused.name).updateDeviceFlags, there, LIVE | CONFIG)
+    assert (code, "cannot create file" in text) == (libvirt.VIR_ERR_SYSTEM_ERROR, True), text
+    assert helpers.links()[tap]["master"] == bridge
+    with connection() as conn:
+        domain = conn.lookupByName(paused.name)
+        domain.updateDeviceFlags(there, LIVE | CONFIG)
+        assert helpers.links()[tap]["master"] == other_bridge
+        assert "isolated on" in helpers.run("bridge", "-d", "link", "show", "dev", tap).stdout
+        for options in (), ("--inactive",):
+            assert elements(paused, "interface", *options)[0].find("source").get("bridge") == other_bridge
+        code, text = error_of(domain.updateDeviceFlags, helpers.interface_xml("nobridge", mac=MAC), LIVE | CONFIG)
+        assert "bridge 'nobridge' does not exist" in text
+        assert helpers.links()[tap]["master"] == other_bridge
+        restart_daemon()
+    with connection() as conn:
+        conn.lookupByName(paused.name).updateDeviceFlags(helpers.interface_xml(bridge, mac=MAC), LIVE | CONFIG)
+    assert helpers.links()[tap]["master"] == bridge
 
 
 def test_limits(paused):

@@ -339,6 +339,54 @@ static void set_limits(const char *name, const TapLimits *from, const TapLimits 
         g_assert_no_error(err);
 }
 
+/* To another bridge, VLAN, isolation; and where that fails, it is where it was. */
+static void test_move(void) {
+        TapConfig here = config_new(), there, nowhere;
+        g_autoptr(GError) err = NULL;
+        Tap tap;
+
+        if (!have_bridge(1500, "vlan_filtering 1"))
+                return;
+        g_assert_true(done(run("ip link add br8 type bridge && ip link set br8 up")));
+        here.name = "mover";
+        here.bridge = "br7";
+        here.has_vlan = TRUE;
+        here.vlan_tag = 77;
+        there = nowhere = here;
+        there.bridge = "br8";
+        there.has_vlan = FALSE;
+        there.isolated = TRUE;
+        open_ok(&here, &tap);
+        g_assert_true(tap_move("mover", &here, &there, &err));
+        assert_shows("master br8", "ip link show mover");
+        assert_shows("UP", "ip link show mover");
+        assert_shows("isolated on", "bridge -d link show dev mover");
+        assert_shows("fe:54:00:11:22:33", "ip link show mover");
+
+        nowhere.bridge = "br8"; /* which does not filter VLANs */
+        g_assert_false(tap_move("mover", &there, &nowhere, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        g_clear_error(&err);
+        nowhere.bridge = "br9";
+        g_assert_false(tap_move("mover", &there, &nowhere, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_SYSTEM_ERROR);
+        g_clear_error(&err);
+        assert_shows("master br8", "ip link show mover");
+        assert_shows("UP", "ip link show mover");
+        assert_shows("isolated on", "bridge -d link show dev mover");
+
+        g_assert_true(tap_move("mover", &there, &here, &err));
+        assert_shows("master br7", "ip link show mover");
+        assert_shows("isolated off", "bridge -d link show dev mover");
+        assert_shows("\"vlans\":[{\"vlan\":77,\"flags\":[\"PVID\",\"Egress Untagged\"]}]",
+                     "bridge -j vlan show dev mover");
+        tap_clear(&tap);
+        g_assert_false(tap_move("mover", &here, &there, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_INVALID);
+        g_assert_true(done(run("ip link del br8")));
+        drop_bridge();
+}
+
 static void test_bandwidth(void) {
         DomainBandwidth inbound = { .average = 1000, .peak = 2000, .burst = 256 }, outbound = { .average = 500 };
         const TapLimits none = { NULL, NULL }, in = { &inbound, NULL }, both = { &inbound, &outbound };
@@ -476,6 +524,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/tap/existing", test_existing);
         g_test_add_func("/tap/bridge", test_bridge);
         g_test_add_func("/tap/vlan", test_vlan);
+        g_test_add_func("/tap/move", test_move);
         g_test_add_func("/tap/bandwidth", test_bandwidth);
         g_test_add_func("/tap/foreign-qdiscs", test_foreign_qdiscs);
         g_test_add_func("/tap/stats", test_stats);

@@ -570,6 +570,8 @@ static void test_live_refusals(Fixture *f, gconstpointer unused) {
                 { UPDATE, "<disk><source file='/b'/><target dev='vda'/></disk>", VIR_ERR_OPERATION_UNSUPPORTED,
                   "live update of device 'disk'" },
                 { UPDATE, RNG, VIR_ERR_OPERATION_UNSUPPORTED, "live update of device 'rng'" },
+                { UPDATE, "<interface type='bridge'><mac address='" MAC "'/><source bridge='br9'/></interface>",
+                  VIR_ERR_OPERATION_INVALID, "interface 'vnet-no-tap' does not exist" },
                 { UPDATE, UP "<link state='down'/><mtu size='1400'/></interface>", VIR_ERR_OPERATION_UNSUPPORTED,
                   "MTU" },
                 { UPDATE, UP "<driver name='qemu'/></interface>", VIR_ERR_OPERATION_UNSUPPORTED,
