@@ -41,12 +41,17 @@ static xmlNode *wrap(xmlDoc *doc) {
         return devices;
 }
 
-/* The verdict on this device was to leave it out. */
+/* The verdict on this device was to leave it out, or it is something that the machine has anyway. */
 static gboolean refuse_nothing(const DomainDevice *device, GError **err) {
         const GPtrArray *notes = device->def->notes;
-        return error_set(err, VIR_ERR_OPERATION_UNSUPPORTED, "no microVM has such a device '%s'%s%s", device->element,
+        return error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
+                         "this device '%s' cannot be attached, changed or detached%s%s", device->element,
                          notes->len > 0 ? ": " : "",
                          notes->len > 0 ? (const char *) g_ptr_array_index(notes, notes->len - 1) : "");
+}
+
+static gboolean is_there(const DomainDef *def) {
+        return def->disks->len + def->nics->len + def->chars->len > 0 || def->rng;
 }
 
 static gboolean parse(DomainDevice *device, const xmlNode *devices, guint flags, GError **err) {
@@ -55,7 +60,9 @@ static gboolean parse(DomainDevice *device, const xmlNode *devices, guint flags,
                 return refuse_nothing(device, err);
         g_autofree char *mac = xml_child_attr(node, "mac", "address"), *port = xml_child_attr(node, "target", "port");
         device->named = mac || port;
-        return domain_parse_devices(devices, device->def, flags, err) && legacy_nics(device->def, flags, err);
+        if (!domain_parse_devices(devices, device->def, flags, err) || !legacy_nics(device->def, flags, err))
+                return FALSE;
+        return is_there(device->def) || refuse_nothing(device, err);
 }
 
 DomainDevice *domain_device_parse(const char *xml, guint flags, GError **err) {

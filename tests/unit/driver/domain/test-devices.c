@@ -280,7 +280,7 @@ static const Case cases[] = {
         { "other/input", ATTACH, "<input type='tablet' bus='usb'/>", VIR_ERR_OPERATION_UNSUPPORTED,
           "microVMs have no display" },
         { "other/controller", ATTACH, "<controller type='pci' model='pcie-root-port'/>", VIR_ERR_OPERATION_UNSUPPORTED,
-          "no microVM has such a device 'controller'" },
+          "device 'controller' cannot be attached" },
         { "other/emulator", ATTACH, "<emulator>/bin/sh</emulator>", VIR_ERR_OPERATION_UNSUPPORTED, "'emulator'" },
         { "other/unknown", ATTACH, "<teapot/>", VIR_ERR_XML_ERROR, "unknown device type 'teapot'" },
         { "other/domain", ATTACH, "<domain type='kvm'><devices>" VDB "</disk></devices></domain>", VIR_ERR_XML_ERROR,
