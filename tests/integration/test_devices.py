@@ -209,16 +209,20 @@ def test_event(idle, images, make_domain):
 
 @pytest.fixture(scope="module")
 def guest(make_module_domain, module_bridge):
-    """A domain with an interface on either path, and its console."""
+    """A domain with an interface on either path, both up."""
     domain = make_module_domain(devices=helpers.interface_xml(module_bridge, mac=MAC)
                                 + helpers.interface_xml(module_bridge, mac=OTHER, extra="<driver name='qemu'/>"))
     with domain.boot() as console:
         console.command("ip link set eth0 up; ip link set eth1 up")
-        yield domain, console
+    return domain
 
 
-def carriers(console):
-    return console.command("cat /sys/class/net/eth0/carrier /sys/class/net/eth1/carrier").split()
+def assert_carriers(domain, *expected):
+    """What the guest has, in the end."""
+    with domain.console() as console:
+        console.prompt()
+        helpers.wait_for(lambda: console.command("cat /sys/class/net/eth0/carrier /sys/class/net/eth1/carrier").split()
+                         == list(expected), what=expected)
 
 
 def links_of(domain, *options):
@@ -226,37 +230,35 @@ def links_of(domain, *options):
 
 
 def test_link(guest):
-    """The guest sees its cable go out and in; that it is out is known to the next daemon."""
-    domain, console = guest
-    assert carriers(console) == ["1", "1"]
-    for number, tap in enumerate(nic.find("target").get("dev") for nic in elements(domain, "interface")):
-        wanted = ["1", "1"]
-        wanted[number] = "0"
-        words = ["down" if carrier == "0" else "up" for carrier in wanted]
-        domain.virsh("domif-setlink", tap, "down")
-        helpers.wait_for(lambda: carriers(console) == wanted, what=wanted)
-        assert (links_of(domain), links_of(domain, "--config")) == (words, ["up", "up"])
-        restart_daemon()
-        assert links_of(domain) == words
-        domain.virsh("domif-setlink", tap, "up")
-        helpers.wait_for(lambda: carriers(console) == ["1", "1"], what="both carriers")
-        assert links_of(domain) == ["up", "up"]
+    """The guest sees its cables go out and in; that they are out is known to the next daemon."""
+    taps = [nic.find("target").get("dev") for nic in elements(guest, "interface")]
+    assert_carriers(guest, "1", "1")
+    guest.virsh("domif-setlink", taps[0], "down")
+    assert (links_of(guest), links_of(guest, "--config")) == (["down", "up"], ["up", "up"])
+    assert_carriers(guest, "0", "1")
+    guest.virsh("domif-setlink", taps[1], "down")
+    restart_daemon()
+    assert (links_of(guest), links_of(guest, "--config")) == (["down", "down"], ["up", "up"])
+    assert_carriers(guest, "0", "0")
+    for tap in taps:
+        guest.virsh("domif-setlink", tap, "up")
+    assert links_of(guest) == ["up", "up"]
+    assert_carriers(guest, "1", "1")
 
 
 def test_link_is_undone(guest):
     """When the definition cannot be written, the guest has its cable in again."""
-    domain, console = guest
-    down = helpers.interface_xml(elements(domain, "interface")[0].find("source").get("bridge"), mac=MAC,
+    down = helpers.interface_xml(elements(guest, "interface")[0].find("source").get("bridge"), mac=MAC,
                                  extra="<link state='down'/>")
-    with connection() as conn, unwritable(domain):
-        code, text = error_of(conn.lookupByName(domain.name).updateDeviceFlags, down, LIVE | CONFIG)
+    with connection() as conn, unwritable(guest):
+        code, text = error_of(conn.lookupByName(guest.name).updateDeviceFlags, down, LIVE | CONFIG)
     assert (code, "cannot create file" in text) == (libvirt.VIR_ERR_SYSTEM_ERROR, True), text
-    helpers.wait_for(lambda: carriers(console) == ["1", "1"], what="both carriers")
-    assert links_of(domain) == links_of(domain, "--config") == ["up", "up"]
+    assert links_of(guest) == links_of(guest, "--config") == ["up", "up"]
+    assert_carriers(guest, "1", "1")
     with connection() as conn:
-        conn.lookupByName(domain.name).updateDeviceFlags(down, LIVE | CONFIG)
-    helpers.wait_for(lambda: carriers(console) == ["0", "1"], what="one carrier")
-    assert links_of(domain) == links_of(domain, "--config") == ["down", "up"]
+        conn.lookupByName(guest.name).updateDeviceFlags(down, LIVE | CONFIG)
+    assert links_of(guest) == links_of(guest, "--config") == ["down", "up"]
+    assert_carriers(guest, "0", "1")
 
 
 def test_bridge(paused, bridge, other_bridge):
