@@ -33,6 +33,15 @@ int bus_add(struct bus *bus, uint64_t base, uint64_t size, const struct bus_ops 
         return 0;
 }
 
+void bus_remove(struct bus *bus, const void *arg) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < bus->n_ranges; i++)
+                if (bus->range[i].arg != arg)
+                        bus->range[n++] = bus->range[i];
+        bus->n_ranges = n;
+}
+
 static const struct bus_range *find(const struct bus *bus, uint64_t address, unsigned len) {
         unsigned low = 0, high = bus->n_ranges;
 

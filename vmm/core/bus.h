@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An address space of emulated registers: port I/O or MMIO. Ranges are added while the
- * machine is built and never change afterwards, so lookups take no lock.
+ * An address space of emulated registers: port I/O or MMIO. Ranges change only while no vCPU runs, so lookups take
+ * no lock.
  */
 #pragma once
 
@@ -28,6 +28,8 @@ struct bus {
 
 /* -EEXIST: overlaps another range, -ENOSPC: too many, -EINVAL: empty or wraps. */
 int bus_add(struct bus *bus, uint64_t base, uint64_t size, const struct bus_ops *ops, void *arg);
+/* Gives all ranges of `arg` back; that there are none is fine. */
+void bus_remove(struct bus *bus, const void *arg);
 
 /* Unclaimed addresses read as all ones and ignore writes. */
 void bus_read(const struct bus *bus, uint64_t address, void *data, unsigned len);

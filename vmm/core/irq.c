@@ -3,6 +3,9 @@
  * GSI routing. GSIs 0 to 23 are the IOAPIC's pins one to one (no PIC: the machine is
  * ACPI hardware-reduced), from 24 on each GSI is one MSI-X vector of some device.
  *
+ * A GSI is taken with its vector and comes back with it; the lowest free one goes first. Its route exists from the
+ * first time that the guest programs the vector until then.
+ *
  * KVM takes the table as a whole, so it is kept here under a lock and handed over after each change of an MSI.
  * The guest causes such changes by programming MSI-X vectors. A vector's eventfd is attached only while the
  * guest has it unmasked: signals raised meanwhile stay in the eventfd's counter (which is the pending bit), and
@@ -13,6 +16,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -27,8 +31,8 @@
 
 struct irq {
         int vm_fd;
-        pthread_mutex_t lock;
-        unsigned n_gsis;
+        pthread_mutex_t lock; /* guards the rest */
+        bool taken[IRQ_ROUTES_MAX];
         struct kvm_irq_routing *table;
 };
 
@@ -62,9 +66,10 @@ int irq_new(int vm_fd, struct irq **ret) {
         irq->table = calloc(1, sizeof(*irq->table) + IRQ_ROUTES_MAX * sizeof(irq->table->entries[0]));
         if (!irq->table)
                 return -ENOMEM;
-        for (unsigned pin = 0; pin < IRQ_IOAPIC_PINS; pin++)
+        for (unsigned pin = 0; pin < IRQ_IOAPIC_PINS; pin++) {
                 add_pin(irq->table, pin);
-        irq->n_gsis = IRQ_IOAPIC_PINS;
+                irq->taken[pin] = true;
+        }
         r = commit(irq);
         if (r < 0)
                 return r;
@@ -88,13 +93,47 @@ void irq_set_line(struct irq *irq, unsigned pin, unsigned level) {
 }
 
 int irq_msi_new(struct irq *irq, unsigned *ret_gsi) {
-        if (irq->n_gsis == IRQ_ROUTES_MAX)
-                return -ENOSPC;
-        *ret_gsi = irq->n_gsis++;
-        return 0;
+        int r = -ENOSPC;
+
+        (void) pthread_mutex_lock(&irq->lock);
+        for (unsigned gsi = IRQ_IOAPIC_PINS; gsi < IRQ_ROUTES_MAX && r < 0; gsi++)
+                if (!irq->taken[gsi]) {
+                        irq->taken[gsi] = true;
+                        *ret_gsi = gsi;
+                        r = 0;
+                }
+        (void) pthread_mutex_unlock(&irq->lock);
+        return r;
 }
 
-/* The table's entry for an MSI, appended when it has none. Under the lock. */
+/* Under the lock. False: there was no route. */
+static bool remove_route(struct irq *irq, unsigned gsi) {
+        struct kvm_irq_routing *table = irq->table;
+
+        for (unsigned i = IRQ_IOAPIC_PINS; i < table->nr; i++)
+                if (table->entries[i].gsi == gsi) {
+                        table->entries[i] = table->entries[--table->nr];
+                        return true;
+                }
+        return false;
+}
+
+void irq_msi_free(struct irq *irq, const unsigned *gsis, unsigned n) {
+        bool changed = false;
+
+        (void) pthread_mutex_lock(&irq->lock);
+        for (unsigned i = 0; i < n; i++) {
+                if (remove_route(irq, gsis[i]))
+                        changed = true;
+                irq->taken[gsis[i]] = false;
+        }
+        /* A table that KVM refused stays what it was there: a route too many, to which nothing is attached. */
+        if (changed)
+                (void) commit(irq);
+        (void) pthread_mutex_unlock(&irq->lock);
+}
+
+/* The table's entry for an MSI, appended when it has none: there is room for all GSIs. Under the lock. */
 static struct kvm_irq_routing_entry *msi_entry(struct irq *irq, unsigned gsi) {
         struct kvm_irq_routing *table = irq->table;
 

@@ -18,8 +18,10 @@ struct irq *irq_free(struct irq *irq); /* NULL is fine; returns NULL */
 /* Drives an IOAPIC pin; any thread. */
 void irq_set_line(struct irq *irq, unsigned pin, unsigned level);
 
-/* Reserves a GSI for an MSI. -ENOSPC when there is none. While the machine is built. */
+/* Reserves a GSI for an MSI. -ENOSPC when there is none; any thread. */
 int irq_msi_new(struct irq *irq, unsigned *ret_gsi);
+/* Gives GSIs back, with their routes. Nothing is attached to them any more; any thread. */
+void irq_msi_free(struct irq *irq, const unsigned *gsis, unsigned n);
 /* What an MSI sends; any thread. */
 int irq_msi_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data);
 /* Makes writes to `fd` send the MSI, including writes made before; or stops that. Any thread. */

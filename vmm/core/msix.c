@@ -45,17 +45,16 @@ int msix_init(struct pci_device *dev, struct irq *irq, unsigned n, uint64_t tabl
                 return -ENOMEM;
         (void) pthread_mutex_init(&msix->lock, NULL);
         msix->irq = irq;
-        msix->n = n;
         msix->table_offset = table_offset;
-        for (unsigned i = 0; i < n; i++)
-                msix->vector[i] = (struct msix_vector) { .fd = -EBADF, .masked = true };
         for (unsigned i = 0; i < n; i++) {
-                msix->vector[i].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-                if (msix->vector[i].fd < 0)
-                        return -errno;
+                msix->vector[i] = (struct msix_vector) { .fd = -EBADF, .masked = true };
                 r = irq_msi_new(irq, &msix->vector[i].gsi);
                 if (r < 0)
                         return r;
+                msix->n = i + 1;
+                msix->vector[i].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+                if (msix->vector[i].fd < 0)
+                        return -errno;
         }
         r = pci_device_add_capability(dev, &capability, sizeof(capability));
         if (r < 0)
@@ -66,6 +65,7 @@ int msix_init(struct pci_device *dev, struct irq *irq, unsigned n, uint64_t tabl
 }
 
 void msix_done(struct pci_device *dev) {
+        unsigned gsis[PCI_MSIX_MAX];
         struct msix *msix = &dev->msix;
 
         if (!msix->vector)
@@ -74,7 +74,9 @@ void msix_done(struct pci_device *dev) {
                 if (msix->vector[i].attached)
                         (void) irq_msi_detach(msix->irq, msix->vector[i].gsi, msix->vector[i].fd);
                 close_fd(&msix->vector[i].fd);
+                gsis[i] = msix->vector[i].gsi;
         }
+        irq_msi_free(msix->irq, gsis, msix->n);
         (void) pthread_mutex_destroy(&msix->lock);
         free(msix->vector);
         *msix = (struct msix) { 0 };

@@ -8,10 +8,10 @@
  * conventional: 256 bytes, beyond that ones. Each device has a mask of bits that the
  * guest can change, everything else is constant.
  *
- * A device has at most one BAR: 64-bit memory at BAR 0, placed by pci_host_add() into the
- * window below 4 GiB, since there is no firmware to do it. The guest can size and move
- * it (§6.2.5.1): the mask makes the low bits read as zero. An access to the window is
- * looked up among the devices with memory decoding on, the lowest slot first.
+ * A device has at most one BAR: 64-bit memory at BAR 0, for which pci_host_add() finds a place that is no other
+ * device's home in the window below 4 GiB, since there is no firmware to do it. The guest can size and move it
+ * (§6.2.5.1): the mask makes the low bits read as zero. An access to the window is looked up among the devices with
+ * memory decoding on, the lowest slot first.
  *
  * Bus mastering (§6.2.2): a guest clears a device's bit to keep it off memory, as Linux does for all devices
  * before it jumps into another kernel. Such a device is muted until the bit is set again: it sends no
@@ -19,7 +19,8 @@
  * never set works, since firmware would have set it.
  *
  * Locks: config and BAR place of a device under its own lock, the address latch of the ports under the host's.
- * BAR accesses are forwarded with no lock held, so a device may block and call back.
+ * BAR accesses are forwarded with no lock held, so a device may block and call back. Slots have none: they change only
+ * while no vCPU runs.
  */
 #include "pci.h"
 
@@ -44,7 +45,7 @@ struct pci_host {
         struct part part;
         struct pci_device *slot[PCI_SLOTS];
         struct pci_device bridge;
-        uint64_t next_bar;
+        struct bus *pio, *mmio;
         pthread_mutex_t lock;
         uint32_t address; /* port 0xcf8 */
 };
@@ -265,7 +266,8 @@ int pci_host_new(struct parts *parts, struct bus *pio, struct bus *mmio, struct 
         if (!host)
                 return -ENOMEM;
         (void) pthread_mutex_init(&host->lock, NULL);
-        host->next_bar = LAYOUT_PCI_WINDOW;
+        host->pio = pio;
+        host->mmio = mmio;
         pci_device_init(&host->bridge, NULL, HOST_VENDOR, HOST_DEVICE, HOST_CLASS, 0);
         host->slot[0] = &host->bridge;
         r = bus_add(pio, LAYOUT_PORT_PCI, 8, &port_ops, host);
@@ -286,6 +288,8 @@ struct pci_host *pci_host_free(struct pci_host *host) {
         if (!host)
                 return NULL;
         part_remove(&host->part);
+        bus_remove(host->pio, host);
+        bus_remove(host->mmio, host);
         pci_device_done(&host->bridge);
         (void) pthread_mutex_destroy(&host->lock);
         free(host);
@@ -339,14 +343,28 @@ void pci_device_set_bar(struct pci_device *dev, uint64_t size) {
         store32(dev->writable + PCI_BASE_ADDRESS_1, (uint32_t) (mask >> 32));
 }
 
+/* The device whose home [at, at+size) touches, or NULL. */
+static const struct pci_device *neighbour(const struct pci_host *host, uint64_t at, uint64_t size) {
+        for (unsigned i = 0; i < PCI_SLOTS; i++) {
+                const struct pci_device *dev = host->slot[i];
+
+                if (dev && dev->bar_size > 0 && at < dev->bar_home + dev->bar_size && dev->bar_home < at + size)
+                        return dev;
+        }
+        return NULL;
+}
+
+/* The first place that is no other device's home. */
 static int place_bar(struct pci_host *host, struct pci_device *dev) {
-        uint64_t at = (host->next_bar + dev->bar_size - 1) & ~(dev->bar_size - 1);
+        const struct pci_device *taken;
+        uint64_t at = LAYOUT_PCI_WINDOW;
 
         if (dev->bar_size == 0)
                 return 0;
+        while ((taken = neighbour(host, at, dev->bar_size)))
+                at = (taken->bar_home + taken->bar_size + dev->bar_size - 1) & ~(dev->bar_size - 1);
         if (at - LAYOUT_PCI_WINDOW > LAYOUT_PCI_WINDOW_SIZE - dev->bar_size)
                 return -ENOSPC;
-        host->next_bar = at + dev->bar_size;
         store32(dev->config + PCI_BASE_ADDRESS_0, (uint32_t) at | PCI_BASE_ADDRESS_MEM_TYPE_64);
         store32(dev->config + PCI_BASE_ADDRESS_1, (uint32_t) (at >> 32));
         dev->bar_home = at;
@@ -372,7 +390,26 @@ int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot
         if (r < 0)
                 return r;
         host->slot[slot] = dev;
+        dev->host = host;
         return (int) slot;
+}
+
+unsigned pci_device_slot(const struct pci_device *dev) {
+        for (unsigned i = 1; dev->host && i < PCI_SLOTS; i++)
+                if (dev->host->slot[i] == dev)
+                        return i;
+        return 0;
+}
+
+void pci_host_remove(struct pci_device *dev) {
+        if (!dev->host)
+                return;
+        dev->host->slot[pci_device_slot(dev)] = NULL;
+        dev->host = NULL;
+        (void) pthread_mutex_lock(&dev->lock);
+        dev->config[PCI_COMMAND] &= (uint8_t) ~PCI_COMMAND_MEMORY;
+        update_bar(dev);
+        (void) pthread_mutex_unlock(&dev->lock);
 }
 
 void pci_device_reset(struct pci_device *dev) {

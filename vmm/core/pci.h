@@ -52,7 +52,8 @@ struct msix {
 /* Embedded as the first member of a PCI device's own struct. */
 struct pci_device {
         const struct pci_device_ops *ops;
-        pthread_mutex_t lock; /* guards config and the BAR's place */
+        struct pci_host *host; /* NULL: not plugged */
+        pthread_mutex_t lock;  /* guards config and the BAR's place */
         uint8_t config[PCI_CONFIG_BYTES];
         uint8_t writable[PCI_CONFIG_BYTES]; /* bits that the guest can change */
         unsigned capability_end;            /* where the next capability goes */
@@ -85,6 +86,9 @@ void pci_device_set_bar(struct pci_device *dev, uint64_t size);
  */
 int pci_host_add(struct pci_host *host, struct pci_device *dev);
 int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot);
+unsigned pci_device_slot(const struct pci_device *dev); /* 0: not plugged */
+/* Gives slot and place back; one that is not plugged is fine. While no vCPU runs, as for the others. */
+void pci_host_remove(struct pci_device *dev);
 /* As after power on; unmasks nothing. While no vCPU runs. */
 void pci_device_reset(struct pci_device *dev);
 

@@ -84,6 +84,7 @@ struct pvpanic *pvpanic_free(struct pvpanic *pvpanic) {
         if (!pvpanic)
                 return NULL;
         part_remove(&pvpanic->part);
+        pci_host_remove(&pvpanic->pci);
         pci_device_done(&pvpanic->pci);
         free(pvpanic);
         return NULL;

@@ -5,19 +5,24 @@
  */
 #pragma once
 
+#include <errno.h>
+#include <stdbool.h>
+
 #include "../test.h"
 #include "core/irq.h"
 
 #define FAKE_GSIS 256u
 
 struct irq {
-        unsigned n_gsis, line[IRQ_IOAPIC_PINS], edges[IRQ_IOAPIC_PINS];
+        bool taken[FAKE_GSIS];
+        unsigned line[IRQ_IOAPIC_PINS], edges[IRQ_IOAPIC_PINS];
         struct {
                 uint64_t address;
                 uint32_t data;
                 int fd; /* attached, or -1 */
         } msi[FAKE_GSIS];
-        int route_error; /* what irq_msi_route() answers */
+        unsigned gsis_max; /* how many there are; 0: all */
+        int route_error;   /* what irq_msi_route() answers */
 };
 
 int irq_new(int vm_fd, struct irq **ret) {
@@ -42,9 +47,23 @@ void irq_set_line(struct irq *irq, unsigned pin, unsigned level) {
 }
 
 int irq_msi_new(struct irq *irq, unsigned *ret_gsi) {
-        CHECK(irq->n_gsis < FAKE_GSIS);
-        *ret_gsi = irq->n_gsis++;
+        unsigned gsi = 0;
+
+        while (gsi < FAKE_GSIS && irq->taken[gsi])
+                gsi++;
+        if (gsi == FAKE_GSIS || (irq->gsis_max && gsi == irq->gsis_max))
+                return -ENOSPC;
+        irq->taken[gsi] = true;
+        *ret_gsi = gsi;
         return 0;
+}
+
+void irq_msi_free(struct irq *irq, const unsigned *gsis, unsigned n) {
+        for (unsigned i = 0; i < n; i++) {
+                CHECK(irq->taken[gsis[i]]);
+                CHECK_EQ(irq->msi[gsis[i]].fd, -1);
+                irq->taken[gsis[i]] = false;
+        }
 }
 
 int irq_msi_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data) {

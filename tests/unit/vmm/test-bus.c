@@ -70,8 +70,33 @@ static void test_dispatch(void) {
         CHECK_EQ(b.writes, 1);
 }
 
+static void test_remove(void) {
+        struct bus bus = { 0 };
+        struct device a = { 0 }, b = { 0 };
+        uint8_t value;
+
+        for (unsigned i = 0; i < 1000; i++) {
+                CHECK_EQ(bus_add(&bus, 0x100, 8, &ops, &a), 0);
+                CHECK_EQ(bus_add(&bus, 0x108, 8, &ops, &b), 0);
+                CHECK_EQ(bus_add(&bus, 0x110, 8, &ops, &a), 0);
+                bus_remove(&bus, &a);
+                CHECK_EQ(bus.n_ranges, 1);
+                bus_read(&bus, 0x100, &value, 1);
+                CHECK_EQ(value, 0xff);
+                bus_read(&bus, 0x110, &value, 1);
+                CHECK_EQ(value, 0xff);
+                bus_read(&bus, 0x108, &value, 1);
+                CHECK_EQ(value, 0x5a);
+                bus_remove(&bus, &a); /* has none */
+                bus_remove(&bus, &b);
+                CHECK_EQ(bus.n_ranges, 0);
+        }
+        CHECK_EQ(a.reads, 0);
+}
+
 int main(void) {
         RUN(test_ranges);
         RUN(test_dispatch);
+        RUN(test_remove);
         return 0;
 }

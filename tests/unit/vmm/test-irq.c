@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -40,7 +41,41 @@ static void test_refused_route(void) {
         CHECK(!irq_free(irq));
 }
 
+/* A GSI comes back with its route: to whoever takes it next, nothing of the one before is left. */
+static void test_gsis_come_back(void) {
+        AUTOCLOSE int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+        AUTOCLOSE int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0), fd = eventfd(0, EFD_CLOEXEC);
+        unsigned gsis[300], n = 0, again;
+        struct irq *irq;
+
+        CHECK_EQ(ioctl(vm, KVM_CREATE_IRQCHIP, 0), 0);
+        CHECK_EQ(irq_new(vm, &irq), 0);
+        while (irq_msi_new(irq, &gsis[n]) == 0)
+                CHECK(++n < ARRAY_SIZE(gsis));
+        CHECK_EQ(irq_msi_new(irq, &again), -ENOSPC);
+        for (unsigned i = 0; i < n; i++)
+                CHECK_EQ(irq_msi_route(irq, gsis[i], MSI_ADDRESS, 0x40 + i), 0);
+        for (unsigned i = 0; i < 1000; i++) {
+                unsigned which = i * 7 % n;
+
+                CHECK_EQ(irq_msi_attach(irq, gsis[which], fd), 0);
+                CHECK_EQ(irq_msi_detach(irq, gsis[which], fd), 0);
+                irq_msi_free(irq, &gsis[which], 1);
+                CHECK_EQ(irq_msi_new(irq, &again), 0);
+                CHECK_EQ(again, gsis[which]);
+                CHECK_EQ(irq_msi_new(irq, &again), -ENOSPC);
+                CHECK_EQ(irq_msi_route(irq, gsis[which], MSI_ADDRESS, i), 0);
+        }
+        irq_msi_free(irq, gsis, n);
+        for (unsigned i = 0; i < n; i++) {
+                CHECK_EQ(irq_msi_new(irq, &again), 0);
+                CHECK_EQ(again, gsis[i]); /* the lowest first */
+        }
+        CHECK(!irq_free(irq));
+}
+
 int main(void) {
         RUN(test_refused_route);
+        RUN(test_gsis_come_back);
         return 0;
 }

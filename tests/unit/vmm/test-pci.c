@@ -3,6 +3,7 @@
 #include <linux/pci_regs.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "core/layout.h"
 #include "core/pci.h"
 #include "fake-irq.h"
@@ -353,6 +354,103 @@ static void test_msix_odd_accesses(void) {
         board_done(&b);
 }
 
+static unsigned gsis_taken(const struct board *b) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < FAKE_GSIS; i++)
+                n += b->irq->taken[i];
+        return n;
+}
+
+/* A device that leaves is nowhere any more, and its slot, its place and its vectors are free. */
+static void test_remove(void) {
+        struct board b;
+        struct pci_device *dev = &b.device.pci;
+        uint64_t home;
+
+        board_init(&b);
+        home = dev->bar_home;
+        CHECK_EQ(gsis_taken(&b), VECTORS);
+        for (unsigned i = 0; i < 1000; i++) {
+                unsigned slot = i % 2 ? 1 + i % (PCI_SLOTS - 1) : 1;
+
+                put(&b, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+                pci_host_remove(dev);
+                CHECK_EQ(pci_device_slot(dev), 0);
+                CHECK(!dev->bar_mapped && !b.device.mapped);
+                CHECK_EQ(get(&b, 1, 0, 4), UINT32_MAX);
+                pci_host_remove(dev); /* once more is fine */
+                CHECK(pci_host_add_at(b.host, dev, slot) >= 0);
+                CHECK_EQ(pci_device_slot(dev), slot);
+                CHECK_EQ(dev->bar_home, home);
+                CHECK_EQ(get(&b, slot, 0, 4), 0x56781234);
+                pci_host_remove(dev);
+                CHECK(pci_host_add(b.host, dev) >= 0);
+                CHECK_EQ(pci_device_slot(dev), 1);
+        }
+        pci_host_remove(dev);
+        msix_done(dev);
+        CHECK_EQ(gsis_taken(&b), 0);
+        for (unsigned i = 1; i <= VECTORS; i++) {
+                pci_device_done(dev);
+                pci_device_init(dev, &ops, 0x1234, 0x5678, 0x020000, 1);
+                b.irq->gsis_max = i;
+                CHECK_EQ(msix_init(dev, b.irq, VECTORS, TABLE), i < VECTORS ? -ENOSPC : 0);
+                msix_done(dev);
+                CHECK_EQ(gsis_taken(&b), 0);
+        }
+        pci_device_done(dev);
+        pci_host_free(b.host);
+        CHECK_EQ(b.pio.n_ranges + b.mmio.n_ranges, 0);
+        irq_free(b.irq);
+}
+
+/* Homes of all sizes are disjoint, aligned and inside the window, in whatever order devices come and go. */
+static void test_homes(void) {
+        static const uint64_t sizes[] = { 0x1000, 0x8000, 0, 1u << 28, 0x4000, 0x1000, 1u << 24 };
+        struct pci_device dev[PCI_SLOTS - 1];
+        bool is_in[PCI_SLOTS - 1] = { false };
+        struct bus pio = { 0 }, mmio = { 0 };
+        struct parts parts = { 0 };
+        struct pci_host *host;
+
+        CHECK_EQ(pci_host_new(&parts, &pio, &mmio, &host), 0);
+        for (unsigned i = 0; i < ARRAY_SIZE(dev); i++) {
+                pci_device_init(&dev[i], NULL, 1, 1, 0, 0);
+                if (sizes[i % ARRAY_SIZE(sizes)] > 0)
+                        pci_device_set_bar(&dev[i], sizes[i % ARRAY_SIZE(sizes)]);
+        }
+        for (unsigned step = 0; step < 5000; step++) {
+                unsigned i = step * 13 % ARRAY_SIZE(dev) ^ (step / 31 & 1);
+                struct pci_device *d = &dev[i % ARRAY_SIZE(dev)];
+                bool *in = &is_in[i % ARRAY_SIZE(dev)];
+                int r;
+
+                if (*in) {
+                        pci_host_remove(d);
+                        *in = false;
+                        continue;
+                }
+                r = pci_host_add(host, d);
+                CHECK(r >= 0 || (r == -ENOSPC && d->bar_size == 1u << 28));
+                *in = r >= 0;
+                if (!*in || d->bar_size == 0)
+                        continue;
+                CHECK_EQ(d->bar_home % d->bar_size, 0);
+                CHECK(d->bar_home >= LAYOUT_PCI_WINDOW);
+                CHECK(d->bar_home + d->bar_size <= LAYOUT_PCI_WINDOW + LAYOUT_PCI_WINDOW_SIZE);
+                for (unsigned k = 0; k < ARRAY_SIZE(dev); k++)
+                        CHECK(!is_in[k] || &dev[k] == d || dev[k].bar_size == 0 ||
+                              dev[k].bar_home + dev[k].bar_size <= d->bar_home ||
+                              d->bar_home + d->bar_size <= dev[k].bar_home);
+        }
+        for (unsigned i = 0; i < ARRAY_SIZE(dev); i++) {
+                pci_host_remove(&dev[i]);
+                pci_device_done(&dev[i]);
+        }
+        pci_host_free(host);
+}
+
 int main(void) {
         RUN(test_both_ways_to_configuration_space);
         RUN(test_reset_of_the_host);
@@ -364,5 +462,7 @@ int main(void) {
         RUN(test_msix_6_8_2_masks);
         RUN(test_msix_6_8_3_4_pending);
         RUN(test_msix_odd_accesses);
+        RUN(test_remove);
+        RUN(test_homes);
         return 0;
 }
