@@ -339,6 +339,30 @@ int machine_add(struct machine *machine, struct virtio_device *dev, unsigned slo
         return r;
 }
 
+struct virtio_device *machine_find(const struct machine *machine, unsigned slot) {
+        for (unsigned i = 0; i < machine->n_devices; i++)
+                if (virtio_pci_slot(machine->device[i]) == slot)
+                        return machine->device[i];
+        return NULL;
+}
+
+struct virtio_device *machine_leaver(const struct machine *machine) {
+        for (unsigned i = 0; i < machine->n_devices; i++)
+                if (virtio_pci_is_leaving(machine->device[i]) && !virtio_pci_is_busy(machine->device[i]))
+                        return machine->device[i];
+        return NULL;
+}
+
+void machine_unplug(struct machine *machine, struct virtio_device *dev) {
+        unsigned n = 0;
+
+        virtio_pci_unplug(dev);
+        for (unsigned i = 0; i < machine->n_devices; i++)
+                if (machine->device[i] != dev)
+                        machine->device[n++] = machine->device[i];
+        machine->n_devices = n;
+}
+
 int machine_start(struct machine *machine, const char **ret_text) {
         int r;
 

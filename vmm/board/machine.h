@@ -59,5 +59,11 @@ struct machine *machine_free(struct machine *machine); /* ends all its threads; 
 /* At a PCI slot, 0: the first free one. The slot, or a negative errno. */
 int machine_add(struct machine *machine, struct virtio_device *dev, unsigned slot);
 
+struct virtio_device *machine_find(const struct machine *machine, unsigned slot); /* NULL: no virtio device there */
+/* A device that virtio_pci_leave() was called for and that is not busy any more; NULL: there is none. */
+struct virtio_device *machine_leaver(const struct machine *machine);
+/* Takes it off the bus, with all vCPUs at the gate. It is the caller's then, to be freed when they run again. */
+void machine_unplug(struct machine *machine, struct virtio_device *dev);
+
 /* Starts the threads of devices and vCPUs; the latter wait at the gate. */
 int machine_start(struct machine *machine, const char **ret_text);

@@ -18,6 +18,9 @@
  * and an eventfd wakes the control thread, which does all the rest. When several
  * requests come together the worst one counts: crash, power off, reboot.
  *
+ * A device that is removed comes to its end while the guest runs on. Only to take it off the bus are the vCPUs called
+ * to the gate; its threads are joined and its memory is freed when they have been let go again.
+ *
  * A guest can ask for a restart with its first instruction, and each restart costs this thread work and the
  * daemon an event. So when restarts follow each other within a second, RESTART_PAUSE_MS pass before the fourth
  * and each later one. Until the timer fires, the request stays in `pending` and the vCPUs at the gate; other
@@ -40,6 +43,7 @@
 #include "../base/log.h"
 #include "../core/loop.h"
 #include "../core/virtio.h"
+#include "../core/virtio_pci.h"
 #include "../dev/power.h"
 #include "machine.h"
 
@@ -72,6 +76,10 @@ struct vm {
         bool quiesced;             /* the devices were asked to stand still */
         bool resetting;            /* the devices were asked to reset */
         int result[VM_OPERATIONS]; /* of the last one */
+
+        struct virtio_device *unplugged; /* to be freed when the vCPUs run again; NULL: none */
+        unsigned unplugged_slot;
+        uint64_t guest_errors_gone; /* of devices that are gone */
 
         atomic_uint pending; /* enum request; set on vCPU threads */
         int event_fd;        /* there is something for advance() */
@@ -305,9 +313,36 @@ static void advance_nmi(struct vm *vm) {
         finish(vm, VM_NMI, vcpus_nmi(vm->machine->vcpus));
 }
 
+/* The device that can be taken off the bus now. */
+static struct virtio_device *leaver(const struct vm *vm) {
+        return vm->unplugged ? NULL : machine_leaver(vm->machine);
+}
+
+/* False: there is none, or the one before has to be freed first. */
+static bool unplug_leaver(struct vm *vm) {
+        struct virtio_device *dev = leaver(vm);
+
+        if (!dev)
+                return false;
+        vm->unplugged_slot = virtio_pci_slot(dev);
+        vm->guest_errors_gone += __atomic_load_n(&dev->guest_errors.count, __ATOMIC_RELAXED);
+        machine_unplug(vm->machine, dev);
+        vm->unplugged = dev;
+        return true;
+}
+
+static bool free_unplugged(struct vm *vm) {
+        if (!vm->unplugged)
+                return false;
+        vm->unplugged = virtio_pci_free(vm->unplugged);
+        if (vm->callbacks.removed)
+                vm->callbacks.removed(vm->callbacks.arg, vm->unplugged_slot);
+        return true;
+}
+
 static bool must_stand(const struct vm *vm) {
         return vm->pause_wanted || vm->reset_wanted || vm->nmi_wanted || !is_up(vm) || vm->restarting ||
-               atomic_load(&vm->pending) != 0;
+               atomic_load(&vm->pending) != 0 || leaver(vm);
 }
 
 static void stand(struct vm *vm) {
@@ -326,12 +361,12 @@ static void go_on(struct vm *vm) {
 }
 
 /* Takes the machine as far as possible without blocking. Terminates: each turn completes a request. */
-static void advance(struct vm *vm) {
+static void advance_operations(struct vm *vm) {
         while (must_stand(vm)) {
                 stand(vm);
                 if (!vcpus_are_parked(vm->machine->vcpus))
                         return;
-                if (handle_requests(vm))
+                if (handle_requests(vm) || unplug_leaver(vm))
                         continue;
                 if (vm->nmi_wanted) {
                         advance_nmi(vm);
@@ -347,6 +382,12 @@ static void advance(struct vm *vm) {
                 return;
         }
         go_on(vm);
+}
+
+static void advance(struct vm *vm) {
+        do
+                advance_operations(vm);
+        while (free_unplugged(vm));
 }
 
 static void drain(int fd) {
@@ -436,6 +477,18 @@ int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
         if (vm->state != CTL_STATE_SETUP)
                 return -EBUSY;
         return machine_add(vm->machine, dev, slot);
+}
+
+int vm_remove_virtio(struct vm *vm, unsigned slot) {
+        struct virtio_device *dev = vm->state == CTL_STATE_SETUP ? NULL : machine_find(vm->machine, slot);
+
+        if (!dev)
+                return -ENOENT;
+        if (virtio_pci_is_leaving(dev))
+                return -EALREADY;
+        virtio_pci_leave(dev);
+        advance(vm);
+        return 0;
 }
 
 /* The limit is the size of the largest image that the guest may write: a raw image never grows. */
@@ -572,7 +625,7 @@ unsigned vm_vcpu_tids(const struct vm *vm, pid_t *tids, unsigned max) {
 }
 
 uint64_t vm_guest_errors(const struct vm *vm) {
-        uint64_t sum = 0;
+        uint64_t sum = vm->guest_errors_gone;
 
         for (unsigned i = 0; i < vm->machine->n_devices; i++)
                 sum += __atomic_load_n(&vm->machine->device[i]->guest_errors.count, __ATOMIC_RELAXED);

@@ -60,6 +60,8 @@ struct vm_callbacks {
         void (*was_reset)(void *arg);
         /* All that returned VM_PENDING for this operation are done: 0 or a negative errno. Same thread. */
         void (*finished)(void *arg, enum vm_operation operation, int result);
+        /* The device of vm_remove_virtio() is gone, and nothing of it is left. Same thread. */
+        void (*removed)(void *arg, unsigned slot);
         void *arg;
         const struct vm_confinement *confinement; /* NULL: none */
 };
@@ -86,6 +88,13 @@ struct vm *vm_free(struct vm *vm); /* stops everything; NULL is fine; returns NU
  * errno. Before vm_start() only.
  */
 int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot);
+
+/*
+ * Takes the device out of a machine that was started, whatever its driver does. Begins it: removed() follows, at the
+ * earliest before this returns. That takes as long as the host's storage does; the guest runs meanwhile, but gets
+ * nothing from the device any more. -ENOENT: there is none; -EALREADY: it is under way.
+ */
+int vm_remove_virtio(struct vm *vm, unsigned slot);
 
 /* Loads the kernel, starts device loops and vCPU threads. Errors as vm_new(). */
 int vm_start(struct vm *vm, bool paused, const char **ret_text);

@@ -67,7 +67,7 @@ static void access_device(struct access *a) {
         a->len = MIN(a->len, dev->config_size - offset);
         if (!a->is_write)
                 dev->ops->config_read(dev, offset, a->data, a->len);
-        else if (dev->ops->config_write)
+        else if (dev->ops->config_write && !a->v->leaving)
                 dev->ops->config_write(dev, offset, a->data, a->len);
 }
 
@@ -315,6 +315,10 @@ static void reset_on_loop(void *arg) {
         vpci_reset_device(arg);
 }
 
+static void leave_on_loop(void *arg) {
+        vpci_leave(arg);
+}
+
 static void quiesce_on_loop(void *arg) {
         vpci_quiesce_device(arg);
 }
@@ -391,9 +395,30 @@ int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, 
         return r;
 }
 
+unsigned virtio_pci_slot(const struct virtio_device *dev) {
+        return pci_device_slot(&((const struct virtio_pci *) dev->transport_data)->pci);
+}
+
+void virtio_pci_leave(struct virtio_device *dev) {
+        loop_call(dev->loop, leave_on_loop, dev->transport_data);
+}
+
+bool virtio_pci_is_leaving(const struct virtio_device *dev) {
+        return atomic_load(&((const struct virtio_pci *) dev->transport_data)->leaving);
+}
+
+bool virtio_pci_is_busy(const struct virtio_device *dev) {
+        return atomic_load(&((const struct virtio_pci *) dev->transport_data)->busy);
+}
+
+void virtio_pci_unplug(struct virtio_device *dev) {
+        pci_host_remove(&((struct virtio_pci *) dev->transport_data)->pci);
+}
+
 struct virtio_device *virtio_pci_free(struct virtio_device *dev) {
         struct virtio_pci *v = dev->transport_data;
 
+        pci_host_remove(&v->pci);
         loop_call(dev->loop, reset_on_loop, v);
         /* The device goes first: until its threads have ended it may raise interrupts, and the part may settle. */
         dev->ops->free(dev);

@@ -17,5 +17,23 @@
  */
 int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, int vm_fd, struct guest_mem *mem,
                    struct virtio_device *dev, unsigned slot);
-/* Resets, then frees device and transport. No vCPU thread may exist. Returns NULL. */
+/* Its PCI slot; 0: it was unplugged. */
+unsigned virtio_pci_slot(const struct virtio_device *dev);
+
+/*
+ * The way out of a machine that goes on, all on the control thread:
+ *
+ *   leave     the guest's writes have no effect any more, requests come to their end, what was written becomes stable
+ *   is_busy   until it is false; part_settled() says when. It takes as long as the host's storage does
+ *   unplug    with all vCPUs at the gate: slot and BAR are free
+ *   free      waits for no storage then
+ */
+void virtio_pci_leave(struct virtio_device *dev); /* once is enough */
+bool virtio_pci_is_leaving(const struct virtio_device *dev);
+bool virtio_pci_is_busy(const struct virtio_device *dev);
+void virtio_pci_unplug(struct virtio_device *dev);
+/*
+ * Resets, then frees device and transport, and gives back all that they took. Unless it was unplugged, no vCPU thread
+ * may exist. Returns NULL.
+ */
 struct virtio_device *virtio_pci_free(struct virtio_device *dev);

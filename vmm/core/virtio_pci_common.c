@@ -198,7 +198,7 @@ void vpci_quiesce_device(struct virtio_pci *v) {
 }
 
 void vpci_resume_device(struct virtio_pci *v) {
-        if (!v->quiesced)
+        if (!v->quiesced || v->leaving)
                 return;
         v->quiesced = v->quiescing = false;
         watch_kicks(v, true);
@@ -206,6 +206,13 @@ void vpci_resume_device(struct virtio_pci *v) {
         if (v->dev->ops->resume)
                 v->dev->ops->resume(v->dev);
         update_busy(v);
+}
+
+/* A quiesce waits for more than a reset: for a flush, which would hold up whoever frees the device. */
+void vpci_leave(struct virtio_pci *v) {
+        v->leaving = true;
+        vpci_quiesce_device(v);
+        vpci_reset_device(v);
 }
 
 /* The device is done with what it had to wait for. A reset ends what was there to be quiesced. */
@@ -465,7 +472,7 @@ void vpci_common_read(struct virtio_pci *v, unsigned offset, void *data, unsigne
 void vpci_common_write(struct virtio_pci *v, unsigned offset, const void *data, unsigned len) {
         uint32_t value = 0;
 
-        if (len != common_width(offset) || v->stopping)
+        if (len != common_width(offset) || v->stopping || v->leaving)
                 return;
         memcpy(&value, data, len);
         write_common_register(v, offset, value);

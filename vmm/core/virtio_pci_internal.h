@@ -36,9 +36,10 @@ struct virtio_pci {
         uint64_t driver_features;
         uint16_t queue_select;
         bool active;
-        bool quiesced;  /* the machine stands still, or is about to */
-        bool quiescing; /* the device has not come to that yet */
-        bool resetting; /* the stop under way is a reset */
+        bool quiesced;       /* the machine stands still, or is about to */
+        bool quiescing;      /* the device has not come to that yet */
+        bool resetting;      /* the stop under way is a reset */
+        atomic_bool leaving; /* for good: the driver is not listened to any more; written on the loop */
 
         atomic_bool busy; /* a stop or quiesce is under way; written on the loop */
 
@@ -59,6 +60,8 @@ void vpci_stop_device(struct virtio_pci *v);
 /* The device comes to stand still; `quiescing` is false when it does. */
 void vpci_quiesce_device(struct virtio_pci *v);
 void vpci_resume_device(struct virtio_pci *v);
+/* Both, and no way back. */
+void vpci_leave(struct virtio_pci *v);
 /* A register of the common configuration; an access of another width than its own does nothing. */
 void vpci_common_read(struct virtio_pci *v, unsigned offset, void *data, unsigned len);
 void vpci_common_write(struct virtio_pci *v, unsigned offset, const void *data, unsigned len);

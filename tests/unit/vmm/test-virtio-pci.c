@@ -696,6 +696,93 @@ static void test_free_at_work(void) {
         CHECK(!parts_are_busy(&b.parts));
 }
 
+/* All that a driver can write while its device leaves. */
+static void write_everything(struct board *b) {
+        put16(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+        set_status(b, 0);
+        negotiate(b, BIT64(VIRTIO_F_VERSION_1));
+        set_up_queue(b, 0, 0x1000);
+        set_up_queue(b, 1, 0x1000);
+        go(b);
+        put(b, DEVICE_CFG, 0x77777777, 4);
+        put(b, NOTIFY, 0, 2);
+        enable_msix(b);
+}
+
+/* Once a device leaves no driver starts it again, whatever it writes and whatever befalls the machine. */
+static void test_leave(void) {
+        for (unsigned i = 0; i < 8; i++) {
+                bool with_driver = i & 1, slow = i & 2, paused = i & 4;
+                const char *text;
+                struct board b;
+
+                board_init(&b);
+                b.parts.settled = on_idle;
+                b.parts.arg = &b.parts;
+                idles = 0;
+                if (with_driver)
+                        go_with_a_queue(&b);
+                if (paused)
+                        parts_quiesce(&b.parts);
+                b.d.slow = slow;
+                CHECK(!virtio_pci_is_leaving(&b.d.dev));
+                virtio_pci_leave(&b.d.dev);
+                CHECK(virtio_pci_is_leaving(&b.d.dev) && !b.d.dev.live);
+                CHECK_EQ(b.d.quiesces, 1);
+                CHECK_EQ(b.d.resets, with_driver);
+                CHECK_EQ(virtio_pci_is_busy(&b.d.dev), slow && (with_driver || !paused));
+                write_everything(&b);
+                parts_reset_begin(&b.parts);
+                parts_quiesce(&b.parts);
+                parts_resume(&b.parts);
+                if (virtio_pci_is_busy(&b.d.dev)) {
+                        CHECK_EQ(idles, 0);
+                        b.d.dev.transport->idle(&b.d.dev);
+                        CHECK_EQ(idles, 1);
+                }
+                CHECK(!virtio_pci_is_busy(&b.d.dev));
+                CHECK_EQ(parts_reset(&b.parts, &text), 0);
+                write_everything(&b);
+                CHECK_EQ(b.d.activated, with_driver);
+                CHECK_EQ(b.d.config[0], 0);
+                CHECK_EQ(b.d.resumes, 0);
+                CHECK(!b.d.dev.live && !b.d.queues[0].enabled);
+                CHECK_EQ(status(&b), 0);
+
+                virtio_pci_unplug(&b.d.dev);
+                CHECK_EQ(virtio_pci_slot(&b.d.dev), 0);
+                CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_STATUS, 1), 0xff);
+                b.d.slow = false;
+                virtio_pci_free(&b.d.dev);
+                CHECK(b.d.freed);
+                for (unsigned gsi = 0; gsi < FAKE_GSIS; gsi++)
+                        CHECK(!b.irq->taken[gsi]);
+                pci_host_free(b.host);
+                irq_free(b.irq);
+                guest_mem_free(b.mem);
+        }
+}
+
+/* A vCPU that waits for the device to let go of the bus goes on when the device has left. */
+static void test_leave_while_a_vcpu_waits(void) {
+        pthread_t vcpu;
+        struct board b;
+
+        board_init(&b);
+        go_with_a_queue(&b);
+        b.d.slow = true;
+        CHECK_EQ(pthread_create(&vcpu, NULL, take_bus_mastering, &b), 0);
+        while (!parts_are_busy(&b.parts))
+                (void) usleep(1000);
+        virtio_pci_leave(&b.d.dev);
+        CHECK(virtio_pci_is_busy(&b.d.dev));
+        b.d.dev.transport->idle(&b.d.dev);
+        CHECK(!virtio_pci_is_busy(&b.d.dev));
+        CHECK_EQ(pthread_join(vcpu, NULL), 0);
+        b.d.slow = false;
+        board_done(&b);
+}
+
 static void read_config(struct board *b, uint32_t config[static 64]) {
         for (unsigned i = 0; i < 64; i++)
                 bus_read(&b->mmio, LAYOUT_ECAM + 0x8000 + 4 * i, &config[i], 4);
@@ -754,6 +841,8 @@ int main(void) {
         RUN(test_2_4_reset_takes_time);
         RUN(test_standing_still);
         RUN(test_free_at_work);
+        RUN(test_leave);
+        RUN(test_leave_while_a_vcpu_waits);
         RUN(test_reset_of_configuration_space);
         RUN(test_activate_fails);
         return 0;

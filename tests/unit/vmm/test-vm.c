@@ -2,7 +2,9 @@
 /*
  * A machine's life on the real KVM, with a kernel that does nothing but write the reset register.
  */
+#include <dirent.h>
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -48,6 +50,9 @@ struct fixture {
         struct loop *control;
         struct vm *vm;
         atomic_uint resets, state, reason, pauses; /* pauses: that were asked for and have come to be */
+        atomic_uint removed, removed_slot;
+        bool paused;
+        struct virtio_device *devices[4]; /* that it starts with */
 };
 
 static void on_reset(void *arg) {
@@ -66,6 +71,13 @@ static void on_finished(void *arg, enum vm_operation operation, int result) {
                 ((struct fixture *) arg)->pauses++;
 }
 
+static void on_removed(void *arg, unsigned slot) {
+        struct fixture *f = arg;
+
+        f->removed_slot = slot;
+        f->removed++;
+}
+
 static void make_config(struct vm_config *config) {
         if (access("/dev/kvm", R_OK | W_OK) < 0)
                 TEST_SKIP("there is no /dev/kvm");
@@ -79,21 +91,31 @@ static void make_config(struct vm_config *config) {
 static void do_start(void *arg) {
         struct fixture *f = arg;
         struct vm_callbacks callbacks = {
-                .was_reset = on_reset, .state_changed = on_state, .finished = on_finished, .arg = f
+                .was_reset = on_reset,
+                .state_changed = on_state,
+                .finished = on_finished,
+                .removed = on_removed,
+                .arg = f,
         };
         struct vm_config config;
         const char *text = "";
 
         make_config(&config);
         CHECK_EQ(vm_new(&config, &callbacks, f->control, &f->vm, &text), 0);
-        CHECK_EQ(vm_start(f->vm, false, &text), 0);
+        for (unsigned i = 0; i < ARRAY_SIZE(f->devices) && f->devices[i]; i++)
+                CHECK(vm_add_virtio(f->vm, f->devices[i], 0) >= 0);
+        CHECK_EQ(vm_start(f->vm, f->paused, &text), 0);
+}
+
+static void fixture_start(struct fixture *f) {
+        CHECK_EQ(loop_new("control", &f->control), 0);
+        CHECK_EQ(loop_start(f->control, NULL, NULL), 0);
+        loop_call(f->control, do_start, f);
 }
 
 static void fixture_init(struct fixture *f) {
         memset(f, 0, sizeof(*f));
-        CHECK_EQ(loop_new("control", &f->control), 0);
-        CHECK_EQ(loop_start(f->control, NULL, NULL), 0);
-        loop_call(f->control, do_start, f);
+        fixture_start(f);
 }
 
 static void do_free(void *arg) {
@@ -260,8 +282,185 @@ static void test_confinement(void) {
         }
 }
 
+static unsigned count_fds(void) {
+        DIR *dir = opendir("/proc/self/fd");
+        unsigned n = 0;
+
+        CHECK(dir);
+        while (readdir(dir))
+                n++;
+        (void) closedir(dir);
+        return n;
+}
+
+static unsigned count_threads(void) {
+        DIR *dir = opendir("/proc/self/task");
+        const struct dirent *entry;
+        unsigned n = 0;
+
+        CHECK(dir);
+        while ((entry = readdir(dir))) {
+                char path[300], name[16] = "";
+                FILE *file;
+
+                (void) snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+                file = fopen(path, "re");
+                if (!file)
+                        continue;
+                if (fgets(name, sizeof(name), file) &&
+                    strncmp(name, "kvm-", 4) != 0) /* KVM's own begin when it likes */
+                        n++;
+                (void) fclose(file);
+        }
+        (void) closedir(dir);
+        return n;
+}
+
+/* A thread that was joined may be in /proc for a moment. */
+static void wait_for_threads(unsigned n) {
+        for (unsigned i = 0; i < 1000 && count_threads() != n; i++)
+                (void) usleep(1000);
+        CHECK_EQ(count_threads(), n);
+}
+
+static void do_remove(void *arg) {
+        struct fixture *f = arg;
+
+        CHECK_EQ(vm_remove_virtio(f->vm, 2), 0);
+}
+
+static void do_remove_others(void *arg) {
+        struct fixture *f = arg;
+
+        CHECK_EQ(vm_remove_virtio(f->vm, 2), -ENOENT);
+        CHECK_EQ(vm_remove_virtio(f->vm, 0), -ENOENT);
+        CHECK_EQ(vm_remove_virtio(f->vm, 31), -ENOENT); /* the panic device stays */
+        CHECK_EQ(vm_remove_virtio(f->vm, UINT32_MAX), -ENOENT);
+        CHECK_EQ(vm_remove_virtio(f->vm, 3), 0);
+        CHECK_EQ(vm_remove_virtio(f->vm, 1), 0);
+}
+
+/* Devices go while the guest restarts all the time, or stands still: nothing of them is left, and it goes on. */
+static void test_remove(void) {
+        for (unsigned round = 0; round < 2; round++) {
+                struct fixture f = { .paused = round };
+                unsigned fds, threads, before;
+
+                fixture_start(&f);
+                fds = count_fds();
+                threads = count_threads();
+                fixture_done(&f);
+
+                f = (struct fixture) { .paused = round };
+                for (unsigned i = 0; i < 3; i++)
+                        f.devices[i] = new_disk(1 << 20, false);
+                fixture_start(&f);
+                CHECK(count_fds() > fds);
+                loop_call(f.control, do_remove, &f);
+                wait_for(&f.removed, 1);
+                CHECK_EQ(f.removed_slot, 2);
+                loop_call(f.control, do_remove_others, &f);
+                wait_for(&f.removed, 3);
+                wait_for_threads(threads);
+                CHECK_EQ(count_fds(), fds);
+                CHECK_EQ(f.state, f.paused ? CTL_STATE_PAUSED : CTL_STATE_RUNNING);
+                if (f.paused)
+                        loop_call(f.control, do_resume, &f);
+                before = f.resets;
+                wait_for(&f.resets, before + 2);
+                CHECK_EQ(f.removed, 3);
+                fixture_done(&f);
+        }
+}
+
+/* A device whose requests take their time. */
+struct slow {
+        struct virtio_device dev;
+        struct virtqueue queue;
+        atomic_uint freed;
+};
+
+static void slow_config_read(struct virtio_device *dev, unsigned offset, void *data, unsigned len) {
+}
+
+static int slow_activate(struct virtio_device *dev) {
+        return 0;
+}
+
+static bool slow_finish(struct virtio_device *dev) {
+        return false;
+}
+
+static void slow_kick(struct virtio_device *dev, unsigned index) {
+}
+
+static void slow_free(struct virtio_device *dev) {
+        dev->loop = loop_free(dev->loop);
+        ((struct slow *) dev)->freed++;
+}
+
+static const struct virtio_device_ops slow_ops = {
+        .config_read = slow_config_read,
+        .activate = slow_activate,
+        .reset = slow_finish,
+        .quiesce = slow_finish,
+        .kick = slow_kick,
+        .free = slow_free,
+};
+
+static void do_remove_slow(void *arg) {
+        struct fixture *f = arg;
+
+        CHECK_EQ(vm_remove_virtio(f->vm, 1), 0);
+        CHECK_EQ(vm_remove_virtio(f->vm, 1), -EALREADY);
+        CHECK_EQ(vm_reset(f->vm), VM_PENDING);
+        CHECK_EQ(vm_pause(f->vm), VM_PENDING);
+        CHECK_EQ(vm_remove_virtio(f->vm, 2), 0);
+}
+
+static void do_finish_slow(void *arg) {
+        struct virtio_device *dev = arg;
+
+        dev->transport->idle(dev);
+}
+
+/*
+ * One whose requests do not end holds up neither control nor other devices. What the machine is asked meanwhile, it
+ * does when it has gone.
+ */
+static void test_remove_at_work(void) {
+        struct slow slow = { .queue = { .size_max = 16 } };
+        struct fixture f = { .devices = { &slow.dev } };
+        unsigned before;
+
+        slow.dev = (struct virtio_device) {
+                .ops = &slow_ops, .name = "slow", .type = 4, .n_queues = 1, .queues = &slow.queue
+        };
+        CHECK_EQ(loop_new("slow", &slow.dev.loop), 0);
+        f.devices[1] = new_disk(1 << 20, false);
+        fixture_start(&f);
+        loop_call(f.control, do_remove_slow, &f);
+        wait_for(&f.removed, 1);
+        CHECK_EQ(f.removed_slot, 2);
+        (void) usleep(50000);
+        CHECK_EQ(f.removed, 1);
+        CHECK_EQ(slow.freed, 0);
+        CHECK_EQ(f.pauses, 0);
+        before = f.resets;
+        loop_call(slow.dev.loop, do_finish_slow, &slow.dev);
+        wait_for(&f.removed, 2);
+        CHECK_EQ(f.removed_slot, 1);
+        CHECK_EQ(slow.freed, 1);
+        wait_for(&f.resets, before + 1);
+        wait_for(&f.pauses, 1);
+        CHECK_EQ(f.state, CTL_STATE_PAUSED);
+        fixture_done(&f);
+}
+
 int main(void) {
         RUN(test_confinement);
+        RUN(test_remove);
+        RUN(test_remove_at_work);
         RUN(test_restarts_are_paced);
         RUN(test_actions_while_it_waits);
         RUN(test_requests_while_it_waits);
