@@ -14,7 +14,7 @@
  *   tried again in the background until it has succeeded (process/vmm_connect.c)
  *   until then the domain is shown as it was last known, calls that need the monitor fail
  *   with a sentence, destroy works, and no other domain waits
- *   a status that is damaged is made up from what the process says (status.c); a start
+ *   a status that is damaged is made up from what kernel and systemd say (status.c); a start
  *   is refused while anybody serves the domain's control socket (domain_check_free())
  */
 #include <string.h>
@@ -94,7 +94,7 @@ static gboolean recover(Driver *driver, const char *name, const char *why, Statu
         g_autoptr(Domain) d = driver_lookup_by_name(driver, name, NULL);
         status_clear(ret);
         *ret = (Status) { 0 };
-        if (!status_recover(name, d ? d->def : NULL, ret)) {
+        if (!status_recover(driver, name, d ? d->def : NULL, ret)) {
                 g_warning("the status of domain '%s' is damaged, and its monitor does not run: %s", name, why);
                 return FALSE;
         }
@@ -238,7 +238,7 @@ gboolean domain_check_free(const Driver *driver, const char *name, GError **err)
                 return FALSE;
         if (!served)
                 return TRUE;
-        gboolean found = status_recover(name, NULL, &status);
+        gboolean found = status_recover(driver, name, NULL, &status);
         return error_set(
                 err, VIR_ERR_OPERATION_INVALID,
                 "a monitor of domain '%s' is running that this daemon does not manage: restart virtmicrod to find "

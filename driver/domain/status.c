@@ -2,12 +2,13 @@
 /*
  * The status of a running domain: written as it changes, read by the next daemon.
  *
- * An unreadable status does not lose its guest. The monitor is then found through its scope: the
- * kernel says which scope a process is in, so no monitor can pass for another, and the scope's name
- * holds the domain's name and id. With the persistent definition that is enough to show the domain as
- * running, shut it down and end it; what only the file knew (TAPs, terminals) is lost, and a note in
- * the domain's messages says so. Network ports are found by their owner when they are to be given back
- * (release.c).
+ * An unreadable status does not lose its guest. The monitor is then found through its scope: the kernel
+ * says in which control group a process is and under which uid, systemd whose scope that group is and
+ * which name and UUID it was started for (scope_identify()). Nothing that a process says about itself
+ * counts, its command line included. With the persistent definition that is enough to show the domain
+ * as running, shut it down and end it; what only the file knew (TAPs, terminals) is lost, and a note
+ * in the domain's messages says so. Network ports are found by their owner when they are to be given
+ * back (release.c).
  */
 #include "domain/status.h"
 
@@ -146,10 +147,10 @@ void status_delete(Domain *d) {
 
 /* --- Recovering --------------------------------------------------------------------------- */
 
-static char *read_proc(const char *pid, const char *file, gsize *ret_len) {
+static char *read_proc(const char *pid, const char *file) {
         g_autofree char *path = g_build_filename("/proc", pid, file, NULL);
         char *text = NULL;
-        return g_file_get_contents(path, &text, ret_len, NULL) ? text : NULL;
+        return g_file_get_contents(path, &text, NULL, NULL) ? text : NULL;
 }
 
 /* The id in the name of a scope that can only be the domain's; -1: it is not. */
@@ -162,18 +163,7 @@ static int id_of_scope(const char *unit, const char *name) {
         return strcmp(unit, expected) == 0 ? id : -1;
 }
 
-/* The value of an option on the monitor's command line, which the daemon wrote; NULL: not there. */
-static char *option_of(const char *pid, const char *option) {
-        gsize len = 0;
-        g_autofree char *text = read_proc(pid, "cmdline", &len);
-        const char *end = text ? text + len : NULL;
-        for (const char *p = text; p && p < end; p += strlen(p) + 1)
-                if (strcmp(p, option) == 0 && p + strlen(p) + 1 < end)
-                        return g_strdup(p + strlen(p) + 1);
-        return NULL;
-}
-
-/* The persistent definition, or a minimal one. NULL: the process has no domain's name or UUID. */
+/* The persistent definition, or a minimal one; NULL: there is none of such a name. */
 static DomainDef *recover_def(const char *name, const char *uuid, const DomainDef *known) {
         g_autofree char *xml = g_markup_printf_escaped(
                 "<domain type='kvm'><name>%s</name><uuid>%s</uuid><memory>%u</memory><vcpu>1</vcpu><os>"
@@ -187,48 +177,60 @@ static DomainDef *recover_def(const char *name, const char *uuid, const DomainDe
         return def;
 }
 
-/* TRUE when the process is the monitor of the domain. */
-static gboolean recover_from(const char *pid, const char *name, const DomainDef *known, Status *ret) {
-        char uuid[37] = "";
-        g_autofree char *groups = read_proc(pid, "cgroup", NULL);
-        char *group = groups ? strstr(groups, "0::/") : NULL;
-        if (!group)
-                return FALSE;
-        g_autofree char *unit = g_path_get_basename(g_strchomp(group));
-        int id = id_of_scope(unit, name);
-        g_autofree char *own_name = id >= 0 ? option_of(pid, "--name") : NULL;
-        g_autofree char *own_uuid = id >= 0 ? option_of(pid, "--uuid") : NULL;
-        g_autofree char *uid = id >= 0 ? option_of(pid, "--uid") : NULL;
-        if (known)
-                domain_uuid_format(known->uuid, uuid);
-        if (!own_uuid || !uid || g_strcmp0(own_name, name) != 0 || (known && strcmp(own_uuid, uuid) != 0))
+/* The control group of a process, below the root of the hierarchy; NULL: the process has gone. */
+static char *group_of(const char *pid) {
+        g_autofree char *text = read_proc(pid, "cgroup");
+        const char *group = text ? strstr(text, "0::/") : NULL;
+        return group ? g_strchomp(g_strdup(group + strlen("0::"))) : NULL;
+}
+
+/* The domain that systemd was told of when the scope `unit` was started, if `group` is that scope's. */
+static DomainDef *identify(const Driver *driver, const char *unit, const char *group, const char *name,
+                           const DomainDef *known) {
+        guint8 uuid[16];
+        char text[37];
+        if (!driver->bus || !scope_identify(driver->bus, unit, group, name, uuid))
+                return NULL;
+        domain_uuid_format(uuid, text);
+        return recover_def(name, text, known && memcmp(known->uuid, uuid, sizeof(uuid)) == 0 ? known : NULL);
+}
+
+/* TRUE when the process is in the domain's scope, so that it is its monitor. */
+static gboolean recover_from(const Driver *driver, const char *pid, const char *name, const DomainDef *known,
+                             Status *ret) {
+        g_autofree char *group = group_of(pid);
+        g_autofree char *unit = group ? g_path_get_basename(group) : NULL;
+        int id = unit ? id_of_scope(unit, name) : -1;
+        if (id < 0)
                 return FALSE;
         *ret = (Status) {
                 .state = VIR_DOMAIN_RUNNING, /* until the monitor has answered */
                 .registered = TRUE,
                 .recovered = TRUE,
                 .pid = (pid_t) g_ascii_strtoll(pid, NULL, 10),
-                .uid = (guint32) g_ascii_strtoull(uid, NULL, 10),
-                .unit = g_steal_pointer(&unit),
-                .machine = scope_machine_name(id, name),
-                .cgroup = g_build_filename("/sys/fs/cgroup", group + strlen("0::"), NULL),
-                .terminals = g_strdup(TERMINALS_NONE),
-                .devices = g_strdup(""),
-                .def = recover_def(name, own_uuid, known),
         };
-        if (!ret->def || !process_start_time(ret->pid, &ret->start_time, NULL))
+        /* First, so that another process of this number is not taken for it: vmm_adopt() compares. */
+        if (!process_start_time(ret->pid, &ret->start_time, NULL) || !process_uid(ret->pid, &ret->uid))
+                return FALSE;
+        ret->def = identify(driver, unit, group, name, known);
+        if (!ret->def)
                 return FALSE;
         ret->def->id = id;
+        ret->unit = g_steal_pointer(&unit);
+        ret->machine = scope_machine_name(id, name);
+        ret->cgroup = g_build_filename("/sys/fs/cgroup", group, NULL);
+        ret->terminals = g_strdup(TERMINALS_NONE);
+        ret->devices = g_strdup("");
         return TRUE;
 }
 
-gboolean status_recover(const char *name, const DomainDef *known, Status *ret) {
+gboolean status_recover(const Driver *driver, const char *name, const DomainDef *known, Status *ret) {
         g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
         const char *pid;
         while (dir && (pid = g_dir_read_name(dir))) {
                 if (!g_ascii_isdigit(pid[0]))
                         continue;
-                if (recover_from(pid, name, known, ret))
+                if (recover_from(driver, pid, name, known, ret))
                         return TRUE;
                 status_clear(ret);
                 *ret = (Status) { 0 };

@@ -22,7 +22,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Status, status_clear)
  */
 gboolean status_load(Driver *driver, const char *name, Status *ret, GError **err);
 /*
- * What the process and its scope reveal without the file. `known` is the persistent definition, if there is one.
- * FALSE: no monitor of a domain of this name runs.
+ * What kernel and systemd know of a monitor without the file. `known` is the persistent definition of this name, if
+ * there is one; it is used if it has the UUID of what runs. Asks systemd. FALSE: no monitor of a domain of this name
+ * runs, or there is no bus.
  */
-gboolean status_recover(const char *name, const DomainDef *known, Status *ret);
+gboolean status_recover(const Driver *driver, const char *name, const DomainDef *known, Status *ret);

@@ -20,6 +20,7 @@
 #include "util/error.h"
 
 #include <signal.h>
+#include <string.h>
 
 #define JOB_TIMEOUT_S 60
 #define END_POLL_MS   20u
@@ -33,6 +34,12 @@ static void add_strings(GVariantBuilder *properties, const char *name, const cha
         g_variant_builder_add(properties, "(sv)", name, g_variant_new_strv(values, -1));
 }
 
+/* What systemctl shows; a later daemon reads it again (scope_identify()). */
+static char *describe(const char *name, const char *uuid) {
+        g_autofree char *text = g_strdup_printf("virtmicro VM %s (%s)", name, uuid);
+        return g_utf8_make_valid(text, -1);
+}
+
 static void add_identity(GVariantBuilder *properties, const DomainDef *def, const char *slice, pid_t pid) {
         static const char *const after[] = { "virtmicrod.service", "network.target", "remote-fs.target", NULL };
         static const char *const before[] = { "virt-guest-shutdown.target", NULL };
@@ -40,9 +47,8 @@ static void add_identity(GVariantBuilder *properties, const DomainDef *def, cons
         guint32 pids[1] = { (guint32) pid };
 
         domain_uuid_format(def->uuid, uuid);
-        g_autofree char *description = g_strdup_printf("virtmicro VM %s (%s)", def->name, uuid);
-        g_autofree char *valid = g_utf8_make_valid(description, -1);
-        add_string(properties, "Description", valid);
+        g_autofree char *description = describe(def->name, uuid);
+        add_string(properties, "Description", description);
         add_string(properties, "Slice", slice);
         add_strings(properties, "After", after);
         add_strings(properties, "Before", before);
@@ -105,6 +111,21 @@ void scope_hold(GDBusConnection *bus, const char *unit) {
 static char *get_text(GDBusConnection *bus, const char *unit, const char *interface, const char *property) {
         g_autoptr(GVariant) value = unit_get_property(bus, unit, interface, property, NULL, NULL);
         return value && g_variant_is_of_type(value, G_VARIANT_TYPE_STRING) ? g_variant_dup_string(value, NULL) : NULL;
+}
+
+/* The UUID stands at the end and has a fixed length. */
+static gboolean parse_description(const char *text, const char *name, guint8 ret_uuid[16]) {
+        gsize tail = strlen("XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX)"), len = strlen(text);
+        g_autofree char *uuid = len > tail ? g_strndup(text + len - tail, tail - 1) : g_strdup("");
+        g_autofree char *expected = describe(name, uuid);
+        return strcmp(text, expected) == 0 && domain_uuid_parse(uuid, ret_uuid);
+}
+
+gboolean scope_identify(GDBusConnection *bus, const char *unit, const char *group, const char *name,
+                        guint8 ret_uuid[16]) {
+        g_autofree char *own = get_text(bus, unit, SYSTEMD_NAME ".Scope", "ControlGroup");
+        g_autofree char *description = get_text(bus, unit, SYSTEMD_NAME ".Unit", "Description");
+        return own && description && strcmp(own, group) == 0 && parse_description(description, name, ret_uuid);
 }
 
 static guint64 get_limit_kib(GDBusConnection *bus, const char *unit) {

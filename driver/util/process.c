@@ -24,3 +24,15 @@ gboolean process_start_time(pid_t pid, guint64 *ret, GError **err) {
         *ret = g_ascii_strtoull(fields[START_TIME_FIELD - 2], NULL, 10);
         return TRUE;
 }
+
+gboolean process_uid(pid_t pid, guint32 *ret) {
+        static const char field[] = "\nUid:\t";
+        g_autofree char *path = g_strdup_printf("/proc/%d/status", (int) pid);
+        g_autofree char *text = NULL;
+
+        /* Its first line is the program's name, in which a newline is escaped. */
+        const char *line = g_file_get_contents(path, &text, NULL, NULL) ? strstr(text, field) : NULL;
+        if (line)
+                *ret = (guint32) g_ascii_strtoull(line + strlen(field), NULL, 10);
+        return line != NULL;
+}
