@@ -9,6 +9,10 @@
  * Neighbour (util/neighbour.h); network and storage have one each, as libvirt has a daemon
  * for each. A request owns its data, since its caller may have left.
  *
+ * A port that was asked for may be made when its caller has left, and even when somebody has already looked for it to
+ * delete it. So it counts as there until its creation has ended, whatever libvirt says meanwhile, and its deletion
+ * fails and is to be repeated.
+ *
  * A connection is opened per operation. It costs a few milliseconds on a local socket,
  * there are one to three operations in a domain's life, and there is nothing to keep
  * alive, to reconnect or to lock.
@@ -53,9 +57,48 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(NetworkPort, port_release)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoragePool, pool_release)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StorageVolume, volume_release)
 
+/* Ids of ports whose creation has not ended. The threads that create them may outlive the client. */
+typedef struct Creations {
+        GMutex lock;
+        GHashTable *portids;
+} Creations;
+
 struct LibvirtClient {
         Neighbour *network, *storage;
+        Creations *creations;
 };
+
+static void creations_clear(gpointer data) {
+        Creations *creations = data;
+        g_hash_table_unref(creations->portids);
+        g_mutex_clear(&creations->lock);
+}
+
+static Creations *creations_new(void) {
+        Creations *creations = g_atomic_rc_box_new0(Creations);
+        g_mutex_init(&creations->lock);
+        creations->portids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        return creations;
+}
+
+static void creations_add(Creations *creations, const char *portid) {
+        g_mutex_lock(&creations->lock);
+        (void) g_hash_table_add(creations->portids, g_strdup(portid));
+        g_mutex_unlock(&creations->lock);
+}
+
+static void creations_remove(Creations *creations, const char *portid) {
+        g_mutex_lock(&creations->lock);
+        (void) g_hash_table_remove(creations->portids, portid);
+        g_mutex_unlock(&creations->lock);
+}
+
+static gboolean creations_have(Creations *creations, const char *portid) {
+        g_mutex_lock(&creations->lock);
+        gboolean have = g_hash_table_contains(creations->portids, portid);
+        g_mutex_unlock(&creations->lock);
+        return have;
+}
 
 LibvirtClient *libvirt_client_new(guint timeout) {
         LibvirtClient *client = g_new0(LibvirtClient, 1);
@@ -64,6 +107,7 @@ LibvirtClient *libvirt_client_new(guint timeout) {
                 neighbour_new("libvirt's network daemon", "systemctl status virtnetworkd libvirtd", timeout * 1000);
         client->storage =
                 neighbour_new("libvirt's storage daemon", "systemctl status virtstoraged libvirtd", timeout * 1000);
+        client->creations = creations_new();
         return client;
 }
 
@@ -72,6 +116,7 @@ void libvirt_client_free(LibvirtClient *client) {
                 return;
         neighbour_free(client->network);
         neighbour_free(client->storage);
+        g_atomic_rc_box_release_full(client->creations, creations_clear);
         g_free(client);
 }
 
@@ -137,6 +182,7 @@ typedef struct Request {
         guint8 owner[16];                   /* of ports */
         char *pool, *volume;                /* of storage */
         DomainBandwidth inbound, outbound;
+        Creations *creations; /* of a creation: its port is among them */
         gint unasked;         /* atomic: a port's creation has failed before libvirt was asked for it */
         char *text;           /* the result: a port's XML, a volume's path */
         GPtrArray *addresses; /* the result: leases */
@@ -145,6 +191,10 @@ typedef struct Request {
 
 static void request_clear(gpointer data) {
         Request *request = data;
+        if (request->creations) {
+                creations_remove(request->creations, request->portid);
+                g_atomic_rc_box_release_full(request->creations, creations_clear);
+        }
         g_free(request->network);
         g_free(request->portid);
         g_free(request->mac);
@@ -236,14 +286,9 @@ static gboolean run_delete(gpointer data, GError **err) {
         return FALSE;
 }
 
-/* Deletes a port whose caller has left. The domain's release does so too, but may have come before it was made. */
+/* Deletes a port whose caller has left, at once. If that fails, the domain's release succeeds later. */
 static void undo_create(gpointer data) {
-        g_autoptr(GError) err = NULL;
-        const Request *request = data;
-
-        if (!run_delete(data, &err))
-                g_warning("port %s of network '%s' could not be released: %s", request->portid, request->network,
-                          err->message);
+        (void) run_delete(data, NULL);
 }
 
 static int add_limit(virTypedParameterPtr *params, int *n, int *max, const char *name, guint64 value) {
@@ -339,6 +384,9 @@ static const NeighbourOps limit_ops = { .run = run_limit, .clear = request_clear
 
 gboolean network_port_delete(LibvirtClient *client, const char *network, const char *portid, GError **err) {
         g_autoptr(Request) request = request_new(network, portid);
+        if (creations_have(client->creations, portid))
+                return error_set(err, VIR_ERR_OPERATION_TIMEOUT,
+                                 "the creation of port %s in network '%s' has not ended", portid, network);
         return neighbour_call(client->network, &delete_ops, request, err);
 }
 
@@ -346,6 +394,8 @@ gboolean network_port_create(LibvirtClient *client, const DomainDef *def, Domain
         g_autoptr(Request) request = request_new(nic->source, nic->portid);
 
         request->xml = port_xml_format(def, nic, nic->portid);
+        request->creations = g_atomic_rc_box_acquire(client->creations);
+        creations_add(client->creations, nic->portid);
         if (neighbour_call(client->network, &create_ops, request, err))
                 return port_xml_apply(request->text, nic, err);
         if (g_atomic_int_get(&request->unasked))

@@ -24,7 +24,10 @@ void libvirt_client_free(LibvirtClient *client);  /* NULL is fine */
  * The port's bandwidth and VLAN, where the network dictates them, replace nic's.
  */
 gboolean network_port_create(LibvirtClient *client, const DomainDef *def, DomainNic *nic, GError **err);
-/* FALSE: the port may still be there. That there is no such port or network is fine. */
+/*
+ * FALSE: the port may still be there, or appear: a creation that its caller has left counts until it has ended. That
+ * there is no such port or network is fine.
+ */
 gboolean network_port_delete(LibvirtClient *client, const char *network, const char *portid, GError **err);
 typedef struct NetworkPortName {
         char *network, *portid;
