@@ -83,6 +83,11 @@ static Domain *attach(Driver *driver, Status *status) {
                 .reboot_pending = status->reboot_pending != 0,
                 .recovered = status->recovered != 0,
         };
+        for (guint i = 0; i < def->nics->len; i++) {
+                const DomainNic *nic = g_ptr_array_index(def->nics, i);
+                if (nic->portid)
+                        (void) g_hash_table_add(d->ports, g_strdup(nic->portid));
+        }
         driver->last_id = MAX(driver->last_id, id);
         driver_note_uid(driver, status->uid);
         g_atomic_int_inc(&driver->n_active);

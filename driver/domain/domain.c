@@ -16,6 +16,7 @@ Domain *domain_new(Driver *driver, DomainDef *def) {
         memcpy(d->uuid, def->uuid, sizeof(d->uuid));
         g_mutex_init(&d->lock);
         g_cond_init(&d->job_done);
+        d->ports = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         d->name = g_strdup(def->name);
         d->def = def;
         d->def->id = -1;
@@ -33,6 +34,7 @@ void domain_unref(Domain *d) {
         if (!d || !g_atomic_ref_count_dec(&d->refs))
                 return;
         console_sessions_free(d);
+        g_hash_table_unref(d->ports);
         g_clear_pointer(&d->run.vmm, vmm_unref);
         g_free(d->run.unit);
         g_free(d->run.machine);

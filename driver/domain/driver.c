@@ -107,8 +107,10 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
         driver->affinity = affinity_watch_new(driver);
         driver->libvirt = libvirt_client_new(config->neighbour_timeout);
         driver->releases = releases_new(driver, err);
-        if (driver->releases && config_load_all(driver, err) && driver_adopt_all(driver, err))
+        if (driver->releases && config_load_all(driver, err) && driver_adopt_all(driver, err)) {
+                releases_resume(driver->releases);
                 return driver;
+        }
         driver_free(driver);
         return NULL;
 }

@@ -96,7 +96,8 @@ struct Domain {
         int state, reason;     /* virDomainState and its reason */
         guint n_status_saved;  /* times that the live definition was written */
         DomainStarting starting;
-        guint releasing; /* resources of earlier runs whose first release attempt is under way */
+        guint releasing;   /* resources of earlier runs whose first release attempt is under way */
+        GHashTable *ports; /* ids of network ports of this run, from before they are made until it ends */
         DomainRuntime run;
         GHashTable *sessions; /* path of a char device -> Session* (console.c) */
         guint64 last_session;
@@ -235,8 +236,11 @@ void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data);
 void domain_on_exited(Vmm *vmm, gpointer data);
 
 /* release.c: what goes back to systemd, machined and libvirt's networks, in the background */
-Releases *releases_new(Driver *driver, GError **err); /* continues what an earlier daemon left */
+Releases *releases_new(Driver *driver, GError **err);
+void releases_resume(Releases *releases); /* continues what an earlier daemon left; when all domains have been found */
 void releases_free(Releases *releases);
+/* Gives an interface of a libvirt network the id of the port that is to be made for it. No lock held. */
+void domain_choose_port(Domain *d, DomainNic *nic);
 /* Gives back unit, machine (either may be NULL) and ports of `def`; logs an OOM kill. No lock held; never waits. */
 void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine);
 /* Gives releases in progress a moment to finish, for the caller to find them done. No lock held. */

@@ -10,6 +10,7 @@
  *   STATE_DIR/ID.DEVICE.fifo        on the way to a log file (domain/logs.c)
  *   STATE_DIR/NAME.exit             the monitor's reason for its end (vmm/ctl/ctl.h)
  *   STATE_DIR/ports/PORTID          the network of a port to be released (release.c)
+ *   STATE_DIR/ports/owner-UUID      a domain all of whose former ports are to be released (release.c)
  *   STATE_DIR/autostart/UUID        a domain that is still to be started with the host (autostart.c)
  *   STATE_DIR/autostarted           all of those are noted
  *   STATE_DIR/lock                  the daemon's own (driver.c)

@@ -11,20 +11,30 @@
  *
  * before the domain's status goes, which names the port until then, and tried again until libvirt says
  * that it is gone; a daemon that finds such a note continues. All failed ports share one timer, since it
- * is the same daemon that they wait for. Where the status was lost (status.c), libvirt is asked first
- * which ports are the domain's.
+ * is the same daemon that they wait for.
+ *
+ * Where the status was lost (status.c), libvirt alone knows which ports are the domain's. That it is to be
+ * asked is noted too:
+ *
+ *   STATE_DIR/ports/owner-UUID   the name of the domain
+ *
+ * The domain may run again by then, or be on its way to: ports of that run are known (Domain.ports), and all
+ * others that libvirt has for it are released.
  *
  * A destroy or a failed start waits a moment for the first attempt (domain_settle()): if the other
  * processes answer, everything has been given back when the call returns.
  */
 #include <glib/gstdio.h>
+#include <string.h>
 
 #include "domain/launch.h"
 #include "net/network.h"
 #include "systemd/scope.h"
 #include "util/error.h"
 #include "util/file.h"
+#include "util/uuid.h"
 
+#define OWNER_PREFIX    "owner-"
 #define RELEASE_THREADS 4
 #define RETRY_MAX_S     15u /* between two attempts; they begin at one second and double */
 #define SETTLE_MS       3000
@@ -44,9 +54,9 @@ typedef struct Release {
         Domain *domain; /* NULL: left by an earlier daemon, or not the first attempt */
         char *unit, *machine;
         char *network, *portid;
-        Domain *owner;
-        gboolean told;    /* that it is late */
-        gboolean explain; /* why the scope's process was killed */
+        char *owner, *owner_name; /* the UUID of a domain, all of whose former ports are meant */
+        gboolean told;            /* that it is late */
+        gboolean explain;         /* why the scope's process was killed */
 } Release;
 
 static void release_free(gpointer data) {
@@ -56,7 +66,8 @@ static void release_free(gpointer data) {
         g_free(release->machine);
         g_free(release->network);
         g_free(release->portid);
-        g_clear_pointer(&release->owner, domain_unref);
+        g_free(release->owner);
+        g_free(release->owner_name);
         g_free(release);
 }
 
@@ -112,16 +123,22 @@ static void release_scope(Releases *releases, Release *release) {
 
 /* --- Ports --- */
 
-static char *note_path(const Releases *releases, const char *portid) {
-        return g_build_filename(releases->dir, portid, NULL);
+static char *note_path(const Releases *releases, const Release *release) {
+        g_autofree char *file =
+                release->owner ? g_strconcat(OWNER_PREFIX, release->owner, NULL) : g_strdup(release->portid);
+        return g_build_filename(releases->dir, file, NULL);
 }
 
-static void note_port(Releases *releases, const Release *release) {
+static char *describe(const Release *release) {
+        return release->owner ? g_strdup_printf("what networks have of domain '%s'", release->owner_name)
+                              : g_strdup_printf("port %s of network '%s'", release->portid, release->network);
+}
+
+static void note(const Releases *releases, const Release *release) {
         g_autoptr(GError) err = NULL;
-        g_autofree char *path = note_path(releases, release->portid);
-        if (!file_write_atomic(path, release->network, &err))
-                g_warning("a restart of the daemon would forget port %s of network '%s': %s", release->portid,
-                          release->network, err->message);
+        g_autofree char *path = note_path(releases, release), *what = describe(release);
+        if (!file_write_atomic(path, release->owner ? release->owner_name : release->network, &err))
+                g_warning("a restart of the daemon would forget %s: %s", what, err->message);
 }
 
 static gboolean retry(gpointer data) {
@@ -133,15 +150,6 @@ static gboolean retry(gpointer data) {
                 (void) g_thread_pool_push(releases->pool, release, NULL);
         g_mutex_unlock(&releases->lock);
         return G_SOURCE_REMOVE;
-}
-
-static char *describe(const Release *release) {
-        if (!release->owner)
-                return g_strdup_printf("port %s of network '%s'", release->portid, release->network);
-        domain_lock(release->owner);
-        char *text = g_strdup_printf("what networks have of domain '%s'", release->owner->name);
-        domain_unlock(release->owner);
-        return text;
 }
 
 /* Takes the release. */
@@ -160,10 +168,11 @@ static void port_failed(Releases *releases, Release *release, const GError *err)
         g_mutex_unlock(&releases->lock);
 }
 
+/* Takes the release. */
 static void port_released(Releases *releases, Release *release) {
-        g_autofree char *path = note_path(releases, release->portid);
+        g_autofree char *path = note_path(releases, release), *what = describe(release);
         if (release->told)
-                g_message("port %s of network '%s' is released", release->portid, release->network);
+                g_message("%s is released", what);
         (void) g_unlink(path);
         g_mutex_lock(&releases->lock);
         releases->delay = 1;
@@ -180,31 +189,34 @@ static void release_port(Releases *releases, Release *release) {
                 port_failed(releases, release, err);
 }
 
-static void begin_for(Domain *d, const Release *what);
+static void begin_for(Releases *releases, Domain *d, const Release *what);
 
-static gboolean has_a_run(Domain *d) {
+/* A run whose status was lost may have any of them, and asks again when it ends. */
+static gboolean has_port(Domain *d, const char *portid) {
         domain_lock(d);
-        gboolean has = d->starting.active || domain_active(d);
+        gboolean has = d->run.recovered || g_hash_table_contains(d->ports, portid);
         domain_unlock(d);
         return has;
 }
 
-/* Ports of a later run are not to be touched: one that was there to be listed began before the second look. */
+/* A port of a later run is known to it before it is made, thus before it could be listed. */
 static void release_owned(Releases *releases, Release *release) {
         g_autoptr(GError) err = NULL;
-        Domain *d = release->owner;
-        g_autoptr(GPtrArray) ports = has_a_run(d) ? NULL : network_list_ports(releases->driver->libvirt, d->uuid, &err);
-        if (err) {
+        guint8 uuid[UUID_SIZE];
+        (void) domain_uuid_parse(release->owner, uuid);
+        g_autoptr(GPtrArray) ports = network_list_ports(releases->driver->libvirt, uuid, &err);
+        if (!ports) {
                 port_failed(releases, release, err);
                 return;
         }
-        gboolean stale = ports && !has_a_run(d);
-        for (guint i = 0; stale && i < ports->len; i++) {
+        g_autoptr(Domain) d = driver_lookup_by_uuid(releases->driver, uuid, NULL);
+        for (guint i = 0; i < ports->len; i++) {
                 const NetworkPortName *port = g_ptr_array_index(ports, i);
-                begin_for(d, &(Release) { .network = g_strdup(port->network), .portid = g_strdup(port->portid) });
+                if (!d || !has_port(d, port->portid))
+                        begin_for(releases, d,
+                                  &(Release) { .network = g_strdup(port->network), .portid = g_strdup(port->portid) });
         }
-        release_settle(release);
-        release_free(release);
+        port_released(releases, release);
 }
 
 static void release_main(gpointer item, gpointer data) {
@@ -226,47 +238,83 @@ static void begin(Releases *releases, Release *release) {
         (void) g_thread_pool_push(releases->pool, release, NULL);
 }
 
-static void begin_for(Domain *d, const Release *what) {
+/* `d` may be NULL. Takes the strings of `what`. */
+static void begin_for(Releases *releases, Domain *d, const Release *what) {
         Release *release = g_new0(Release, 1);
         *release = *what;
-        release->domain = domain_ref(d);
+        if (d) {
+                release->domain = domain_ref(d);
+                domain_lock(d);
+                d->releasing++;
+                domain_unlock(d);
+        }
+        if (release->portid || release->owner)
+                note(releases, release);
+        begin(releases, release);
+}
+
+static void begin_owned(Domain *d) {
+        char uuid[37];
+        domain_uuid_format(d->uuid, uuid);
+        begin_for(d->driver->releases, d, &(Release) { .owner = g_strdup(uuid), .owner_name = g_strdup(d->name) });
+}
+
+void domain_choose_port(Domain *d, DomainNic *nic) {
+        g_free(nic->portid);
+        nic->portid = g_uuid_string_random();
         domain_lock(d);
-        d->releasing++;
+        (void) g_hash_table_add(d->ports, g_strdup(nic->portid));
         domain_unlock(d);
-        if (release->portid)
-                note_port(d->driver->releases, release);
-        begin(d->driver->releases, release);
 }
 
 void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine) {
+        Releases *releases = d->driver->releases;
+        domain_lock(d);
+        gboolean recovered = d->run.recovered;
+        d->run.recovered = FALSE;
+        g_hash_table_remove_all(d->ports);
+        domain_unlock(d);
         if (unit || machine)
-                begin_for(d, &(Release) { .unit = g_strdup(unit),
-                                          .machine = g_strdup(machine),
-                                          .explain = unit && d->run.unexplained });
-        if (d->run.recovered)
-                begin_for(d, &(Release) { .owner = domain_ref(d) });
+                begin_for(releases, d,
+                          &(Release) { .unit = g_strdup(unit),
+                                       .machine = g_strdup(machine),
+                                       .explain = unit && d->run.unexplained });
+        if (recovered)
+                begin_owned(d);
         for (guint i = 0; i < def->nics->len; i++) {
                 const DomainNic *nic = g_ptr_array_index(def->nics, i);
                 if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)
-                        begin_for(d, &(Release) { .network = g_strdup(nic->source), .portid = g_strdup(nic->portid) });
+                        begin_for(releases, d,
+                                  &(Release) { .network = g_strdup(nic->source), .portid = g_strdup(nic->portid) });
         }
 }
 
 /* --- All of them --- */
 
-static void resume_one(Releases *releases, const char *portid) {
+static void resume_one(Releases *releases, const char *file) {
         g_autoptr(GError) err = NULL;
-        g_autofree char *path = note_path(releases, portid);
-        char *network = NULL;
-        if (!g_uuid_string_is_valid(portid)) /* left by an interrupted write */
+        g_autofree char *path = g_build_filename(releases->dir, file, NULL);
+        gboolean owner = g_str_has_prefix(file, OWNER_PREFIX);
+        const char *uuid = owner ? file + strlen(OWNER_PREFIX) : file;
+        char *text = NULL;
+        if (!g_uuid_string_is_valid(uuid)) /* left by an interrupted write */
                 (void) g_unlink(path);
-        else if (g_file_get_contents(path, &network, NULL, &err)) {
-                Release *release = g_new0(Release, 1);
-                *release = (Release) { .network = network, .portid = g_strdup(portid) };
-                begin(releases, release);
-        } else {
+        else if (!g_file_get_contents(path, &text, NULL, &err))
                 g_warning("a network's port is not released: %s", err->message);
-        }
+        else if (owner)
+                begin_for(releases, NULL, &(Release) { .owner = g_strdup(uuid), .owner_name = text });
+        else
+                begin_for(releases, NULL, &(Release) { .network = text, .portid = g_strdup(uuid) });
+}
+
+void releases_resume(Releases *releases) {
+        g_autoptr(GDir) dir = g_dir_open(releases->dir, 0, NULL);
+        g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func(g_free);
+        const char *file;
+        while (dir && (file = g_dir_read_name(dir)))
+                g_ptr_array_add(files, g_strdup(file));
+        for (guint i = 0; i < files->len; i++)
+                resume_one(releases, g_ptr_array_index(files, i));
 }
 
 Releases *releases_new(Driver *driver, GError **err) {
@@ -280,10 +328,6 @@ Releases *releases_new(Driver *driver, GError **err) {
         g_mutex_init(&releases->lock);
         g_queue_init(&releases->failed);
         releases->pool = g_thread_pool_new(release_main, releases, RELEASE_THREADS, FALSE, NULL);
-        g_autoptr(GDir) dir = g_dir_open(releases->dir, 0, NULL);
-        const char *portid;
-        while (dir && (portid = g_dir_read_name(dir)))
-                resume_one(releases, portid);
         return releases;
 }
 

@@ -395,8 +395,9 @@ gboolean launch_open(Launch *l, GError **err) {
 void launch_choose_ports(Launch *l) {
         for (guint i = 0; i < l->def->nics->len; i++) {
                 DomainNic *nic = g_ptr_array_index(l->def->nics, i);
-                g_free(nic->portid);
-                nic->portid = nic->type == DOMAIN_NIC_NETWORK ? g_uuid_string_random() : NULL;
+                g_clear_pointer(&nic->portid, g_free);
+                if (nic->type == DOMAIN_NIC_NETWORK)
+                        domain_choose_port(l->domain, nic);
         }
 }
 

@@ -1,8 +1,10 @@
 """Guests outlive the daemon: it may be killed, restarted or away while they run, and finds them again."""
 import os
+import pathlib
 import signal
 import socket
 import subprocess
+from xml.etree import ElementTree
 
 import pytest
 
@@ -139,6 +141,97 @@ def test_damaged_status(no_leaks, make_domain, network, define):
     helpers.wait_for(lambda: helpers.ports_of(network) == others, what="its ports are given back, and no other's")
     if define:
         domain.start("--paused")
+
+
+def test_ports_of_a_run_whose_status_was_lost(no_leaks, make_domain, network):
+    """They are given back even when libvirt answers a later daemon, and the domain runs again by then."""
+    domain = make_domain(devices=helpers.interface_xml(network=network) * 2)
+    before = helpers.ports_of(network)
+    domain.start("--paused")
+    lost = helpers.ports_of(network) - before
+    stop_daemon()
+    (helpers.STATE / f"{domain.name}.xml").write_text("<domstatus")
+    start_daemon()
+    libvirtd = int(helpers.unit_property("libvirtd.service", "MainPID"))
+    os.kill(libvirtd, signal.SIGSTOP)
+    try:
+        domain.virsh("destroy")
+        stop_daemon()
+        start_daemon()
+        assert domain.state() == "shut off"
+        starting = subprocess.Popen(["virsh", "-q", "-c", helpers.URI, "start", domain.name, "--paused"])
+        helpers.wait_for(helpers.monitors, what="it is on its way to run again")
+    finally:
+        os.kill(libvirtd, signal.SIGCONT)
+    assert starting.wait(helpers.CALL) == 0
+    helpers.wait_for(lambda: not helpers.ports_of(network) & lost, what="the ports of the first run are gone")
+    assert len(helpers.ports_of(network) - before) == 2
+    domain.virsh("destroy")
+    helpers.wait_for(lambda: helpers.ports_of(network) == before, what="the ports of the second run are gone")
+
+
+def status_of(domain):
+    return ElementTree.parse(helpers.STATE / f"{domain.name}.xml").getroot()
+
+
+def identity(domain):
+    """Process, id and UUID of a running domain, as the daemon has them."""
+    domain.virsh("domid")  # there is a daemon
+    return int(status_of(domain).get("pid")), domain.id(), domain.virsh("domuuid").strip()
+
+
+def rewrite_command_line(pid, arguments):
+    """What a monitor that has fallen can do to its own memory, done from outside."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])  # proc(5): arg_start, arg_end
+    text = b"\0".join(argument.encode() for argument in arguments)
+    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
+        memory.seek(start)
+        memory.write(text.ljust(end - start, b"\0")[:end - start])
+
+
+@pytest.mark.parametrize("define", (True, False))
+def test_status_is_not_recovered_from_what_a_monitor_says(no_leaks, make_domain, define):
+    """A monitor that gives itself the name, UUID and uid of another domain changes nothing.
+
+    The names are such that libvirt's rule for a scope's name makes the same of both.
+    """
+    name = f"t{os.getpid()}"
+    liar, domain = (make_domain(name=each, define=define) for each in (f"{name}_", name))
+    for each in (liar, domain):
+        helpers.virsh(*(("start", each.name) if define else ("create", each.path)), "--paused")
+    before = [identity(each) for each in (liar, domain)]
+    uid = status_of(domain).get("uid")
+    stop_daemon()
+    rewrite_command_line(before[0][0], ["x", "--uid", "7", "--name", domain.name, "--uuid", before[1][2]])
+    rewrite_command_line(before[1][0], ["x", "--uid", "0", "--name", "x", "--uuid", before[0][2]])
+    (helpers.STATE / f"{domain.name}.xml").write_text("<domstatus")
+    start_daemon()
+    assert [identity(each) for each in (liar, domain)] == before
+    assert status_of(domain).get("uid") == uid
+    for each in (liar, domain):
+        each.virsh("destroy")
+
+
+def test_status_is_not_recovered_from_a_control_group_of_somebody_else(no_leaks, make_domain):
+    """Anybody with a session can make a group of the name of a scope in it, and run in it what claims to be a monitor."""
+    domain = make_domain()
+    domain.start("--paused")
+    (monitor, _, domain_uuid), unit = identity(domain), helpers.scope_of(domain)
+    stop_daemon()
+    os.kill(monitor, signal.SIGKILL)
+    helpers.wait_for(lambda: helpers.unit_property(unit, "ActiveState") == "inactive", what="the scope is gone")
+    helpers.run("systemd-run", f"--unit={domain.name}", "-p", "Delegate=yes", "bash", "-c",
+                'own=/sys/fs/cgroup$(sed s/0:://p -n /proc/self/cgroup); mkdir "$own/$1"; echo $$ >"$own/$1/cgroup.procs"; '
+                'exec -a x sleep 600 --uid 1 --name "$2" --uuid "$3"', "bash", unit, domain.name, domain_uuid)
+    (helpers.STATE / f"{domain.name}.xml").write_text("<domstatus")
+    start_daemon()
+    try:
+        assert domain.state() == "shut off"
+    finally:
+        helpers.run("systemctl", "stop", f"{domain.name}.service")
+    domain.start("--paused")
+    domain.virsh("destroy")
 
 
 def test_daemon_killed_in_a_start(no_leaks, make_domain, bridge):
