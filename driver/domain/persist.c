@@ -3,6 +3,7 @@
  * What outlives the daemon, as files:
  *
  *   CONFIG_DIR/NAME.xml             the definition of a persistent domain
+ *   CONFIG_DIR/NAME.xml.old         what had this name, and was not loaded, when it was defined; .old.2 and so on
  *   CONFIG_DIR/autostart/NAME.xml   a link to it: start with the host
  *   STATE_DIR/NAME.xml              <domstatus>: a running domain, for re-adoption (status.c)
  *   STATE_DIR/NAME.ctl              its monitor's control socket (process/spawn.c)
@@ -22,19 +23,22 @@
  * everything else is created before that file and removed after it, and what a crash leaves behind
  * is either complete or meaningless:
  *
- *   define     (an old link of that name is removed) the file
+ *   define     (an old link of that name is removed, an ignored file gets a second name) the file
  *   undefine   the file, the link
  *   rename     a link of the new name, the file is renamed, its text follows, the old link
  *
  * A daemon that finds a file whose text has a different name completes the rename, and removes links
  * without a file. Nothing is written that the parser would refuse.
  */
-#include <glib/gstdio.h>
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "domain/internal.h"
 #include "util/error.h"
 #include "util/file.h"
+
+#define KEPT_MAX 99u /* files that are kept for one name */
 
 char *config_path(const Driver *driver, const char *name) {
         g_autofree char *file = g_strconcat(name, ".xml", NULL);
@@ -106,18 +110,42 @@ static void drop_idle_link(Domain *d, const char *name) {
                 domain_log(d, G_LOG_LEVEL_WARNING, "cannot remove a stale autostart link: %s", err->message);
 }
 
-/* A file of the name that was not loaded is its operator's: the new definition does not overwrite it. */
-static void keep_ignored(Domain *d, const char *name) {
-        g_autofree char *path = config_path(d->driver, name), *kept = g_strconcat(path, ".old", NULL);
-        if (g_rename(path, kept) == 0)
-                domain_log(d, G_LOG_LEVEL_WARNING, "'%s' was not loaded and is kept as '%s'", path, kept);
+/*
+ * A file of the name that was not loaded, or whose domain had to give way to a running one (adopt.c), is its
+ * operator's: it gets a second name, that of the definition is then taken by the new one. *ret_kept stays NULL when
+ * there is none.
+ */
+static gboolean keep_ignored(const Driver *driver, const char *name, char **ret_kept, GError **err) {
+        g_autofree char *path = config_path(driver, name);
+        for (guint i = 1; i <= KEPT_MAX; i++) {
+                g_autofree char *kept =
+                        i == 1 ? g_strconcat(path, ".old", NULL) : g_strdup_printf("%s.old.%u", path, i);
+                if (link(path, kept) == 0) {
+                        *ret_kept = g_steal_pointer(&kept);
+                        return TRUE;
+                }
+                if (errno == ENOENT)
+                        return TRUE;
+                if (errno != EEXIST)
+                        return error_set_errno(err, errno, "cannot keep '%s', which was not loaded, as '%s'", path,
+                                               kept);
+        }
+        return error_set(err, VIR_ERR_OPERATION_FAILED,
+                         "'%s' was not loaded and cannot be kept: remove some of the files '%s.old' to '%s.old.%u'",
+                         path, path, path, KEPT_MAX);
 }
 
 gboolean config_create(Domain *d, const DomainDef *def, GError **err) {
-        if (!autostart_link(d, def->name, FALSE, err))
+        g_autofree char *kept = NULL;
+        if (!autostart_link(d, def->name, FALSE, err) || !keep_ignored(d->driver, def->name, &kept, err))
                 return FALSE;
-        keep_ignored(d, def->name);
-        return config_save(d, def, err);
+        gboolean ok = config_save(d, def, err);
+        if (kept && !ok)
+                (void) unlink(kept);
+        else if (kept)
+                domain_log(d, G_LOG_LEVEL_WARNING, "a definition of this name was not loaded, and is kept as '%s'",
+                           kept);
+        return ok;
 }
 
 gboolean config_delete(Domain *d, const char *name, GError **err) {

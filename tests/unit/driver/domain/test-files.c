@@ -45,6 +45,7 @@ WRAP(int, fsync, (int fd), (fd))
 WRAP(int, rename, (const char *from, const char *to), (from, to))
 WRAP(int, renameat2, (int a, const char *from, int b, const char *to, unsigned flags), (a, from, b, to, flags))
 WRAP(int, symlink, (const char *target, const char *path), (target, path))
+WRAP(int, link, (const char *path, const char *to), (path, to))
 WRAP(int, unlink, (const char *path), (path))
 
 /* open() with 64-bit offsets */
@@ -112,6 +113,30 @@ static gboolean first_define(Driver *driver) {
         return define(driver, "one");
 }
 
+static const char *const foreign[] = { "not a definition", "an older one" };
+
+/* Files of the operator's that the daemon ignores, one of them under the name that is defined. */
+static gboolean put_foreign(Driver *driver) {
+        static const char *const names[] = { "a.xml", "a.xml.old" };
+        gboolean ok = TRUE;
+        for (gsize i = 0; i < G_N_ELEMENTS(foreign); i++) {
+                g_autofree char *path = g_build_filename(driver->config->config_dir, names[i], NULL);
+                ok = ok && g_file_set_contents(path, foreign[i], -1, NULL);
+        }
+        return ok;
+}
+
+static gboolean has_text(const char *dir_path, const char *text) {
+        g_autoptr(GDir) dir = g_dir_open(dir_path, 0, NULL);
+        const char *file;
+        gboolean found = FALSE;
+        while ((file = g_dir_read_name(dir))) {
+                g_autofree char *path = g_build_filename(dir_path, file, NULL), *content = NULL;
+                found |= g_file_get_contents(path, &content, NULL, NULL) && strcmp(content, text) == 0;
+        }
+        return found;
+}
+
 static gboolean undefine(Driver *driver) {
         g_autoptr(Domain) d = find(driver, "a");
         return domain_undefine(d, 0, NULL);
@@ -152,6 +177,7 @@ typedef struct Case {
 
 static const Case cases[] = {
         { "define", { NULL }, first_define, "none", "a 'one'" },
+        { "define-over-foreign", { put_foreign }, first_define, "none", "a 'one'" },
         { "redefine", { first_define, mark }, redefine, "a 'one' autostart", "a 'two' autostart" },
         { "undefine", { first_define, mark }, undefine, "a 'one' autostart", "none" },
         { "rename", { first_define }, rename_it, "a 'one'", "b 'one'" },
@@ -205,6 +231,8 @@ static int fail(const World *w, const Case *c) {
 /* The next daemon: the domain is there whole, as before or after, and can be changed to any state, for good. */
 static int look(const World *w, const Case *c) {
         Driver *driver = begin(w);
+        for (gsize i = 0; c->prepare[0] == put_foreign && i < G_N_ELEMENTS(foreign); i++)
+                g_assert_true(has_text(w->config.config_dir, foreign[i]));
         g_autofree char *seen = describe(driver);
         if (strcmp(seen, c->before) != 0)
                 g_assert_cmpstr(seen, ==, c->after);
