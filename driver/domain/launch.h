@@ -19,6 +19,7 @@ typedef struct Launch {
         Terminals *terminals;
         DeviceIds *devices;
         gboolean scope_started, registered;
+        gboolean refused;   /* the monitor has answered the last request with an error, so it lives */
         gboolean owns_name; /* nobody else's monitor has it, so its files in the state directory are this start's */
         int kvm_fd, kernel_fd, initrd_fd, serial_fd, exit_fd, rng_fd;
         int disk_fd[DOMAIN_DISKS_MAX];

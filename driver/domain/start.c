@@ -101,8 +101,10 @@ static gboolean launch_register(Launch *l, GError **err) {
 /* One request whose answer carries nothing but success. */
 static gboolean send_one(Launch *l, enum ctl_type type, gpointer message, gsize size, const int *fds, unsigned n_fds,
                          GError **err) {
-        struct ctl_reply reply;
-        return vmm_call(l->vmm, type, message, size, fds, n_fds, &reply, sizeof(reply), err);
+        struct ctl_reply reply = { 0 };
+        gboolean ok = vmm_call(l->vmm, type, message, size, fds, n_fds, &reply, sizeof(reply), err);
+        l->refused = reply.error != 0;
+        return ok;
 }
 
 static gboolean send_file(Launch *l, enum ctl_type type, const char *name, int fd, GError **err) {
@@ -161,7 +163,7 @@ static gboolean launch_hand_over(Launch *l, gboolean paused, GError **err) {
         if (send_machine(l, &failed) && send_disks_and_nics(l, &failed) && send_chars_and_rng(l, &failed) &&
             send_one(l, CTL_START, &start, sizeof(start), NULL, 0, &failed))
                 return TRUE;
-        gboolean ended = vmm_wait(l->vmm, END_WAIT_MS);
+        gboolean ended = !l->refused && vmm_wait(l->vmm, END_WAIT_MS);
         g_autofree char *oom = ended ? domain_describe_oom(l->domain->driver, l->unit) : NULL;
         if (oom)
                 return error_set(err, VIR_ERR_OPERATION_FAILED,

@@ -2,6 +2,8 @@
 import contextlib
 import os
 import pathlib
+import subprocess
+import time
 
 import pytest
 
@@ -160,3 +162,28 @@ def test_state_directory_full(full_domain):
     assert domain.state() == "shut off"
     starts(domain)
     assert not os.path.exists(helpers.STATE / f"{domain.name}.xml")
+
+
+def idle_time(pid):
+    """Seconds between the last work of a process and its end."""
+    last, since = None, time.monotonic()
+    while True:
+        try:
+            worked = pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]
+        except OSError:
+            return time.monotonic() - since
+        if worked != last:
+            last, since = worked, time.monotonic()
+        time.sleep(0.005)
+
+
+def test_refusal_ends_the_start_at_once(no_leaks, make_domain, make_disk):
+    """A monitor that has said no is not waited for. The best of a few attempts counts, as the host may be busy."""
+    domain = make_domain(devices=helpers.disk_xml(make_disk(0)))
+    idle = []
+    for _ in range(4):
+        with subprocess.Popen(["virsh", "-c", helpers.URI, "start", domain.name], stderr=subprocess.PIPE, text=True) as start:
+            (monitor,) = helpers.wait_for(helpers.monitors, interval=0.01)
+            idle.append(idle_time(monitor))
+            assert "is empty" in start.stderr.read()
+    assert min(idle) < 0.4, idle
