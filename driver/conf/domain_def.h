@@ -59,6 +59,7 @@ typedef struct DomainVcpuPin {
 #define DOMAIN_WEIGHT_MIN     10u
 #define DOMAIN_WEIGHT_MAX     1000u
 #define DOMAIN_MEMORY_KIB_MIN 65536u
+#define DOMAIN_MTU_MIN        68u                 /* RFC 791 */
 #define DOMAIN_MEMORY_KIB_MAX 9007199254740991ull /* 2^53 - 1: in bytes it fits 63 bits */
 
 typedef struct DomainCpuTune {

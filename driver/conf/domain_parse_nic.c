@@ -15,7 +15,6 @@
 
 #define GENERATED_PREFIX "vnet"
 #define VLAN_MAX         4095
-#define MTU_MIN          68 /* RFC 791 */
 #define MTU_MAX          65535
 
 static gboolean parse_nic_type(const xmlNode *node, DomainNic *nic, GError **err) {
@@ -114,7 +113,7 @@ static gboolean parse_mtu(const xmlNode *node, DomainNic *nic, GError **err) {
         guint64 mtu;
         if (!text)
                 return TRUE;
-        if (!xml_parse_u64(text, &mtu) || mtu < MTU_MIN || mtu > MTU_MAX) {
+        if (!xml_parse_u64(text, &mtu) || mtu < DOMAIN_MTU_MIN || mtu > MTU_MAX) {
                 return error_set(err, VIR_ERR_XML_ERROR, "malformed mtu size");
         }
         nic->mtu = (guint) mtu;

@@ -24,7 +24,6 @@
 #include "conf/xml_verdict.h"
 #include "util/error.h"
 
-#define MEMORY_MIN_BYTES  (64ull << 20) /* the smallest that the monitor takes */
 #define MEMORY_STEP_BYTES (2ull << 20)
 #define HUGEPAGE_DEFAULT  (2ull << 20) /* x86-64's default size */
 #define TAP_MAC_BYTE      0xfe
@@ -320,10 +319,10 @@ static gboolean check_machine(const DomainDef *def, GError **err) {
                           "domain '%s' has no kernel to boot, and microVMs have no firmware: add <kernel> (and usually "
                           "<initrd> and <cmdline>) to <os>",
                           def->name);
-        else if (def->memory.maximum_kib < MEMORY_MIN_BYTES / 1024)
+        else if (def->memory.maximum_kib < DOMAIN_MEMORY_KIB_MIN)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                          "%" G_GUINT64_FORMAT " KiB of memory are less than the minimum of %llu KiB",
-                          def->memory.maximum_kib, MEMORY_MIN_BYTES / 1024);
+                          "%" G_GUINT64_FORMAT " KiB of memory are less than the minimum of %u KiB",
+                          def->memory.maximum_kib, DOMAIN_MEMORY_KIB_MIN);
         else if (cpu->has_topology && cpu->sockets * cpu->dies * cpu->cores * cpu->threads != def->vcpus_max)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
         else

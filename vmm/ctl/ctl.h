@@ -40,11 +40,12 @@
 #define CTL_VERSION_PROMISED 2u /* the oldest that a monitor serves and that a daemon manages whole */
 #define CTL_VERSION_MIN      1u /* the oldest whose monitors a daemon can still watch and end */
 
-#define CTL_MESSAGE_MAX      4096u /* bytes in one packet */
-#define CTL_FDS_MAX          16u   /* descriptors in one packet */
-#define CTL_NAME_MAX         256u  /* domain, port and file names, with NUL */
-#define CTL_CMDLINE_MAX      2048u /* kernel command line, with NUL */
-#define CTL_TEXT_MAX         512u  /* human-readable error text, with NUL */
+#define CTL_MESSAGE_MAX      4096u         /* bytes in one packet */
+#define CTL_FDS_MAX          16u           /* descriptors in one packet */
+#define CTL_NAME_MAX         256u          /* domain, port and file names, with NUL */
+#define CTL_CMDLINE_MAX      2048u         /* kernel command line, with NUL */
+#define CTL_TEXT_MAX         512u          /* human-readable error text, with NUL */
+#define CTL_MEMORY_MIN       (64ull << 20) /* bytes that a guest has at least */
 #define CTL_VCPUS_MAX        32u
 #define CTL_DISKS_MAX        24u
 #define CTL_NICS_MAX         8u
@@ -145,7 +146,7 @@ enum ctl_action {
 
 struct ctl_machine {
         struct ctl_header header;
-        uint64_t memory_bytes;  /* multiple of 2 MiB, at least 64 MiB */
+        uint64_t memory_bytes;  /* multiple of 2 MiB, CTL_MEMORY_MIN at least */
         uint64_t hugepage_size; /* bytes; 0 without CTL_MACHINE_HUGETLB */
         int64_t rtc_offset;     /* seconds that the RTC is ahead of UTC */
         uint32_t flags;         /* enum ctl_machine_flags */
