@@ -238,9 +238,34 @@ static void assign_char_aliases(DomainDef *def) {
         }
 }
 
+/* "vda": 0, "vdz": 25, "vdaa": 26. Targets, with prefixes of two or three letters, are checked when they are parsed. */
+static guint disk_index(const char *target) {
+        guint index = 0;
+        for (const char *c = strchr(target, 'd') + 1; *c; c++)
+                index = index * 26 + (guint) (*c - 'a') + 1;
+        return index - 1;
+}
+
+static gboolean has_disk_alias(const DomainDef *def, const char *alias) {
+        for (guint i = 0; i < def->disks->len; i++)
+                if (g_strcmp0(((DomainDisk *) g_ptr_array_index(def->disks, i))->alias, alias) == 0)
+                        return TRUE;
+        return FALSE;
+}
+
+/* A disk's alias comes from its target, as in libvirt, so that it does not depend on other disks; not for "vda" and
+ * "sda" in one domain. */
+static void assign_disk_alias(const DomainDef *def, DomainDisk *disk) {
+        for (guint index = disk_index(disk->target); !disk->alias; index++) {
+                g_autofree char *alias = g_strdup_printf("virtio-disk%u", index);
+                if (!has_disk_alias(def, alias))
+                        disk->alias = g_steal_pointer(&alias);
+        }
+}
+
 void domain_def_assign_aliases(DomainDef *def) {
         for (guint i = 0; i < def->disks->len; i++)
-                assign_alias(&((DomainDisk *) g_ptr_array_index(def->disks, i))->alias, "virtio-disk", i);
+                assign_disk_alias(def, g_ptr_array_index(def->disks, i));
         for (guint i = 0; i < def->nics->len; i++)
                 assign_alias(&((DomainNic *) g_ptr_array_index(def->nics, i))->alias, "net", i);
         assign_char_aliases(def);

@@ -151,6 +151,14 @@ typedef struct DomainClock {
         GPtrArray *timers; /* DomainTimer* */
 } DomainClock;
 
+/* Where a device is on the guest's PCI bus (domain_address.c). Once it is assigned, all but the slot is 0. */
+typedef struct DomainPciAddress {
+        gboolean present;
+        guint domain, bus, slot, function;
+} DomainPciAddress;
+
+#define DOMAIN_PCI_SLOT_LAST 30u /* of those for devices, the first of which is 1 */
+
 typedef enum DomainDiskType { DOMAIN_DISK_FILE, DOMAIN_DISK_BLOCK, DOMAIN_DISK_VOLUME } DomainDiskType;
 typedef enum DomainDiskCache {
         DOMAIN_CACHE_DEFAULT,
@@ -183,6 +191,7 @@ typedef struct DomainDisk {
         char *serial, *wwn;
         guint boot_order;
         DomainIoTune iotune;
+        DomainPciAddress pci;
         char *alias; /* live only: "virtio-disk0", or the user's ua-... */
 } DomainDisk;
 
@@ -213,6 +222,7 @@ typedef struct DomainNic {
         char *filter; /* <filterref filter=...> */
         guint boot_order;
         char *script;
+        DomainPciAddress pci;
         char *alias;
 } DomainNic;
 
@@ -245,6 +255,7 @@ typedef struct DomainRng {
         char *backend_path; /* /dev/urandom by default */
         guint rate_bytes;   /* 0: unlimited */
         guint rate_period_ms;
+        DomainPciAddress pci;
         char *alias;
 } DomainRng;
 
@@ -271,10 +282,11 @@ typedef struct DomainDef {
         DomainAction on_poweroff, on_reboot, on_crash;
         gboolean has_on_poweroff, has_on_reboot, has_on_crash;
         char *emulator;
-        GPtrArray *disks; /* DomainDisk*, by target name */
-        GPtrArray *nics;  /* DomainNic*, as given */
-        GPtrArray *chars; /* DomainChar*: serials, consoles, channels in that order */
-        DomainRng *rng;   /* NULL: none */
+        GPtrArray *disks;           /* DomainDisk*, by target name */
+        GPtrArray *nics;            /* DomainNic*, as given */
+        GPtrArray *chars;           /* DomainChar*: serials, consoles, channels in that order */
+        DomainPciAddress ports_pci; /* of the device that all virtio consoles and channels share */
+        DomainRng *rng;             /* NULL: none */
         GPtrArray *notes; /* char*: what legacy_devices=convert changed, for dominfo's Messages and the journal
                            * ("machine type 'q35' became microvm") */
 } DomainDef;
@@ -287,6 +299,7 @@ typedef enum DomainParseFlags {
                                               * combinations are not checked, since the call that changed the
                                               * definition may have been less strict */
         DOMAIN_PARSE_PARTIAL = 1 << 4,       /* of a device: what tells it from others is enough */
+        DOMAIN_PARSE_FOREIGN = 1 << 5,       /* set by the parser: the XML is of another machine type */
 } DomainParseFlags;
 
 typedef enum DomainFormatFlags {

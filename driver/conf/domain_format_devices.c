@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: one function per kind of device, children in libvirt's order.
- * Aliases are shown while the domain runs, the client's own always.
+ * Aliases are shown while the domain runs, the client's own always. PCI addresses are always shown.
  */
 #include "conf/domain_format.h"
 
@@ -14,6 +14,30 @@
 static void format_alias(XmlWriter *w, const char *alias, gboolean live) {
         if (alias && (live || g_str_has_prefix(alias, "ua-")))
                 xml_leaf_attr(w, "alias", "name", alias);
+}
+
+static void format_pci(XmlWriter *w, const DomainPciAddress *pci) {
+        if (!pci->present)
+                return;
+        xml_begin(w, "address");
+        xml_put(w, "type", "pci");
+        xml_putf(w, "domain", "0x%04x", pci->domain);
+        xml_putf(w, "bus", "0x%02x", pci->bus);
+        xml_putf(w, "slot", "0x%02x", pci->slot);
+        xml_putf(w, "function", "0x%x", pci->function);
+        xml_end(w);
+}
+
+/* The device of all virtio consoles and channels. */
+static void format_ports(XmlWriter *w, const DomainPciAddress *pci, gboolean live) {
+        if (!pci->present)
+                return;
+        xml_begin(w, "controller");
+        xml_put(w, "type", "virtio-serial");
+        xml_put(w, "index", "0");
+        format_alias(w, "virtio-serial0", live);
+        format_pci(w, pci);
+        xml_end(w);
 }
 
 static void format_boot_order(XmlWriter *w, guint order) {
@@ -80,6 +104,7 @@ static void format_disk(XmlWriter *w, const DomainDisk *disk, gboolean live, gbo
         xml_element(w, "wwn", disk->wwn);
         format_boot_order(w, disk->boot_order);
         format_alias(w, disk->alias, live);
+        format_pci(w, &disk->pci);
         xml_end(w);
 }
 
@@ -169,6 +194,7 @@ static void format_nic(XmlWriter *w, const DomainNic *nic, gboolean live) {
         format_mtu(w, nic->mtu);
         format_boot_order(w, nic->boot_order);
         format_alias(w, nic->alias, live);
+        format_pci(w, &nic->pci);
         xml_end(w);
 }
 
@@ -236,6 +262,7 @@ static void format_rng(XmlWriter *w, const DomainRng *rng, gboolean live) {
         xml_put(w, "model", "random");
         xml_end_text(w, rng->backend_path);
         format_alias(w, rng->alias, live);
+        format_pci(w, &rng->pci);
         xml_end(w);
 }
 
@@ -245,6 +272,7 @@ void domain_format_devices(XmlWriter *w, const DomainDef *def, gboolean live, gb
         xml_element(w, "emulator", def->emulator);
         for (guint i = 0; i < def->disks->len; i++)
                 format_disk(w, g_ptr_array_index(def->disks, i), live, status);
+        format_ports(w, &def->ports_pci, live);
         for (guint i = 0; i < def->nics->len; i++)
                 format_nic(w, g_ptr_array_index(def->nics, i), live);
         for (guint i = 0; i < def->chars->len; i++) {

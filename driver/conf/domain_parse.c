@@ -294,6 +294,8 @@ gboolean domain_def_complete_devices(DomainDef *def, guint flags, GError **err) 
                 return FALSE;
         domain_def_sort_disks(def);
         domain_def_pair_consoles(def);
+        if (!domain_def_assign_addresses(def, flags, err))
+                return FALSE;
         if (domain_parse_is_own(flags))
                 return TRUE;
         for (guint i = 0; i < def->disks->len; i++)
@@ -316,10 +318,17 @@ static gboolean complete_def(DomainDef *def, guint flags, GError **err) {
         return domain_def_complete_devices(def, flags, err);
 }
 
+static gboolean is_foreign(const xmlNode *root) {
+        g_autofree char *machine = xml_child_attr(xml_first(root, "os"), "type", "machine");
+        return legacy_machine_is_foreign(machine);
+}
+
 DomainDef *domain_def_parse(const char *xml, guint flags, const char *schema_dir, GError **err) {
         g_autoptr(xmlDoc) doc = xml_document_parse(xml, "(domain_definition)", err);
         if (!doc)
                 return NULL;
+        if (is_foreign(xmlDocGetRootElement(doc)))
+                flags |= DOMAIN_PARSE_FOREIGN;
         g_autoptr(DomainDef) def = domain_def_new();
         if (!judge(xmlDocGetRootElement(doc), def, flags, err) ||
             ((flags & DOMAIN_PARSE_VALIDATE) != 0 && !domain_validate_schema(doc, schema_dir, err)) ||

@@ -22,9 +22,12 @@ gboolean domain_parse_disk(const xmlNode *node, DomainDef *def, guint flags, GEr
 gboolean domain_parse_nic(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_char(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GError **err);
+gboolean domain_parse_controller(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 
 /* <alias>: the client's own ("ua-…") always, others only of a running domain. */
 char *domain_parse_alias(const xmlNode *device, guint flags);
+/* <address type='pci'>; others mean nothing here. */
+gboolean domain_parse_pci_address(const xmlNode *device, DomainPciAddress *ret, GError **err);
 gboolean domain_parse_boot_order(const xmlNode *device, guint *ret, GError **err);
 gboolean domain_parse_cpuset(const char *text, const char *what, CpuMap *ret, GError **err);
 
@@ -34,6 +37,11 @@ gboolean domain_metadata_from_xml(const xmlNode *metadata, char **ret, GError **
 /* Serial ports and the console that stands for the first one, as libvirt pairs them. Sorts def->chars. */
 void domain_def_pair_consoles(DomainDef *def);
 void domain_def_sort_disks(DomainDef *def);
+/*
+ * Checks the PCI addresses that the XML gives and chooses those that it does not. After the disks have been sorted.
+ * VIR_ERR_XML_ERROR: one is outside the bus, or taken. VIR_ERR_CONFIG_UNSUPPORTED: there are too many devices.
+ */
+gboolean domain_def_assign_addresses(DomainDef *def, guint flags, GError **err);
 
 /* Checks <domain> against schema_dir/domain.rng: VIR_ERR_XML_INVALID_SCHEMA. */
 gboolean domain_validate_schema(xmlDoc *doc, const char *schema_dir, GError **err);

@@ -3,9 +3,6 @@
  * Theory of operation: every child of <devices> that the table of verdicts has left goes to
  * the parser of its name. Here are the list of names, what all devices have in common, and
  * the random number generator.
- *
- * The monitor assigns PCI addresses in device order, so those in the XML, which come from
- * another hypervisor, are dropped: no XML shows an address that is not real.
  */
 #include "conf/domain_parse.h"
 
@@ -26,9 +23,10 @@ static const struct {
         const char *name;
         gboolean (*parse)(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 } families[] = {
-        { "emulator", parse_emulator },  { "disk", domain_parse_disk },    { "interface", domain_parse_nic },
-        { "serial", domain_parse_char }, { "console", domain_parse_char }, { "channel", domain_parse_char },
-        { "rng", domain_parse_rng },
+        { "emulator", parse_emulator },    { "disk", domain_parse_disk },
+        { "interface", domain_parse_nic }, { "serial", domain_parse_char },
+        { "console", domain_parse_char },  { "channel", domain_parse_char },
+        { "rng", domain_parse_rng },       { "controller", domain_parse_controller },
 };
 
 static gboolean parse_device(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
@@ -94,12 +92,21 @@ static gboolean parse_rng_backend(const xmlNode *node, DomainRng *rng, GError **
         return FALSE;
 }
 
+/* The device of all virtio consoles and channels is the first virtio-serial controller. It is there if they are. */
+gboolean domain_parse_controller(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
+        guint index = 0;
+        if (!xml_attr_uint(node, "index", G_MAXUINT, &index, err))
+                return FALSE;
+        return index != 0 || domain_parse_pci_address(node, &def->ports_pci, err);
+}
+
 gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
         g_autoptr(DomainRng) rng = g_new0(DomainRng, 1);
         const xmlNode *rate = xml_first(node, "rate");
         rng->model = g_strdup("virtio");
         if (!parse_rng_model(node, err) || !xml_attr_positive(rate, "bytes", G_MAXUINT, &rng->rate_bytes, err) ||
-            !xml_attr_uint(rate, "period", G_MAXUINT, &rng->rate_period_ms, err) || !parse_rng_backend(node, rng, err))
+            !xml_attr_uint(rate, "period", G_MAXUINT, &rng->rate_period_ms, err) ||
+            !parse_rng_backend(node, rng, err) || !domain_parse_pci_address(node, &rng->pci, err))
                 return FALSE;
         if (def->rng) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "only one RNG device is supported");

@@ -136,7 +136,7 @@ gboolean domain_parse_disk(const xmlNode *node, DomainDef *def, guint flags, GEr
             !parse_disk_target(node, disk, err) || !parse_disk_source(source, disk, flags, err) ||
             !parse_disk_driver(xml_first(node, "driver"), disk, err) ||
             !parse_iotune(xml_first(node, "iotune"), &disk->iotune, flags, err) || !parse_wwn(node, disk, err) ||
-            !domain_parse_boot_order(node, &disk->boot_order, err))
+            !domain_parse_boot_order(node, &disk->boot_order, err) || !domain_parse_pci_address(node, &disk->pci, err))
                 return FALSE;
         disk->readonly = xml_first(node, "readonly") != NULL;
         disk->shareable = xml_first(node, "shareable") != NULL;

@@ -181,7 +181,7 @@ gboolean domain_parse_nic(const xmlNode *node, DomainDef *def, guint flags, GErr
             !parse_bandwidth(node, "inbound", flags, &nic->inbound, err) ||
             !parse_bandwidth(node, "outbound", flags, &nic->outbound, err) ||
             !xml_attr_bool(xml_first(node, "port"), "isolated", &nic->isolated, err) ||
-            !domain_parse_boot_order(node, &nic->boot_order, err))
+            !domain_parse_boot_order(node, &nic->boot_order, err) || !domain_parse_pci_address(node, &nic->pci, err))
                 return FALSE;
         nic->filter = xml_child_attr(node, "filterref", "filter");
         nic->script = xml_child_attr(node, "script", "path");

@@ -35,10 +35,14 @@ static gboolean rejects(guint flags) {
 #define MACHINE  "microvm"
 #define EMULATOR "virtmicro-vmm"
 
+gboolean legacy_machine_is_foreign(const char *machine) {
+        return machine && strcmp(machine, MACHINE) != 0;
+}
+
 gboolean legacy_machine(DomainDef *def, guint flags, GError **err) {
         g_autofree char *machine = g_steal_pointer(&def->os.machine);
         def->os.machine = g_strdup(MACHINE);
-        if (!machine || strcmp(machine, MACHINE) == 0)
+        if (!legacy_machine_is_foreign(machine))
                 return TRUE;
         if (rejects(flags)) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
@@ -222,4 +226,10 @@ gboolean legacy_nics(DomainDef *def, guint flags, GError **err) {
                 replace_string(&nic->model, "virtio");
         }
         return TRUE;
+}
+
+/* --- Addresses ----------------------------------------------------------------------------- */
+
+void legacy_note_address(DomainDef *def, const char *kind, const char *name) {
+        note(def, "PCI address of %s '%s' left out: the machine has other buses", kind, name);
 }

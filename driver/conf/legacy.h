@@ -8,6 +8,7 @@
 
 #include "conf/domain_parse.h"
 
+gboolean legacy_machine_is_foreign(const char *machine); /* NULL is not */
 /* Machine types other than ours. */
 gboolean legacy_machine(DomainDef *def, guint flags, GError **err);
 /* CPU models by name. */
@@ -20,3 +21,5 @@ gboolean legacy_emulator(DomainDef *def, guint flags, GError **err);
 gboolean legacy_disks(DomainDef *def, guint flags, GError **err);
 /* NIC models other than virtio. */
 gboolean legacy_nics(DomainDef *def, guint flags, GError **err);
+/* Notes that a PCI address of a bus, slot or function that a microVM does not have is replaced. */
+void legacy_note_address(DomainDef *def, const char *kind, const char *name);

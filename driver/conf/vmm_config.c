@@ -208,6 +208,7 @@ static void add_disk(const DomainDisk *disk, VmmConfig *config) {
         if (disk->serial)
                 g_strlcpy(message->serial, disk->serial, sizeof(message->serial));
         g_strlcpy(message->name, disk->target, sizeof(message->name));
+        message->place.slot = (guint8) disk->pci.slot;
         config->disk_def[i] = disk;
         config->disk_direct[i] = disk->cache == DOMAIN_CACHE_NONE || disk->cache == DOMAIN_CACHE_DIRECTSYNC;
 }
@@ -235,6 +236,7 @@ static gboolean add_nics(const DomainDef *def, VmmConfig *config, GError **err) 
                 config->nic_def[config->n_nics++] = nic;
                 message->flags = nic->link_down ? CTL_NIC_LINK_DOWN : 0;
                 message->mtu = (guint16) nic->mtu;
+                message->place.slot = (guint8) nic->pci.slot;
                 memcpy(message->mac, nic->mac, sizeof(message->mac));
                 if (nic->target)
                         g_strlcpy(message->name, nic->target, sizeof(message->name));
@@ -251,13 +253,14 @@ static gboolean add_serial(const DomainChar *chr, VmmConfig *config, GError **er
         return TRUE;
 }
 
-static gboolean add_port(const DomainChar *chr, VmmConfig *config, GError **err) {
+static gboolean add_port(const DomainDef *def, const DomainChar *chr, VmmConfig *config, GError **err) {
         if (config->n_ports == CTL_PORTS_MAX) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u consoles and channels", CTL_PORTS_MAX);
         }
         struct ctl_port *message = &config->port[config->n_ports];
         message->flags = (chr->device == DOMAIN_CHAR_CONSOLE ? CTL_PORT_CONSOLE : 0) |
                          (chr->backend == DOMAIN_CHAR_UNIX && chr->listen ? CTL_PORT_SOCKET : 0);
+        message->place.slot = (guint8) def->ports_pci.slot;
         if (chr->target_name &&
             g_strlcpy(message->name, chr->target_name, sizeof(message->name)) >= sizeof(message->name)) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel name '%s' is too long", chr->target_name);
@@ -274,7 +277,7 @@ static gboolean add_chars(const DomainDef *def, VmmConfig *config, GError **err)
                 if (chr->device == DOMAIN_CHAR_SERIAL)
                         ok = config->serial || add_serial(chr, config, err);
                 else if (!domain_char_is_serial_console(chr))
-                        ok = add_port(chr, config, err);
+                        ok = add_port(def, chr, config, err);
                 if (!ok)
                         return FALSE;
         }
@@ -285,6 +288,7 @@ static void set_rng(const DomainRng *rng, VmmConfig *config) {
         config->has_rng = rng != NULL;
         if (!rng)
                 return;
+        config->rng.place.slot = (guint8) rng->pci.slot;
         config->rng.rate_bytes = rng->rate_bytes;
         config->rng.rate_period = rng->rate_bytes == 0 ? 0 : rng->rate_period_ms != 0 ? rng->rate_period_ms : 1000;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Disks: told apart by their targets. An update replaces all of a disk, its medium included, but only in the persistent
- * definition.
+ * definition. An address that is not given stays.
  */
 #include <string.h>
 
@@ -67,7 +67,11 @@ static void disk_remove(DomainDef *def, guint index) {
 static gboolean disk_update(DomainDef *def, guint index, const DomainDevice *device, GError **err) {
         if (!check_medium(disk_of(device), err))
                 return FALSE;
-        device_replace(def->disks, index, DEVICE_COPY(device, disks));
+        const DomainDisk *old = g_ptr_array_index(def->disks, index);
+        DomainDisk *disk = DEVICE_COPY(device, disks);
+        if (!disk->pci.present)
+                disk->pci = old->pci;
+        device_replace(def->disks, index, disk);
         return TRUE;
 }
 

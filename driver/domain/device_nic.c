@@ -72,11 +72,13 @@ static void nic_remove(DomainDef *def, guint index) {
         g_ptr_array_remove_index(def->nics, index);
 }
 
-/* A MAC that was not given stays. */
+/* A MAC or an address that was not given stays. */
 static gboolean nic_update(DomainDef *def, guint index, const DomainDevice *device, GError **err) {
         const DomainNic *old = g_ptr_array_index(def->nics, index);
         DomainNic *nic = DEVICE_COPY(device, nics);
         memcpy(nic->mac, old->mac, sizeof(nic->mac));
+        if (!nic->pci.present)
+                nic->pci = old->pci;
         device_replace(def->nics, index, nic);
         return TRUE;
 }

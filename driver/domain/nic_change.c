@@ -125,6 +125,10 @@ static const char *changed_text(const DomainNic *old, const DomainNic *new) {
         return NULL;
 }
 
+static gboolean same_address(const DomainPciAddress *a, const DomainPciAddress *b) {
+        return a->domain == b->domain && a->bus == b->bus && a->slot == b->slot && a->function == b->function;
+}
+
 static const char *changed_part(const DomainNic *old, const DomainNic *new) {
         if (old->type != new->type || old->target_managed != new->target_managed)
                 return "type";
@@ -132,6 +136,8 @@ static const char *changed_part(const DomainNic *old, const DomainNic *new) {
                 return "source, VLAN or isolation";
         if (old->mtu != new->mtu)
                 return "MTU";
+        if (new->pci.present && !same_address(&old->pci, &new->pci))
+                return "PCI address";
         if (new->boot_order != 0 && old->boot_order != new->boot_order)
                 return "boot order";
         if (old->inbound.floor != new->inbound.floor) /* its network has granted it */

@@ -38,6 +38,11 @@ CHARS = ("serial", "console", "channel")
 for _device in CHARS:
     VALUES.update({f"devices/{_device}/source/@mode": "bind", f"devices/{_device}/source/@path": "/x",
                    f"devices/{_device}/target/@port": "0", f"devices/{_device}/log/@file": "/x.log"})
+ON_PCI = ("disk", "interface", "rng", "controller")
+for _device in ON_PCI:
+    VALUES.update({f"devices/{_device}/address/@domain": "0x0000", f"devices/{_device}/address/@bus": "0x00",
+                   f"devices/{_device}/address/@slot": "0x05", f"devices/{_device}/address/@function": "0x0"})
+VALUES["devices/controller/@index"] = "0"
 ALIAS = "ua-x"
 # The source of a disk or interface, by type.
 SOURCES = {
@@ -329,6 +334,10 @@ def complete(node):
             if "floor" in limit.attributes and limit.name == "inbound":
                 node.attributes["type"] = "network"
                 child_of(node, "source").attributes = {"network": "n"}
+    if node.name in ON_PCI:
+        for address in node.children:
+            if address.name == "address" and address.attributes.get("type") == "pci":
+                address.attributes.setdefault("slot", "0x05")
     if node.name == "sysinfo":
         for entry in node.children:
             if entry.content:
@@ -347,6 +356,10 @@ def complete(node):
     if node.name == "devices":
         for child in node.children:
             complete(child)
+        if any(child.name == "controller" and child.attributes.get("type") == "virtio-serial" for child in node.children):
+            channel = child_of(node, "channel")  # without one there is no controller
+            channel.attributes["type"] = "pty"
+            child_of(channel, "target").attributes = {"type": "virtio", "name": "x"}
 
 
 def main():

@@ -555,6 +555,108 @@ static void test_absolute_clock(void) {
         g_assert_cmpint(ABS(config->machine.rtc_offset + (gint64) time(NULL)), <=, 2);
 }
 
+/* --- PCI addresses ------------------------------------------------------------------ */
+
+#define SLOT(slot)            "<address type='pci' slot='" slot "'/>"
+#define PCI_DISK(dev, inside) "<disk type='file'><source file='/x'/><target dev='" dev "'/>" inside "</disk>"
+#define PCI_CHANNEL           "<channel type='pty'><target type='virtio' name='x'/></channel>"
+#define PCI_RNG               "<rng model='virtio'><backend model='random'/></rng>"
+#define DEVICES(x)            HEAD OS "<devices>" x "</devices></domain>"
+
+static guint slot_of(const DomainDef *def, const char *target) {
+        const DomainDisk *disk = domain_def_find_disk(def, target);
+        return disk->pci.slot;
+}
+
+/* What has no address gets the first free slot, in the order in which the monitor had them before there were addresses.
+ */
+static void test_addresses_chosen(void) {
+        g_autoptr(DomainDef) def =
+                parse(DEVICES(PCI_RNG PCI_CHANNEL "<interface type='bridge'><source bridge='b'/></interface>" PCI_DISK(
+                        "vdc", "") PCI_DISK("vda", SLOT("0x2")) PCI_DISK("vdb", "<address type='drive'/>")));
+        const DomainNic *nic = g_ptr_array_index(def->nics, 0);
+        g_assert_cmpuint(slot_of(def, "vda"), ==, 2);
+        g_assert_cmpuint(slot_of(def, "vdb"), ==, 1);
+        g_assert_cmpuint(slot_of(def, "vdc"), ==, 3);
+        g_assert_cmpuint(nic->pci.slot, ==, 4);
+        g_assert_cmpuint(def->rng->pci.slot, ==, 5);
+        g_assert_cmpuint(def->ports_pci.slot, ==, 6);
+
+        g_autofree VmmConfig *config = g_new0(VmmConfig, 1);
+        g_assert_true(vmm_config_from_def(def, config, NULL));
+        g_assert_cmpuint(config->disk[0].place.slot, ==, 2);
+        g_assert_cmpuint(config->nic[0].place.slot, ==, 4);
+        g_assert_cmpuint(config->rng.place.slot, ==, 5);
+        g_assert_cmpuint(config->port[0].place.slot, ==, 6);
+}
+
+/* A definition that a client reads, changes and sends back: what stays, stays where it is; what comes takes a free
+ * slot. */
+static void test_addresses_stay(void) {
+        g_autoptr(DomainDef) def =
+                parse(DEVICES(PCI_DISK("vda", "") PCI_DISK("vdb", "") PCI_DISK("vdc", "") PCI_CHANNEL));
+        g_ptr_array_remove_index(def->disks, 1);
+        g_autofree char *xml = domain_def_format(def, DOMAIN_FORMAT_INACTIVE);
+        char *end = strstr(xml, "  </devices>");
+        g_autofree char *head = g_strndup(xml, (gsize) (end - xml));
+        g_autofree char *more = g_strconcat(head, PCI_DISK("vdaa", "") PCI_RNG, end, NULL);
+        g_autoptr(DomainDef) again = parse(more);
+        g_assert_cmpuint(slot_of(again, "vda"), ==, 1);
+        g_assert_cmpuint(slot_of(again, "vdc"), ==, 3);
+        g_assert_cmpuint(again->ports_pci.slot, ==, 4);
+        g_assert_cmpuint(slot_of(again, "vdaa"), ==, 2);
+        g_assert_cmpuint(again->rng->pci.slot, ==, 5);
+
+        g_ptr_array_set_size(again->chars, 0); /* the controller goes with the last port */
+        g_autofree char *without = domain_def_format(again, DOMAIN_FORMAT_INACTIVE);
+        g_autoptr(DomainDef) alone = parse(without);
+        g_assert_false(alone->ports_pci.present);
+}
+
+/* Another machine's: what means something here is kept, the rest is told. */
+static void test_addresses_of_another_machine(void) {
+        g_autoptr(DomainDef) def = parse(
+                HEAD "<os><type machine='q35'>hvm</type><kernel>/k</kernel></os><devices>" PCI_DISK(
+                        "vda", "<address type='pci' domain='0' bus='4' slot='0' function='0'/>")
+                        PCI_DISK("vdb", SLOT("0x05")) PCI_DISK("vdc", "<address type='pci' slot='5' function='1'/>")
+                                PCI_DISK("vdd", SLOT("0x1f")) "</devices></domain>");
+        g_assert_cmpuint(slot_of(def, "vda"), ==, 1);
+        g_assert_cmpuint(slot_of(def, "vdb"), ==, 5);
+        g_assert_cmpuint(slot_of(def, "vdc"), ==, 2);
+        g_assert_cmpuint(slot_of(def, "vdd"), ==, 3);
+        g_assert_cmpuint(def->notes->len, ==, 4); /* the machine, and three addresses */
+        g_assert_cmpstr(g_ptr_array_index(def->notes, 1), ==,
+                        "PCI address of disk 'vda' left out: the machine has other buses");
+}
+
+/* A domain does not vanish because of what is in a file of the daemon's. */
+static void test_addresses_of_own_files(void) {
+        g_autoptr(GError) err = NULL;
+        g_autoptr(DomainDef) def = domain_def_parse(
+                DEVICES(PCI_DISK("vda", SLOT("7")) PCI_DISK("vdb", SLOT("7")) PCI_DISK("vdc", SLOT("0x1f"))),
+                DOMAIN_PARSE_OWN, NULL, &err);
+        g_assert_no_error(err);
+        g_assert_cmpuint(slot_of(def, "vda"), ==, 7);
+        g_assert_cmpuint(slot_of(def, "vdb"), ==, 1);
+        g_assert_cmpuint(slot_of(def, "vdc"), ==, 2);
+}
+
+static void test_too_many_for_the_bus(void) {
+        g_autoptr(GError) err = NULL;
+        GString *devices = g_string_new(PCI_RNG);
+        for (char c = 'a'; c < 'a' + 24; c++)
+                g_string_append_printf(devices, PCI_DISK("vd%c", ""), c);
+        for (unsigned i = 0; i < 6; i++)
+                g_string_append(devices, "<interface type='bridge'><source bridge='b'/></interface>");
+        g_autofree char *xml = g_strdup_printf(DEVICES("%s"), devices->str);
+        g_string_free(devices, TRUE);
+        g_assert_null(domain_def_parse(xml, 0, NULL, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        g_assert_nonnull(strstr(err->message, "No more available PCI slots for rng 'virtio'"));
+        g_autoptr(DomainDef) own = domain_def_parse(xml, DOMAIN_PARSE_OWN, NULL, NULL);
+        g_assert_nonnull(own);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/def/cpu-features", test_cpu_features);
@@ -582,5 +684,10 @@ int main(int argc, char **argv) {
         g_test_add_func("/vmm-config/cmdline-length", test_cmdline_length);
         g_test_add_func("/vmm-config/memory", test_memory_rounding);
         g_test_add_func("/vmm-config/absolute-clock", test_absolute_clock);
+        g_test_add_func("/addresses/chosen", test_addresses_chosen);
+        g_test_add_func("/addresses/stay", test_addresses_stay);
+        g_test_add_func("/addresses/another-machine", test_addresses_of_another_machine);
+        g_test_add_func("/addresses/own-files", test_addresses_of_own_files);
+        g_test_add_func("/addresses/too-many", test_too_many_for_the_bus);
         return g_test_run();
 }

@@ -48,6 +48,32 @@ static const BadXml well_formedness[] = {
           VIR_ERR_XML_ERROR, "XML error: (domain_definition): a document type", 0 },
 };
 
+#define AT(slot) "<address type='pci' slot='" slot "'/>"
+
+static const BadXml addresses[] = {
+        { D(DISK("dev='vda'", "<address type='pci' bus='1' slot='0'/>")), VIR_ERR_XML_ERROR,
+          "XML error: Invalid PCI address 0000:01:00.0 of disk 'vda': write domain='0x0000' bus='0x00' function='0x0' "
+          "and "
+          "a slot of '0x01' to '0x1e', or remove <address>",
+          0 },
+        { D(DISK("dev='vda'", "<address type='pci' domain='1' slot='3'/>")), VIR_ERR_XML_ERROR,
+          "XML error: Invalid PCI address 0001:00:03.0 of disk 'vda'", 0 },
+        { D(DISK("dev='vda'", "<address type='pci' slot='3' function='1'/>")), VIR_ERR_XML_ERROR,
+          "XML error: Invalid PCI address 0000:00:03.1 of disk 'vda'", 0 },
+        { D(NIC("<mac address='52:54:00:00:00:01'/>" AT("0x1f"))), VIR_ERR_XML_ERROR,
+          "XML error: Invalid PCI address 0000:00:1f.0 of interface '52:54:00:00:00:01'", 0 },
+        { D(DISK("dev='vda'", AT("0x20"))), VIR_ERR_XML_ERROR,
+          "XML error: Invalid value for attribute 'slot' in element 'address': '32'. Expected at most 31", 0 },
+        { D(DISK("dev='vda'", AT("x"))), VIR_ERR_XML_ERROR,
+          "XML error: Invalid value for attribute 'slot' in element 'address': 'x'", 0 },
+        { D(DISK("dev='vda'", AT("4")) "<rng model='virtio'><backend model='random'/>" AT("0x04") "</rng>"),
+          VIR_ERR_XML_ERROR,
+          "XML error: Attempted double use of PCI Address 0000:00:04.0 by disk 'vda' and rng 'virtio': remove "
+          "<address> "
+          "from one of them",
+          0 },
+};
+
 static const BadXml identity[] = {
         { "<network><name>x</name></network>", VIR_ERR_XML_ERROR,
           "XML error: expecting root element of 'domain', not 'network'", 0 },
@@ -365,6 +391,7 @@ TABLE_TEST(well_formedness)
 TABLE_TEST(identity)
 TABLE_TEST(machine)
 TABLE_TEST(tuning)
+TABLE_TEST(addresses)
 TABLE_TEST(disks)
 TABLE_TEST(nics)
 TABLE_TEST(chars)
@@ -467,6 +494,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/errors/identity", test_identity);
         g_test_add_func("/errors/machine", test_machine);
         g_test_add_func("/errors/tuning", test_tuning);
+        g_test_add_func("/errors/addresses", test_addresses);
         g_test_add_func("/errors/disks", test_disks);
         g_test_add_func("/errors/nics", test_nics);
         g_test_add_func("/errors/chars", test_chars);

@@ -181,6 +181,11 @@ static const Case cases[] = {
           .says = "<driver error_policy='stop'/>\n      <source file='/img/b'/>\n      "
                   "<target dev='vda' bus='virtio'/>\n      <readonly/>",
           .gone = "/img/a" },
+        { "disk/update-keeps-address", UPDATE, VDB "<readonly/></disk>", .says = "slot='0x0d'",
+          .devices = VDB "<address type='pci' slot='0x0d'/></disk>" },
+        { "disk/attach-to-taken-slot", ATTACH, VDB "<address type='pci' slot='0x01'/></disk>", VIR_ERR_XML_ERROR,
+          "Attempted double use of PCI Address 0000:00:01.0 by disk 'vda' and disk 'vdb'" },
+        { "disk/attach-to-free-slot", ATTACH, VDB "<address type='pci' slot='0x0e'/></disk>", .says = "slot='0x0e'" },
         { "disk/update-missing", UPDATE, VDB "</disk>", VIR_ERR_DEVICE_MISSING, "no target device vdb" },
         { "disk/update-no-medium", UPDATE, "<disk device='cdrom'><target dev='vda'/></disk>",
           VIR_ERR_CONFIG_UNSUPPORTED, "no drives" },
@@ -221,6 +226,8 @@ static const Case cases[] = {
         { "interface/update-keeps-mac", UPDATE,
           "<interface type='bridge'><source bridge='br7'/><link state='down'/></interface>",
           .says = "<mac address='" MAC "'/>\n      <source bridge='br7'/>" },
+        { "interface/update-keeps-address", UPDATE, LAN "<link state='down'/></interface>", .says = "slot='0x0d'",
+          .devices = LAN "<address type='pci' slot='0x0d'/></interface>" },
         { "interface/update-missing", UPDATE, LAN "</interface>", VIR_ERR_DEVICE_MISSING, "no interface matching" },
 
         /* Serial ports, consoles, channels. */
@@ -281,6 +288,8 @@ static const Case cases[] = {
           "microVMs have no display" },
         { "other/controller", ATTACH, "<controller type='pci' model='pcie-root-port'/>", VIR_ERR_OPERATION_UNSUPPORTED,
           "device 'controller' cannot be attached" },
+        { "other/virtio-serial", ATTACH, "<controller type='virtio-serial'/>", VIR_ERR_OPERATION_UNSUPPORTED,
+          "device 'controller' cannot be attached" },
         { "other/emulator", ATTACH, "<emulator>/bin/sh</emulator>", VIR_ERR_OPERATION_UNSUPPORTED, "'emulator'" },
         { "other/unknown", ATTACH, "<teapot/>", VIR_ERR_XML_ERROR, "unknown device type 'teapot'" },
         { "other/domain", ATTACH, "<domain type='kvm'><devices>" VDB "</disk></devices></domain>", VIR_ERR_XML_ERROR,
@@ -332,7 +341,15 @@ static void test_boot_order(Fixture *f, gconstpointer unused) {
         assert_stored(f);
 }
 
-/* As many as a domain may have, and not one more. */
+static void attach_nics(Fixture *f, guint n) {
+        g_autoptr(GError) err = NULL;
+        for (guint i = 0; i < n; i++)
+                assert_done(domain_attach_device(f->domain, "<interface type='bridge'><source bridge='b'/></interface>",
+                                                 CONFIG, &err),
+                            err);
+}
+
+/* As many as a domain may have, and not one more, and no more than there are slots. */
 static void test_limits(Fixture *f, gconstpointer unused) {
         g_autoptr(GError) err = NULL;
         for (guint i = 1; i < DOMAIN_DISKS_MAX; i++) {
@@ -344,12 +361,19 @@ static void test_limits(Fixture *f, gconstpointer unused) {
                 domain_attach_device(f->domain, "<disk><source file='/x'/><target dev='vdz'/></disk>", CONFIG, &err));
         g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
         g_clear_error(&err);
-        for (guint i = 1; i < DOMAIN_NICS_MAX; i++)
-                assert_done(domain_attach_device(f->domain, "<interface type='bridge'><source bridge='b'/></interface>",
-                                                 CONFIG, &err),
-                            err);
+        attach_nics(f, DOMAIN_PCI_SLOT_LAST - DOMAIN_DISKS_MAX - 3); /* an interface, the RNG and the ports are there */
         g_assert_false(domain_attach_device(f->domain, LAN "</interface>", CONFIG, &err));
         g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        g_assert_nonnull(strstr(err->message, "No more available PCI slots"));
+        g_clear_error(&err);
+        for (char c = 'b'; c < 'b' + (int) DOMAIN_NICS_MAX; c++) {
+                g_autofree char *xml = g_strdup_printf("<disk><source file='/x'/><target dev='vd%c'/></disk>", c);
+                assert_done(domain_detach_device(f->domain, xml, CONFIG, &err), err);
+        }
+        attach_nics(f, DOMAIN_NICS_MAX - 1 - (DOMAIN_PCI_SLOT_LAST - DOMAIN_DISKS_MAX - 3));
+        g_assert_false(domain_attach_device(f->domain, LAN "</interface>", CONFIG, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+        g_assert_null(strstr(err->message, "PCI"));
         assert_stored(f);
 }
 
