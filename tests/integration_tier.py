@@ -29,6 +29,7 @@ ENDING_MAX = 30  # seconds for workers to see that the run was interrupted
 SSH_LOST = 255  # what ssh exits with when its connection breaks
 SLOW = ("test_scope.py", "test_machine.py", "test_boot.py")  # taken first, so that no worker is left alone with one
 DIRECTORY = "/root/tests/integration"
+PYTEST_OPTIONS = ("-v", "--color=no", "-p", "no:cacheprovider", "--durations=0", "--durations-min=0.05")
 JOURNAL = ("journalctl --no-pager -o short-monotonic"
            " -u 'virtmicrod*' -u 'machine-*.scope' -t virtmicrod -t virtmicro-vmm")
 
@@ -66,6 +67,8 @@ class Host:
         self.starter = None  # the process that starts it
         self.cpus = None  # as it was started; None: by default
         self.is_up = False
+        self.durations = []  # what pytest said: (test, phase, seconds)
+        self.spans = []  # (what it was busy with, seconds)
 
     def environment(self):
         settings = {"VIRTMICRO_HOST": self.name, **({"VIRTMICRO_SMP": str(self.cpus)} if self.cpus else {})}
@@ -78,7 +81,9 @@ class Host:
     def start(self, cpus):
         self.stop()
         self.cpus = cpus
+        start = time.monotonic()
         self.is_up = all(self.step(word) for word in ("start", "deploy"))
+        self.spans.append(("(host start)", time.monotonic() - start))
         return self.is_up
 
     def step(self, word):
@@ -129,11 +134,21 @@ def verdict_of(line):
     return match[1], {"PASSED": "passed", "SKIPPED": "skipped"}.get(match[2], "failed")
 
 
+def duration_of(line):
+    """Reads a line of pytest's list of durations: the test's name, the phase and its seconds."""
+    match = re.match(r"([0-9.]+)s (setup|call|teardown) +(test_\w+\.py::.+)", line)
+    return (match[3], match[2], float(match[1])) if match else None
+
+
 def run_pytest(host, arguments, verdicts):
     """Runs pytest in a host and adds its verdicts. A test whose teardown breaks has two: the worse one counts."""
-    process = host.popen("sh", f"cd {DIRECTORY} && pytest -v --color=no -p no:cacheprovider {shlex.join(arguments)}")
+    process = host.popen("sh", f"cd {DIRECTORY} && pytest {shlex.join([*PYTEST_OPTIONS, *arguments])}")
     report, failed = [], False
     for line in map(str.rstrip, process.stdout):
+        took = duration_of(line)
+        if took:
+            host.durations.append(took)
+            continue
         told = verdict_of(line)
         if not told:
             report.append(line)
@@ -187,6 +202,8 @@ class Tier:
     out: Journal
     verdicts: dict = dataclasses.field(default_factory=dict)
     journals: dict = dataclasses.field(default_factory=dict)  # of the hosts, by name
+    durations: list = dataclasses.field(default_factory=list)  # of tests: (name, phase, seconds)
+    spans: list = dataclasses.field(default_factory=list)  # of hosts: (host, what it was busy with, seconds)
     emulated: bool = False
     ending: threading.Event = dataclasses.field(default_factory=threading.Event)
 
@@ -196,7 +213,9 @@ class Tier:
             while not self.ending.is_set():
                 unit = units.get_nowait()
                 self.verdicts[unit.name] = "failed"  # unless it comes to an end
+                start = time.monotonic()
                 self.verdicts.update(run_unit(host, unit))
+                host.spans.append((unit.name, time.monotonic() - start))
                 del self.verdicts[unit.name]
         if host.is_up and not self.ending.is_set():
             self.emulated = self.emulated or host.is_emulated()
@@ -221,6 +240,8 @@ class Tier:
             raise
         for host in hosts:
             host.stop()
+            self.durations += host.durations
+            self.spans += [(host.name, *span) for span in host.spans]
 
     def interrupt(self, hosts, threads):
         """Stops what runs. A second signal does not stop the stopping."""
@@ -278,6 +299,28 @@ def units_of(top, only):
     return sorted(units, key=lambda unit: (-(unit.cpus or 0), unit.name not in SLOW))
 
 
+def by_duration(pairs):
+    """Sums of seconds by key, the largest first."""
+    sums = collections.Counter()
+    for key, seconds in pairs:
+        sums[key] += seconds
+    return sums.most_common()
+
+
+def duration_tables(tier):
+    """Lines of the two tables: hosts and files, tests."""
+    phases = collections.defaultdict(collections.Counter)
+    for test, phase, seconds in tier.durations:
+        phases[test][phase] += seconds
+    yield "seconds  host: file"
+    for host, what, seconds in sorted(tier.spans, key=lambda span: -span[2]):
+        yield f"{seconds:7.1f}  {host}: {what}"
+    yield "seconds    setup     call teardown  test"
+    for test, seconds in by_duration((test, seconds) for test, _, seconds in tier.durations):
+        parts = " ".join(f"{phases[test][phase]:8.1f}" for phase in ("setup", "call", "teardown"))
+        yield f"{seconds:7.1f} {parts}  {test}"
+
+
 def run(top, logs, only, say):
     """Runs the tests with `only` in their names, or all. Returns verdicts by test."""
     start = time.monotonic()
@@ -287,5 +330,6 @@ def run(top, logs, only, say):
         tier.tell_journals()
         tier.try_again()
         tier.tell_journals()
+    (logs / "durations.txt").write_text("".join(f"{line}\n" for line in duration_tables(tier)))
     tier.out.say(f"integration: took {time.monotonic() - start:.0f} s")
     return tier.verdicts
