@@ -19,8 +19,8 @@
  * never set works, since firmware would have set it.
  *
  * Locks: config and BAR place of a device under its own lock, the address latch of the ports under the host's.
- * BAR accesses are forwarded with no lock held, so a device may block and call back. Slots have none: they change only
- * while no vCPU runs.
+ * BAR accesses are forwarded with no lock held, so a device may block and call back. Slots have none: the control
+ * thread fills one in one store, when the device is complete, and empties it only while no vCPU runs.
  */
 #include "pci.h"
 
@@ -43,7 +43,7 @@
 
 struct pci_host {
         struct part part;
-        struct pci_device *slot[PCI_SLOTS];
+        struct pci_device *_Atomic slot[PCI_SLOTS];
         struct pci_device bridge;
         struct bus *pio, *mmio;
         pthread_mutex_t lock;
@@ -389,8 +389,8 @@ int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot
         r = place_bar(host, dev);
         if (r < 0)
                 return r;
-        host->slot[slot] = dev;
         dev->host = host;
+        host->slot[slot] = dev; /* from here on vCPUs reach it */
         return (int) slot;
 }
 

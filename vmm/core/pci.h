@@ -81,13 +81,13 @@ int pci_device_add_capability(struct pci_device *dev, const void *capability, un
 /* A 64-bit memory BAR 0; size a power of two, at least 4 KiB. */
 void pci_device_set_bar(struct pci_device *dev, uint64_t size);
 /*
- * Puts the device into the first free slot, or a given one, and its BAR into the window. The slot, or -ENOSPC: the bus
- * is full; -EEXIST: the slot is taken.
+ * Puts the device into the first free slot, or a given one, and its BAR into the window; vCPUs that run reach it at
+ * once. The slot, or -ENOSPC: the bus is full; -EEXIST: the slot is taken.
  */
 int pci_host_add(struct pci_host *host, struct pci_device *dev);
 int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot);
 unsigned pci_device_slot(const struct pci_device *dev); /* 0: not plugged */
-/* Gives slot and place back; one that is not plugged is fine. While no vCPU runs, as for the others. */
+/* Gives slot and place back; one that is not plugged is fine. While no vCPU runs. */
 void pci_host_remove(struct pci_device *dev);
 /* As after power on; unmasks nothing. While no vCPU runs. */
 void pci_device_reset(struct pci_device *dev);

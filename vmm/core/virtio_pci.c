@@ -385,13 +385,18 @@ int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, 
         r = add_capabilities(v, irq);
         if (r < 0)
                 return r;
-        r = slot ? pci_host_add_at(host, &v->pci, slot) : pci_host_add(host, &v->pci);
-        if (r < 0)
-                return r;
         dev->mem = mem;
         dev->transport = &vpci_transport_ops;
+        dev->transport_data = v;
         part_add(parts, &v->part, PART_DEVICE, &part_ops);
-        dev->transport_data = TAKE(v);
+        /* Last: a vCPU may reach the device before this returns. */
+        r = slot ? pci_host_add_at(host, &v->pci, slot) : pci_host_add(host, &v->pci);
+        if (r < 0) {
+                part_remove(&v->part);
+                dev->transport = NULL;
+                return r;
+        }
+        TAKE(v);
         return r;
 }
 

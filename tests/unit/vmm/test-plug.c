@@ -22,7 +22,7 @@
 #include "../test.h"
 #include "base/cleanup.h"
 #include "core/layout.h"
-#include "core/virtio_pci.h"
+#include "core/virtio_pci_internal.h"
 #include "dev/blk.h"
 #include "dev/console.h"
 #include "dev/net.h"
@@ -77,6 +77,18 @@ INJECT(int, epoll_ctl, (int fd, int op, int what, struct epoll_event *event), (f
 INJECT(int, timerfd_create, (int clock, int flags), (clock, flags), -1, EMFILE)
 INJECT(int, pthread_create, (pthread_t * ret, const pthread_attr_t *attr, void *(*fn)(void *), void *arg),
        (ret, attr, fn, arg), EAGAIN, EAGAIN)
+
+int __wrap_pci_host_add(struct pci_host *host, struct pci_device *pci);
+int __real_pci_host_add(struct pci_host *host, struct pci_device *pci);
+
+/* A vCPU may reach a device from here on: it has to be complete. */
+int __wrap_pci_host_add(struct pci_host *host, struct pci_device *pci) {
+        const struct virtio_pci *v = (const struct virtio_pci *) pci;
+
+        if (pci->ops) /* not one of next_home()'s */
+                CHECK(v->dev->mem && v->dev->transport && v->dev->transport_data == v && v->part.parts);
+        return __real_pci_host_add(host, pci);
+}
 
 static unsigned count_entries(const char *path) {
         DIR *dir = opendir(path);
@@ -280,19 +292,16 @@ static int plug(struct board *b, const struct kind *kind, struct virtio_device *
 
         if (r < 0)
                 return r;
-        r = virtio_pci_new(&b->parts, b->host, b->irq, b->vm_fd, b->mem, dev, 0);
+        r = loop_start(dev->loop, NULL, NULL);
+        if (r == 0 && dev->ops->start)
+                r = dev->ops->start(dev, NULL);
+        if (r == 0)
+                r = virtio_pci_new(&b->parts, b->host, b->irq, b->vm_fd, b->mem, dev, 0);
         if (r < 0) {
                 dev->ops->free(dev);
                 return r;
         }
         CHECK_EQ((unsigned) r, virtio_pci_slot(dev));
-        r = loop_start(dev->loop, NULL, NULL);
-        if (r == 0 && dev->ops->start)
-                r = dev->ops->start(dev, NULL);
-        if (r < 0) {
-                virtio_pci_free(dev);
-                return r;
-        }
         *ret = dev;
         return 0;
 }
@@ -404,9 +413,67 @@ static void test_any_order(void) {
         board_done(&b);
 }
 
+struct hostile {
+        struct board *board;
+        atomic_bool stop;
+        atomic_uint rounds;
+};
+
+/* A vCPU that is at slot 1 all the time, whatever is there. */
+static void *write_registers(void *arg) {
+        struct hostile *hostile = arg;
+        struct board *b = hostile->board;
+
+        while (!hostile->stop) {
+                put_config(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+                put(b, VIRTIO_PCI_COMMON_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER, 1);
+                put(b, VIRTIO_PCI_COMMON_GFSELECT, 1, 4);
+                put(b, VIRTIO_PCI_COMMON_GF, 1u << (VIRTIO_F_VERSION_1 - 32), 4);
+                put(b, VIRTIO_PCI_COMMON_STATUS, VIRTIO_CONFIG_S_FEATURES_OK, 1);
+                set_up_queue(b, 0);
+                put(b, MSIX_TABLE + PCI_MSIX_ENTRY_VECTOR_CTRL, 0, 4);
+                put(b, VIRTIO_PCI_COMMON_STATUS, VIRTIO_CONFIG_S_DRIVER_OK, 1);
+                put(b, NOTIFY, 0, 2);
+                put(b, VIRTIO_PCI_COMMON_STATUS, 0, 1);
+                hostile->rounds++;
+        }
+        return NULL;
+}
+
+/* A device is complete when the guest finds it, and while it leaves; only when it goes off the bus no vCPU runs. */
+static void test_hostile(void) {
+        for (unsigned i = 0; i < 25 * ARRAY_SIZE(kinds); i++) {
+                struct hostile hostile = { 0 };
+                struct virtio_device *dev;
+                struct inventory before;
+                pthread_t vcpu;
+                struct board b;
+
+                board_init(&b);
+                before = take_stock(&b);
+                hostile.board = &b;
+                CHECK_EQ(pthread_create(&vcpu, NULL, write_registers, &hostile), 0);
+                while (hostile.rounds == 0)
+                        (void) usleep(100);
+                CHECK_EQ(plug(&b, &kinds[i % ARRAY_SIZE(kinds)], &dev), 0);
+                for (unsigned rounds = hostile.rounds; hostile.rounds < rounds + 2;)
+                        (void) usleep(100);
+                virtio_pci_leave(dev);
+                while (virtio_pci_is_busy(dev))
+                        (void) usleep(100);
+                hostile.stop = true;
+                CHECK_EQ(pthread_join(vcpu, NULL), 0);
+                virtio_pci_unplug(dev);
+                virtio_pci_free(dev);
+                check_stock(&b, &before);
+                board_done(&b);
+        }
+}
+
 int main(void) {
         RUN(test_cycles);
         RUN(test_failures);
         RUN(test_any_order);
+        RUN(test_hostile);
         return 0;
 }
