@@ -157,6 +157,12 @@ typedef struct DomainPciAddress {
         guint domain, bus, slot, function;
 } DomainPciAddress;
 
+/* Whether `pci` is at the place that `wanted` names; one that names none is anywhere. */
+static inline gboolean domain_pci_matches(const DomainPciAddress *pci, const DomainPciAddress *wanted) {
+        return !wanted->present || (pci->present && pci->domain == wanted->domain && pci->bus == wanted->bus &&
+                                    pci->slot == wanted->slot && pci->function == wanted->function);
+}
+
 #define DOMAIN_PCI_SLOT_LAST 30u /* of those for devices, the first of which is 1 */
 
 typedef enum DomainDiskType { DOMAIN_DISK_FILE, DOMAIN_DISK_BLOCK, DOMAIN_DISK_VOLUME } DomainDiskType;

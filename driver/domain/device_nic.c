@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Interfaces: told apart by their MACs and, where a client has given them one, by their aliases. What says neither
+ * Interfaces: told apart by their MACs, PCI addresses and, where a client has given them one, aliases. What says none
  * means the only one.
  */
 #include <string.h>
@@ -25,19 +25,31 @@ static void nic_insert(DomainDef *def, const DomainDevice *device) {
 static gboolean matches(const DomainNic *nic, const DomainDevice *device) {
         const DomainNic *wanted = nic_of(device);
         return (!device->named || memcmp(nic->mac, wanted->mac, sizeof(nic->mac)) == 0) &&
-               (!wanted->alias || g_strcmp0(nic->alias, wanted->alias) == 0);
+               (!wanted->alias || g_strcmp0(nic->alias, wanted->alias) == 0) &&
+               domain_pci_matches(&nic->pci, &wanted->pci);
 }
 
-/* " matching MAC address 52:54:…, alias ua-lan" */
+static void append(GString *text, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static void append(GString *text, const char *format, ...) {
+        va_list ap;
+        g_string_append(text, text->len > 0 ? " and " : " with ");
+        va_start(ap, format);
+        g_string_append_vprintf(text, format, ap);
+        va_end(ap);
+}
+
+/* " with MAC address 52:54:… and alias ua-lan" */
 static char *describe(const DomainDevice *device) {
         const DomainNic *nic = nic_of(device);
         GString *text = g_string_new(NULL);
         char mac[18];
         domain_mac_format(nic->mac, mac);
         if (device->named)
-                g_string_append_printf(text, " matching MAC address %s", mac);
+                append(text, "MAC address %s", mac);
         if (nic->alias)
-                g_string_append_printf(text, "%s alias %s", device->named ? " and" : " with", nic->alias);
+                append(text, "alias %s", nic->alias);
+        if (nic->pci.present)
+                append(text, "PCI slot 0x%02x", nic->pci.slot);
         return g_string_free(text, FALSE);
 }
 

@@ -21,7 +21,8 @@ static gboolean rng_find(const DomainDef *def, const DomainDevice *device, guint
         *ret_index = 0;
         if (rng && rng->rate_bytes == wanted->rate_bytes && rng->rate_period_ms == wanted->rate_period_ms &&
             strcmp(rng->backend_path, wanted->backend_path) == 0 &&
-            (!wanted->alias || g_strcmp0(rng->alias, wanted->alias) == 0))
+            (!wanted->alias || g_strcmp0(rng->alias, wanted->alias) == 0) &&
+            domain_pci_matches(&rng->pci, &wanted->pci))
                 return TRUE;
         return error_set(err, VIR_ERR_DEVICE_MISSING, "no matching RNG device was found");
 }

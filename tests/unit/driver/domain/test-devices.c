@@ -29,6 +29,8 @@
 #define VDB       "<disk type='file'><source file='/img/b'/><target dev='vdb'/>"
 #define LAN       "<interface type='bridge'><mac address='52:54:00:00:00:0a'/><source bridge='br1'/>"
 
+#define UP "<interface type='bridge'><mac address='" MAC "'/><source bridge='br0'/>"
+
 typedef enum Call { ATTACH, DETACH, UPDATE, DETACH_ALIAS } Call;
 
 typedef struct Case {
@@ -213,12 +215,17 @@ static const Case cases[] = {
         { "interface/detach-the-only-one", DETACH, "<interface type='bridge'><source bridge='x'/></interface>",
           .gone = "<interface" },
         { "interface/detach-missing", DETACH, LAN "</interface>", VIR_ERR_DEVICE_MISSING,
-          "no interface matching MAC address 52:54:00:00:00:0a found" },
+          "no interface with MAC address 52:54:00:00:00:0a found" },
         { "interface/detach-ambiguous", DETACH, NIC, VIR_ERR_OPERATION_FAILED,
-          "multiple interfaces matching MAC address " MAC " found", .devices = TWIN },
+          "multiple interfaces with MAC address " MAC " found", .devices = TWIN },
         { "interface/detach-any", DETACH, "<interface type='bridge'><source bridge='x'/></interface>",
           VIR_ERR_OPERATION_FAILED, "multiple interfaces found: give a MAC address", .devices = LAN "</interface>" },
         { "interface/detach-by-alias", DETACH, TWIN, .says = "br0", .gone = "br1", .devices = TWIN },
+        { "interface/detach-by-slot", DETACH,
+          "<interface type='bridge'><source bridge='x'/><address type='pci' slot='0x0d'/></interface>", .says = "br0",
+          .gone = "br1", .devices = LAN "<address type='pci' slot='0x0d'/></interface>" },
+        { "interface/detach-other-slot", DETACH, UP "<address type='pci' slot='0x0e'/></interface>",
+          VIR_ERR_DEVICE_MISSING, "no interface with MAC address " MAC " and PCI slot 0x0e found" },
         { "interface/update", UPDATE,
           "<interface type='network'><mac address='" MAC "'/><source network='lan'/><link state='down'/>"
           "<bandwidth><inbound average='7'/></bandwidth></interface>",
@@ -228,7 +235,7 @@ static const Case cases[] = {
           .says = "<mac address='" MAC "'/>\n      <source bridge='br7'/>" },
         { "interface/update-keeps-address", UPDATE, LAN "<link state='down'/></interface>", .says = "slot='0x0d'",
           .devices = LAN "<address type='pci' slot='0x0d'/></interface>" },
-        { "interface/update-missing", UPDATE, LAN "</interface>", VIR_ERR_DEVICE_MISSING, "no interface matching" },
+        { "interface/update-missing", UPDATE, LAN "</interface>", VIR_ERR_DEVICE_MISSING, "no interface with" },
 
         /* Serial ports, consoles, channels. */
         { "channel/attach", ATTACH, "<channel type='unix'><target type='virtio' name='org.y.0'/></channel>",
@@ -270,6 +277,10 @@ static const Case cases[] = {
         { "rng/attach-second", ATTACH, RNG, VIR_ERR_OPERATION_INVALID, "random number generator already" },
         { "rng/detach", DETACH, RNG, .gone = "<rng" },
         { "rng/detach-other", DETACH, OTHER_RNG, VIR_ERR_DEVICE_MISSING, "no matching RNG device" },
+        { "rng/detach-other-slot", DETACH,
+          "<rng model='virtio'><rate bytes='9'/><backend model='random'>/dev/urandom</backend>"
+          "<address type='pci' slot='0x1d'/></rng>",
+          VIR_ERR_DEVICE_MISSING, "no matching RNG device" },
         { "rng/update", UPDATE, RNG, VIR_ERR_OPERATION_UNSUPPORTED, "persistent update of device 'rng'" },
 
         /* By alias. */
@@ -435,7 +446,6 @@ static void test_event(Fixture *f, gconstpointer unused) {
 
 /* --- A domain that counts as running ------------------------------------------------------------ */
 
-#define UP   "<interface type='bridge'><mac address='" MAC "'/><source bridge='br0'/>"
 #define DOWN UP "<link state='down'/></interface>"
 
 /* What domain_start() leaves in a Domain. `mode` says how the monitor behaves; it notes links in the file "links". */
