@@ -13,7 +13,7 @@ PROGRAMS = json.loads((DIRECTORY / "programs.json").read_text())
 
 
 def test_none_is_missing():
-    assert {"vmm-irq", "vmm-vcpus", "vmm-vm", "vmm-blk", "vmm-sandbox", "tap"} <= set(PROGRAMS)
+    assert {"vmm-irq", "vmm-plug", "vmm-vcpus", "vmm-vm", "vmm-blk", "vmm-sandbox", "tap"} <= set(PROGRAMS)
 
 
 @pytest.mark.parametrize("name", sorted(PROGRAMS))
