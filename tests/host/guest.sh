@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Guests for the tests: two stock Debian kernels, an initramfs for each, and the
-# 6.1 kernel also as the plain ELF file that is inside its bzImage.
+# Guests for the tests: two stock Debian kernels, an initramfs for each, and each
+# kernel also as the plain ELF file inside its bzImage: it need not unpack itself.
 #
 #   guest.sh build   makes them (cached) and prints their directory
 #
-# The directory holds vmlinuz-V, initrd-V.img, vmlinux-6.1, guest.img (the same
+# The directory holds vmlinuz-V, vmlinux-V, initrd-V.img, guest.img (the same
 # files as an ext4 disk for the test host) and modules-6.1/ (all of that
 # kernel's modules, for the test host itself, which boots the same kernel).
 set -euo pipefail
@@ -102,6 +102,7 @@ make_guest() {
     local kernel=$1 name=$2 output=$3 version
     version=$(prepare_modules "$kernel")
     cp "$kernel"/boot/vmlinuz-* "$output/vmlinuz-$name"
+    "$host_scripts/extract-vmlinux" "$output/vmlinuz-$name" >"$output/vmlinux-$name"
     make_initramfs "$kernel" "$version" "$output/initrd-$name.img"
     say "guest kernel $name is $version"
 }
@@ -124,7 +125,6 @@ build() {
     fetch_new_kernel "$work/apt-new" "$work/new" || die "cannot fetch the 6.12 kernel: $work/apt-new/update.log"
     make_guest "$work/old" 6.1 "$work/output"
     make_guest "$work/new" 6.12 "$work/output"
-    "$host_scripts/extract-vmlinux" "$work/output/vmlinuz-6.1" >"$work/output/vmlinux-6.1"
     mv "$work/old/flat/lib/modules" "$work/output/modules-6.1"
     make_disk "$work/output"
     mv "$work/output" "$output"

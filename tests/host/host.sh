@@ -76,7 +76,7 @@ need_running() {
 acceleration() {
     case $1 in
     kvm) echo -accel kvm -cpu host -smp "${VIRTMICRO_SMP:-2}" ;;
-    tcg) echo -accel tcg,thread=multi -cpu max -smp "${VIRTMICRO_SMP:-1}" ;;
+    tcg) echo -accel tcg,thread=multi -cpu max,la57=off -smp "${VIRTMICRO_SMP:-1}" ;;
     esac
 }
 

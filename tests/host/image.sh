@@ -101,7 +101,8 @@ configure_kernel() {
     printf '%s\n' tun bridge vhost_net >"$tree/etc/modules-load.d/host.conf"
     # The emulator's virtual GIF loses nested guests' interrupts; without nesting in turn nothing needs it.
     echo 'options kvm_amd nested=0 vgif=0 vls=0' >"$tree/etc/modprobe.d/host.conf"
-    printf 'LABEL=guests %s ext4 noatime 0 0\n' "$guest_directory" >"$tree/etc/fstab"
+    # Where the machine is busy the disk may take longer than the 90 s that systemd gives it.
+    printf 'LABEL=guests %s ext4 noatime,x-systemd.device-timeout=600 0 0\n' "$guest_directory" >"$tree/etc/fstab"
     mkdir -p "$tree$guest_directory"
 }
 
