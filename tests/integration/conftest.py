@@ -17,7 +17,9 @@ def unique(prefix):
 
 
 def pytest_sessionstart(session):
-    """Tests restart the daemon more often than systemd lets anybody by default: five times in ten seconds."""
+    """Tests restart the daemon more often than systemd permits by default: five times in ten seconds."""
+    for kernel in (helpers.HALTING, helpers.SPINNING):
+        kernel.write()
     drop_ins = [pathlib.Path(f"/run/systemd/system/{unit}.d/50-tests.conf") for unit in UNITS]
     if all(path.exists() for path in drop_ins):
         return
@@ -69,13 +71,17 @@ def domain_name():
     return unique("t")
 
 
-def domain_factory(directory):
-    """make(**arguments of helpers.domain_xml) defines a domain; it is removed with the fixture."""
+def domain_factory(directory, request):
+    """make(**arguments of helpers.domain_xml) defines a domain; it is removed with the fixture.
+
+    Its kernel is the file's KERNEL, unless one is given.
+    """
     made = []
+    default = getattr(request.module, "KERNEL", helpers.Kernel("6.12"))
 
     def make(name=None, define=True, **arguments):
         domain = helpers.Domain(name or unique("t"))
-        arguments.setdefault("kernel", helpers.Kernel("6.12"))
+        arguments.setdefault("kernel", default)
         path = directory / f"{domain.name}.xml"
         path.write_text(helpers.domain_xml(domain.name, **arguments))
         domain.path = path
@@ -90,15 +96,15 @@ def domain_factory(directory):
 
 
 @pytest.fixture
-def make_domain(tmp_path):
+def make_domain(tmp_path, request):
     """make_domain(…) defines a domain and removes it after the test."""
-    yield from domain_factory(tmp_path)
+    yield from domain_factory(tmp_path, request)
 
 
 @pytest.fixture(scope="module")
-def make_module_domain(tmp_path_factory):
+def make_module_domain(tmp_path_factory, request):
     """make_domain for a domain that the tests of a file share."""
-    yield from domain_factory(tmp_path_factory.mktemp("domains"))
+    yield from domain_factory(tmp_path_factory.mktemp("domains"), request)
 
 
 def disk_factory():
@@ -157,5 +163,12 @@ def network():
 @pytest.fixture
 def no_leaks():
     """Fails the test when anything of its domains is left after it. Name it before make_domain."""
+    with helpers.nothing_left():
+        yield
+
+
+@pytest.fixture(scope="module")
+def no_module_leaks():
+    """no_leaks for domains that the tests of a file share. Name it before make_module_domain."""
     with helpers.nothing_left():
         yield

@@ -10,6 +10,7 @@ import pytest
 
 import helpers
 
+KERNEL = helpers.HALTING
 
 def kill_daemon():
     """kill -9; the next client's call starts it again by its socket."""
@@ -20,7 +21,8 @@ def kill_daemon():
 
 
 def test_guest_runs_through_kill_and_restart(no_leaks, make_domain, bridge):
-    domain = make_domain(devices=helpers.interface_xml(bridge=bridge), cmdline="console=ttyS0 quiet vm.ip=192.168.77.2/24")
+    domain = make_domain(kernel=helpers.Kernel("6.12"), devices=helpers.interface_xml(bridge=bridge),
+                         cmdline=f"{helpers.CMDLINE} vm.ip=192.168.77.2/24")
     with domain.boot() as console:
         console.command("echo kept >/tmp/kept")
     monitor, number, tty = helpers.monitor_of(domain), domain.id(), domain.virsh("ttyconsole").strip()
@@ -101,7 +103,7 @@ def test_cut_connection_is_made_again(no_leaks, make_domain):
 
 def test_reboot_while_the_daemon_is_away(no_leaks, make_domain):
     """The reboot happens, and the power off after it is one."""
-    domain = make_domain()
+    domain = make_domain(kernel=helpers.Kernel("6.12"))
     console = domain.boot()
     domain.virsh("reboot")
     stop_daemon()
@@ -299,7 +301,7 @@ def start_daemon():
 
 def test_what_ended_meanwhile_is_reported(no_leaks, make_domain):
     """One guest powers off, one monitor is killed, one guest stays, all while no daemon runs."""
-    powered_off, killed, kept = (make_domain() for _ in range(3))
+    powered_off, killed, kept = make_domain(kernel=helpers.Kernel("6.12")), make_domain(), make_domain()
     transient = make_domain(define=False)
     with powered_off.boot() as console:
         killed.start()
@@ -336,17 +338,3 @@ def test_killed_monitor_is_a_crash(no_leaks, make_domain):
     domain.start()
     assert domain.state() == "running"
 
-
-def test_stopping_the_scope_presses_the_power_button(no_leaks, make_domain):
-    domain = make_domain()
-    domain.boot().close()
-    helpers.run("systemctl", "stop", helpers.scope_of(domain), timeout=helpers.BOOT)
-    domain.wait_state("shut off")
-    assert domain.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
-
-
-def test_machinectl_terminates(no_leaks, make_domain):
-    domain = make_domain()
-    domain.boot().close()
-    helpers.run("machinectl", "terminate", f"micro-{domain.id()}-{domain.name}")
-    domain.wait_state("shut off", helpers.BOOT)

@@ -10,6 +10,7 @@ import helpers
 from test_adopt import kill_daemon
 
 UNITS = ["virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service"]
+KERNEL = helpers.HALTING
 
 
 def stop_host():

@@ -54,7 +54,7 @@ def check_machine(console):
 
 def test_boots_every_kernel(no_leaks, make_domain, any_kernel):
     """And the machine is to each of them what it should be."""
-    domain = make_domain(kernel=any_kernel)
+    domain = make_domain(kernel=any_kernel, cmdline=helpers.STOCK_CMDLINE)
     with domain.boot() as console:
         assert any_kernel.version in console.command("uname -r")
         check_machine(console)
@@ -72,31 +72,10 @@ def test_life(no_leaks, make_domain):
     assert domain.name not in helpers.virsh("list", "--all", "--name").split()
 
 
-def test_poweroff_from_inside(no_leaks, make_domain):
-    domain = make_domain(cmdline="console=ttyS0 quiet vm.run=poweroff")
-    domain.start()
-    domain.wait_state("shut off", helpers.BOOT)
-
-
-def test_reboot_from_inside(make_domain):
-    domain = make_domain()
-    with domain.boot() as console:
-        number = domain.id()
-        console.send("reboot -f\n")
-        console.expect("virtmicro-guest: init reached")
-        console.prompt()
-    assert (domain.state(), domain.id()) == ("running", number)
-
-
-def test_destroy(no_leaks, make_domain):
-    domain = make_domain()
-    domain.start()
-    domain.virsh("destroy")
-    assert domain.state() == "shut off"
-
-
 def test_transient_domain_goes_with_its_guest(no_leaks, make_domain):
-    domain = make_domain(define=False, cmdline="console=ttyS0 quiet vm.run=poweroff")
+    """It powers off. Nobody reads its console."""
+    domain = make_domain(define=False, console=False, devices="<serial type='null'/>",
+                         cmdline=f"{helpers.CMDLINE} vm.run=poweroff")
     helpers.virsh("create", domain.path)
     helpers.wait_for(lambda: not domain.exists(), helpers.BOOT, what="the domain is gone")
 
@@ -108,10 +87,3 @@ def test_start_of_a_missing_kernel_says_which(make_domain):
         domain.start()
     assert domain.state() == "shut off"
 
-
-def test_scope_and_machine(make_domain):
-    domain = make_domain()
-    domain.start()
-    assert helpers.unit_property(helpers.scope_of(domain), "ActiveState") == "active"
-    assert f"micro-{domain.id()}-{domain.name}" in helpers.machines()
-    assert helpers.processes_of(domain)

@@ -10,6 +10,7 @@ import output
 from clients import connection, error_of
 
 VERSION = "0.1.0"
+KERNEL = helpers.HALTING
 
 
 def as_nobody(*args, **kwargs):

@@ -17,6 +17,7 @@ MANAGER = "org.virtmicro1.Manager"
 DOMAIN = "org.virtmicro1.Domain"
 INTERACTIVE = "needs interactive authentication"
 RULES = pathlib.Path("/etc/polkit-1/rules.d/10-virtmicro-test.rules")
+KERNEL = helpers.HALTING
 
 
 def busctl(*args, user=None, check=True):
@@ -136,7 +137,7 @@ def test_a_life(no_leaks, make_domain):
 
 
 def test_shutdown(make_domain):
-    domain = make_domain()
+    domain = make_domain(kernel=helpers.Kernel("6.12"))
     with domain.boot():
         act(domain, "Shutdown", "u", 0)
         helpers.wait_for(lambda: get(domain, "State") == "shut off", helpers.BOOT, what="the guest has powered off")
@@ -160,7 +161,7 @@ def test_events_are_those_of_virsh(make_domain):
 
 def test_a_panic_is_told(no_leaks, make_domain):
     """The default, on_crash=destroy: the guest panics and the domain ends."""
-    domain = make_domain(cmdline="console=ttyS0 quiet vm.run=panic")
+    domain = make_domain(kernel=helpers.Kernel("6.12"), cmdline=f"{helpers.CMDLINE} vm.run=panic")
     with bus_signals() as signals:
         domain.start()
         domain.wait_state("shut off", helpers.BOOT)

@@ -9,6 +9,7 @@ import helpers
 import output
 
 CONFIG = pathlib.Path("/etc/libvirt/micro")
+KERNEL = helpers.HALTING
 TAG = "http://example.org/tag/1"
 
 
@@ -64,7 +65,6 @@ def test_undefine_with_options_of_other_drivers(make_domain):
 def test_dumpxml_has_what_was_defined(make_domain):
     domain = make_domain(memory=96, vcpus=2, uid="11111111-2222-3333-4444-555555555555")
     root = parsed(domain)
-    kernel = helpers.Kernel("6.12")
     assert root.get("type") == "kvm" and root.get("id") is None
     assert root.findtext("name") == domain.name
     assert root.findtext("uuid") == "11111111-2222-3333-4444-555555555555"
@@ -72,8 +72,8 @@ def test_dumpxml_has_what_was_defined(make_domain):
     assert root.find("memory").get("unit") == "KiB"
     assert root.findtext("vcpu") == "2"
     assert (root.find("os/type").get("arch"), root.findtext("os/type")) == ("x86_64", "hvm")
-    assert root.findtext("os/kernel") == str(kernel.kernel)
-    assert root.findtext("os/initrd") == str(kernel.initrd)
+    assert root.findtext("os/kernel") == str(KERNEL.kernel)
+    assert root.findtext("os/initrd") == str(KERNEL.initrd)
     assert root.findtext("os/cmdline") == helpers.CMDLINE
     assert [root.findtext(f"on_{what}") for what in ("poweroff", "reboot", "crash")] == ["destroy", "restart", "destroy"]
     assert root.find("devices/console/target").get("type") == "serial"

@@ -8,6 +8,7 @@ import helpers
 import output
 
 CONFIG = pathlib.Path("/etc/libvirt/micro")
+KERNEL = helpers.HALTING
 
 
 def in_daemon(*command):

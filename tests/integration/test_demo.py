@@ -46,7 +46,7 @@ def test_demo_that_fails_leaves_nothing():
     """Here it finds no guest to boot."""
     helpers.virsh("list")
     before = traces()
-    kernel = helpers.Kernel("6.12").kernel
+    kernel = helpers.Kernel("6.12", "vmlinuz-6.12").kernel
     helpers.run("mount", "--bind", "/dev/null", kernel)
     try:
         result = run_demo()

@@ -11,7 +11,7 @@ PANICKED = "lifecycle Crashed Panicked"
 RESUMED = "lifecycle Resumed Unpaused"
 PAUSED = "lifecycle Suspended Paused"
 DESTROYED = "lifecycle Stopped Destroyed"
-PANIC = "console=ttyS0 quiet vm.run=panic"
+PANIC = f"{helpers.CMDLINE} vm.run=panic"
 
 
 @pytest.fixture
@@ -43,9 +43,11 @@ def test_reboot_and_preserve_on_poweroff(no_leaks, probe, make_domain):
     """A guest that has powered off and is preserved takes no button, but a reset, after which it is as any other."""
     domain = make_domain(extra="<on_poweroff>preserve</on_poweroff>")
     with watching(probe, "--all") as watcher, domain.boot() as console:
+        number = domain.id()
         console.send("reboot -f\n")
         console.expect("virtmicro-guest: init reached")
         watcher.wait_for(domain, *BOOTED, REBOOTED)
+        assert (domain.state(), domain.id()) == ("running", number)
         console.prompt()
         console.send("poweroff -f\n")
         domain.wait_state("in shutdown")

@@ -9,7 +9,7 @@ from clients import connection, error_of
 
 CONFIG = pathlib.Path("/etc/libvirt/micro")
 IMAGES = pathlib.Path("/var/lib/libvirt/images")
-KERNEL = helpers.Kernel("6.12")
+KERNEL = helpers.Kernel("6.12", "vmlinuz-6.12")
 
 INTERNAL, NO_SUPPORT, INVALID_ARG, FAILED, NO_TARGET, NO_NAME, XML_ERROR, XML_DETAIL, SYSTEM, NO_DOMAIN, INVALID, \
     UNSUPPORTED, NO_METADATA, SCHEMA = 1, 3, 8, 9, 20, 21, 27, 35, 38, 42, 55, 67, 80, 92

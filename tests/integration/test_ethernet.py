@@ -4,6 +4,7 @@ import pytest
 import helpers
 
 MAC = "52:54:00:66:00:02"
+KERNEL = helpers.HALTING
 
 
 def ethernet_xml(target=None, managed=None, mac=None, extra=""):
@@ -62,7 +63,8 @@ def test_limits_and_mtu_of_a_tap_that_is_made(no_leaks, make_domain):
 def test_the_operators_tap_carries_traffic_and_stays(tap, no_leaks, make_domain):
     """It is used as it is, and it is afterwards as it was, whichever way the domain ends."""
     before = described(tap)
-    domain = make_domain(devices=ethernet_xml(tap, "no", mac=MAC), cmdline=f"{helpers.CMDLINE} vm.ip=192.168.66.2/24")
+    domain = make_domain(kernel=helpers.Kernel("6.12"), devices=ethernet_xml(tap, "no", mac=MAC),
+                         cmdline=f"{helpers.CMDLINE} vm.ip=192.168.66.2/24")
     with domain.boot() as console:
         assert described(tap) == before
         console.command("ping -c 2 -w 30 192.168.66.1")

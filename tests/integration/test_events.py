@@ -1,6 +1,5 @@
 """Events: in the order in which things happened, to `virsh event` and to callbacks of libvirt's Python binding."""
 import re
-import struct
 import time
 
 import libvirt
@@ -10,6 +9,7 @@ import helpers
 from clients import EventLoop, Watcher, connection, watching
 
 LIFECYCLE = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+KERNEL = helpers.HALTING
 KINDS = ["lifecycle", "reboot", "metadata-change", "tunable", "io-error", "agent-lifecycle", "device-added"]
 
 
@@ -46,7 +46,7 @@ def test_lifecycle_in_order(probe, make_domain):
 
 def test_poweroff_and_crash_of_the_guest(probe, make_domain):
     """A guest that powers off, and a monitor that is killed."""
-    guest = make_domain(cmdline="console=ttyS0 vm.run=poweroff")
+    guest = make_domain(kernel=helpers.Kernel("6.12"), cmdline=f"{helpers.CMDLINE} vm.run=poweroff")
     victim = make_domain()
     with watching(probe, "--event", "lifecycle") as watcher:
         guest.start()
@@ -195,25 +195,20 @@ def test_close_callback_when_the_daemon_goes(make_domain):
 
 @pytest.fixture
 def crashing_kernel():
-    """An ELF file that jumps to where there is no memory, which KVM cannot go on with."""
-    yield from kernel_of(b"\xb8\x00\x00\x00\xe0\xff\xe0")
+    """It jumps to where there is no memory, and KVM cannot continue."""
+    yield from written(helpers.CodeKernel("crashing", b"\xb8\x00\x00\x00\xe0\xff\xe0"))
 
 
 @pytest.fixture
 def faulting_kernel():
-    """An ELF file whose first instruction is an invalid one: without an IDT that is a triple fault."""
-    yield from kernel_of(b"\x0f\x0b")
+    """Its first instruction is invalid: without an IDT that is a triple fault."""
+    yield from written(helpers.CodeKernel("faulting", b"\x0f\x0b"))
 
 
-def kernel_of(code):
-    start, code = 0x1000000, code.ljust(64, b"\xf4")
-    header = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, start, 64, 0, 0, 64, 56,
-                                                                   1, 0, 0, 0)
-    segment = struct.pack("<IIQQQQQQ", 1, 7, 120, start, start, len(code), len(code), 4096)
-    path = helpers.pathlib.Path("/var/lib/libvirt/images/crashing-kernel")
-    path.write_bytes(header + segment + code)
-    yield helpers.Kernel("6.12", path)
-    path.unlink()
+def written(kernel):
+    kernel.write()
+    yield kernel
+    kernel.kernel.unlink()
 
 
 def test_a_triple_fault_is_a_reset(probe, make_domain, faulting_kernel):

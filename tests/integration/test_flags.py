@@ -9,6 +9,7 @@ import output
 from clients import connection, error_of
 
 NO_SUPPORT = "this function is not supported by the connection driver: "
+KERNEL = helpers.HALTING
 
 
 @pytest.fixture(scope="module")

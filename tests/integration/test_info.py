@@ -44,7 +44,7 @@ def idle(devices, make_module_domain):
 @pytest.fixture(scope="module")
 def guest(devices, make_module_domain):
     """Booted, with addresses on both NICs, and after some reads and writes."""
-    domain = make_module_domain(devices=devices["xml"], cmdline="console=ttyS0 vm.ip=192.168.78.2/24")
+    domain = make_module_domain(devices=devices["xml"], cmdline=f"{helpers.CMDLINE} vm.ip=192.168.78.2/24")
     with domain.boot() as console:
         console.command("ping -c 3 -W 5 192.168.78.1")
         console.command("ip link set eth1 up; udhcpc -q -n -t 20 -T 1 -i eth1 -s /etc/udhcpc", timeout=helpers.BOOT)

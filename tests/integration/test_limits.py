@@ -15,6 +15,7 @@ from clients import connection
 SOON = 30  # seconds; a hundredth of that on an idle machine, but the test host has one emulated processor for all
 USER_CLIENTS = 100  # max_user_clients
 GROWTH = 64 << 10  # KiB
+KERNEL = helpers.HALTING
 
 IDLE = """
 clients = []

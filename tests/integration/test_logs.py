@@ -3,6 +3,7 @@ import os
 import pathlib
 import re
 import stat
+import types
 
 import pytest
 
@@ -11,7 +12,7 @@ from test_adopt import kill_daemon
 
 CONF = pathlib.Path("/etc/libvirt/virtmicrod.conf")
 MAX_SIZE, BACKUPS = 2097152, 3
-SMALL_SIZE = 65536  # a guest prints some KiB a second in the test host
+SMALL_SIZE = 16384  # a guest prints some KiB a second in the test host
 
 
 @pytest.fixture
@@ -20,6 +21,30 @@ def directory():
     path = pathlib.Path(f"/var/log/virtmicro-tests-{os.getpid()}")
     path.mkdir()
     yield path
+    helpers.run("rm", "-rf", path)
+
+
+@pytest.fixture(scope="module")
+def guest(no_module_leaks, make_module_domain):
+    """A booted guest that the tests of a file share, with its logs by the names that it has for its terminals.
+
+    What is for hvc1 goes to a file system of 64 KiB, what is for hvc3 into a file and a log.
+    """
+    path = pathlib.Path(f"/var/log/virtmicro-tests-{os.getpid()}-guest")
+    logs = types.SimpleNamespace(ttyS0=path / "ttyS0", hvc0=path / "hvc0", small=path / "small", hvc1=path / "small" / "hvc1",
+                                 hvc2=path / "hvc2", hvc3=path / "hvc3", output=path / "output")
+    logs.small.mkdir(parents=True)
+    helpers.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", logs.small)
+    consoles = (("pty", logs.hvc0, ""), ("pty", logs.hvc1, ""), ("null", logs.hvc2, ""),
+                ("file", logs.hvc3, f"<source path='{logs.output}'/>"))
+    domain = make_module_domain(console=False, devices=f"<serial type='pty'>{log_xml(logs.ttyS0)}</serial>" + "".join(
+        f"<console type='{kind}'>{source}<target type='virtio'/>{log_xml(log)}</console>" for kind, log, source in consoles))
+    domain.logs = logs
+    assert f"<log file='{logs.ttyS0}'/>" in domain.xml()
+    domain.boot().close()
+    yield domain
+    domain.virsh("destroy")
+    helpers.run("umount", logs.small)
     helpers.run("rm", "-rf", path)
 
 
@@ -49,26 +74,24 @@ def wait_for_text(path, pattern):
                      what=f"{path} has {pattern!r}; it has {path.read_text(errors='replace')[-500:]!r}")
 
 
-def test_log_beside_a_console(no_leaks, directory, make_domain):
+def test_log_beside_a_console(guest):
     """`virsh console` works as ever, what it shows is in the file, and so is what nobody watched."""
-    log = directory / "web.log"
-    domain = make_domain(console=False, devices=f"<serial type='pty'>{log_xml(log)}</serial>")
-    assert f"<log file='{log}'/>" in domain.xml()
-    with domain.boot() as console:
+    log = guest.logs.ttyS0
+    with guest.console() as console:
+        console.prompt()
         assert console.command("echo $((40 + 2))").strip() == "42"
         console.send("echo $((50 + 5)) >/dev/ttyS0\n")
     wait_for_text(log, r"(?s)guest# .*42.*\n55\r?\n")
     assert log.stat().st_mode == stat.S_IFREG | 0o600
-    assert f"<log file='{log}'/>" in domain.xml()
-    assert not any(str(log) in name for name in helpers.descriptors(helpers.monitor_of(domain)))
+    assert f"<log file='{log}'/>" in guest.xml()
+    assert not any(str(log) in name for name in helpers.descriptors(helpers.monitor_of(guest)))
 
 
-def test_daemon_is_away(no_leaks, directory, make_domain):
+def test_daemon_is_away(guest):
     """Killed, and stopped while the guest prints: nothing is missing."""
-    log = directory / "away.log"
-    domain = make_domain(devices=f"<console type='pty'><target type='virtio'/>{log_xml(log)}</console>",
-                         cmdline="console=ttyS0 quiet")
-    with domain.boot() as console:
+    log = guest.logs.hvc0
+    with guest.console() as console:
+        console.prompt()
         console.command("echo one >/dev/hvc0")
         wait_for_text(log, "one")
         console.command("{ (sleep 8; echo two >/dev/hvc0; sleep 12; echo three >/dev/hvc0) & }")
@@ -80,23 +103,61 @@ def test_daemon_is_away(no_leaks, directory, make_domain):
     wait_for_text(log, r"one\r?\ntwo\r?\nthree")
 
 
-def test_more_than_the_limit(no_leaks, small_files, directory, make_domain):
+def test_more_than_the_limit(guest, small_files):
     """A guest prints without end into a file and a log: both rotate, and the newest text is in them."""
-    output, log = directory / "output", directory / "log"
-    domain = make_domain(devices=f"<console type='file'><source path='{output}'/><target type='virtio'/>{log_xml(log)}"
-                                 "</console>")
-    with domain.boot() as console:
-        console.send("seq 60000 >/dev/hvc0; echo the end >/dev/hvc0\n")
-        helpers.wait_for(lambda: len(sizes(output)) > 1, helpers.BOOT)
+    last = 15000
+    with guest.console() as console:
+        console.prompt()
+        console.send(f"seq {last} >/dev/hvc3; echo the end >/dev/hvc3\n")
+        helpers.wait_for(lambda: len(sizes(guest.logs.output)) > 1, helpers.BOOT)
         helpers.run("systemctl", "restart", "virtmicrod.service")
         console.process.wait(helpers.CALL)
-    for path in (output, log):
+    for path in (guest.logs.output, guest.logs.hvc3):
         wait_for_text(path, "the end")
         assert len(sizes(path)) == 1 + BACKUPS
         assert all(0 < size <= SMALL_SIZE for size in sizes(path))
         text = b"".join(pathlib.Path(f"{path}{suffix}").read_bytes() for suffix in (".2", ".1", ".0", ""))
         numbers = [int(word) for word in text.split()[1:-2]]
-        assert numbers == list(range(numbers[0], 60001))
+        assert numbers == list(range(numbers[0], last + 1))
+
+
+def test_full_disk(guest, journal_start):
+    """What does not fit is lost, and that is reported once; when there is room again the log goes on."""
+    def told():
+        return [entry["MESSAGE"] for entry in helpers.journal(journal_start, "virtmicrod.service")
+                if "console2" in entry["MESSAGE"]]
+
+    ballast = guest.logs.small / "ballast"
+    with guest.console() as console:
+        console.prompt()
+        ballast.write_bytes(bytes(60 << 10))
+        console.command("seq 1 9999 >/dev/hvc1", timeout=helpers.BOOT)
+        helpers.wait_for(told)
+        console.command("seq 1 9999 >/dev/hvc1", timeout=helpers.BOOT)
+        assert len(told()) == 1 and "No space left on device" in told()[0]
+        ballast.unlink()
+        console.command("echo room again >/dev/hvc1")
+        wait_for_text(guest.logs.hvc1, "room again")
+        helpers.wait_for(lambda: len(told()) == 2)
+        assert "bytes were lost" in told()[1]
+
+
+def test_flood_of_one_guest(guest):
+    """A guest that does nothing but print costs the daemon some percent of a processor at most."""
+    def cpu():
+        fields = pathlib.Path(f"/proc/{helpers.daemon_pid()}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    with guest.console() as console:
+        console.prompt()
+        console.command("{ cat /dev/zero >/dev/hvc2 & }")
+        helpers.wait_for(lambda: sizes(guest.logs.hvc2)[0] > 0)
+        before, start = cpu(), helpers.time.monotonic()
+        helpers.time.sleep(20)
+        share = (cpu() - before) / (helpers.time.monotonic() - start)
+        console.command("killall cat")
+    assert share < 0.25, share
+    assert all(size <= MAX_SIZE for size in sizes(guest.logs.hvc2))
 
 
 def test_append(no_leaks, directory, make_domain):
@@ -104,7 +165,7 @@ def test_append(no_leaks, directory, make_domain):
     kept, fresh = directory / "kept", directory / "fresh"
     for path in (kept, fresh, pathlib.Path(f"{fresh}.0")):
         path.write_text("old\n")
-    domain = make_domain(console=False, cmdline="console=hvc0 vm.run=poweroff quiet",
+    domain = make_domain(console=False, cmdline=f"console=hvc0 {helpers.FAST} vm.run=poweroff",
                          devices=f"<console type='null'><target type='virtio'/>{log_xml(kept, 'on')}</console>"
                                  f"<serial type='null'>{log_xml(fresh, 'off')}</serial>")
     domain.start()
@@ -142,7 +203,7 @@ def test_files_that_do_not_grow(no_leaks, directory, make_domain):
     """A pipe of an operator's is written directly; as a log it is refused."""
     fifo = directory / "fifo"
     os.mkfifo(fifo)
-    domain = make_domain(console=False, cmdline="console=ttyS0 quiet vm.run=poweroff",
+    domain = make_domain(console=False, cmdline=f"{helpers.CMDLINE} vm.run=poweroff",
                          devices=f"<serial type='file'><source path='{fifo}'/></serial>")
     with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as reader:
         domain.start()
@@ -150,53 +211,3 @@ def test_files_that_do_not_grow(no_leaks, directory, make_domain):
         assert b"init reached" in reader.read(1 << 16)
         refused = make_domain(console=False, devices=f"<serial type='pty'>{log_xml(fifo)}</serial>")
         assert "is not a regular file" in refused.virsh("start", check=False)
-
-
-def test_full_disk(no_leaks, directory, make_domain):
-    """What does not fit is lost, and that is told once; when there is room again the log goes on."""
-    small = directory / "small"
-    small.mkdir()
-    helpers.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small)
-    try:
-        log = small / "log"
-        since = helpers.journal_cursor()
-        domain = make_domain(devices=f"<console type='pty'><target type='virtio'/>{log_xml(log)}</console>")
-        with domain.boot() as console:
-            (small / "ballast").write_bytes(bytes(60 << 10))
-            console.command("seq 1 9999 >/dev/hvc0", timeout=helpers.BOOT)
-
-            def told():
-                return [entry["MESSAGE"] for entry in helpers.journal(since, "virtmicrod.service")
-                        if "console1" in entry["MESSAGE"]]
-
-            helpers.wait_for(told)
-            console.command("seq 1 9999 >/dev/hvc0", timeout=helpers.BOOT)
-            assert len(told()) == 1 and "No space left on device" in told()[0]
-            (small / "ballast").unlink()
-            console.command("echo room again >/dev/hvc0")
-            wait_for_text(log, "room again")
-            helpers.wait_for(lambda: len(told()) == 2)
-            assert "bytes were lost" in told()[1]
-        domain.virsh("destroy")
-    finally:
-        helpers.run("umount", small)
-
-
-def test_flood_of_one_guest(no_leaks, directory, make_domain):
-    """A guest that does nothing but print costs the daemon some percent of a processor at most."""
-    log = directory / "log"
-    domain = make_domain(devices=f"<console type='null'><target type='virtio'/>{log_xml(log)}</console>")
-
-    def cpu():
-        fields = pathlib.Path(f"/proc/{helpers.daemon_pid()}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    with domain.boot() as console:
-        console.send("cat /dev/zero >/dev/hvc0\n")
-        helpers.wait_for(lambda: sizes(log)[0] > 0)
-        before, start = cpu(), helpers.time.monotonic()
-        helpers.time.sleep(20)
-        share = (cpu() - before) / (helpers.time.monotonic() - start)
-        assert share < 0.25, share
-        assert all(size <= MAX_SIZE for size in sizes(log))
-    print(f"the daemon used {share:.1%} of a processor")

@@ -6,25 +6,53 @@ import pytest
 import helpers
 
 HVC = "<console type='pty'><target type='virtio' port='0'/></console>"
+CHANNEL = "org.test.0"
 
 
-@pytest.mark.parametrize("memory", [96, 3584])
-def test_memory_sizes(no_leaks, make_domain, memory):
-    """About the least that a stock kernel takes, and one that reaches around the hole below 4 GiB."""
-    domain = make_domain(memory=memory)
-    with domain.boot() as console:
-        total = int(console.command("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"))
-        assert memory * 1024 * 0.55 < total < memory * 1024
-        if memory > 3072:
-            assert console.command("grep -c '^100000000-.*System RAM' /proc/iomem").strip() == "1"
+@pytest.fixture(scope="module")
+def small(no_module_leaks, make_module_domain):
+    """The console of a guest with about the least memory that a stock kernel takes, and nothing asked for."""
+    with make_module_domain(memory=96).boot() as console:
+        yield console
 
 
-def test_two_processors(no_leaks, make_domain):
-    domain = make_domain(vcpus=2, extra="<cpu mode='host-passthrough'><topology sockets='1' cores='2' threads='1'/></cpu>")
-    with domain.boot() as console:
-        assert console.command("grep -c ^processor /proc/cpuinfo").strip() == "2"
-        assert console.command("cat /sys/devices/system/cpu/cpu1/topology/core_id").strip() == "1"
-    assert helpers.virsh("vcpucount", domain.name, "--live", "--current").strip() == "2"
+@pytest.fixture(scope="module")
+def pair(no_module_leaks, make_module_domain):
+    """A guest with two processors, without one of their features, with a channel and an entropy device."""
+    cpu = ("<cpu mode='host-passthrough'><topology sockets='1' cores='2' threads='1'/>"
+           "<feature policy='disable' name='rdrand'/></cpu>")
+    return make_module_domain(
+        vcpus=2, extra=cpu,
+        devices=f"<channel type='unix'><target type='virtio' name='{CHANNEL}'/></channel>"
+                "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>")
+
+
+@pytest.fixture(scope="module")
+def pair_console(pair):
+    with pair.boot() as console:
+        yield console
+
+
+def check_memory(console, memory):
+    """The kernel keeps some of it for itself. In MiB."""
+    total = int(console.command("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"))
+    assert memory * 1024 * 0.55 < total < memory * 1024
+
+
+def test_little_memory(small):
+    check_memory(small, 96)
+
+
+def test_memory_around_the_hole_below_4_gib(no_leaks, make_domain):
+    with make_domain(memory=3584).boot() as console:
+        check_memory(console, 3584)
+        assert console.command("grep -c '^100000000-.*System RAM' /proc/iomem").strip() == "1"
+
+
+def test_two_processors(pair, pair_console):
+    assert pair_console.command("grep -c ^processor /proc/cpuinfo").strip() == "2"
+    assert pair_console.command("cat /sys/devices/system/cpu/cpu1/topology/core_id").strip() == "1"
+    assert helpers.virsh("vcpucount", pair.name, "--live", "--current").strip() == "2"
 
 
 def test_as_many_processors_as_there_may_be(no_leaks, make_domain):
@@ -37,28 +65,28 @@ def test_as_many_processors_as_there_may_be(no_leaks, make_domain):
 
 def test_virtio_console_alone(no_leaks, make_domain):
     """No serial port: the console is hvc0, and the daemon says so to a kernel that was not told."""
-    domain = make_domain(console=False, devices=HVC, cmdline="quiet")
+    domain = make_domain(console=False, devices=HVC, cmdline=helpers.FAST)
     with domain.boot() as console:
         assert "hvc0" in console.command("cat /sys/class/tty/console/active")
         assert "console=hvc0" in console.command("cat /proc/cmdline")
 
 
-def test_channel_and_entropy(no_leaks, make_domain):
-    name = "org.test.0"
-    domain = make_domain(devices=f"<channel type='unix'><target type='virtio' name='{name}'/></channel>"
-                                 "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>")
-    with domain.boot() as console:
-        assert "virtio_rng" in console.command("cat /sys/class/misc/hw_random/rng_current")
-        path = domain.xml().split("<channel type='unix'>")[1].split("path='")[1].split("'")[0]
-        port = "/dev/" + console.command(f"for p in /sys/class/virtio-ports/*; do grep -l {name} $p/name; done").split("/")[4]
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(helpers.CALL)
-            client.connect(path)
-            console.command(f"exec 7<>{port}; echo from-the-guest >&7")
-            assert client.recv(100) == b"from-the-guest\n"
-            client.sendall(b"from-the-host\n")
-            assert console.command("head -n 1 <&7").strip() == "from-the-host"
-        assert "state='connected'" in domain.xml()
+def test_entropy(pair_console):
+    assert "virtio_rng" in pair_console.command("cat /sys/class/misc/hw_random/rng_current")
+
+
+def test_channel(pair, pair_console):
+    path = pair.xml().split("<channel type='unix'>")[1].split("path='")[1].split("'")[0]
+    names = pair_console.command(f"for p in /sys/class/virtio-ports/*; do grep -l {CHANNEL} $p/name; done")
+    port = "/dev/" + names.split("/")[4]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(helpers.CALL)
+        client.connect(path)
+        pair_console.command(f"exec 7<>{port}; echo from-the-guest >&7")
+        assert client.recv(100) == b"from-the-guest\n"
+        client.sendall(b"from-the-host\n")
+        assert pair_console.command("head -n 1 <&7").strip() == "from-the-host"
+    assert "state='connected'" in pair.xml()
 
 
 # --- What the XML asks for -------------------------------------------------------------------------------------------
@@ -67,13 +95,12 @@ def feature(policy, name):
     return f"<cpu mode='host-passthrough'><feature policy='{policy}' name='{name}'/></cpu>"
 
 
-def cpu_flags(domain):
-    with domain.boot() as console:
-        return console.command("grep -m1 ^flags /proc/cpuinfo").split()
+def cpu_flags(console):
+    return console.command("grep -m1 ^flags /proc/cpuinfo").split()
 
 
-def test_nothing_is_nested_unless_asked_for(no_leaks, make_domain):
-    assert not {"svm", "vmx"} & set(cpu_flags(make_domain()))
+def test_nothing_is_nested_unless_asked_for(small):
+    assert not {"svm", "vmx"} & set(cpu_flags(small))
 
 
 def test_nested_virtualisation_on_request(no_leaks, make_domain):
@@ -82,13 +109,14 @@ def test_nested_virtualisation_on_request(no_leaks, make_domain):
     domain = make_domain(extra=feature("require", name))
     if helpers.pathlib.Path(f"/sys/module/kvm_{'intel' if name == 'vmx' else 'amd'}/parameters/nested").read_text().strip() \
             in ("1", "Y"):
-        assert name in cpu_flags(domain)
+        with domain.boot() as console:
+            assert name in cpu_flags(console)
     else:
         assert f"CPU feature '{name}' is required" in domain.virsh("start", check=False)
 
 
-def test_a_feature_is_hidden(no_leaks, make_domain):
-    assert "rdrand" not in cpu_flags(make_domain(extra=feature("disable", "rdrand")))
+def test_a_feature_is_hidden(pair_console):
+    assert "rdrand" not in cpu_flags(pair_console)
 
 
 @pytest.mark.parametrize("policy, name, text", [

@@ -59,11 +59,17 @@ def test_huge_pages_that_the_host_does_not_have(no_leaks, make_domain):
     assert domain.state() == "shut off"
 
 
-def test_locked(no_leaks, make_domain):
-    """Locked memory is there from the start, and never swapped."""
-    domain = make_domain(extra="<memoryBacking><locked/></memoryBacking>")
+@pytest.fixture(scope="module")
+def shared(no_module_leaks, make_module_domain):
+    """A guest that has booted in memory that is locked and shared."""
+    domain = make_module_domain(extra="<memoryBacking><source type='memfd'/><access mode='shared'/><locked/></memoryBacking>")
     domain.boot().close()
-    assert int(status_of(domain)["VmLck"].split()[0]) >= MEMORY * 1024
+    return domain
+
+
+def test_locked(shared):
+    """Locked memory is there from the start, and never swapped."""
+    assert int(status_of(shared)["VmLck"].split()[0]) >= MEMORY * 1024
 
 
 def test_locked_by_default_is_nothing(make_domain):
@@ -72,10 +78,8 @@ def test_locked_by_default_is_nothing(make_domain):
     assert int(status_of(domain)["VmLck"].split()[0]) < MEMORY * 1024
 
 
-def test_shared(no_leaks, make_domain):
-    domain = make_domain(extra="<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>")
-    domain.boot().close()
-    mapping = guest_mapping(domain).split()
+def test_shared(shared):
+    mapping = guest_mapping(shared).split()
     assert mapping[1] == "rw-s" and mapping[5].startswith("/memfd:"), mapping
 
 

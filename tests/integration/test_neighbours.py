@@ -16,6 +16,7 @@ from helpers import ports_of
 LIMIT = 10  # neighbour_timeout
 SOON = 8    # seconds, on an emulated host that does other things besides: less than any limit
 PORTS = helpers.STATE / "ports"
+KERNEL = helpers.HALTING
 
 
 def libvirtd_pid():

@@ -9,6 +9,7 @@ import helpers
 from helpers import ports_of
 
 MAC = "52:54:00:77:00:02"
+KERNEL = helpers.HALTING
 
 
 def tap_of(domain, number=0):
@@ -180,7 +181,8 @@ def test_network_that_is_not_active(no_leaks, make_domain, tmp_path):
 
 def test_traffic_and_addresses(make_domain, bridge):
     """What the guest sends and receives shows in the host's tables and counters, from the guest's side."""
-    domain = make_domain(devices=helpers.interface_xml(bridge, mac=MAC), cmdline="console=ttyS0 quiet vm.ip=192.168.77.2/24")
+    domain = make_domain(kernel=helpers.Kernel("6.12"), devices=helpers.interface_xml(bridge, mac=MAC),
+                         cmdline=f"{helpers.CMDLINE} vm.ip=192.168.77.2/24")
     with domain.boot() as console:
         console.command("ping -c 3 -w 30 192.168.77.1")
         tap = tap_of(domain)
@@ -194,7 +196,8 @@ def test_traffic_and_addresses(make_domain, bridge):
 
 def test_two_guests_and_the_host_on_one_bridge(no_leaks, make_domain, bridge):
     """Each of the three reaches each other one."""
-    first, second = (make_domain(devices=helpers.interface_xml(bridge), cmdline=f"{helpers.CMDLINE} vm.ip={address}/24")
+    first, second = (make_domain(kernel=helpers.Kernel("6.12"), devices=helpers.interface_xml(bridge),
+                                 cmdline=f"{helpers.CMDLINE} vm.ip={address}/24")
                      for address in ("192.168.77.2", "192.168.77.3"))
     with first.boot() as one, second.boot() as other:
         one.command("ping -c 2 -w 30 192.168.77.3")
@@ -216,7 +219,8 @@ def test_tap_goes_with_a_killed_monitor(no_leaks, make_domain, bridge, network):
 
 
 def test_lease(make_domain, network):
-    domain = make_domain(devices=helpers.interface_xml(network=network, mac=MAC), cmdline="console=ttyS0 quiet vm.dhcp")
+    domain = make_domain(kernel=helpers.Kernel("6.12"), devices=helpers.interface_xml(network=network, mac=MAC),
+                         cmdline=f"{helpers.CMDLINE} vm.dhcp")
     with domain.boot() as console:
         # dnsmasq tells the guest first and libvirt's list of leases a little later.
         helpers.wait_for(lambda: "192.168.122." in domain.virsh("domifaddr", "--source", "lease"))

@@ -12,6 +12,7 @@ import helpers
 import output
 
 HOST_CPUS = 2  # pins want a choice
+KERNEL = helpers.HALTING
 ALL = f"0-{os.cpu_count() - 1}" if os.cpu_count() > 1 else "0"
 PINS = "<cputune><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='1' cpuset='1'/><emulatorpin cpuset='1'/></cputune>"
 WATCH = 20  # seconds in which threads are back; the daemon looks every three

@@ -13,7 +13,7 @@ import helpers
 
 README = pathlib.Path("/root/tests/README.md")
 DISK = pathlib.Path("/var/lib/libvirt/images/web1.raw")
-LINKS = {pathlib.Path("/vmlinuz"): helpers.Kernel("6.1").kernel, pathlib.Path("/initrd.img"): helpers.Kernel("6.1").initrd}
+LINKS = {pathlib.Path("/vmlinuz"): helpers.Kernel("6.1", "vmlinuz-6.1").kernel, pathlib.Path("/initrd.img"): helpers.Kernel("6.1").initrd}
 
 STAND_INS = {
     "sudo": 'exec "$@"',

@@ -9,6 +9,7 @@ import pytest
 import helpers
 from clients import EventLoop, connection, error_of
 
+KERNEL = helpers.HALTING
 LISTS = {
     "network": libvirt.virConnect.listAllNetworks,
     "storage": libvirt.virConnect.listAllStoragePools,

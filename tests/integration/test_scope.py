@@ -6,6 +6,7 @@ import pytest
 import helpers
 
 MIB = 1 << 20
+KERNEL = helpers.HALTING
 
 
 def read(domain, name):
@@ -160,19 +161,6 @@ def test_no_machined(no_leaks, make_domain):
         domain.virsh("destroy")
     finally:
         helpers.run("systemctl", "unmask", "--runtime", "systemd-machined.service")
-
-
-def test_stopping_the_scope_ends_the_domain(no_leaks, make_domain):
-    domain = make_domain()
-    with domain.boot():
-        helpers.run("systemctl", "stop", helpers.scope_of(domain), timeout=helpers.BOOT)
-        domain.wait_state("shut off")
-
-
-def test_terminating_the_machine_ends_the_domain(no_leaks, make_domain):
-    domain = start(make_domain)
-    helpers.run("machinectl", "terminate", f"micro-{domain.id()}-{domain.name}")
-    domain.wait_state("shut off", helpers.BOOT)
 
 
 def test_killing_the_monitor_ends_the_domain(no_leaks, make_domain):

@@ -9,6 +9,7 @@ import helpers
 import output
 from clients import EventLoop, connection, error_of
 
+KERNEL = helpers.HALTING
 NETWORK = "<network><name>relayed</name><bridge name='relay-br' stp='off' delay='0'/></network>"
 SOCKETS = ["libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket"]
 

@@ -4,6 +4,7 @@ import re
 import helpers
 
 SERVICE = "virtmicrod.service"
+KERNEL = helpers.HALTING
 
 
 def daemon_status():
@@ -38,7 +39,7 @@ def test_status_of_the_daemon_counts_domains(no_leaks, make_domain):
 
 def test_status_of_a_scope(no_leaks, make_domain):
     """Whose it is, what it may use and uses, what it said last."""
-    domain = make_domain(extra="<memtune><hard_limit unit='MiB'>400</hard_limit></memtune>")
+    domain = make_domain(kernel=helpers.Kernel("6.12"), extra="<memtune><hard_limit unit='MiB'>400</hard_limit></memtune>")
     domain.start()
     scope, monitor = helpers.scope_of(domain), helpers.monitor_of(domain)
 
@@ -54,7 +55,7 @@ def test_status_of_a_scope(no_leaks, make_domain):
 
 
 def test_cgtop_lists_the_scope(make_domain):
-    domain = make_domain()
+    domain = make_domain(kernel=helpers.Kernel("6.12"))
     domain.start()
     text = helpers.run("systemd-cgtop", "--batch", "--iterations=1", "machine.slice").stdout
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}

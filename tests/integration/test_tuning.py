@@ -10,6 +10,7 @@ import helpers
 import output
 
 HOST_CPUS = 2  # pins want a choice
+KERNEL = helpers.HALTING
 MAC = "52:54:00:78:00:03"
 ALL = f"0-{os.cpu_count() - 1}" if os.cpu_count() > 1 else "0"
 DEVICE = "/dev/vda"  # any block device of the host

@@ -9,6 +9,7 @@ import pytest
 
 import helpers
 
+KERNEL = helpers.HALTING
 LIBEXEC = pathlib.Path("/usr/libexec")
 
 

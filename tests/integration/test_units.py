@@ -8,6 +8,7 @@ import pytest
 import helpers
 
 SERVICE = "virtmicrod.service"
+KERNEL = helpers.HALTING
 SOCKETS = ("virtmicrod.socket", "virtmicrod-ro.socket")
 EXPOSURE_MAX = 43  # tenths, as in the unit tests
 

@@ -14,6 +14,7 @@ import wire
 
 INTERNAL, NO_SUPPORT, NO_CONNECT, INVALID_ARG, DENIED, RPC, NO_DOMAIN, INVALID = 1, 3, 5, 8, 29, 39, 42, 55
 FLAGS = struct.pack(">I", 0)
+KERNEL = helpers.HALTING
 
 
 @pytest.fixture(autouse=True)
