@@ -1,14 +1,16 @@
 """Runs the integration tier: pytest in test hosts, several of them side by side.
 
-A file of tests is a unit of work. Each worker has a host of its own, instance "testsN", and takes file after file. One
-that wants more processors than a host has by default says so in a line `HOST_CPUS = N`, and gets a host that has them.
-One with a line `HOST_REBOOTS = True` has its host rebooted before those of its tests that have "after_reboot" in their
-names.
+A file of tests is a unit of work. Each worker has its own host, instance "testsN", and takes file after file, those that
+take longest first. A file that needs more processors than a host has by default says so in a line `HOST_CPUS = N`; all
+such files are one unit, so that one worker alone has to boot a host for them and another one afterwards. A file with a
+line `HOST_REBOOTS = True` has its host rebooted before those of its tests that have "after_reboot" in their names.
 
-A host may be lost: it is an emulator, and inside it KVM's guests are emulated too. Then a fresh one takes what is left
-of the file. For the same reason a few failed tests get a second try, in fresh hosts; both outcomes are printed.
+A host may be lost: it is an emulator, and inside it KVM's guests are emulated too. Then a fresh one takes the rest of
+the file. For the same reason a few failed tests get a second try, in fresh hosts; both outcomes are printed.
 
-When the run is interrupted its hosts are stopped. To a worker that looks like a lost host, so `ending` is set before.
+At the end durations.txt says how long hosts, files and tests took, and its first lines are printed.
+
+When the run is interrupted its hosts are stopped. To a worker that looks like a lost host, so `ending` is set first.
 """
 import collections
 import contextlib
@@ -27,7 +29,9 @@ HOSTS_MAX = 3  # for one file of tests
 WORKERS_MAX = 4  # each takes 4 GiB of memory
 ENDING_MAX = 30  # seconds for workers to see that the run was interrupted
 SSH_LOST = 255  # what ssh exits with when its connection breaks
-SLOW = ("test_scope.py", "test_machine.py", "test_boot.py")  # taken first, so that no worker is left alone with one
+SLOW = ("test_adopt.py", "test_storage.py", "test_boot.py", "test_machine.py", "test_ends.py", "test_disk.py",
+        "test_autostart.py", "test_console.py", "test_network.py", "test_logs.py")  # by durations.txt, longest first
+SLOWEST_SHOWN = 10  # files and tests that are printed
 DIRECTORY = "/root/tests/integration"
 PYTEST_OPTIONS = ("-v", "--color=no", "-p", "no:cacheprovider", "--durations=0", "--durations-min=0.05")
 JOURNAL = ("journalctl --no-pager -o short-monotonic"
@@ -294,31 +298,38 @@ def units_of(top, only):
         named = re.compile(rf"def test_\w*{re.escape(only)}", re.IGNORECASE)
         files = [file for file in files if only.lower() in file or named.search(text_of(top, file))]
         arguments = ["-k", only]
-    units = [unit_of(top, file, [file, *arguments]) for file in files]
-    # Those that want another host come first, so that a worker changes its own but once.
-    return sorted(units, key=lambda unit: (-(unit.cpus or 0), unit.name not in SLOW))
+    units = merge_by_cpus([unit_of(top, file, [file, *arguments]) for file in files])
+    # The ones for another host come first, so that a worker changes its host only once.
+    return sorted(units, key=lambda unit: (-(unit.cpus or 0), SLOW.index(unit.name) if unit.name in SLOW else len(SLOW)))
 
 
-def by_duration(pairs):
-    """Sums of seconds by key, the largest first."""
-    sums = collections.Counter()
-    for key, seconds in pairs:
-        sums[key] += seconds
-    return sums.most_common()
+def merge_by_cpus(units):
+    """One unit of all that want the same number of processors. pytest takes options between its files."""
+    merged = [unit for unit in units if not unit.cpus]
+    for cpus in sorted({unit.cpus for unit in units if unit.cpus}):
+        alike = [unit for unit in units if unit.cpus == cpus]
+        assert not any(unit.reboots for unit in alike)
+        merged.append(Unit(" ".join(unit.name for unit in alike), [word for unit in alike for word in unit.arguments], cpus,
+                           False))
+    return merged
 
 
-def duration_tables(tier):
-    """Lines of the two tables: hosts and files, tests."""
-    phases = collections.defaultdict(collections.Counter)
-    for test, phase, seconds in tier.durations:
-        phases[test][phase] += seconds
+def file_table(tier):
+    """How long each host needed to start, and each file to run in it, the longest first."""
     yield "seconds  host: file"
     for host, what, seconds in sorted(tier.spans, key=lambda span: -span[2]):
         yield f"{seconds:7.1f}  {host}: {what}"
+
+
+def test_table(tier):
+    """How long each test took and its fixtures, the longest first."""
+    phases = collections.defaultdict(collections.Counter)
+    for test, phase, seconds in tier.durations:
+        phases[test][phase] += seconds
     yield "seconds    setup     call teardown  test"
-    for test, seconds in by_duration((test, seconds) for test, _, seconds in tier.durations):
-        parts = " ".join(f"{phases[test][phase]:8.1f}" for phase in ("setup", "call", "teardown"))
-        yield f"{seconds:7.1f} {parts}  {test}"
+    for test, took in sorted(phases.items(), key=lambda item: -item[1].total()):
+        parts = " ".join(f"{took[phase]:8.1f}" for phase in ("setup", "call", "teardown"))
+        yield f"{took.total():7.1f} {parts}  {test}"
 
 
 def run(top, logs, only, say):
@@ -330,6 +341,8 @@ def run(top, logs, only, say):
         tier.tell_journals()
         tier.try_again()
         tier.tell_journals()
-    (logs / "durations.txt").write_text("".join(f"{line}\n" for line in duration_tables(tier)))
+    tables = list(file_table(tier)), list(test_table(tier))
+    (logs / "durations.txt").write_text("".join(f"{line}\n" for table in tables for line in table))
+    tier.out.block([line for table in tables for line in table[:1 + SLOWEST_SHOWN]])
     tier.out.say(f"integration: took {time.monotonic() - start:.0f} s")
     return tier.verdicts
