@@ -1,9 +1,9 @@
 """Runs the integration tier: pytest in test hosts, several of them side by side.
 
-A file of tests is a unit of work. Each worker has its own host, instance "testsN", and takes file after file, those that
-take longest first. A file that needs more processors than a host has by default says so in a line `HOST_CPUS = N`; all
-such files are one unit, so that one worker alone has to boot a host for them and another one afterwards. A file with a
-line `HOST_REBOOTS = True` has its host rebooted before those of its tests that have "after_reboot" in their names.
+A file of tests is a unit of work. Each worker has its own host, instance "testsN", and takes file after file, the
+longest first. A file that needs more processors than a host has by default says so in a line `HOST_CPUS = N`; all such
+files are one unit, so that only one worker has to boot a host for them and another one afterwards. A file with a line
+`HOST_REBOOTS = True` has its host rebooted before those of its tests that have "after_reboot" in their names.
 
 A host may be lost: it is an emulator, and inside it KVM's guests are emulated too. Then a fresh one takes the rest of
 the file. For the same reason a few failed tests get a second try, in fresh hosts; both outcomes are printed.
@@ -24,11 +24,11 @@ import subprocess
 import threading
 import time
 
-AGAIN_MAX = 6  # more failures than this are no accident
+AGAIN_MAX = 6  # more failures than this are no coincidence
 HOSTS_MAX = 3  # for one file of tests
 WORKERS_MAX = 4  # each takes 4 GiB of memory
-ENDING_MAX = 30  # seconds for workers to see that the run was interrupted
-SSH_LOST = 255  # what ssh exits with when its connection breaks
+ENDING_MAX = 30  # seconds for workers to notice an interrupt
+SSH_LOST = 255  # ssh's exit status when its connection breaks
 SLOW = ("test_adopt.py", "test_storage.py", "test_boot.py", "test_machine.py", "test_ends.py", "test_disk.py",
         "test_autostart.py", "test_console.py", "test_network.py", "test_logs.py")  # by durations.txt, longest first
 SLOWEST_SHOWN = 10  # files and tests that are printed
@@ -41,7 +41,7 @@ Unit = collections.namedtuple("Unit", "name arguments cpus reboots")
 
 
 class Journal:
-    """What is printed and logged, by several threads."""
+    """Output to terminal and log, from several threads."""
 
     def __init__(self, path, say):
         self.lock = threading.Lock()
@@ -67,11 +67,11 @@ class Host:
         self.script = str(script)
         self.name = name
         self.out = out
-        self.ending = ending  # set when no host is to be started any more
+        self.ending = ending  # set once no host may be started
         self.starter = None  # the process that starts it
-        self.cpus = None  # as it was started; None: by default
+        self.cpus = None  # given at its start; None: the default
         self.is_up = False
-        self.durations = []  # what pytest said: (test, phase, seconds)
+        self.durations = []  # as pytest reports them: (test, phase, seconds)
         self.spans = []  # (what it was busy with, seconds)
 
     def environment(self):
@@ -91,7 +91,7 @@ class Host:
         return self.is_up
 
     def step(self, word):
-        """Runs a command that the end of the run may cut short: in a process group of its own."""
+        """Runs a command that an interrupt may cut short, in its own process group."""
         if self.ending.is_set():
             return False
         self.starter = self.popen(word, start_new_session=True)
@@ -116,7 +116,7 @@ class Host:
         return self.is_up and self.cpus == cpus
 
     def console(self):
-        """The end of what its kernel has said."""
+        """The end of its kernel's log."""
         return self.command("logs").stdout.splitlines()[-40:]
 
     def journal(self):
@@ -131,7 +131,7 @@ class Host:
 
 
 def verdict_of(line):
-    """Reads a line of pytest -v: the test's name and its verdict."""
+    """Parses a line of pytest -v: the test's name and verdict."""
     match = re.match(r"(test_\w+\.py::.+?) (PASSED|FAILED|ERROR|SKIPPED)\b", line)
     if not match:
         return None
@@ -139,7 +139,7 @@ def verdict_of(line):
 
 
 def duration_of(line):
-    """Reads a line of pytest's list of durations: the test's name, the phase and its seconds."""
+    """Parses a line of pytest's list of durations: the test's name, the phase and its seconds."""
     match = re.match(r"([0-9.]+)s (setup|call|teardown) +(test_\w+\.py::.+)", line)
     return (match[3], match[2], float(match[1])) if match else None
 
@@ -168,7 +168,7 @@ def run_pytest(host, arguments, verdicts):
 
 
 def run_around_reboot(host, unit, verdicts):
-    """The part before tells nothing when it was run in another host, so none of it is left out."""
+    """Results from before the reboot do not carry over to another host, so the first part is always run in full."""
     verdicts.clear()
     status, failed = run_pytest(host, [*unit.arguments, "-k", "not after_reboot"], verdicts)
     if status:
@@ -179,7 +179,7 @@ def run_around_reboot(host, unit, verdicts):
 
 
 def run_unit(host, unit):
-    """Runs one unit of work, in further hosts when one is lost. Verdicts by test."""
+    """Runs one unit of work, in another host if one is lost. Returns verdicts by test."""
     verdicts = {}
     for _ in range(HOSTS_MAX):
         if not host.fits(unit.cpus) and not host.start(unit.cpus):
@@ -201,7 +201,7 @@ def run_unit(host, unit):
 
 @dataclasses.dataclass
 class Tier:
-    """All that the workers share."""
+    """What the workers share."""
     top: object
     out: Journal
     verdicts: dict = dataclasses.field(default_factory=dict)
@@ -212,11 +212,11 @@ class Tier:
     ending: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def work(self, host, units):
-        """Takes one unit after the other until none is left."""
+        """Runs units until none is left."""
         with contextlib.suppress(queue.Empty):
             while not self.ending.is_set():
                 unit = units.get_nowait()
-                self.verdicts[unit.name] = "failed"  # unless it comes to an end
+                self.verdicts[unit.name] = "failed"  # unless it completes
                 start = time.monotonic()
                 self.verdicts.update(run_unit(host, unit))
                 host.spans.append((unit.name, time.monotonic() - start))
@@ -226,7 +226,7 @@ class Tier:
             self.journals[host.name] = host.journal()
 
     def run(self, units):
-        """Runs units of work in as many hosts as this machine bears."""
+        """Runs units of work in as many hosts as this machine can carry."""
         waiting = queue.SimpleQueue()
         for unit in units:
             waiting.put(unit)
@@ -248,7 +248,7 @@ class Tier:
             self.spans += [(host.name, *span) for span in host.spans]
 
     def interrupt(self, hosts, threads):
-        """Stops what runs. A second signal does not stop the stopping."""
+        """Stops everything; further signals are ignored meanwhile."""
         for number in signal.SIGINT, signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
         self.ending.set()
@@ -300,7 +300,8 @@ def units_of(top, only):
         arguments = ["-k", only]
     units = merge_by_cpus([unit_of(top, file, [file, *arguments]) for file in files])
     # The ones for another host come first, so that a worker changes its host only once.
-    return sorted(units, key=lambda unit: (-(unit.cpus or 0), SLOW.index(unit.name) if unit.name in SLOW else len(SLOW)))
+    rank = {name: number for number, name in enumerate(SLOW)}
+    return sorted(units, key=lambda unit: (-(unit.cpus or 0), rank.get(unit.name, len(SLOW))))
 
 
 def merge_by_cpus(units):
@@ -309,8 +310,8 @@ def merge_by_cpus(units):
     for cpus in sorted({unit.cpus for unit in units if unit.cpus}):
         alike = [unit for unit in units if unit.cpus == cpus]
         assert not any(unit.reboots for unit in alike)
-        merged.append(Unit(" ".join(unit.name for unit in alike), [word for unit in alike for word in unit.arguments], cpus,
-                           False))
+        name = " ".join(unit.name for unit in alike)
+        merged.append(Unit(name, [word for unit in alike for word in unit.arguments], cpus, False))
     return merged
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Boots one guest with each of several monitors in turn, and prints a table: time to user space, memory besides the guest's.
 
-The rounds are interleaved, so that whatever else slows the machine down slows all of them. Run it in the test host:
-`./run bench [--rounds N]`. Under the emulator only the proportions mean something, and those only roughly: what costs
-an exit is dearer there than on hardware.
+The rounds are interleaved, so that other load on the machine affects all monitors alike. Run it in the test host:
+`./run bench [--rounds N]`. Under the emulator only proportions are meaningful, and only roughly: an exit costs more
+there than on hardware.
 """
 import argparse
 import os
@@ -41,7 +41,7 @@ MONITORS = {
 
 
 def wait_for_line(process, mark):
-    """Reads its output up to a line with the mark; seconds since now."""
+    """Reads its output up to a line with the mark; returns the seconds that took."""
     start, text = time.monotonic(), b""
     while mark not in text:
         left = start + LIMIT - time.monotonic()
@@ -55,7 +55,7 @@ def wait_for_line(process, mark):
 
 
 def memory_beside_guest(pid):
-    """KiB that the process has for itself: shared pages in proportion, without its largest mapping, the guest."""
+    """KiB of the process besides its guest, which is its largest mapping; shared pages count in proportion."""
     sizes = []
     for block in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", pathlib.Path(f"/proc/{pid}/smaps").read_text(), flags=re.M):
         size, pss = re.search(r"^Size: +(\d+)", block, re.M), re.search(r"^Pss: +(\d+)", block, re.M)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run in a system that virtmicro was just installed in, the test host or another.
+# Run after virtmicro was installed, in the test host or elsewhere.
 set -eu
 systemd-sysusers virtmicro.conf
 systemd-tmpfiles --create virtmicro.conf

@@ -39,7 +39,7 @@ ssh_options() {
         -o ControlPath="$(control_socket)"
 }
 
-# One connection for all commands. It is opened again when it was lost.
+# One connection for all commands, reopened when lost.
 open_connection() {
     local options
     mapfile -t options < <(ssh_options)
@@ -114,7 +114,7 @@ ready_count() {
     grep -c '^host-ready: active' "$state/serial.log" || true
 }
 
-# For the first time since QEMU was started, or the time that is given.
+# The first time since QEMU was started, or the given time.
 wait_until_ready() {
     local deadline=$((SECONDS + boot_seconds)) time=${1:-1}
     until [ "$(ready_count)" -ge "$time" ]; do
@@ -168,7 +168,7 @@ stop() {
     rm -f "$state/pid"
 }
 
-# For so many tenths of a second. A zombie is gone, whether or not somebody reaps it: it has no command line.
+# Waits this many tenths of a second. A zombie counts as gone: it has no command line.
 wait_until_gone() {
     local tenths
     for ((tenths = 0; tenths < $1; tenths++)); do
@@ -178,7 +178,7 @@ wait_until_gone() {
     return 1
 }
 
-# As systemd does it; what is on the disk stays.
+# Reboots through systemd; the disk keeps its contents.
 reboot() {
     local times
     times=$(ready_count)
@@ -213,7 +213,7 @@ status() {
     fi
 }
 
-# Installs what is built and makes the system take notice of it.
+# Installs the build and makes the system reload.
 deploy() {
     local stage=$state/stage
     rm -rf "$stage"

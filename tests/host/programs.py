@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Stages the unit tests of meson's suite "host" for the test host: programs.py BUILD DIRECTORY.
 
-The suite is what skips, whole or in part, where something is missing that the test host has. DIRECTORY gets the programs,
-the files that their environment names, and programs.json, which tests/integration/test_programs.py reads. A build with
+The suite holds tests that skip, at least in part, without something that the test host has. DIRECTORY gets the
+programs, the files that their environment names, and programs.json for tests/integration/test_programs.py. A build with
 sanitizers or without tests stages none.
 """
 import json
@@ -19,7 +19,7 @@ def in_suite(test):
 
 
 def stage(path, directory):
-    """What a test's command or environment says, with a file replaced by its copy in the test host."""
+    """A word of a test's command or environment; a file is replaced by its copy in the test host."""
     source = pathlib.Path(path)
     if not source.is_absolute() or not source.is_file():
         return path

@@ -1,4 +1,4 @@
-"""Clients of libvirt's Python binding, a connection, what it raises, its event loop; and `virsh event`."""
+"""Clients: libvirt's Python binding (connections, errors, event loop), and `virsh event`."""
 import contextlib
 import os
 import re
@@ -15,7 +15,7 @@ libvirt.registerErrorHandler(lambda *_: None, None)
 
 
 def ignore(*_):
-    """A close callback that has nothing to do."""
+    """A close callback that does nothing."""
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def connection(uri=URI, readonly=False):
 
 
 def error_of(call, *args):
-    """Code and text of the error that a call raises; (0, "") when it raises none."""
+    """Code and text of the error that a call raises; (0, "") if it succeeds."""
     try:
         call(*args)
     except libvirt.libvirtError as error:
@@ -38,7 +38,7 @@ def error_of(call, *args):
 
 
 class EventLoop:
-    """libvirt's event loop on a thread; there is one in a process and it never ends."""
+    """libvirt's event loop on a thread; a process has one, and it never ends."""
 
     started = None
 
@@ -70,12 +70,12 @@ class Watcher:
         return self.text
 
     def of(self, domain):
-        """What was told of a domain: kind and detail."""
+        """Events of a domain: kind and detail."""
         pattern = rf"event '([a-z-]+)' for domain '{re.escape(domain.name)}'(?:: (.*))?"
         return [f"{kind} {detail}".strip() for kind, detail in re.findall(pattern, self.read())]
 
     def wait_for(self, domain, *expected):
-        helpers.wait_for(lambda: self.of(domain) == list(expected), what=f"{expected}, but there came: {self.read()}")
+        helpers.wait_for(lambda: self.of(domain) == list(expected), what=f"{expected}; received: {self.read()}")
 
     def __enter__(self):
         return self
@@ -88,7 +88,7 @@ class Watcher:
 
 @contextlib.contextmanager
 def watching(probe, *options):
-    """A watcher that is known to listen: changes of `probe` are seen."""
+    """A watcher that is known to listen, since it has seen a change of `probe`."""
     with Watcher("--loop", *options) as watcher:
         deadline = time.monotonic() + helpers.CALL
         while f"for domain '{probe.name}'" not in watcher.read():

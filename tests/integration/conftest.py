@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests. All of them leave the system as they found it."""
+"""Fixtures of the integration tests. Each leaves the system as it found it."""
 import itertools
 import os
 import pathlib
@@ -30,7 +30,7 @@ def pytest_sessionstart(session):
 
 
 def pytest_runtest_setup(item):
-    """Tests of the product are pointless without it; say so once instead of timing out everywhere."""
+    """Without the socket every test would time out: fail with a clear message instead."""
     item.test_start = time.time()
     if not os.path.exists("/run/libvirt/virtmicrod-sock"):
         pytest.fail("virtmicrod.socket is not listening on /run/libvirt/virtmicrod-sock", pytrace=False)
@@ -38,7 +38,7 @@ def pytest_runtest_setup(item):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failed test shows what the daemon said meanwhile."""
+    """A failed test shows what the daemon logged during it."""
     outcome = yield
     report = outcome.get_result()
     if report.when == "call" and report.failed and getattr(item, "test_start", None):
@@ -50,7 +50,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def journal_start():
-    """The journal's end before the test."""
+    """The end of the journal before the test."""
     return helpers.journal_cursor()
 
 
@@ -62,7 +62,7 @@ def kernel():
 
 @pytest.fixture(params=["vmlinuz-6.1", "vmlinuz-6.12", "vmlinux-6.1"])
 def any_kernel(request):
-    """Every kernel and format in turn."""
+    """Each kernel and format in turn."""
     return helpers.Kernel(request.param.partition("-")[2], request.param)
 
 
@@ -72,9 +72,9 @@ def domain_name():
 
 
 def domain_factory(directory, request):
-    """make(**arguments of helpers.domain_xml) defines a domain; it is removed with the fixture.
+    """make(**arguments of helpers.domain_xml) defines a domain, and the fixture's teardown removes it.
 
-    Its kernel is the file's KERNEL, unless one is given.
+    Its kernel is the test file's KERNEL, unless one is given.
     """
     made = []
     default = getattr(request.module, "KERNEL", helpers.Kernel("6.12"))
@@ -103,12 +103,12 @@ def make_domain(tmp_path, request):
 
 @pytest.fixture(scope="module")
 def make_module_domain(tmp_path_factory, request):
-    """make_domain for a domain that the tests of a file share."""
+    """make_domain for domains shared by the tests of a file."""
     yield from domain_factory(tmp_path_factory.mktemp("domains"), request)
 
 
 def disk_factory():
-    """make(MiB) makes a raw image where the daemon may open it; it is removed with the fixture."""
+    """make(MiB) makes a raw image where the daemon may open it; the fixture's teardown removes it."""
     made = []
     directory = helpers.pathlib.Path("/var/lib/libvirt/images")
 
@@ -145,7 +145,7 @@ def bridge():
 
 @pytest.fixture(scope="module")
 def module_bridge():
-    """A bridge that the tests of a file share: guests may take 192.168.78.2 and up."""
+    """A bridge shared by the tests of a file: guests may take 192.168.78.2 and up."""
     yield from bridge_device("192.168.78.1/24")
 
 
@@ -162,13 +162,13 @@ def network():
 
 @pytest.fixture
 def no_leaks():
-    """Fails the test when anything of its domains is left after it. Name it before make_domain."""
+    """Fails the test if its domains leave anything behind. List it before make_domain."""
     with helpers.nothing_left():
         yield
 
 
 @pytest.fixture(scope="module")
 def no_module_leaks():
-    """no_leaks for domains that the tests of a file share. Name it before make_module_domain."""
+    """no_leaks for domains shared by the tests of a file. List it before make_module_domain."""
     with helpers.nothing_left():
         yield

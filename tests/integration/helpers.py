@@ -1,6 +1,6 @@
-"""What the integration tests share: stock virsh, consoles, domains, and what the system shows of them.
+"""Shared by the integration tests: stock virsh, consoles, domains, and what the system shows of them.
 
-Times out late: under an emulator inside an emulator a guest may take a minute to boot.
+Timeouts are generous: under an emulator inside an emulator a guest may take a minute to boot.
 """
 import contextlib
 import itertools
@@ -26,15 +26,16 @@ VMM = "/usr/libexec/virtmicro-vmm"
 PROMPT = r"guest# "
 BOOT = 300  # seconds from start to prompt
 STOCK_CMDLINE = "console=ttyS0 quiet"  # each character that a kernel prints costs two exits
-# Skips what is slow on an emulated processor and concerns no test: self-tests, collecting entropy, mitigations.
-FAST = ("quiet mitigations=off init_on_alloc=0 cryptomgr.notests"
+# Skips what is slow on an emulated processor and concerns no test: mitigations, self-tests, collecting entropy, and
+# comparing clocks, for which two virtual processors take turns on a single emulated one.
+FAST = ("quiet mitigations=off init_on_alloc=0 cryptomgr.notests tsc=reliable"
         " initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted")
 CMDLINE = f"console=ttyS0 {FAST}"
 CALL = 60  # seconds for one client command
 
 
 class CommandError(Exception):
-    """A command failed; stderr is what the user would have read."""
+    """A command failed; stderr is what the user would have seen."""
 
     def __init__(self, result):
         super().__init__(f"{' '.join(result.args)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
@@ -53,7 +54,7 @@ def run(*args, check=True, timeout=CALL, **kwargs):
 
 
 def virsh(*args, check=True, uri=URI, readonly=False, timeout=CALL):
-    """What `virsh ARGS` prints. With check=False: whatever it prints, errors included."""
+    """Returns what `virsh ARGS` prints; with check=False, errors included."""
     args = [str(arg) for arg in args]
     options = ("-c", uri, "-r") if readonly else ("-c", uri)
     if shell.is_fit(args):
@@ -66,7 +67,7 @@ def virsh(*args, check=True, uri=URI, readonly=False, timeout=CALL):
 
 
 def wait_for(predicate, timeout=CALL, interval=0.2, what=None):
-    """Waits until predicate() is true and returns what it gave."""
+    """Waits until predicate() is true, and returns its value."""
     deadline = time.monotonic() + timeout
     while True:
         value = predicate()
@@ -78,7 +79,7 @@ def wait_for(predicate, timeout=CALL, interval=0.2, what=None):
 
 
 class Console:
-    """A program on a terminal of its own, by default `virsh console`, talked to as expect does."""
+    """A program on its own terminal, by default `virsh console`, driven as with expect."""
 
     def __init__(self, domain, *options, uri=URI, command=None):
         self.buffer = ""
@@ -98,14 +99,14 @@ class Console:
             return True
         try:
             data = os.read(self.master, 65536).decode(errors="replace")
-        except OSError:  # the last user of the other side is gone
+        except OSError:  # nobody has the other side open
             return False
         self.buffer += data
         self.log += data
         return bool(data)
 
     def expect(self, pattern, timeout=BOOT):
-        """Waits for pattern; what came up to its end is consumed. Returns the match."""
+        """Waits for pattern and consumes the output up to its end. Returns the match."""
         expression = re.compile(pattern, re.MULTILINE)
         deadline = time.monotonic() + timeout
         while True:
@@ -122,9 +123,9 @@ class Console:
         os.write(self.master, text.encode())
 
     def prompt(self, timeout=BOOT):
-        """Waits for a shell prompt, asking for a new one: the first may have been printed before we came.
+        """Waits for a shell prompt, asking for a new one: the first may have been printed before we attached.
 
-        What is typed before virsh has set up the terminal gets lost, so it asks again, at first soon.
+        Input is lost until virsh has set up the terminal, so it asks repeatedly, quickly at first.
         """
         deadline = time.monotonic() + timeout
         for pause in itertools.chain((1, 1), itertools.repeat(5)):
@@ -139,7 +140,7 @@ class Console:
     def command(self, line, timeout=CALL, check=True):
         """Runs a line in the guest's shell and returns what it prints."""
         mark = uuid.uuid4().hex[:12]
-        split = f"{mark[:6]}''{mark[6:]}"  # so that the terminal's echo of our line does not match
+        split = f"{mark[:6]}''{mark[6:]}"  # keeps the terminal's echo of our line from matching
         self.send(f"echo {split}; {line}; echo {split} $?\n")
         match = self.expect(rf"(?s){mark}\n(.*?){mark} (\d+)\n", timeout)
         self.expect(PROMPT, timeout)
@@ -217,7 +218,7 @@ def interface_xml(bridge=None, network=None, mac=None, target=None, extra=""):
 
 
 def domain_xml(name, kernel, cmdline=CMDLINE, memory=128, vcpus=1, devices="", extra="", console=True, uid=None):
-    """Domain XML as an operator writes it. memory is in MiB; extra goes beside devices."""
+    """Domain XML as an operator writes it. memory is in MiB; extra is placed beside <devices>."""
     serial = "<serial type='pty'/><console type='pty'/>" if console else ""
     return (f"<domain type='kvm'><name>{name}</name>" + (f"<uuid>{uid}</uuid>" if uid else "")
             + f"<memory unit='MiB'>{memory}</memory><vcpu>{vcpus}</vcpu>"
@@ -226,7 +227,7 @@ def domain_xml(name, kernel, cmdline=CMDLINE, memory=128, vcpus=1, devices="", e
 
 
 class Domain:
-    """A domain by name, with the virsh commands that tests use most."""
+    """A domain by name, with the virsh commands that tests use most often."""
 
     def __init__(self, name, uri=URI):
         self.name = name
@@ -248,7 +249,7 @@ class Domain:
         wait_for(lambda: self.state() == state, timeout, what=f"{self.name} is {state}")
 
     def boot(self):
-        """Starts it and returns its console at a prompt."""
+        """Starts the domain and returns its console at a prompt."""
         self.start()
         console = self.console()
         console.prompt()
@@ -289,17 +290,17 @@ def cgroup_of(domain):
 
 
 def processes_of(domain):
-    """Pids in the domain's scope, those of its inner groups included."""
+    """PIDs in the domain's scope, including its inner groups."""
     files = cgroup_of(domain).rglob("cgroup.procs")
     pids = set()
     for file in files:
-        with contextlib.suppress(OSError):  # a threaded group has none to show
+        with contextlib.suppress(OSError):  # a threaded group lists none
             pids.update(int(word) for word in file.read_text().split())
     return sorted(pids)
 
 
 def monitor_of(domain):
-    """Pid of a running domain's monitor. KVM and vhost keep kernel threads beside it in the scope."""
+    """PID of a running domain's monitor. The scope also holds kernel threads of KVM and vhost."""
     (pid,) = set(processes_of(domain)) & monitors()
     return pid
 
@@ -313,7 +314,7 @@ def daemon_pid():
 
 
 def journal_cursor():
-    """A place in the journal; journal(since=…) gives what came later. A true cursor hides the first match after it."""
+    """A position in the journal, for journal(since=…). A true cursor would hide the first match after it."""
     return f"@{time.time():.6f}"
 
 
@@ -336,7 +337,7 @@ def taps():
 
 
 def ports_of(network):
-    """UUIDs of a libvirt network's ports, as libvirt's own driver sees them."""
+    """UUIDs of a libvirt network's ports, as listed by libvirt's own driver."""
     return set(run("virsh", "net-port-list", network, "--uuid").stdout.split())
 
 
@@ -346,7 +347,7 @@ def scopes():
 
 
 def descriptors(pid):
-    """What a process has open, without what names no resource of a domain."""
+    """What a process has open, with inode numbers left out."""
     found = []
     for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -355,11 +356,11 @@ def descriptors(pid):
 
 
 def monitors():
-    """Pids of all monitor processes."""
+    """PIDs of all monitor processes."""
     found = set()
     for entry in pathlib.Path("/proc").glob("[0-9]*/exe"):
         with contextlib.suppress(OSError):
-            # Its mounts are not ours, so only the file's name is sure.
+            # It has other mounts, so only the file's name is reliable.
             if os.path.basename(os.readlink(entry)).removesuffix(" (deleted)") == os.path.basename(VMM):
                 found.add(int(entry.parent.name))
     return found
@@ -370,7 +371,7 @@ def state_files():
 
 
 def resources():
-    """All that a domain takes from the system; the same before it was started and after it is gone."""
+    """Everything that a domain takes from the system; equal before its start and after its end."""
     return {"taps": taps(), "scopes": scopes(), "monitors": monitors(), "machines": set(machines()),
             "files": state_files()}
 
@@ -378,7 +379,7 @@ def resources():
 @contextlib.contextmanager
 def nothing_left(timeout=CALL):
     """Fails when the block leaves behind a TAP, scope, process, machine, file, or descriptor of the daemon."""
-    virsh("list")  # the daemon runs from here on
+    virsh("list")  # starts the daemon
     before, count = resources(), len(descriptors(daemon_pid()))
     yield
     wait_for(lambda: resources() == before, timeout, what=f"resources are as before: {before}")

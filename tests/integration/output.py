@@ -5,7 +5,7 @@ import helpers
 
 
 def pairs(text, separator=":"):
-    """Lines such as `Name:  x` as a dictionary; the last of equal keys wins."""
+    """Lines such as `Name:  x` as a dictionary; of equal keys the last wins."""
     found = {}
     for line in text.splitlines():
         key, mark, value = line.partition(separator)
@@ -39,5 +39,5 @@ def stats(text):
 
 
 def told(*args, uri=helpers.URI):
-    """All that virsh tells a user, headers and confirmations included."""
+    """Everything virsh prints for a user, including headers and confirmations."""
     return helpers.run("virsh", "-c", uri, *args).stdout

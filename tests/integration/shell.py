@@ -1,4 +1,4 @@
-"""A virsh that stays: commands go to it one after the other, so that a command costs no process of its own."""
+"""A virsh that stays open and takes one command after another, which saves a process per command."""
 import os
 import re
 import select
@@ -7,13 +7,13 @@ import subprocess
 import time
 
 NOTICE = re.compile(r"error: (Disconnected from .*|Reconnected to the hypervisor)\n")
-PROMPT = re.compile(r"virsh [#>] echo --err")  # of the command that follows each
-# Commands that want a terminal, an editor, or the process for themselves.
+PROMPT = re.compile(r"virsh [#>] echo --err")  # of the command that follows each one
+# Commands that need a terminal, an editor, or the whole process.
 ALONE = {"console", "edit", "event", "net-edit", "net-event", "pool-event", "nodedev-event", "secret-event"}
 
 
 def is_fit(args):
-    """Whether a command can go to a shell."""
+    """Whether a shell can run a command."""
     return args[0] not in ALONE and "--console" not in args and not any("\n" in arg for arg in args)
 
 
@@ -36,7 +36,7 @@ class Shell:
             self.text[stream] += data.decode(errors="replace")
 
     def _take(self, stream, mark, deadline):
-        """What came before the mark; it is forgotten, the mark included."""
+        """Returns what came before the mark, and drops it and the mark."""
         while mark not in self.text[stream]:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
@@ -46,10 +46,10 @@ class Shell:
         return before
 
     def run(self, args, timeout):
-        """Runs one command: status, output, and errors."""
+        """Runs one command and returns its status, output and errors."""
         self.count += 1
         mark = f"mark{self.count}end"
-        quoted = f"mark''{self.count}''end"  # so that the echo of our line does not match
+        quoted = f"mark''{self.count}''end"  # keeps the echo of our line from matching
         line = f"{shlex.join(args)}\necho --err {quoted}\necho {quoted}\n"
         self.process.stdin.write(line.encode())
         self.process.stdin.flush()
@@ -60,7 +60,7 @@ class Shell:
         return int(re.search("^error: ", errors, re.MULTILINE) is not None), output, errors
 
     def close(self):
-        """Ends it and returns what it has complained about."""
+        """Ends it and returns its error messages."""
         self.process.kill()
         errors = self.text[self.process.stderr] + self.process.stderr.read().decode(errors="replace")
         self.process.wait()
@@ -71,7 +71,7 @@ SHELLS = {}
 
 
 def run(options, args, timeout):
-    """Runs a command in the shell with these options, as a process's result."""
+    """Runs a command in the shell with these options; the result is like subprocess.run's."""
     shell = SHELLS.get(options) or Shell(options)
     SHELLS[options] = shell
     try:

@@ -1,4 +1,4 @@
-"""Guests outlive the daemon: it may be killed, restarted or away while they run, and finds them again."""
+"""Guests outlive the daemon: it may be killed, restarted or stopped while they run, and finds them again."""
 import os
 import pathlib
 import signal
@@ -13,7 +13,7 @@ import helpers
 KERNEL = helpers.HALTING
 
 def kill_daemon():
-    """kill -9; the next client's call starts it again by its socket."""
+    """kill -9; the next call of a client starts it again through its socket."""
     pid = helpers.daemon_pid()
     os.kill(pid, signal.SIGKILL)
     helpers.wait_for(lambda: helpers.daemon_pid() != pid, what="the killed daemon is gone")
@@ -47,7 +47,7 @@ def test_guest_runs_through_kill_and_restart(no_leaks, make_domain, bridge):
 
 
 def test_a_monitor_that_does_not_answer_is_left_running(no_leaks, make_domain):
-    """Stopped as the host's pager or `systemctl freeze` may stop it: the daemon starts without it, and finds it later."""
+    """Stopped, as by `systemctl freeze` or paging: the daemon starts without it, and finds it later."""
     domain = make_domain()
     domain.start("--paused")
     monitor, number = helpers.monitor_of(domain), domain.id()
@@ -64,8 +64,8 @@ def test_a_monitor_that_does_not_answer_is_left_running(no_leaks, make_domain):
     assert domain.state() == "running"
 
 
-def test_mute_monitors_hold_up_nobody(no_leaks, make_domain):
-    """As many as the daemon has threads for such work are stopped; another domain is managed as if they were not there."""
+def test_mute_monitors_block_nobody(no_leaks, make_domain):
+    """As many are stopped as the daemon has threads for such work; another domain does not notice."""
     mute, healthy = [make_domain() for _ in range(5)], make_domain()
     for domain in (*mute, healthy):
         domain.start("--paused")
@@ -79,7 +79,7 @@ def test_mute_monitors_hold_up_nobody(no_leaks, make_domain):
         assert helpers.time.monotonic() - begun < 10
         assert [domain.state() for domain in mute] == ["paused"] * len(mute)
         assert "cannot reach the monitor" in mute[0].virsh("resume", check=False)
-        mute[1].virsh("destroy")  # is no question to the monitor
+        mute[1].virsh("destroy")  # does not ask the monitor
     finally:
         for pid in monitors:
             if os.path.exists(f"/proc/{pid}"):
@@ -88,8 +88,8 @@ def test_mute_monitors_hold_up_nobody(no_leaks, make_domain):
                      what="it is managed again")
 
 
-def test_cut_connection_is_made_again(no_leaks, make_domain):
-    """The monitor lets the latest peer in: somebody who may open its socket takes the daemon's place, and goes."""
+def test_daemon_reconnects_to_a_monitor(no_leaks, make_domain):
+    """The monitor serves its latest peer: another one takes the daemon's place, then leaves."""
     domain = make_domain()
     domain.start("--paused")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
@@ -102,7 +102,7 @@ def test_cut_connection_is_made_again(no_leaks, make_domain):
 
 
 def test_reboot_while_the_daemon_is_away(no_leaks, make_domain):
-    """The reboot happens, and the power off after it is one."""
+    """The reboot happens, and a later power-off ends the domain."""
     domain = make_domain(kernel=helpers.Kernel("6.12"))
     console = domain.boot()
     domain.virsh("reboot")
@@ -121,7 +121,7 @@ def test_reboot_while_the_daemon_is_away(no_leaks, make_domain):
 
 @pytest.mark.parametrize("define", (True, False))
 def test_damaged_status(no_leaks, make_domain, network, define):
-    """A guest whose status cannot be read is shown as running, and can be managed and ended; its ports go with it."""
+    """A guest with an unreadable status can still be managed and ended; only its own ports are released."""
     domain, other = (make_domain(devices=helpers.interface_xml(network=network) * 2, define=define or number)
                      for number in range(2))
     other.start("--paused")
@@ -132,7 +132,7 @@ def test_damaged_status(no_leaks, make_domain, network, define):
     (helpers.STATE / f"{domain.name}.xml").write_text("<domstatus state='3' pid='")
     start_daemon()
     assert (helpers.monitor_of(domain), domain.id()) == (monitor, number)
-    helpers.wait_for(lambda: domain.state() == "paused", what="the monitor has said so")
+    helpers.wait_for(lambda: domain.state() == "paused", what="the monitor has reported it")
     assert "its status was damaged" in domain.virsh("dominfo")
     assert "already" in domain.virsh("start", check=False)
     domain.virsh("resume")
@@ -140,7 +140,7 @@ def test_damaged_status(no_leaks, make_domain, network, define):
     assert domain.state() == "running"
     assert len(helpers.ports_of(network) - others) == 2
     domain.virsh("destroy")
-    helpers.wait_for(lambda: helpers.ports_of(network) == others, what="its ports are given back, and no other's")
+    helpers.wait_for(lambda: helpers.ports_of(network) == others, what="its ports, and no others, are released")
     if define:
         domain.start("--paused")
 
@@ -237,7 +237,7 @@ def test_status_is_not_recovered_from_a_control_group_of_somebody_else(no_leaks,
 
 
 def test_daemon_killed_in_a_start(no_leaks, make_domain, bridge):
-    """Whatever the moment: afterwards the domain runs and is known, or nothing of it is left, and it can be started."""
+    """At any moment: afterwards the domain is running and known, or nothing of it is left and it can be started."""
     domain = make_domain(devices=helpers.interface_xml(bridge=bridge))
     for delay in (0.02, 0.05, 0.08, 0.12, 0.2, 0.4):
         helpers.virsh("list")
@@ -255,8 +255,8 @@ def test_daemon_killed_in_a_start(no_leaks, make_domain, bridge):
         domain.virsh("destroy")
 
 
-def test_port_of_a_start_that_the_daemon_did_not_survive(no_leaks, make_domain, network):
-    """Killed when libvirt has made the port and machined, which is stopped, holds up what follows."""
+def test_port_of_an_interrupted_start_is_released(no_leaks, make_domain, network):
+    """Killed after libvirt made the port, while a stopped machined blocks the next step."""
     domain = make_domain(devices=helpers.interface_xml(network=network))
     helpers.run("systemctl", "start", "systemd-machined.service")
     machined = int(helpers.unit_property("systemd-machined.service", "MainPID"))
@@ -271,7 +271,7 @@ def test_port_of_a_start_that_the_daemon_did_not_survive(no_leaks, make_domain, 
     finally:
         os.kill(machined, signal.SIGCONT)
     domain.wait_state("shut off")
-    helpers.wait_for(lambda: helpers.ports_of(network) == before, what="the port is given back")
+    helpers.wait_for(lambda: helpers.ports_of(network) == before, what="the port is released")
     domain.start("--paused")
     domain.virsh("destroy")
 
@@ -300,7 +300,7 @@ def start_daemon():
 
 
 def test_what_ended_meanwhile_is_reported(no_leaks, make_domain):
-    """One guest powers off, one monitor is killed, one guest stays, all while no daemon runs."""
+    """While no daemon runs, one guest powers off, monitors are killed, and one guest stays."""
     powered_off, killed, kept = make_domain(kernel=helpers.Kernel("6.12")), make_domain(), make_domain()
     transient = make_domain(define=False)
     with powered_off.boot() as console:

@@ -1,4 +1,4 @@
-"""Autostart: once in a boot of the host, and never against what an operator has done since."""
+"""Autostart: once per boot of the host, and never against what an operator did since."""
 import contextlib
 import os
 import shutil
@@ -14,7 +14,7 @@ KERNEL = helpers.HALTING
 
 
 def stop_host():
-    """What a shutdown does to us: every scope is stopped, the daemon after them, and /run is gone."""
+    """As a shutdown does: stops every scope, then the daemon, and clears /run."""
     for scope in helpers.scopes():
         helpers.run("systemctl", "kill", "-s", "KILL", scope)
     helpers.wait_for(lambda: not helpers.scopes(), what="all scopes are gone")
@@ -23,15 +23,15 @@ def stop_host():
 
 
 def start_host():
-    """What a boot does for us: systemd-tmpfiles, the sockets, and what multi-user.target wants."""
+    """As a boot does: systemd-tmpfiles, the sockets, and what multi-user.target wants."""
     helpers.run("systemd-tmpfiles", "--create", "--boot")
     helpers.run("systemctl", "start", *UNITS)
 
 
 def notes():
-    """Of domains that are still to be started with the host: how often each was begun."""
+    """How often each domain's start was attempted, of those still to be started with the host."""
     found = []
-    for path in (helpers.STATE / "autostart").glob("?" * 36):  # and no file that is still being written
+    for path in (helpers.STATE / "autostart").glob("?" * 36):  # skips files still being written
         with contextlib.suppress(FileNotFoundError):
             found.append(int(path.read_text()))
     return found
@@ -42,21 +42,21 @@ def wait_for_another_daemon(before):
 
 
 def replace_daemon():
-    """kill -9, and another one runs, which systemd starts for it."""
+    """kill -9; systemd starts another one."""
     wait_for_another_daemon(kill_daemon())
-    helpers.wait_for(lambda: helpers.unit_property(UNITS[2], "ActiveState") == "active", what="it is ready")
+    helpers.wait_for(lambda: helpers.unit_property(UNITS[2], "ActiveState") == "active", what="the daemon is ready")
 
 
 @pytest.fixture
 def host_stopped():
-    """The daemon is there again after the test, whatever became of it."""
+    """Starts the daemon again after the test, whatever happened in it."""
     yield
     helpers.STATE.mkdir(exist_ok=True, mode=0o700)
     helpers.run("systemctl", "start", *UNITS)
 
 
 def test_marked_domains_start_with_the_host(host_stopped, make_domain, make_disk, bridge):
-    """Those that ran before and those that did not; unmarked ones do neither."""
+    """Marked domains start whether they ran before or not; unmarked ones stay off."""
     devices = helpers.disk_xml(make_disk()) + helpers.interface_xml(bridge)
     marked, marked_idle, other = make_domain(devices=devices), make_domain(), make_domain()
     for domain in marked, marked_idle:
@@ -72,7 +72,7 @@ def test_marked_domains_start_with_the_host(host_stopped, make_domain, make_disk
     assert {marked.name, marked_idle.name} <= set(helpers.virsh("list", "--autostart", "--name").split())
 
 
-def test_what_cannot_start_keeps_nobody_else_from_it(host_stopped, make_domain, journal_start):
+def test_a_failing_domain_does_not_keep_others_from_starting(host_stopped, make_domain, journal_start):
     broken = make_domain(name="aaa-broken", devices=helpers.disk_xml("/no/such/disk"))
     whole = make_domain()
     for domain in broken, whole:
@@ -82,12 +82,12 @@ def test_what_cannot_start_keeps_nobody_else_from_it(host_stopped, make_domain, 
     whole.wait_state("running")
     assert broken.state() == "shut off"
     entries = helpers.wait_for(lambda: helpers.journal(journal_start, matches=[f"LIBVIRT_DOMAIN={broken.name}"]),
-                               what="the journal tells why")
+                               what="the journal says why")
     assert "cannot autostart" in entries[-1]["MESSAGE"] and "/no/such/disk" in entries[-1]["MESSAGE"]
 
 
-def test_a_start_of_the_daemon_alone_starts_none(no_leaks, make_domain):
-    """What was stopped by hand stays stopped, after a restart and after a crash of the daemon."""
+def test_a_restart_of_the_daemon_starts_none(no_leaks, make_domain):
+    """A domain stopped by hand stays stopped after the daemon restarts or crashes."""
     domain = make_domain()
     domain.virsh("autostart")
     domain.start("--paused")
@@ -139,11 +139,11 @@ def booted_with_a_silent_libvirt():
         yield
 
 
-def test_starts_that_hang_hold_up_nobody(host_stopped, make_domain, network):
-    """Four wait for libvirt's network daemon. Another guest's end is noticed; a daemon that ends waits for none.
+def test_hanging_starts_block_nobody(host_stopped, make_domain, network):
+    """Four starts wait for libvirt's network daemon. Another guest's end is noticed, and the daemon can be stopped.
 
-    It takes back what it has begun, and begins no fifth. The next one starts them all, but not what an operator has
-    decided about meanwhile.
+    It undoes what it has begun, and does not begin the fifth. The next daemon starts them all, except domains that an
+    operator has stopped or unmarked meanwhile.
     """
     marked = [make_domain(devices=helpers.interface_xml(network=network)) for _ in range(5)]
     stopped_by_hand, unmarked = (make_domain(name=f"zzz-{word}") for word in ("stopped", "unmarked"))
@@ -160,40 +160,40 @@ def test_starts_that_hang_hold_up_nobody(host_stopped, make_domain, network):
         unmarked.virsh("autostart", "--disable")
         assert len(notes()) == len(marked) + 1
         helpers.run("systemctl", "stop", "--no-block", *UNITS)
-        helpers.time.sleep(2)  # nothing tells that it waits for the four
+        helpers.time.sleep(2)  # nothing shows that it waits for the four
     helpers.wait_for(lambda: helpers.unit_property(UNITS[2], "ActiveState") == "inactive", what="the daemon has ended")
     assert not helpers.monitors()
     helpers.run("systemctl", "start", *UNITS)
     for domain in marked:
         domain.wait_state("running")
-    helpers.wait_for(lambda: not notes(), what="nothing is left to be started")
+    helpers.wait_for(lambda: not notes(), what="no start is pending")
     assert [domain.state() for domain in (stopped_by_hand, unmarked, other)] == ["shut off"] * 3
 
 
-def test_starts_that_the_daemon_does_not_survive(host_stopped, make_domain, network):
-    """Each daemon but the last is killed while one of them starts; the other could not be started to begin with."""
+def test_a_start_that_two_daemons_do_not_survive_is_retried(host_stopped, make_domain, network):
+    """Each daemon but the last is killed while one domain starts; the other cannot be started at all."""
     broken = make_domain(devices=helpers.disk_xml("/no/such/disk"))
     domain = make_domain(devices=helpers.interface_xml(network=network))
     for marked in broken, domain:
         marked.virsh("autostart")
     with booted_with_a_silent_libvirt():
         for attempt in range(1, 4):
-            helpers.wait_for(lambda: notes() == [attempt], what="it is being started, and the other has failed")
+            helpers.wait_for(lambda: notes() == [attempt], what="one is being started, and the other has failed")
             if attempt < 3:
                 replace_daemon()
     domain.wait_state("running")
     assert not notes() and broken.state() == "shut off"
 
 
-def test_starts_that_no_daemon_survives(host_stopped, make_domain, network, journal_start):
-    """The fourth daemon leaves the domain alone that three have died of."""
+def test_a_start_that_three_daemons_do_not_survive_is_given_up(host_stopped, make_domain, network, journal_start):
+    """The fourth daemon leaves alone a domain whose start three have died in."""
     domain = make_domain(devices=helpers.interface_xml(network=network))
     domain.virsh("autostart")
     with booted_with_a_silent_libvirt():
         for attempt in range(1, 4):
             helpers.wait_for(lambda: notes() == [attempt], what="it is being started")
             replace_daemon()
-    helpers.wait_for(lambda: not notes(), what="it is given up")
+    helpers.wait_for(lambda: not notes(), what="the start is given up")
     entries = helpers.journal(journal_start, matches=[f"LIBVIRT_DOMAIN={domain.name}"])
     assert any("the daemon has ended in each of 3 attempts" in entry["MESSAGE"] for entry in entries)
     domain.wait_state("shut off")

@@ -1,4 +1,4 @@
-"""A microVM's life, seen through stock virsh."""
+"""Booting, seen through stock virsh."""
 import re
 import struct
 import time
@@ -13,7 +13,7 @@ CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 
 @pytest.fixture
 def kernel_without_notes():
-    """An ELF kernel that does not tell its PVH entry: only the 64-bit boot protocol is left."""
+    """An ELF kernel without a PVH entry note, which leaves the 64-bit boot protocol."""
     image = bytearray((helpers.GUESTS / "vmlinux-6.1").read_bytes())
     table, = struct.unpack_from("<Q", image, 32)  # e_phoff
     size, count = struct.unpack_from("<HH", image, 54)  # e_phentsize, e_phnum
@@ -33,14 +33,14 @@ def test_boots_by_the_64_bit_protocol(no_leaks, make_domain, kernel_without_note
 
 
 def check_time(console, line):
-    """The seconds that a command prints are the host's, but for what whole seconds and a clock's start lose."""
+    """The seconds that a command prints match the host's, up to rounding."""
     before = time.time()
     told = int(console.command(line))
     assert before - 3 < told < time.time() + 3
 
 
 def check_machine(console):
-    """The paravirtual clock is used, time comes from the RTC at boot, and without firmware there is a power button."""
+    """The paravirtual clock is used, the RTC sets the time at boot, and there is a power button without firmware."""
     messages = console.command("dmesg", timeout=helpers.BOOT)
     assert console.command(f"cat {CLOCKSOURCE}").strip() == "kvm-clock"
     check_time(console, "date +%s")
@@ -53,7 +53,7 @@ def check_machine(console):
 
 
 def test_boots_every_kernel(no_leaks, make_domain, any_kernel):
-    """And the machine is to each of them what it should be."""
+    """And each finds the machine that it should."""
     domain = make_domain(kernel=any_kernel, cmdline=helpers.STOCK_CMDLINE)
     with domain.boot() as console:
         assert any_kernel.version in console.command("uname -r")
@@ -73,7 +73,7 @@ def test_life(no_leaks, make_domain):
 
 
 def test_transient_domain_goes_with_its_guest(no_leaks, make_domain):
-    """It powers off. Nobody reads its console."""
+    """It powers off; nobody reads its console."""
     domain = make_domain(define=False, console=False, devices="<serial type='null'/>",
                          cmdline=f"{helpers.CMDLINE} vm.run=poweroff")
     helpers.virsh("create", domain.path)

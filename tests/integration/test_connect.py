@@ -1,4 +1,4 @@
-"""The connection and the host: who may connect, and what virsh is told before it asks for a domain."""
+"""The connection and the host: who may connect, and what virsh shows of the host."""
 import os
 import socket
 import xml.etree.ElementTree as ElementTree
@@ -14,7 +14,7 @@ KERNEL = helpers.HALTING
 
 
 def as_nobody(*args, **kwargs):
-    """virsh of a user that no policy knows."""
+    """virsh as a user whom no policy mentions."""
     return helpers.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env", "HOME=/tmp", "virsh",
                        "-q", "-c", helpers.URI, *args, check=False, **kwargs)
 
@@ -28,7 +28,7 @@ def test_uri():
     assert helpers.virsh("uri").strip() == "micro:///system"
 
 
-def test_uri_of_another_path_says_which_to_use():
+def test_another_uri_is_refused_with_advice():
     text = helpers.virsh("uri", uri="micro:///session?socket=/run/libvirt/virtmicrod-sock", check=False)
     assert "error: failed to connect to the hypervisor" in text
     assert "unexpected micro URI 'micro:///session', try micro:///system" in text
@@ -77,7 +77,7 @@ def test_domcapabilities():
     assert capabilities.find("os/loader").get("supported") == "no"
 
 
-def test_domcapabilities_with_all_that_can_be_asked_for():
+def test_domcapabilities_with_all_options():
     told = helpers.virsh("domcapabilities", "--virttype", "kvm", "--arch", "x86_64", "--machine", "microvm",
                          "--emulatorbin", helpers.VMM)
     assert told == helpers.virsh("domcapabilities")
@@ -89,7 +89,7 @@ def test_domcapabilities_with_all_that_can_be_asked_for():
     ("--arch", "aarch64", "aarch64"),
     ("--machine", "bogus", "bogus"),
 ])
-def test_domcapabilities_of_what_is_not_there(option, value, message):
+def test_domcapabilities_of_unknown_values(option, value, message):
     text = helpers.virsh("domcapabilities", option, value, check=False)
     assert "error: failed to get emulator capabilities" in text
     assert f"invalid argument: {message}" in text or message in text.rpartition("invalid argument")[2]
@@ -198,7 +198,7 @@ def test_readonly_reads(paused, command):
 
 @pytest.mark.parametrize("command", WRITES)
 def test_readonly_denies(paused, make_domain, command):
-    """What starts a domain is tried on an inactive one, or virsh would not ask."""
+    """`start` is tried on an inactive domain, or virsh would not call the daemon."""
     domain = make_domain() if command.startswith("start") else paused
     state = domain.state()
     text = helpers.virsh(*command.format(name=domain.name, path=domain.path).split(), readonly=True, check=False)

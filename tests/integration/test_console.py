@@ -12,7 +12,7 @@ from clients import connection, error_of
 
 @pytest.fixture(scope="module")
 def guest(make_module_domain):
-    """Booted, with a shell at its prompt on the first serial port."""
+    """A booted guest, with a shell at its prompt on the first serial port."""
     domain = make_module_domain()
     domain.boot().close()
     return domain
@@ -29,7 +29,7 @@ def test_console(guest):
         assert guest.name in helpers.virsh("list", "--name").split()
 
 
-def test_console_tells_how_to_leave(guest):
+def test_console_says_how_to_leave(guest):
     command = ["virsh", "-c", helpers.URI, "console", guest.name]
     with helpers.Console(guest.name, command=command) as console:
         console.expect(f"Connected to domain '{guest.name}'")
@@ -39,7 +39,7 @@ def test_console_tells_how_to_leave(guest):
         assert console.process.wait(helpers.CALL) == 0
 
 
-def test_console_can_be_left_and_taken_up_again(guest):
+def test_console_can_be_detached_and_reattached(guest):
     for number in range(2):
         with guest.console() as console:
             console.prompt()
@@ -76,7 +76,7 @@ def test_much_output_arrives_whole(guest):
     assert lines == [str(number) for number in range(1, 301)]
 
 
-def test_device_by_name(guest):
+def test_console_by_device_name(guest):
     with guest.console("--devname", "serial0") as console:
         console.prompt()
     with guest.console("--devname", "serial7") as console:
@@ -180,7 +180,7 @@ def test_second_stream_has_a_code(guest):
         forced = other.newStream()
         other.lookupByName(guest.name).openConsole(None, forced, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
         with pytest.raises(libvirt.libvirtError) as ended:
-            while stream.recv(1024):  # what the guest has said so far comes first
+            while stream.recv(1024):  # the guest's output so far comes first
                 pass
         assert ended.value.get_error_code() == 39
         forced.finish()
@@ -203,7 +203,7 @@ def test_stream_of_an_ended_guest_reads_its_end(make_domain):
 
 
 def test_channel(make_domain):
-    """The path of a channel's socket is in the live XML, and a stream reaches the same."""
+    """The live XML has the path of a channel's socket, and a stream reaches the same channel."""
     domain = make_domain(devices="<channel type='unix'><target type='virtio' name='org.example.0'/></channel>")
     domain.start("--paused")
     channel = ElementTree.fromstring(domain.xml()).find("devices/channel")
@@ -221,7 +221,7 @@ def test_channel(make_domain):
 
 
 def test_several_consoles_and_a_channel(no_leaks, make_domain):
-    """A serial port and two virtio consoles at once, each with a shell, and a channel on a terminal of its own."""
+    """A serial port and two virtio consoles at once, each with a shell, and a channel on its own terminal."""
     name = "org.example.pty"
     domain = make_domain(
         cmdline=f"console=hvc0 console=ttyS0 {helpers.FAST}",
@@ -256,7 +256,7 @@ def socket_of(domain):
 
 
 def test_channel_of_a_copied_domain(no_leaks, make_domain, tmp_path):
-    """Defined from the live XML of another domain, it has a socket of its own and leaves the other's alone."""
+    """Defined from another domain's live XML, it gets its own socket and leaves the other's alone."""
     first, second = make_domain(devices=AGENT, kernel=helpers.HALTING), make_domain(define=False)
     first.start("--paused")
     inode = os.stat(socket_of(first)).st_ino
@@ -282,7 +282,7 @@ def test_channel_of_a_domain_with_a_long_name(no_leaks, make_domain):
 
 
 def test_console_in_a_file(no_leaks, make_domain):
-    """A serial port and a virtio console that write to files: the boot can be read afterwards."""
+    """A serial port and a virtio console write to files, so the boot can be read afterwards."""
     first, second = (helpers.pathlib.Path("/var/log") / f"virtmicro-{name}.log" for name in ("serial", "hvc"))
     domain = make_domain(console=False, cmdline=f"console=hvc0 console=ttyS0 {helpers.FAST} vm.run=poweroff",
                          devices=f"<serial type='file'><source path='{first}'/></serial>"

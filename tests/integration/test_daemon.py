@@ -1,4 +1,4 @@
-"""The daemon as a program: run by hand without systemd's sockets, and replaced by a newer one while guests run."""
+"""The daemon as a program: run by hand without systemd's sockets, and upgraded while guests run."""
 import contextlib
 import grp
 import os
@@ -21,7 +21,7 @@ SOCKETS = [pathlib.Path("/run/libvirt", name) for name in ("virtmicrod-sock", "v
 
 @pytest.fixture
 def no_units():
-    """Neither systemd's sockets nor its service are there."""
+    """Neither systemd's sockets nor the service exist."""
     helpers.run("systemctl", "stop", *UNITS)
     assert not any(path.exists() for path in SOCKETS)
     yield
@@ -30,10 +30,10 @@ def no_units():
 
 @contextlib.contextmanager
 def by_hand(*options):
-    """A daemon of ours, that listens. Ended by SIGTERM, and that it ends well is checked."""
+    """A daemon run by the test, once it listens. SIGTERM ends it, which has to succeed."""
     process = subprocess.Popen([DAEMON, *options], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        # The read-only one comes last.
+        # The read-only socket is made last.
         helpers.wait_for(lambda: process.poll() is not None or SOCKETS[1].exists(), what="the daemon listens")
         assert process.poll() is None
         yield process
@@ -50,7 +50,7 @@ def rights(path):
 
 
 def test_sockets_of_its_own(no_units, make_domain):
-    """They are there while it runs; its domains are found again by the next daemon, systemd's or not."""
+    """They exist while it runs; the next daemon, systemd's or not, finds its domains."""
     domain = make_domain(define=False)
     with by_hand():
         assert [rights(path) for path in SOCKETS] == [(True, 0o666, 0, "libvirt")] * 2
@@ -68,7 +68,7 @@ def test_sockets_of_its_own(no_units, make_domain):
 
 
 def test_sockets_follow_the_settings(no_units, tmp_path):
-    """Where polkit is not asked the socket's mode decides, so that it is not for everybody."""
+    """Without polkit the socket's mode decides, so it is not open to everybody."""
     settings = tmp_path / "virtmicrod.conf"
     settings.write_text('auth_unix_rw = "none"\nauth_unix_ro = "none"\nunix_sock_group = "daemon"\n')
     with by_hand("-f", settings):
@@ -88,14 +88,14 @@ def test_sockets_that_a_killed_daemon_left(no_units):
 
 
 def refused(*options):
-    """What a daemon says that does not start."""
+    """The error of a daemon that refuses to start."""
     result = helpers.run(DAEMON, *options, check=False, timeout=20)
     assert result.returncode == 1, result.stdout + result.stderr
     return result.stderr
 
 
 def test_a_second_daemon_is_turned_away(make_domain):
-    """Before it has touched a domain of the first: this one would take a start for one that nobody finishes."""
+    """It must not touch the first one's domains: it would take a running start for an abandoned one."""
     domain = make_domain()
     domain.start("--paused")
     helpers.virsh("list")
@@ -108,7 +108,7 @@ def test_a_second_daemon_is_turned_away(make_domain):
 
 
 def test_sockets_of_another_daemon_are_left_alone(tmp_path):
-    """One with directories of its own may run beside the first, but not on its sockets."""
+    """A daemon with its own directories may run beside the first, but not on the same sockets."""
     helpers.virsh("list")
     settings = tmp_path / "virtmicrod.conf"
     settings.write_text(f'config_dir = "{tmp_path}/config"\nstate_dir = "{tmp_path}/state"\n')
@@ -122,7 +122,7 @@ def test_sockets_of_another_daemon_are_left_alone(tmp_path):
 
 
 def replace(path):
-    """As a package manager does: another file takes the name."""
+    """As a package manager does: a new file takes over the name."""
     before = path.stat().st_ino
     fresh = path.with_name(path.name + ".dpkg-new")
     shutil.copy2(path, fresh)
@@ -136,7 +136,7 @@ def executable(pid):
 
 @pytest.mark.parametrize("verb", ["try-restart", "restart"])
 def test_upgrade_of_paused_domains(no_leaks, make_domain, verb):
-    """Daemon and monitor are replaced; who ran before runs the old monitor, who starts now the new one."""
+    """Daemon and monitor are replaced; running domains keep the old monitor, a start uses the new one."""
     old, new = make_domain(), make_domain()
     old.start("--paused")
     number, monitor, daemon = old.id(), helpers.monitor_of(old), helpers.daemon_pid()
@@ -155,7 +155,7 @@ def test_upgrade_of_paused_domains(no_leaks, make_domain, verb):
 
 
 def test_upgrade_under_a_guest(no_leaks, make_domain, make_disk):
-    """Console, statistics, disk and power button work on; an open console ends instead of hanging."""
+    """Console, statistics, disk and power button keep working; an open console ends instead of hanging."""
     domain = make_domain(kernel=helpers.Kernel("6.12"), devices=helpers.disk_xml(make_disk()))
     with domain.boot() as console:
         console.command("echo kept >/tmp/kept")
@@ -181,7 +181,7 @@ def test_upgrade_under_a_guest(no_leaks, make_domain, make_disk):
 
 @contextlib.contextmanager
 def private_bus():
-    """A bus that may be ended without the host taking harm: its process and its address."""
+    """A bus that can be killed without harm to the host: its process and address."""
     process = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address"],
                                stdout=subprocess.PIPE, text=True)
     try:
@@ -192,8 +192,8 @@ def private_bus():
         process.stdout.close()
 
 
-def test_without_its_bus_it_ends_to_be_started_again(no_leaks, make_domain, no_units, monkeypatch):
-    """No domain could start any more. The guest stays, and systemd's next daemon finds it."""
+def test_losing_the_bus_ends_the_daemon_for_a_restart(no_leaks, make_domain, no_units, monkeypatch):
+    """Without a bus no domain could start. The guest stays, and the next daemon finds it."""
     helpers.run("systemctl", "start", *UNITS[:2])
     domain = make_domain()
     domain.start("--paused")
@@ -215,6 +215,6 @@ def test_hangup_changes_nothing(journal_start):
     pid = helpers.daemon_pid()
     helpers.run("systemctl", "kill", "-s", "HUP", "--kill-whom=main", UNITS[2])
     helpers.wait_for(lambda: any("SIGHUP ignored: settings are read when the daemon starts" in str(entry["MESSAGE"])
-                                 for entry in helpers.journal(journal_start, UNITS[2])), what="it says why")
+                                 for entry in helpers.journal(journal_start, UNITS[2])), what="the daemon says why")
     helpers.virsh("list")
     assert helpers.daemon_pid() == pid

@@ -1,4 +1,4 @@
-"""org.virtmicro1 on the system bus: what it shows while domains live, and whom it obeys."""
+"""org.virtmicro1 on the system bus: what it shows of domains, and whom it obeys."""
 import contextlib
 import json
 import pathlib
@@ -50,7 +50,7 @@ def objects():
 
 @contextlib.contextmanager
 def watching(command):
-    """Yields a function that ends the command and gives the lines it has printed."""
+    """Yields a function that ends the command and returns the lines it printed."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def lines():
@@ -159,8 +159,8 @@ def test_events_are_those_of_virsh(make_domain):
     assert [tuple(data) for member, data in seen if member == "Lifecycle"] == told
 
 
-def test_a_panic_is_told(no_leaks, make_domain):
-    """The default, on_crash=destroy: the guest panics and the domain ends."""
+def test_a_panic_is_reported(no_leaks, make_domain):
+    """By default (on_crash=destroy) the domain ends when the guest panics."""
     domain = make_domain(kernel=helpers.Kernel("6.12"), cmdline=f"{helpers.CMDLINE} vm.run=panic")
     with bus_signals() as signals:
         domain.start()
@@ -171,7 +171,7 @@ def test_a_panic_is_told(no_leaks, make_domain):
 
 
 def test_rename(make_domain):
-    """The object stays, since its path is the UUID's; events name the old name first, then the new one."""
+    """The object stays, since its path is the UUID; events give the old name first, then the new one."""
     domain = make_domain()
     old, path = domain.name, path_of(domain)
     domain.name = f"{old}-renamed"
@@ -240,7 +240,7 @@ def test_errors_are_those_of_virsh(make_domain):
 # Whom it obeys
 
 
-def test_nobody_may_look_and_no_more(make_domain):
+def test_nobody_may_read_but_not_change(make_domain):
     domain = make_domain()
     assert busctl("get-property", NAME, path_of(domain), DOMAIN, "State", user="nobody")["data"] == "shut off"
     assert act(domain, "GetXML", "u", 0, user="nobody")["data"]
@@ -297,7 +297,7 @@ def test_a_call_starts_the_daemon():
     assert helpers.unit_property("virtmicrod.service", "ActiveState") == "active"
 
 
-def test_objects_are_there_again_after_a_restart(make_domain):
+def test_objects_return_after_a_restart(make_domain):
     domain = make_domain()
     domain.start()
     number = domain.id()

@@ -1,4 +1,4 @@
-"""Definitions: what virsh defines, edits, tags and drops, and what of it comes back."""
+"""Definitions: defining, editing, tagging and undefining by virsh, and what dumpxml then shows."""
 import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
@@ -22,7 +22,7 @@ def files_of(domain):
 
 
 def rewrite(domain, before, after):
-    """Changes the file that the domain is defined from."""
+    """Edits the file that the domain is defined from."""
     text = domain.path.read_text()
     assert before in text
     domain.path.write_text(text.replace(before, after))
@@ -194,7 +194,7 @@ def test_edit_of_a_running_domain_changes_the_next_boot(make_domain):
     assert parsed(domain, "--inactive").findtext("memory") == "163840"
 
 
-def test_edit_that_makes_nonsense_changes_nothing(make_domain):
+def test_invalid_edit_changes_nothing(make_domain):
     domain = make_domain()
     before = domain.xml()
     assert "error:" in edit(domain, "sed -i s/hvm/xen/", check=False)
@@ -235,7 +235,7 @@ def test_metadata(tagged):
     assert parsed(tagged).find("metadata") is None
 
 
-def test_metadata_keeps_what_is_not_asked_about(tagged):
+def test_metadata_keeps_other_elements(tagged):
     for number in (1, 2):
         tagged.virsh("metadata", "--uri", f"http://example.org/{number}", "--key", f"k{number}", "--set", f"<n>{number}</n>")
     tagged.virsh("metadata", "--uri", "http://example.org/1", "--key", "k1", "--set", "<n>one</n>")
@@ -287,7 +287,7 @@ NOTES = ["disk 'hda' on bus ide became virtio disk 'vda'", "cdrom 'hdc' left out
          "<input> left out"]
 
 
-def test_legacy_devices_are_converted_and_told(make_domain):
+def test_legacy_devices_are_converted_and_noted(make_domain):
     domain = make_domain(devices=LEGACY)
     root = parsed(domain)
     assert [disk.find("target").attrib for disk in root.findall("devices/disk")] == [{"dev": "vda", "bus": "virtio"}]
@@ -300,11 +300,11 @@ def test_legacy_devices_are_converted_and_told(make_domain):
     assert len(lines) == len(NOTES)
 
 
-def test_nothing_is_told_of_a_domain_that_needed_no_conversion(make_domain):
+def test_no_notes_without_a_conversion(make_domain):
     assert "Messages:" not in make_domain().virsh("dominfo")
 
 
-def test_conversion_is_told_while_it_runs(make_domain):
+def test_conversion_is_noted_while_the_domain_runs(make_domain):
     domain = make_domain(devices="<video><model type='vga'/></video>")
     domain.start("--paused")
     assert output.pairs(domain.virsh("dominfo"))["Messages"].startswith("converted: <video> left out")
@@ -313,7 +313,7 @@ def test_conversion_is_told_while_it_runs(make_domain):
 def test_conversion_is_logged(make_domain, journal_start):
     domain = make_domain(devices="<video><model type='vga'/></video>")
     entries = helpers.wait_for(lambda: helpers.journal(journal_start, matches=[f"LIBVIRT_DOMAIN={domain.name}"]),
-                               what="the journal tells of the conversion")
+                               what="the journal reports the conversion")
     assert "<video> left out" in "\n".join(entry["MESSAGE"] for entry in entries)
 
 

@@ -1,4 +1,4 @@
-"""Files of definitions: all or nothing when they are written, and never lost because one of them is bad."""
+"""Definition files: written atomically, and none is lost because another one is bad."""
 import contextlib
 import pathlib
 
@@ -12,12 +12,12 @@ KERNEL = helpers.HALTING
 
 
 def in_daemon(*command):
-    """Runs a command where the daemon sees its files; it has mounts of its own."""
+    """Runs a command in the daemon's mount namespace."""
     helpers.run("nsenter", "-t", helpers.daemon_pid(), "-m", *command)
 
 
 def snapshot(directory):
-    """Names, kinds and contents of all there is."""
+    """Names, kinds and contents of everything in it."""
     def content(path):
         return path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
 
@@ -26,7 +26,7 @@ def snapshot(directory):
 
 @contextlib.contextmanager
 def mounted_over_config(options):
-    """A file system of its own in place of the directory of definitions, with the same content. Yields its path."""
+    """A separate file system over the directory of definitions, with the same content. Yields its path."""
     helpers.virsh("list")
     seen = pathlib.Path(f"/proc/{helpers.daemon_pid()}/root{CONFIG}")
     in_daemon("mount", "-t", "tmpfs", "-o", f"mode=700,{options}", "none", CONFIG)
@@ -46,7 +46,7 @@ def read_only():
 
 @contextlib.contextmanager
 def without_space():
-    """Files can be made but not written."""
+    """Files can be created but not written."""
     with mounted_over_config("size=64k") as directory:
         with contextlib.suppress(OSError), (directory / "filler").open("wb", buffering=0) as filler:
             while True:
@@ -56,7 +56,7 @@ def without_space():
 
 @contextlib.contextmanager
 def without_inodes():
-    """No file can be made."""
+    """No file can be created."""
     with mounted_over_config("nr_inodes=64") as directory:
         with contextlib.suppress(OSError):
             for number in range(64):
@@ -65,7 +65,7 @@ def without_inodes():
 
 
 def all_of(domain):
-    """All that the daemon keeps of a definition."""
+    """Everything that the daemon keeps of a definition."""
     return domain.xml("--inactive"), domain.virsh("dominfo"), domain.virsh("desc", "--config"), domain.state()
 
 
@@ -85,7 +85,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_cannot_be_written_has_not_changed(make_domain, way):
-    """Neither in the daemon nor on disk, for running domains and others; and it can be done afterwards."""
+    """Neither in the daemon nor on disk, running or not; and the change can be made afterwards."""
     spoil, message, more = WAYS[way]
     interface = helpers.interface_xml(bridge="br0", mac="52:54:00:99:00:01")
     idle, marked, fresh = make_domain(devices=interface, vcpus=2), make_domain(), make_domain(define=False)
@@ -114,7 +114,7 @@ def test_what_cannot_be_written_has_not_changed(make_domain, way):
 
 
 def test_live_change_that_cannot_be_kept_for_the_next_start(make_domain):
-    """With both asked for, neither is done."""
+    """A change of both live and config is made in both or in neither."""
     domain = make_domain()
     domain.start("--paused")
     before = domain.xml(), domain.xml("--inactive")
@@ -129,7 +129,7 @@ def test_live_change_that_cannot_be_kept_for_the_next_start(make_domain):
 
 @pytest.fixture
 def damaged(make_domain):
-    """Definitions that no daemon can load, by name: the file, and what is said of it."""
+    """Definitions that cannot be loaded: file and expected message."""
     origin = make_domain()
     text = (CONFIG / f"{origin.name}.xml").read_text()
     found = {
@@ -149,8 +149,8 @@ def damaged(make_domain):
     helpers.run("systemctl", "restart", "virtmicrod.service")
 
 
-def test_damaged_definitions_are_told_and_left_alone(make_domain, damaged, journal_start):
-    """The others are there, with what they had."""
+def test_damaged_definitions_are_reported_and_left_alone(make_domain, damaged, journal_start):
+    """The others are loaded, unchanged."""
     whole, running = make_domain(name="aaa-whole"), make_domain(name="zzz-whole")
     whole.virsh("desc", "kept")
     running.start("--paused")
@@ -169,14 +169,14 @@ def test_damaged_definitions_are_told_and_left_alone(make_domain, damaged, journ
         return [entry["MESSAGE"] for entry in helpers.journal(journal_start, unit="virtmicrod.service")
                 if "dmg-" in entry["MESSAGE"]]
 
-    helpers.wait_for(lambda: len(told()) >= len(damaged), what="the journal tells of each")
+    helpers.wait_for(lambda: len(told()) >= len(damaged), what="the journal reports each")
     for path, (_, message) in damaged.items():
         lines = [line for line in told() if f"'{path}'" in line]
         assert len(lines) == 1 and message in lines[0], f"{path}: {told()}"
 
 
 def test_a_file_that_was_renamed(make_domain, journal_start):
-    """As after `mv web1.xml web2.xml`: the file's name is the domain's."""
+    """As after `mv web1.xml web2.xml`: the file's name decides."""
     domain = make_domain()
     number, file, moved = domain.virsh("domuuid").strip(), CONFIG / f"{domain.name}.xml", CONFIG / f"{domain.name}-moved.xml"
     file.rename(moved)
@@ -189,7 +189,7 @@ def test_a_file_that_was_renamed(make_domain, journal_start):
 
 
 def test_damaged_definition_of_a_running_domain(no_leaks, make_domain):
-    """It runs on as a transient one, whose definition can be given anew; the file waits for that."""
+    """It keeps running as a transient domain until it is defined again; the damaged file is kept."""
     domain = make_domain(uid="78787878-2222-3333-4444-555555555555")
     domain.start("--paused")
     number, file = domain.id(), CONFIG / f"{domain.name}.xml"

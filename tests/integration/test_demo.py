@@ -1,4 +1,4 @@
-"""The demo, as `./run demo` runs it on a machine that can: as root, where virtmicro is installed."""
+"""The demo, as `./run demo` runs it: as root, where virtmicro is installed."""
 import pathlib
 import re
 
@@ -10,7 +10,7 @@ SCRIPT = pathlib.Path("/root/tests/demo/demo.sh")
 
 
 def traces():
-    """All that it could leave on a user's machine."""
+    """Everything that it could leave on a user's machine."""
     temporary = {path.name for path in pathlib.Path("/tmp").glob("tmp.*")}
     watchers = helpers.run("pgrep", "-f", "busctl monitor", check=False).stdout.split()
     return helpers.resources(), set(helpers.links()), helpers.virsh("list", "--all", "--uuid"), temporary, watchers
@@ -21,7 +21,7 @@ def run_demo(**kwargs):
 
 
 def test_demo():
-    """It shows what README.md says of it, succeeds, and leaves nothing."""
+    """It shows what README.md says, succeeds, and leaves nothing."""
     helpers.virsh("list")
     before = traces()
     result = run_demo()
@@ -43,7 +43,7 @@ def test_demo():
 
 
 def test_demo_that_fails_leaves_nothing():
-    """Here it finds no guest to boot."""
+    """It finds no guest to boot."""
     helpers.virsh("list")
     before = traces()
     kernel = helpers.Kernel("6.12", "vmlinuz-6.12").kernel

@@ -1,4 +1,4 @@
-"""Disks: what a guest writes is there for the next boot, and the XML's attributes mean something."""
+"""Disks: what a guest writes is there at the next boot, and the XML's attributes take effect."""
 import re
 
 import pytest
@@ -25,13 +25,13 @@ def test_written_in_one_boot_read_in_the_next(no_leaks, make_domain, make_disk):
 
 
 def blocks(path):
-    """Bytes that a file takes of its file system."""
+    """Bytes that a file occupies in its file system."""
     return path.stat().st_blocks * 512
 
 
 @pytest.fixture
 def tool_disk(make_disk):
-    """A disk that is an archive of util-linux's blkdiscard, which can zero, with its libraries: busybox's cannot."""
+    """A disk holding a tar of util-linux's blkdiscard and its libraries: busybox's cannot write zeroes."""
     program = "/usr/sbin/blkdiscard"
     libraries = re.findall(r"/\S+", helpers.run("ldd", program).stdout)
     path = make_disk(0)
@@ -40,14 +40,14 @@ def tool_disk(make_disk):
 
 
 def zero(console, device, *options):
-    """Has the guest's kernel write zeroes by a request of their own."""
+    """Makes the guest's kernel send a write-zeroes request."""
     tools = "/tmp/tools"
     console.command(f"LD_LIBRARY_PATH={tools} {tools}/ld-linux-x86-64.so.2 {tools}/blkdiscard -z {' '.join(options)}"
                     f" /dev/{device}")
 
 
 def check_discard(console, full, kept, half):
-    """Discarded parts are the host's again; zeroed ones stay the guest's; without discard='unmap' nothing is freed."""
+    """Discarded blocks return to the host, zeroed ones stay allocated; without discard='unmap' nothing is freed."""
     assert int(console.command("cat /sys/block/vdb/queue/discard_max_bytes")) > 0
     assert int(console.command("cat /sys/block/vdb/queue/write_zeroes_max_bytes")) > 0
     assert int(console.command("cat /sys/block/vdc/queue/discard_max_bytes")) == 0
@@ -66,11 +66,11 @@ def check_discard(console, full, kept, half):
 
 
 def test_several_disks_of_all_kinds(no_leaks, make_domain, make_disk, tool_disk):
-    """One boot: a read-only disk refuses writes, discard frees blocks of the host's, the guest sees its cache modes."""
+    """In one boot: a read-only disk refuses writes, discard frees blocks, the guest sees its cache modes."""
     readonly, full, direct, sync, kept, through, unsafe = (make_disk(8) for _ in range(7))
     full.write_bytes(b"x" * (8 << 20))
     kept.write_bytes(b"x" * (4 << 20))
-    helpers.os.sync()  # what is not on the disk yet takes no blocks
+    helpers.os.sync()  # unwritten data occupies no blocks
     block = helpers.run("losetup", "--find", "--show", make_disk(4)).stdout.strip()
     xml = {
         "vda": helpers.disk_xml(readonly, "vda", readonly=True),
@@ -104,8 +104,8 @@ def test_several_disks_of_all_kinds(no_leaks, make_domain, make_disk, tool_disk)
         helpers.run("losetup", "-d", block)
 
 
-def test_root_on_a_disk_full_of_errors(make_domain, make_disk):
-    """The image shrinks under the guest: an I/O error in the guest and an event, not the monitor's end."""
+def test_an_image_that_shrinks_is_an_io_error(make_domain, make_disk):
+    """The image shrinks under the guest: it gets an I/O error and libvirt an event, and the monitor survives."""
     disk = make_disk(8)
     domain = make_domain(devices=helpers.disk_xml(disk))
     with domain.boot() as console:
@@ -120,7 +120,7 @@ def test_root_on_a_disk_full_of_errors(make_domain, make_disk):
 
 
 def test_startup_policy(no_leaks, make_domain, make_disk):
-    """A disk that may be missing is left out of the running domain alone, with an event; others keep it from starting."""
+    """A missing optional disk is left out of the running domain, with an event; others prevent the start."""
     disk, missing = make_disk(), "/var/lib/libvirt/images/no-such.raw"
     optional = helpers.disk_xml(missing, target="vdb").replace("<source ", "<source startupPolicy='optional' ")
     domain = make_domain(devices=helpers.disk_xml(disk) + optional, uid="11111111-2222-3333-4444-666666666666")

@@ -1,4 +1,4 @@
-"""How guests end: what on_poweroff, on_reboot and on_crash make of it, and what clients are told."""
+"""How guests end: what on_poweroff, on_reboot and on_crash do, and which events clients get."""
 import pytest
 
 import helpers
@@ -24,7 +24,7 @@ def reason(domain):
 
 
 def test_restart_on_poweroff_and_destroy_on_reboot(no_leaks, probe, make_domain):
-    """Each the other way round than by default. A guest that comes up again keeps its id and its monitor."""
+    """The reverse of the defaults. A guest that restarts keeps its id and its monitor."""
     domain = make_domain(extra="<on_poweroff>restart</on_poweroff><on_reboot>destroy</on_reboot>")
     with watching(probe, "--all") as watcher, domain.boot() as console:
         number, monitor = domain.id(), helpers.monitor_of(domain)
@@ -40,7 +40,7 @@ def test_restart_on_poweroff_and_destroy_on_reboot(no_leaks, probe, make_domain)
 
 
 def test_reboot_and_preserve_on_poweroff(no_leaks, probe, make_domain):
-    """A guest that has powered off and is preserved takes no button, but a reset, after which it is as any other."""
+    """A preserved guest takes no power button, but a reset, after which it is like any other."""
     domain = make_domain(extra="<on_poweroff>preserve</on_poweroff>")
     with watching(probe, "--all") as watcher, domain.boot() as console:
         number = domain.id()
@@ -63,7 +63,7 @@ def test_reboot_and_preserve_on_poweroff(no_leaks, probe, make_domain):
 
 
 def test_preserve_on_crash(no_leaks, probe, make_domain):
-    """The evidence is kept until the domain is destroyed, or reset; also by a daemon that comes later."""
+    """The crashed guest is kept until it is destroyed or reset, across restarts of the daemon."""
     domain = make_domain(cmdline=PANIC, extra="<on_crash>preserve</on_crash>")
     with watching(probe, "--all") as watcher:
         domain.start()
@@ -81,7 +81,7 @@ def test_preserve_on_crash(no_leaks, probe, make_domain):
 
 
 def test_restart_on_crash(no_leaks, probe, make_domain):
-    """Each boot of this guest panics, which is told each time, and it comes up again until it is destroyed."""
+    """This guest panics at every boot; each time that is reported and it restarts, until it is destroyed."""
     domain = make_domain(cmdline=PANIC, extra="<on_crash>restart</on_crash>")
     domain.start("--paused")
     number, before = domain.id(), helpers.monitor_of(domain)

@@ -1,4 +1,4 @@
-"""What is refused: the code that clients branch on, the text that a user reads, and that nothing has changed."""
+"""Refusals: the code that clients branch on, the text that a user reads, and that nothing changed."""
 import os
 import pathlib
 
@@ -22,7 +22,7 @@ def conn():
 
 
 def everything():
-    """All that the daemon knows and keeps, and all that domains take."""
+    """Everything that the daemon knows and stores, and everything that domains occupy."""
     definitions = {str(path): path.read_bytes() for path in CONFIG.rglob("*") if path.is_file()}
     return helpers.virsh("list", "--all", "--uuid", "--name"), definitions, helpers.resources()
 
@@ -31,7 +31,7 @@ def everything():
 def unchanged():
     before = everything()
     yield
-    helpers.wait_for(lambda: everything() == before, timeout=10, what="all is as it was")
+    helpers.wait_for(lambda: everything() == before, timeout=10, what="everything is as before")
 
 
 def xml_of(domain_name, **arguments):
@@ -98,7 +98,7 @@ def test_virsh_shows_where_the_xml_is_wrong(unchanged, tmp_path):
     assert "error: (domain_definition):2: Opening and ending tag mismatch" in text
 
 
-def test_missing_file_is_virshs_own_error(unchanged):
+def test_missing_file_is_reported_by_virsh(unchanged):
     assert "Failed to open file '/no/such/file'" in helpers.virsh("define", "/no/such/file", check=False)
 
 
@@ -107,7 +107,7 @@ def test_missing_file_is_virshs_own_error(unchanged):
 
 @pytest.fixture(scope="module")
 def rubbish():
-    """A file that is no kernel, and a truncated one."""
+    """Files that are not kernels, and a truncated one."""
     paths = {"text": IMAGES / "rubbish.txt", "short": IMAGES / "short-kernel", "zeros": IMAGES / "zeros"}
     paths["text"].write_text("This is no kernel.\n" * 1000)
     paths["short"].write_bytes(KERNEL.kernel.read_bytes()[:3000])
@@ -154,7 +154,7 @@ def test_start_of_what_cannot_start(conn, rubbish, make_domain, case):
         assert message in text, f"{case}: {code} {text}"
         assert code == (expected or code) and code != 0, f"{case}: {code} {text}"
     assert domain.state() == "shut off" and domain.xml() == xml
-    helpers.wait_for(lambda: everything() == before, timeout=10, what="all is as it was")
+    helpers.wait_for(lambda: everything() == before, timeout=10, what="everything is as before")
 
 
 def test_create_of_what_cannot_start_leaves_no_domain(conn, unchanged):

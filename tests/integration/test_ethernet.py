@@ -1,4 +1,4 @@
-"""<interface type='ethernet'>: a TAP that belongs to no bridge, made for the domain or by an operator before it."""
+"""<interface type='ethernet'>: a TAP in no bridge, created for the domain or by an operator."""
 import pytest
 
 import helpers
@@ -15,7 +15,7 @@ def ethernet_xml(target=None, managed=None, mac=None, extra=""):
 
 @pytest.fixture
 def tap():
-    """A TAP that an operator has made, addressed and raised."""
+    """A TAP that an operator created, configured and brought up."""
     name = "op-tap0"
     helpers.run("ip", "tuntap", "add", name, "mode", "tap")
     helpers.run("ip", "address", "add", "192.168.66.1/24", "dev", name)
@@ -25,7 +25,7 @@ def tap():
 
 
 def described(name):
-    """What an operator has configured of a link, without what follows from its being in use."""
+    """A link's configuration, without the state that depends on its use."""
     link = helpers.links()[name]
     link["flags"] = sorted(set(link["flags"]) - {"LOWER_UP", "NO-CARRIER"})
     for key in ("operstate", "linkinfo"):
@@ -37,8 +37,8 @@ def target_of(domain):
     return domain.virsh("domiflist").split()[0]
 
 
-def test_a_tap_is_made_and_goes_with_the_domain(no_leaks, make_domain):
-    """Up, with the guest's MAC in mind, in no bridge; with the name that was asked for, or one of the kernel's."""
+def test_a_tap_is_created_and_removed_with_the_domain(no_leaks, make_domain):
+    """Up, in no bridge, with a MAC derived from the guest's and the requested name or a generated one."""
     domain = make_domain(devices=ethernet_xml("own-tap0", mac=MAC) + ethernet_xml() + ethernet_xml(managed="yes"))
     domain.start("--paused")
     rows = [line.split()[:3] for line in domain.virsh("domiflist").splitlines() if line.strip()]
@@ -52,7 +52,7 @@ def test_a_tap_is_made_and_goes_with_the_domain(no_leaks, make_domain):
     assert not {row[0] for row in rows} & set(helpers.links())
 
 
-def test_limits_and_mtu_of_a_tap_that_is_made(no_leaks, make_domain):
+def test_limits_and_mtu_of_a_created_tap(no_leaks, make_domain):
     settings = "<mtu size='1300'/><bandwidth><inbound average='1000'/></bandwidth>"
     domain = make_domain(devices=ethernet_xml(extra=settings))
     domain.start("--paused")
@@ -61,7 +61,7 @@ def test_limits_and_mtu_of_a_tap_that_is_made(no_leaks, make_domain):
 
 
 def test_the_operators_tap_carries_traffic_and_stays(tap, no_leaks, make_domain):
-    """It is used as it is, and it is afterwards as it was, whichever way the domain ends."""
+    """It is used unchanged, and is unchanged afterwards, however the domain ends."""
     before = described(tap)
     domain = make_domain(kernel=helpers.Kernel("6.12"), devices=ethernet_xml(tap, "no", mac=MAC),
                          cmdline=f"{helpers.CMDLINE} vm.ip=192.168.66.2/24")
@@ -80,7 +80,7 @@ def test_the_operators_tap_carries_traffic_and_stays(tap, no_leaks, make_domain)
     assert f"<target dev='{tap}' managed='no'/>" in domain.xml()
 
 
-def test_limits_on_the_operators_tap_go_with_the_domain(tap, no_leaks, make_domain):
+def test_limits_on_the_operators_tap_are_removed_with_the_domain(tap, no_leaks, make_domain):
     before = described(tap)
     limits = "<bandwidth><inbound average='1000'/><outbound average='500'/></bandwidth>"
     domain = make_domain(devices=ethernet_xml(tap, "no", extra=limits))
@@ -99,7 +99,7 @@ def test_limits_on_the_operators_tap_go_with_the_domain(tap, no_leaks, make_doma
 
 
 def test_the_operators_qdisc_stays(tap, no_leaks, make_domain):
-    """A limit of one direction touches nothing of the other's."""
+    """A limit in one direction leaves the other direction alone."""
     helpers.run("tc", "qdisc", "add", "dev", tap, "ingress")
     before = described(tap)
     domain = make_domain(devices=ethernet_xml(tap, "no", extra="<bandwidth><inbound average='1000'/></bandwidth>"))
@@ -118,7 +118,7 @@ def test_the_operators_qdisc_stays(tap, no_leaks, make_domain):
     ("lo", "no", "cannot attach to 'lo'"),
     (None, "no", "managed"),
 ])
-def test_what_is_no_tap_to_use(tap, no_leaks, make_domain, target, managed, message):
+def test_unusable_taps_are_refused(tap, no_leaks, make_domain, target, managed, message):
     before = described(tap)
     domain = make_domain(define=False, devices=ethernet_xml() + ethernet_xml(target, managed))
     with pytest.raises(helpers.CommandError, match=message):
@@ -128,7 +128,7 @@ def test_what_is_no_tap_to_use(tap, no_leaks, make_domain, target, managed, mess
 
 
 def test_scripts_are_refused(no_leaks, make_domain):
-    """Nobody would run them, and what they set up would be missing."""
+    """Nothing would run them."""
     domain = make_domain(devices=ethernet_xml(extra="<script path='/etc/qemu-ifup'/>"))
     with pytest.raises(helpers.CommandError, match="script"):
         domain.start("--paused")

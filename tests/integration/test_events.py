@@ -1,4 +1,4 @@
-"""Events: in the order in which things happened, to `virsh event` and to callbacks of libvirt's Python binding."""
+"""Events, in the order in which things happened: `virsh event` and callbacks of libvirt's Python binding."""
 import re
 import time
 
@@ -60,7 +60,7 @@ def test_poweroff_and_crash_of_the_guest(probe, make_domain):
     assert victim.virsh("domstate", "--reason").strip() in ("shut off (failed)", "shut off (crashed)")
 
 
-def test_failed_start_is_not_told_as_a_start(probe, make_domain):
+def test_failed_start_sends_no_start_event(probe, make_domain):
     domain = make_domain(kernel=helpers.Kernel("6.12", "no-such-kernel"))
     with watching(probe, "--all") as watcher:
         domain.virsh("start", check=False)
@@ -122,7 +122,7 @@ def test_event_times_out():
 
 @pytest.fixture
 def conn():
-    """A connection whose events a thread delivers."""
+    """A connection whose events are delivered by a thread."""
     EventLoop.start()
     with connection() as opened:
         yield opened
@@ -146,7 +146,7 @@ def test_callback(conn, make_domain):
     conn.domainEventDeregisterAny(number)
 
 
-def test_callbacks_of_one_connection_are_apart(conn, make_domain):
+def test_callbacks_of_one_connection_are_independent(conn, make_domain):
     watched, other = make_domain(), make_domain()
     first, all_events = collect(conn, LIFECYCLE)
     second, one = collect(conn, LIFECYCLE, conn.lookupByName(watched.name))
@@ -176,7 +176,7 @@ def test_every_kind_can_be_registered(conn):
 
 
 def test_close_callback_when_the_daemon_goes(make_domain):
-    """A client learns that its daemon is gone, and finds it again."""
+    """A client learns that its daemon is gone, and can reconnect."""
     EventLoop.start()
     domain = make_domain()
     domain.start("--paused")
@@ -190,7 +190,7 @@ def test_close_callback_when_the_daemon_goes(make_domain):
         assert again.lookupByName(domain.name).isActive() == 1
 
 
-# Guests that end before anybody has looked
+# Guests that end at once
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_triple_fault_is_a_reset(probe, make_domain, faulting_kernel):
 
 
 def test_a_guest_that_crashes_at_once(probe, make_domain, crashing_kernel):
-    """Its end is told after its start, and as what it was, however short its life."""
+    """Its crash is reported as one, and after its start, however short its life."""
     domains = [make_domain(kernel=crashing_kernel) for _ in range(5)]
     with watching(probe, "--event", "lifecycle") as watcher:
         for domain in domains:
@@ -242,13 +242,13 @@ def test_a_guest_that_crashes_at_once(probe, make_domain, crashing_kernel):
 
 
 def test_a_guest_that_crashes_at_once_and_restarts(no_leaks, probe, make_domain, crashing_kernel):
-    """It does so about ten times a second, so that neither events nor restarts keep the domain from being managed."""
+    """At most about ten times a second, so the domain stays manageable."""
     domain = make_domain(kernel=crashing_kernel, extra="<on_crash>restart</on_crash>")
     with watching(probe, "--all") as watcher:
         start = time.monotonic()
         domain.start()
         helpers.wait_for(lambda: watcher.of(domain).count("lifecycle Crashed Panicked") >= 4, what=watcher.read())
-        # In the moment between a crash and the restart both are refused, as those of any domain that has ended.
+        # Between a crash and the restart both are refused, as for any domain that has ended.
         helpers.wait_for(lambda: "error:" not in domain.virsh("suspend", check=False))
         helpers.wait_for(lambda: domain.state() == "paused", timeout=5)
         assert watcher.of(domain).count("reboot") <= 10 * (time.monotonic() - start) + 4

@@ -1,4 +1,4 @@
-"""virsh's options: those that microVMs have do something, the others are refused in words that say why."""
+"""virsh's options: those that apply to microVMs work, the others are refused with a reason."""
 import os
 
 import libvirt
@@ -44,7 +44,7 @@ def test_modes_of_other_guests_are_refused(running, command, function):
 
 
 def test_start_with_options_of_saved_states(make_domain):
-    """There are none, so that all these boot as ever."""
+    """There are no saved states, so these options change nothing."""
     domain = make_domain()
     for option in "--force-boot", "--bypass-cache", "--reset-nvram":
         domain.start("--paused", option)
@@ -71,7 +71,7 @@ def test_descriptors_are_not_passed(no_leaks, make_domain):
 
 
 def test_cpu_stats(paused):
-    """Sums there are, of each processor of the host there is nothing."""
+    """There are totals, but no figures per host processor."""
     head, *rows = told_by(paused, "cpu-stats --total").splitlines()
     assert head == "Total:"
     assert [row.split()[0] for row in rows if row] == ["cpu_time", "user_time", "system_time"]
@@ -98,7 +98,7 @@ def test_dumpxml_options(paused):
 
 
 def test_lists(paused, running, idle):
-    """Options of `list` that test_connect.py leaves: formats, and states that no microVM is ever in."""
+    """Options of `list` not covered by test_connect.py: formats, and states that microVMs never have."""
     names = {domain.name for domain in (paused, running, idle)}
     uid = paused.virsh("domuuid").strip()
 
@@ -116,12 +116,12 @@ def test_lists(paused, running, idle):
         assert listed("--all", option) == set(), option
     assert listed("--state-running", "--state-paused") == {paused.name, running.name}
     assert listed("--inactive", "--persistent") == {idle.name}
-    assert listed("--all", "--managed-save") == names  # only a column's text
+    assert listed("--all", "--managed-save") == names  # changes only a column's text
     assert listed("--all", "--autostart") == set()
 
 
 def test_domstats_groups_without_content(paused):
-    """Groups that microVMs have nothing in are empty, and an error when they are insisted on."""
+    """Groups without data for microVMs are empty, and an error with --enforce."""
     groups = {"--perf": 0x40, "--iothread": 0x80, "--memory": 0x100, "--dirtyrate": 0x200, "--vm": 0x400}
     for group, bit in groups.items():
         assert output.stats(told_by(paused, f"domstats {group}"))[paused.name] == {}
@@ -147,7 +147,7 @@ def test_domstats_nowait_and_backing(paused):
 
 
 def test_jobs(paused, idle):
-    """There is never one that takes so long that it could be watched."""
+    """No job takes long enough to be watched."""
     for option, none in ("", "None"), (" --completed", "None"), (" --rawstats", "0"):
         assert output.pairs(told_by(paused, "domjobinfo" + option)) == {"Job type": none}
     assert told_by(paused, "domcontrol").strip() == "ok"
@@ -167,7 +167,7 @@ def test_jobs(paused, idle):
     ("managedsave-define /dev/null", "virDomainManagedSaveDefineXML"),
 ])
 def test_what_needs_an_agent_or_a_saved_state(running, command, function):
-    """virsh takes this code for "not with this driver", says so, and does nothing else."""
+    """virsh understands this code as "not with this driver", and does nothing else."""
     name, *rest = command.split()
     assert f"error: {NO_SUPPORT}{function}" in running.virsh(name, *rest, check=False)
     assert running.state() == "running"
@@ -186,7 +186,7 @@ def test_no_saved_state_to_remove(paused, idle):
     "--remove-all-storage --delete-storage-volume-snapshots --wipe-storage", "--snapshots-metadata",
 ])
 def test_undefine_options(make_domain, options):
-    """What a microVM has none of is removed in vain."""
+    """Options for what a microVM lacks are accepted and do nothing."""
     domain = make_domain()
     domain.virsh("undefine", *options.split())
     assert not domain.exists()
@@ -220,7 +220,7 @@ def test_undefine_removes_storage(pool, make_domain, make_disk):
 
 
 def test_cpu_host_model_is_the_hosts(make_domain):
-    """The monitor shows a guest the host's processor, whichever of the three asks for it."""
+    """All three modes give the guest the host's processor."""
     for cpu in "<cpu mode='host-model'/>", "<cpu mode='host-passthrough'/>", "<cpu mode='maximum'/>":
         domain = make_domain(extra=cpu)
         domain.start("--paused")
@@ -229,7 +229,7 @@ def test_cpu_host_model_is_the_hosts(make_domain):
 
 
 def test_flags_of_other_clients(running):
-    """What virsh refuses by itself a client of the library may ask all the same."""
+    """Clients of the library may send what virsh itself refuses."""
     with connection() as conn:
         domain = conn.lookupByName(running.name)
         for call, flags in (domain.shutdownFlags, 0x20), (domain.reboot, 0x20), (domain.managedSave, 1 << 20):

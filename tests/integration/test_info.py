@@ -1,4 +1,4 @@
-"""What virsh tells about a domain: of a booted guest with two disks and two NICs, and of the same domain inactive."""
+"""What virsh shows of a booted guest with two disks and two NICs, and of an inactive domain like it."""
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -19,7 +19,7 @@ NETWORK = """<network><name>info-net</name><bridge name='info-br' stp='off' dela
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A network of libvirt's with a DHCP server."""
+    """A libvirt network with a DHCP server."""
     path = tmp_path_factory.mktemp("network") / "network.xml"
     path.write_text(NETWORK)
     helpers.run("virsh", "-c", "network:///system", "net-create", path)
@@ -29,7 +29,7 @@ def network(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def devices(module_bridge, network, make_module_disk):
-    """The domain's devices, and what the tests compare with."""
+    """The domain's devices, and the values that tests compare with."""
     disk, readonly = make_module_disk(16), make_module_disk(8)
     xml = (helpers.disk_xml(disk) + helpers.disk_xml(readonly, "vdb", readonly=True)
            + helpers.interface_xml(module_bridge, mac=MAC_BRIDGE) + helpers.interface_xml(network=network, mac=MAC_NETWORK))
@@ -59,7 +59,7 @@ def taps(domain):
 
 
 def link_stats(name):
-    """What the host's kernel counts, as the guest sees it: its TAP sends what the guest receives."""
+    """The host kernel's counters from the guest's side: the TAP sends what the guest receives."""
     link, = json.loads(helpers.run("ip", "-j", "-s", "link", "show", name).stdout)
     return {"rx": link["stats64"]["tx"], "tx": link["stats64"]["rx"]}
 
@@ -113,7 +113,7 @@ def test_domblkinfo_all(guest):
 
 
 def test_domblkinfo_of_a_volume(make_domain, tmp_path):
-    """Before a start has asked libvirt for its path."""
+    """Before any start has resolved its path."""
     helpers.virsh("pool-create-as", "info-pool", "dir", "--target", tmp_path)
     try:
         helpers.virsh("vol-create-as", "info-pool", "v.raw", "1M", "--format", "raw")
@@ -140,7 +140,7 @@ def test_domifstat(guest):
 
 
 def test_domifstat_by_mac(guest):
-    """virsh passes a MAC on as it is."""
+    """virsh passes a MAC through unchanged."""
     told = output.words(guest.virsh("domifstat", MAC_BRIDGE))
     assert int(told["rx_packets"]) > 0
 

@@ -1,4 +1,4 @@
-"""What many starts and stops leave: nothing."""
+"""Many starts and stops leave nothing behind."""
 import pathlib
 
 import helpers
@@ -6,7 +6,7 @@ from helpers import ports_of
 
 KERNEL = helpers.HALTING
 ROUNDS = 20
-GROWTH_MAX = 4096  # KiB that the daemon may grow by in 20 rounds: caches, not leaks
+GROWTH_MAX = 4096  # KiB by which the daemon may grow in 20 rounds: caches, not leaks
 
 
 def daemon_memory():
@@ -22,7 +22,7 @@ def test_rounds(make_domain, make_disk, bridge):
     devices = (helpers.disk_xml(make_disk()) + helpers.interface_xml(bridge=bridge)
                + "<channel type='unix'><target type='virtio' name='org.test.0'/></channel>")
     domain = make_domain(devices=devices)
-    for _ in range(3):  # warm: pools of threads, caches of D-Bus and libraries
+    for _ in range(3):  # warm-up: thread pools, caches of D-Bus and libraries
         domain.start()
         domain.virsh("destroy")
     with helpers.nothing_left():
@@ -45,7 +45,7 @@ def end_by_scope(domain):
 
 
 def test_rounds_that_end_in_the_guest(make_domain, make_disk, bridge, network):
-    """Nobody of ours asks for these ends to be cleaned up after: the daemon notices them by itself."""
+    """No client ends these domains: the daemon notices and cleans up on its own."""
     devices = (helpers.disk_xml(make_disk()) + helpers.interface_xml(bridge=bridge)
                + helpers.interface_xml(network=network)
                + "<channel type='unix'><target type='virtio' name='org.test.0'/></channel>")
@@ -66,7 +66,7 @@ def test_rounds_that_end_in_the_guest(make_domain, make_disk, bridge, network):
 
 
 def test_rounds_with_a_network(make_domain, network):
-    """A port of the network is given back however a domain ends, a start that fails included."""
+    """A network's port is released however a domain ends, including by a failed start."""
     ports = ports_of(network)
     whole = make_domain(devices=helpers.interface_xml(network=network) * 2)
     broken = make_domain(devices=helpers.interface_xml(network=network) + helpers.interface_xml(bridge="no-such-br"))

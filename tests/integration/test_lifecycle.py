@@ -1,4 +1,4 @@
-"""A domain's states and what moves it between them. Few guests boot here: most only halt, or spin."""
+"""A domain's states and the transitions between them. Few guests boot here: most only halt, or spin."""
 import os
 import signal
 import subprocess
@@ -74,7 +74,7 @@ def test_suspend_and_resume(make_domain):
 
 
 def test_buttons_of_a_paused_domain(paused):
-    """The power button is pressed, and waits for the guest; an interrupt that nobody can take is refused."""
+    """A press of the power button waits for the guest; an NMI, which a paused guest cannot take, is refused."""
     for command in ("shutdown", "reboot"):
         paused.virsh(command)
     assert "resume it first" in paused.virsh("inject-nmi", check=False)
@@ -102,18 +102,18 @@ def in_background(*args):
 
 
 def destroy_at_once(domain):
-    """Without waiting for what else is at work on the domain, which fails at once too."""
+    """Destroys without waiting for another operation on the domain, which fails at once too."""
     before = time.monotonic()
     domain.virsh("destroy")
     assert time.monotonic() - before < 15  # a call to a monitor may last 30
     assert domain.state() == "shut off"
 
 
-def test_destroy_of_a_stopped_monitor_that_is_waited_for(no_leaks, paused):
+def test_destroy_interrupts_a_call_to_a_stopped_monitor(no_leaks, paused):
     paused.virsh("resume")
     os.kill(helpers.monitor_of(paused), signal.SIGSTOP)
     suspending = in_background("suspend", paused.name)
-    time.sleep(1)  # nothing tells that it waits
+    time.sleep(1)  # nothing shows that it waits
     assert suspending.poll() is None
     destroy_at_once(paused)
     _, text = suspending.communicate(timeout=15)
@@ -121,8 +121,8 @@ def test_destroy_of_a_stopped_monitor_that_is_waited_for(no_leaks, paused):
     assert reason(paused) == "shut off (destroyed)"
 
 
-def test_destroy_of_a_domain_that_is_being_started(no_leaks, make_domain, bridge):
-    """Its monitor is stopped before it can answer, wherever the start is by then; a persistent and a transient one."""
+def test_destroy_interrupts_a_start(no_leaks, make_domain, bridge):
+    """The monitor is stopped before it can answer; for a persistent and a transient domain."""
     devices = helpers.interface_xml(bridge=bridge)
     persistent, transient = make_domain(devices=devices), make_domain(devices=devices, define=False)
     for domain, command in (persistent, ("start", persistent.name)), (transient, ("create", str(transient.path))):
@@ -130,7 +130,7 @@ def test_destroy_of_a_domain_that_is_being_started(no_leaks, make_domain, bridge
         starting = in_background(*command, "--paused")
         (monitor,) = helpers.wait_for(lambda: helpers.monitors() - before, interval=0.005)
         os.kill(monitor, signal.SIGSTOP)
-        time.sleep(1)  # the start comes to where it waits for the monitor
+        time.sleep(1)  # until the start waits for the monitor
         assert starting.poll() is None
         begun = time.monotonic()
         domain.virsh("destroy")
@@ -146,12 +146,12 @@ def test_destroy_of_a_domain_that_is_being_started(no_leaks, make_domain, bridge
 
 @pytest.mark.parametrize("command", ["suspend", "resume", "shutdown", "reboot", "reset", "destroy", "dommemstat",
                                      "domifaddr", "cpu-stats", "inject-nmi"])
-def test_what_needs_a_running_domain_says_so(idle, command):
+def test_operations_on_an_inactive_domain_are_refused(idle, command):
     assert INACTIVE in idle.virsh(command, check=False)
     assert idle.state() == "shut off"
 
 
-def test_code_of_what_needs_a_running_domain(idle):
+def test_code_of_operations_on_an_inactive_domain(idle):
     with connection() as conn:
         domain = conn.lookupByName(idle.name)
         for call in (domain.suspend, domain.resume, domain.shutdown, domain.reboot, domain.reset, domain.destroy):
@@ -189,7 +189,7 @@ def test_code_of_no_such_domain():
             42, "Domain not found: no domain with matching uuid '00000000-0000-0000-0000-000000000001'")
 
 
-def test_a_handle_of_a_domain_that_is_gone(idle):
+def test_a_handle_of_an_undefined_domain(idle):
     with connection() as conn:
         domain = conn.lookupByName(idle.name)
         idle.virsh("undefine")
@@ -212,7 +212,7 @@ def test_create_paused(make_domain):
 
 
 def test_create_autodestroy(make_domain, no_leaks):
-    """The domain goes with the connection that made it."""
+    """The domain ends with the connection that created it."""
     domain = make_domain(define=False)
     helpers.run("virsh", "-q", "-c", helpers.URI, "create", domain.path, "--paused", "--autodestroy")
     helpers.wait_for(lambda: not domain.exists(), what="the domain is gone")
@@ -223,12 +223,12 @@ def test_start_autodestroy(idle):
         domain = conn.lookupByName(idle.name)
         domain.createWithFlags(1 | 2)
         assert idle.state() == "paused"
-        del domain  # or it keeps the connection open
+        del domain  # or the connection stays open
     idle.wait_state("shut off")
 
 
 def test_autodestroy_is_for_one_run(idle):
-    """What another client starts later does not go with the first."""
+    """A later start by another client does not end with the first connection."""
     with connection() as conn:
         domain = conn.lookupByName(idle.name)
         domain.createWithFlags(1 | 2)
@@ -236,7 +236,7 @@ def test_autodestroy_is_for_one_run(idle):
         idle.virsh("start", "--paused")
         del domain
     helpers.virsh("list")
-    helpers.time.sleep(2)  # nothing tells that nothing will happen
+    helpers.time.sleep(2)  # nothing shows that nothing will happen
     assert idle.state() == "paused"
     idle.virsh("destroy")
 
@@ -258,7 +258,7 @@ def test_unknown_flags_are_refused(paused):
 
 
 def test_reset_reboot_and_shutdown_of_a_guest(make_domain, no_leaks):
-    """The number and the process stay over a reset and a reboot."""
+    """A reset and a reboot keep the id and the process."""
     domain = make_domain(kernel=helpers.Kernel("6.12"))
     with domain.boot() as console:
         number, monitor = domain.id(), helpers.monitors()

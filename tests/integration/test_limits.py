@@ -1,4 +1,4 @@
-"""What users without rights do to everybody: hundreds of connections, thousands of registrations, a flooded bus."""
+"""Unprivileged users against everybody else: hundreds of connections, thousands of registrations, a flooded bus."""
 import contextlib
 import pathlib
 import statistics
@@ -12,7 +12,7 @@ import helpers
 import wire
 from clients import connection
 
-SOON = 30  # seconds; a hundredth of that on an idle machine, but the test host has one emulated processor for all
+SOON = 30  # seconds; a hundredth of that on an idle machine, but everything shares one emulated processor
 USER_CLIENTS = 100  # max_user_clients
 GROWTH = 64 << 10  # KiB
 KERNEL = helpers.HALTING
@@ -83,7 +83,7 @@ while True:
 
 @contextlib.contextmanager
 def as_user(user, script):
-    """Runs Python without rights, after what wire.py has; yields the words after its "ready"."""
+    """Runs wire.py and then this script as an unprivileged user; yields the words after its "ready"."""
     text = pathlib.Path(wire.__file__).read_text() + "\nimport time\n" + script
     process = subprocess.Popen(["setpriv", f"--reuid={user}", "--regid=nogroup", "--clear-groups", "python3", "-"],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -99,7 +99,7 @@ def as_user(user, script):
 
 
 def resident():
-    """KiB of memory that the daemon has."""
+    """Resident memory of the daemon, in KiB."""
     for line in pathlib.Path(f"/proc/{helpers.daemon_pid()}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
@@ -114,7 +114,7 @@ def seconds(call, *args):
 
 @pytest.fixture
 def definition(make_domain):
-    """A function that defines a domain anew, and one to call it with."""
+    """A function that redefines a domain."""
     domain = make_domain()
     with connection() as conn:
         xml = conn.lookupByName(domain.name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
@@ -129,8 +129,8 @@ def median(call, count=15):
     return statistics.median(seconds(call) for _ in range(count))
 
 
-def test_strangers_at_the_door_keep_nobody_out(no_leaks):
-    """They never say who they are. Root comes in, and so does another user."""
+def test_unauthenticated_connections_keep_nobody_out(no_leaks):
+    """They never authenticate. Root gets in, and so does another user."""
     with as_user("nobody", IDLE):
         assert seconds(helpers.virsh, "list") < SOON
         with as_user("games", GUEST):
@@ -138,7 +138,7 @@ def test_strangers_at_the_door_keep_nobody_out(no_leaks):
 
 
 def test_listeners_that_do_not_read(no_leaks, definition):
-    """Of many connections of a user the allowed ones stay; a change costs what it did, and the daemon does not grow."""
+    """A user keeps the permitted number of connections; changes cost no more, and the daemon does not grow."""
     before, usual = resident(), median(definition)
     with as_user("nobody", LISTENERS) as (clients, registered):
         assert clients == USER_CLIENTS
@@ -152,7 +152,7 @@ def test_listeners_that_do_not_read(no_leaks, definition):
 
 
 def test_a_flooded_bus(no_leaks, definition):
-    """Calls that want no answer, as fast as the bus takes them: libvirt clients do not notice, nor does another user."""
+    """Calls without replies, as fast as the bus takes them: neither libvirt clients nor other users notice."""
     before = resident()
     with contextlib.ExitStack() as stack:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What guests print into files: <log> beside a console, type='file', their sizes, and daemons that come and go."""
+"""Guests' output in files: <log> of a console, type='file', rotation, and restarts of the daemon."""
 import os
 import pathlib
 import re
@@ -17,7 +17,7 @@ SMALL_SIZE = 16384  # a guest prints some KiB a second in the test host
 
 @pytest.fixture
 def directory():
-    """For logs, where the daemon may write them and no test before has."""
+    """A fresh directory for logs, where the daemon may write."""
     path = pathlib.Path(f"/var/log/virtmicro-tests-{os.getpid()}")
     path.mkdir()
     yield path
@@ -26,9 +26,9 @@ def directory():
 
 @pytest.fixture(scope="module")
 def guest(no_module_leaks, make_module_domain):
-    """A booted guest that the tests of a file share, with its logs by the names that it has for its terminals.
+    """A booted guest, and its logs, named after the guest's terminals.
 
-    What is for hvc1 goes to a file system of 64 KiB, what is for hvc3 into a file and a log.
+    hvc1's log is on a file system of 64 KiB; hvc3 goes to a file and a log.
     """
     path = pathlib.Path(f"/var/log/virtmicro-tests-{os.getpid()}-guest")
     logs = types.SimpleNamespace(ttyS0=path / "ttyS0", hvc0=path / "hvc0", small=path / "small", hvc1=path / "small" / "hvc1",
@@ -50,7 +50,7 @@ def guest(no_module_leaks, make_module_domain):
 
 @pytest.fixture
 def small_files():
-    """Files of SMALL_SIZE, as an operator sets it."""
+    """Limits log files to SMALL_SIZE, as an operator would."""
     text = CONF.read_text()
     CONF.write_text(f"{text}\nlog_max_size = {SMALL_SIZE}\n")
     helpers.run("systemctl", "restart", "virtmicrod.service")
@@ -64,7 +64,7 @@ def log_xml(path, append=None):
 
 
 def sizes(path):
-    """Of a log and its backups, the youngest first."""
+    """Sizes of a log and its backups, the newest first."""
     names = [path, *(pathlib.Path(f"{path}.{number}") for number in range(BACKUPS + 2))]
     return [name.stat().st_size for name in names if name.exists()]
 
@@ -75,7 +75,7 @@ def wait_for_text(path, pattern):
 
 
 def test_log_beside_a_console(guest):
-    """`virsh console` works as ever, what it shows is in the file, and so is what nobody watched."""
+    """`virsh console` works as usual; the file has what it shows, and what is printed with nobody attached."""
     log = guest.logs.ttyS0
     with guest.console() as console:
         console.prompt()
@@ -88,7 +88,7 @@ def test_log_beside_a_console(guest):
 
 
 def test_daemon_is_away(guest):
-    """Killed, and stopped while the guest prints: nothing is missing."""
+    """The daemon is killed, and stopped while the guest prints: nothing is lost."""
     log = guest.logs.hvc0
     with guest.console() as console:
         console.prompt()
@@ -104,7 +104,7 @@ def test_daemon_is_away(guest):
 
 
 def test_more_than_the_limit(guest, small_files):
-    """A guest prints without end into a file and a log: both rotate, and the newest text is in them."""
+    """A guest prints more than the limit: file and log rotate, and keep the newest text."""
     last = 15000
     with guest.console() as console:
         console.prompt()
@@ -122,7 +122,7 @@ def test_more_than_the_limit(guest, small_files):
 
 
 def test_full_disk(guest, journal_start):
-    """What does not fit is lost, and that is reported once; when there is room again the log goes on."""
+    """Output that does not fit is lost, which is reported once; when there is room again, logging continues."""
     def told():
         return [entry["MESSAGE"] for entry in helpers.journal(journal_start, "virtmicrod.service")
                 if "console2" in entry["MESSAGE"]]
@@ -143,7 +143,7 @@ def test_full_disk(guest, journal_start):
 
 
 def test_flood_of_one_guest(guest):
-    """A guest that does nothing but print costs the daemon some percent of a processor at most."""
+    """A guest that only prints costs the daemon at most a quarter of a processor."""
     def cpu():
         fields = pathlib.Path(f"/proc/{helpers.daemon_pid()}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -161,7 +161,7 @@ def test_flood_of_one_guest(guest):
 
 
 def test_append(no_leaks, directory, make_domain):
-    """Like virtlogd: without append='on' the file and its backups are of this run of the domain."""
+    """As with virtlogd, without append='on' the file and its backups hold this run of the domain only."""
     kept, fresh = directory / "kept", directory / "fresh"
     for path in (kept, fresh, pathlib.Path(f"{fresh}.0")):
         path.write_text("old\n")
@@ -174,7 +174,7 @@ def test_append(no_leaks, directory, make_domain):
     assert "old" not in fresh.read_text() and sizes(fresh) == [fresh.stat().st_size]
 
 
-def test_one_file_for_two(no_leaks, directory, make_domain):
+def test_two_writers_of_one_file_are_refused(no_leaks, directory, make_domain):
     shared = directory / "shared"
     first = make_domain(console=False, devices=f"<serial type='file'><source path='{shared}'/></serial>")
     second = make_domain(console=False, devices=f"<serial type='pty'>{log_xml(shared)}</serial>")
@@ -189,8 +189,8 @@ def test_one_file_for_two(no_leaks, directory, make_domain):
     assert first.state() == "shut off"
 
 
-def test_start_that_fails(no_leaks, directory, make_domain):
-    """Of the logs of a start that fails later nothing is left, and no file is kept from the next one."""
+def test_failed_start_releases_its_logs(no_leaks, directory, make_domain):
+    """A start that fails later releases its logs, so the next start can use them."""
     log, missing = directory / "log", directory / "nowhere" / "log"
     domain = make_domain(console=False, devices=f"<serial type='pty'>{log_xml(log)}</serial>"
                                                 f"<console type='pty'><target type='virtio'/>{log_xml(missing)}</console>")
@@ -199,8 +199,8 @@ def test_start_that_fails(no_leaks, directory, make_domain):
     domain.start("--paused")
 
 
-def test_files_that_do_not_grow(no_leaks, directory, make_domain):
-    """A pipe of an operator's is written directly; as a log it is refused."""
+def test_pipes_are_written_directly(no_leaks, directory, make_domain):
+    """An operator's pipe may be a console's file, but not a log."""
     fifo = directory / "fifo"
     os.mkfifo(fifo)
     domain = make_domain(console=False, cmdline=f"{helpers.CMDLINE} vm.run=poweroff",

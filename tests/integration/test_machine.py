@@ -11,14 +11,14 @@ CHANNEL = "org.test.0"
 
 @pytest.fixture(scope="module")
 def small(no_module_leaks, make_module_domain):
-    """The console of a guest with about the least memory that a stock kernel takes, and nothing asked for."""
+    """The console of a guest without options, with about the least memory that a stock kernel needs."""
     with make_module_domain(memory=96).boot() as console:
         yield console
 
 
 @pytest.fixture(scope="module")
 def pair(no_module_leaks, make_module_domain):
-    """A guest with two processors, without one of their features, with a channel and an entropy device."""
+    """A guest with two processors, a hidden CPU feature, a channel and an entropy device."""
     cpu = ("<cpu mode='host-passthrough'><topology sockets='1' cores='2' threads='1'/>"
            "<feature policy='disable' name='rdrand'/></cpu>")
     return make_module_domain(
@@ -34,7 +34,7 @@ def pair_console(pair):
 
 
 def check_memory(console, memory):
-    """The kernel keeps some of it for itself. In MiB."""
+    """Checks the guest's memory, in MiB; its kernel reserves a part."""
     total = int(console.command("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"))
     assert memory * 1024 * 0.55 < total < memory * 1024
 
@@ -64,7 +64,7 @@ def test_as_many_processors_as_there_may_be(no_leaks, make_domain):
 
 
 def test_virtio_console_alone(no_leaks, make_domain):
-    """No serial port: the console is hvc0, and the daemon says so to a kernel that was not told."""
+    """Without a serial port the console is hvc0, which the daemon adds to the command line."""
     domain = make_domain(console=False, devices=HVC, cmdline=helpers.FAST)
     with domain.boot() as console:
         assert "hvc0" in console.command("cat /sys/class/tty/console/active")
@@ -99,12 +99,12 @@ def cpu_flags(console):
     return console.command("grep -m1 ^flags /proc/cpuinfo").split()
 
 
-def test_nothing_is_nested_unless_asked_for(small):
+def test_no_nesting_unless_requested(small):
     assert not {"svm", "vmx"} & set(cpu_flags(small))
 
 
 def test_nested_virtualisation_on_request(no_leaks, make_domain):
-    """On a host that has it; elsewhere the start says what is missing."""
+    """Where the host supports it; elsewhere the start says what is missing."""
     name = "vmx" if "vmx" in helpers.pathlib.Path("/proc/cpuinfo").read_text().split() else "svm"
     domain = make_domain(extra=feature("require", name))
     if helpers.pathlib.Path(f"/sys/module/kvm_{'intel' if name == 'vmx' else 'amd'}/parameters/nested").read_text().strip() \
@@ -122,12 +122,12 @@ def test_a_feature_is_hidden(pair_console):
 @pytest.mark.parametrize("policy, name, text", [
     ("require", "cmt", "unsupported configuration: CPU feature 'cmt' is required, and the host's KVM does not have it"),
     ("forbid", "fpu", "unsupported configuration: CPU feature 'fpu' is forbidden, and the host has it")])
-def test_a_host_that_does_not_fit(no_leaks, make_domain, policy, name, text):
+def test_unmet_feature_policies_are_refused(no_leaks, make_domain, policy, name, text):
     assert text in make_domain(extra=feature(policy, name)).virsh("start", "--paused", check=False)
 
 
 def test_names_have_one_limit(no_leaks, make_domain):
-    """The longest name that a file can have beside what is appended to it works throughout, one byte more nowhere."""
+    """The longest name that fits a file name with its suffixes works everywhere; one byte more is refused."""
     domain = make_domain(name="n" * 247)
     domain.start("--paused")
     assert domain.state() == "paused"

@@ -1,27 +1,27 @@
-"""What systemd's own tools do to a running guest: stop its scope, power it off and reboot it as a machine."""
+"""systemd's own tools on a running guest: stop its scope, power it off and reboot it as a machine."""
 import pytest
 
 import helpers
 
-STOP = 90  # seconds; a guest has as many to end
+STOP = 90  # seconds; as long as a guest has to end
 
 
 def stopped_as(domain, start):
-    """What the daemon says of the domain's end."""
+    """What the daemon logs about the domain's end."""
     return [entry["MESSAGE"] for entry in helpers.journal(since=start, matches=[f"LIBVIRT_DOMAIN={domain.name}"])
             if "stopped:" in entry["MESSAGE"]]
 
 
 @pytest.fixture
 def booted(make_domain):
-    """A guest that starts again when it powers off: what must not keep a scope from being stopped."""
+    """A guest that restarts on power-off, which must not keep its scope from being stopped."""
     domain = make_domain(extra="<on_poweroff>restart</on_poweroff>")
     domain.boot().close()
     return domain
 
 
 def test_a_stopped_scope_stays_stopped(no_leaks, booted, journal_start):
-    """systemctl stop, and the shutdown of the host, end the guest in good order whatever <on_poweroff> says."""
+    """systemctl stop, as at shutdown of the host, shuts the guest down cleanly whatever <on_poweroff> says."""
     helpers.run("systemctl", "stop", helpers.scope_of(booted), timeout=STOP)
     booted.wait_state("shut off")
     assert stopped_as(booted, journal_start) == [f"domain '{booted.name}': stopped: shut down"]
@@ -34,7 +34,7 @@ def test_machinectl_terminate(no_leaks, booted):
 
 
 def test_machinectl_reboot_and_poweroff(no_leaks, make_domain):
-    """The guest comes up again in the same machine, however often it is asked; then it powers off."""
+    """The guest reboots in the same machine, even when asked twice; then it powers off."""
     domain = make_domain()
     machine = None
     with domain.boot() as console:

@@ -1,4 +1,4 @@
-"""How a guest's memory is backed, seen from the host: huge pages, locked, shared; and when it is more than it may be."""
+"""How a guest's memory is backed, seen from the host: huge pages, locked, shared; and what exceeds its limit."""
 import pathlib
 
 import pytest
@@ -42,7 +42,7 @@ def guest_mapping(domain):
 
 
 def test_huge_pages(no_leaks, make_domain, huge_pages):
-    """A guest boots in huge pages; they come back when it ends."""
+    """A guest boots in huge pages, which are freed when it ends."""
     domain = make_domain(extra=HUGE)
     with domain.boot() as console:
         assert 80 - MEMORY // 2 <= free_pages() < 80
@@ -51,7 +51,7 @@ def test_huge_pages(no_leaks, make_domain, huge_pages):
     helpers.wait_for(lambda: free_pages() == 80)
 
 
-def test_huge_pages_that_the_host_does_not_have(no_leaks, make_domain):
+def test_missing_huge_pages_are_reported(no_leaks, make_domain):
     assert free_pages() == 0
     domain = make_domain(extra=HUGE)
     told = domain.virsh("start", check=False)
@@ -61,18 +61,18 @@ def test_huge_pages_that_the_host_does_not_have(no_leaks, make_domain):
 
 @pytest.fixture(scope="module")
 def shared(no_module_leaks, make_module_domain):
-    """A guest that has booted in memory that is locked and shared."""
+    """A booted guest whose memory is locked and shared."""
     domain = make_module_domain(extra="<memoryBacking><source type='memfd'/><access mode='shared'/><locked/></memoryBacking>")
     domain.boot().close()
     return domain
 
 
 def test_locked(shared):
-    """Locked memory is there from the start, and never swapped."""
+    """Locked memory is allocated at the start, and never swapped."""
     assert int(status_of(shared)["VmLck"].split()[0]) >= MEMORY * 1024
 
 
-def test_locked_by_default_is_nothing(make_domain):
+def test_not_locked_by_default(make_domain):
     domain = make_domain()
     domain.start("--paused")
     assert int(status_of(domain)["VmLck"].split()[0]) < MEMORY * 1024
@@ -84,15 +84,15 @@ def test_shared(shared):
 
 
 def test_private(make_domain):
-    """Nobody else could see a memfd that is mapped privately, so none is made."""
+    """A private mapping needs no memfd, since nobody else could see it."""
     domain = make_domain(extra="<memoryBacking><source type='memfd'/><access mode='private'/></memoryBacking>")
     domain.start("--paused")
     assert guest_mapping(domain).split()[1] == "rw-p"
 
 
 @pytest.mark.parametrize("limit, backing", ((65536, "<memoryBacking><locked/></memoryBacking>"), (1024, "")))
-def test_start_that_the_limit_ends(no_leaks, make_domain, limit, backing):
-    """The kernel kills the monitor at its START: not the control socket is to blame, and a higher limit mends it."""
+def test_start_that_exceeds_the_limit(no_leaks, make_domain, limit, backing):
+    """The kernel kills the monitor at START: the error blames the limit, and a higher one helps."""
     domain = make_domain(extra=f"<memtune><hard_limit unit='KiB'>{limit}</hard_limit></memtune>{backing}")
     told = domain.virsh("start", check=False)
     assert f"the kernel has killed the monitor of domain '{domain.name}' at its start" in told, told
@@ -104,8 +104,8 @@ def test_start_that_the_limit_ends(no_leaks, make_domain, limit, backing):
 
 
 @pytest.mark.parametrize("restarted", (False, True))
-def test_limit_that_ends_a_guest(no_leaks, make_domain, journal_start, restarted):
-    """The limit shrinks below what the monitor has; also when another daemon has started it."""
+def test_guest_that_exceeds_the_limit(no_leaks, make_domain, journal_start, restarted):
+    """The limit shrinks below what the monitor uses, also after a restart of the daemon."""
     domain = make_domain()
     domain.start("--paused")
     if restarted:
@@ -121,4 +121,4 @@ def test_limit_that_ends_a_guest(no_leaks, make_domain, journal_start, restarted
         return any("the kernel has killed its monitor: it needed more memory than its limit of 1024 KiB: raise" in
                    entry["MESSAGE"] for entry in entries)
 
-    helpers.wait_for(told, what="the journal tells why")
+    helpers.wait_for(told, what="the journal says why")

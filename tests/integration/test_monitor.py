@@ -9,7 +9,7 @@ ARGUMENTS = ("--initrd", helpers.GUESTS / "initrd-6.12.img", "--memory", "128M")
 
 
 def monitor(*arguments, kernel=helpers.GUESTS / "vmlinuz-6.12", cmdline="console=ttyS0 quiet vm.run=poweroff"):
-    """Runs it to its end: exit status and all that it printed."""
+    """Runs it to its end and returns its exit status and output."""
     result = helpers.run(helpers.VMM, "--kernel", kernel, *ARGUMENTS, "--cmdline", cmdline, *arguments, check=False,
                          timeout=helpers.BOOT)
     return result.returncode, result.stdout + result.stderr
@@ -28,13 +28,13 @@ def test_boots_with_all_devices(make_disk, bridge):
 
 
 def terminal(*arguments):
-    """Runs it on a terminal of its own."""
+    """Runs it on its own terminal."""
     command = [helpers.VMM, "--kernel", helpers.GUESTS / "vmlinuz-6.12", *ARGUMENTS, *arguments]
     return helpers.Console(None, command=command)
 
 
 def is_raw(console):
-    """Whether typed lines go to the guest as they are; a terminal's master tells of its other side."""
+    """Whether input goes to the guest unprocessed; a terminal's master shows the settings of its other side."""
     return not termios.tcgetattr(console.master)[3] & (termios.ICANON | termios.ISIG)
 
 
@@ -56,8 +56,8 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_are_told(mistake):
-    """One line that names what is wrong, before anything runs."""
+def test_mistakes_are_reported(mistake):
+    """One line says what is wrong, before anything runs."""
     arguments, keywords, words = MISTAKES[mistake]
     status, output = monitor(*arguments, **keywords)
     assert status == 1
@@ -73,7 +73,7 @@ def test_crash_is_an_exit_status():
 
 @pytest.mark.parametrize("way", ["escape", "SIGTERM", "SIGINT", "SIGHUP"])
 def test_ways_to_end_it(way):
-    """At once, and the terminal is what it was. The guest is one that has just begun: early console, no driver yet."""
+    """It ends at once and restores the terminal, even early in the guest's boot, before it has drivers."""
     with terminal("--cmdline", "earlycon=uart8250,io,0x3f8") as console:
         before = termios.tcgetattr(console.master)
         console.expect(r"bootconsole \[uart8250\] enabled")
@@ -87,7 +87,7 @@ def test_ways_to_end_it(way):
 
 
 def test_terminal_and_disks(make_disk):
-    """Keys reach the guest as they are, Ctrl-A by being typed twice; disks are what their items say; no reboot."""
+    """Keys reach the guest unchanged, Ctrl-A when typed twice; disks follow their items; --no-reboot exits."""
     disks = {"readonly": make_disk(1), "cache=writethrough": make_disk(1), "cache=unsafe": make_disk(1),
              "cache=none,discard,serial=BY-HAND": make_disk(1)}
     options = [word for items, path in disks.items() for word in ("--disk", f"{path},{items}")]

@@ -1,4 +1,4 @@
-"""A libvirt daemon that does not answer: nobody waits for it who does not need it, and nothing is lost."""
+"""A libvirt daemon that does not answer delays only those who need it, and nothing is lost."""
 import concurrent.futures
 import contextlib
 import os
@@ -14,7 +14,7 @@ from clients import connection, error_of
 from helpers import ports_of
 
 LIMIT = 10  # neighbour_timeout
-SOON = 8    # seconds, on an emulated host that does other things besides: less than any limit
+SOON = 8    # seconds, on a busy emulated host: less than any limit
 PORTS = helpers.STATE / "ports"
 KERNEL = helpers.HALTING
 
@@ -25,7 +25,7 @@ def libvirtd_pid():
 
 @contextlib.contextmanager
 def stopped(pid):
-    """The process does nothing meanwhile, and its sockets take connections all the same."""
+    """Stops the process; its sockets still accept connections."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -35,7 +35,7 @@ def stopped(pid):
 
 @pytest.fixture
 def libvirtd(network):
-    """The process of libvirt's daemon, which serves an active network."""
+    """PID of libvirt's daemon, which serves an active network."""
     helpers.run("virsh", "-c", "network:///system", "net-list")
     return libvirtd_pid()
 
@@ -50,8 +50,8 @@ def released(network):
     return not ports_of(network) and not any(PORTS.iterdir())
 
 
-def test_ends_wait_for_nobody(no_leaks, make_domain, network, libvirtd):
-    """More domains end than there are threads that could wait; an unrelated one is noticed at once."""
+def test_ends_do_not_wait(no_leaks, make_domain, network, libvirtd):
+    """More domains end than there are threads to wait; the end of an unrelated one is noticed at once."""
     inside = [make_domain(devices=helpers.interface_xml(network=network)) for _ in range(5)]
     other = make_domain()
     for domain in (*inside, other):
@@ -64,12 +64,12 @@ def test_ends_wait_for_nobody(no_leaks, make_domain, network, libvirtd):
         for domain in inside:
             domain.wait_state("shut off", SOON)
         assert len(list(PORTS.iterdir())) == len(inside)
-        # A later start of such a domain does not mind.
+        # A later start of such a domain fails in time.
         assert "libvirt's network daemon has not answered for" in inside[0].virsh("start", check=False)
     helpers.wait_for(lambda: released(network), what="all ports are released")
 
 
-def test_destroy_waits_for_nobody(no_leaks, make_domain, network, libvirtd):
+def test_destroy_does_not_wait(no_leaks, make_domain, network, libvirtd):
     domain = make_domain(devices=helpers.interface_xml(network=network))
     domain.start("--paused")
     with stopped(libvirtd):
@@ -79,7 +79,7 @@ def test_destroy_waits_for_nobody(no_leaks, make_domain, network, libvirtd):
 
 
 def test_ports_outlive_the_daemon(no_leaks, make_domain, network, libvirtd):
-    """What could not be released is released by the next daemon."""
+    """The next daemon releases what this one could not."""
     domain = make_domain(devices=helpers.interface_xml(network=network))
     domain.start("--paused")
     (port,) = ports_of(network)
@@ -93,7 +93,7 @@ def test_ports_outlive_the_daemon(no_leaks, make_domain, network, libvirtd):
 
 
 def addresses(conn, name, code):
-    """Asks for a domain's addresses until that fails with the code, and returns the message."""
+    """Asks for a domain's addresses until that fails with the code; returns the message."""
     domain = conn.lookupByName(name)
     while True:
         got, text = error_of(domain.interfaceAddresses, libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE)
@@ -101,7 +101,7 @@ def addresses(conn, name, code):
             return text
 
 
-def test_readers_hold_up_nobody(make_domain, network, libvirtd):
+def test_readers_block_nobody(make_domain, network, libvirtd):
     domain = make_domain(devices=helpers.interface_xml(network=network))
     domain.start("--paused")
     with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(24) as pool:
@@ -121,8 +121,8 @@ def test_readers_hold_up_nobody(make_domain, network, libvirtd):
     helpers.wait_for(lambda: domain.virsh("domifaddr", check=False).find("error") < 0)
 
 
-def test_stop_waits_for_nobody(make_domain, network, libvirtd):
-    """A stop of the daemon while calls wait, and the domain that was being started is gone without a trace."""
+def test_stop_of_the_daemon_does_not_wait(make_domain, network, libvirtd):
+    """The daemon stops although calls wait, and a domain being started leaves no trace."""
     domain = make_domain(devices=helpers.interface_xml(network=network))
     running = make_domain(devices=helpers.interface_xml(network=network))
     running.start("--paused")
@@ -155,7 +155,7 @@ def test_stop_ends_starts_on_the_bus(no_leaks, make_domain, network, libvirtd):
         helpers.wait_for(lambda: not helpers.scopes(), what="its scope is gone")
         helpers.run("systemctl", "start", "virtmicrod.service")
         assert domain.state() == "shut off"
-    helpers.wait_for(lambda: released(network), what="the port that may have been made is released")
+    helpers.wait_for(lambda: released(network), what="the port is released if it was made")
     domain.start("--paused")
 
 
@@ -167,7 +167,7 @@ def test_start_fails_in_time(no_leaks, make_domain, network, libvirtd):
         assert "Timed out during operation: libvirt's network daemon has not answered for 10 s" in text
         assert LIMIT - 1 < time.monotonic() - start < LIMIT + SOON
         assert domain.state() == "shut off"
-    helpers.wait_for(lambda: released(network), what="the port that may have been made is released")
+    helpers.wait_for(lambda: released(network), what="the port is released if it was made")
     domain.start("--paused")
 
 
@@ -180,7 +180,7 @@ def test_destroy_interrupts_a_start(no_leaks, make_domain, network, libvirtd):
         assert seconds(domain.virsh, "destroy", check=False) < SOON
         assert "was destroyed while it was being started" in start.result().stderr
         assert domain.state() == "shut off"
-    helpers.wait_for(lambda: released(network), what="the port that may have been made is released")
+    helpers.wait_for(lambda: released(network), what="the port is released if it was made")
 
 
 def test_storage_daemon(make_domain, make_disk, libvirtd, tmp_path):
@@ -201,7 +201,7 @@ def test_relayed_calls(libvirtd):
 
 
 def test_slow_calls_are_not_given_up(libvirtd, tmp_path):
-    """What takes longer than the limit comes to its end, as long as the daemon is alive."""
+    """A call that exceeds the limit completes as long as the daemon is alive."""
     pool = f"slow{os.getpid()}"
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -220,7 +220,7 @@ def test_slow_calls_are_not_given_up(libvirtd, tmp_path):
 
 
 def test_events_across_a_restart(network, tmp_path):
-    """A client's registration outlives the daemon that it is registered with."""
+    """A client's registration outlives the libvirt daemon behind it."""
     path = tmp_path / "net.xml"
     path.write_text("<network><name>neighbour</name><bridge name='neighbour-br'/></network>")
     helpers.run("virsh", "-c", "network:///system", "net-define", path)

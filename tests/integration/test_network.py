@@ -44,12 +44,12 @@ def test_tap(no_leaks, make_domain, bridge):
     assert not helpers.run("ip", "-6", "address", "show", "dev", link["ifname"]).stdout
 
 
-def test_tap_has_the_name_that_was_asked_for(no_leaks, make_domain, bridge):
+def test_tap_has_the_requested_name(no_leaks, make_domain, bridge):
     domain = start(make_domain, helpers.interface_xml(bridge, target="web-eth0"))
     assert tap_of(domain) == "web-eth0"
 
 
-def test_vhost_that_is_asked_for(no_leaks, make_domain, bridge):
+def test_requested_vhost_is_required(no_leaks, make_domain, bridge):
     domain = make_domain(devices=helpers.interface_xml(bridge, extra="<driver name='vhost'/>"))
     os.rename("/dev/vhost-net", "/dev/vhost-net.away")
     try:
@@ -85,7 +85,7 @@ def test_vlan(no_leaks, make_domain, vlan_bridge):
     ("no-such-br", "bridge 'no-such-br' does not exist: create it"),
     ("lo", "interface 'lo' is not a Linux bridge"),
 ])
-def test_what_is_no_bridge(no_leaks, make_domain, source, message):
+def test_other_interfaces_are_no_bridges(no_leaks, make_domain, source, message):
     domain = make_domain(devices=helpers.interface_xml(source))
     with pytest.raises(helpers.CommandError, match=message):
         domain.start()
@@ -128,7 +128,7 @@ def test_bandwidth_changes_while_it_runs(make_domain, bridge):
 
 
 def port_bandwidth(network):
-    """What the network knows of its only port: direction -> average, peak and burst."""
+    """The bandwidth of the network's only port: direction -> average, peak and burst."""
     (port,) = ports_of(network)
     document = ElementTree.fromstring(helpers.run("virsh", "net-port-dumpxml", network, port).stdout)
     return {limit.tag: tuple(int(limit.get(name, "0")) for name in ("average", "peak", "burst"))
@@ -136,7 +136,7 @@ def port_bandwidth(network):
 
 
 def test_the_networks_port_follows(make_domain, network):
-    """domiftune tells the network, which keeps account of its bridge."""
+    """domiftune updates the network, which accounts for its bridge."""
     limits = "<bandwidth><inbound average='1000'/></bandwidth>"
     domain = start(make_domain, helpers.interface_xml(network=network, extra=limits))
     tap = tap_of(domain)
@@ -161,13 +161,13 @@ def test_network(no_leaks, make_domain, network):
     assert ports_of(network) == before
 
 
-def test_network_that_is_not_there(no_leaks, make_domain):
+def test_missing_network(no_leaks, make_domain):
     domain = make_domain(devices=helpers.interface_xml(network="no-such-net"))
     with pytest.raises(helpers.CommandError, match="Network not found: no network with matching name 'no-such-net'"):
         domain.start()
 
 
-def test_network_that_is_not_active(no_leaks, make_domain, tmp_path):
+def test_inactive_network(no_leaks, make_domain, tmp_path):
     path = tmp_path / "net.xml"
     path.write_text("<network><name>sleeping</name></network>")
     helpers.run("virsh", "net-define", path)
@@ -180,7 +180,7 @@ def test_network_that_is_not_active(no_leaks, make_domain, tmp_path):
 
 
 def test_traffic_and_addresses(make_domain, bridge):
-    """What the guest sends and receives shows in the host's tables and counters, from the guest's side."""
+    """The guest's traffic shows in the host's tables and counters, from the guest's side."""
     domain = make_domain(kernel=helpers.Kernel("6.12"), devices=helpers.interface_xml(bridge, mac=MAC),
                          cmdline=f"{helpers.CMDLINE} vm.ip=192.168.77.2/24")
     with domain.boot() as console:
@@ -195,7 +195,7 @@ def test_traffic_and_addresses(make_domain, bridge):
 
 
 def test_two_guests_and_the_host_on_one_bridge(no_leaks, make_domain, bridge):
-    """Each of the three reaches each other one."""
+    """Each of the three reaches the other two."""
     first, second = (make_domain(kernel=helpers.Kernel("6.12"), devices=helpers.interface_xml(bridge),
                                  cmdline=f"{helpers.CMDLINE} vm.ip={address}/24")
                      for address in ("192.168.77.2", "192.168.77.3"))
@@ -209,7 +209,7 @@ def test_two_guests_and_the_host_on_one_bridge(no_leaks, make_domain, bridge):
 
 
 def test_tap_goes_with_a_killed_monitor(no_leaks, make_domain, bridge, network):
-    """Bridge port and network port are given back, whatever ends the monitor."""
+    """The ports of bridge and network are released even when the monitor is killed."""
     domain = make_domain(devices=helpers.interface_xml(bridge) + helpers.interface_xml(network=network))
     domain.start("--paused")
     assert "portid" in domain.xml()
@@ -222,6 +222,6 @@ def test_lease(make_domain, network):
     domain = make_domain(kernel=helpers.Kernel("6.12"), devices=helpers.interface_xml(network=network, mac=MAC),
                          cmdline=f"{helpers.CMDLINE} vm.dhcp")
     with domain.boot() as console:
-        # dnsmasq tells the guest first and libvirt's list of leases a little later.
+        # dnsmasq answers the guest first and updates libvirt's list of leases a little later.
         helpers.wait_for(lambda: "192.168.122." in domain.virsh("domifaddr", "--source", "lease"))
         console.command("ping -c 2 -w 20 192.168.122.1")

@@ -1,4 +1,4 @@
-"""NICs from the guest's side, by vhost and by the monitor's own path: what the XML says, and whole data."""
+"""NICs from the guest's side, through vhost and through the monitor: the XML's settings, and intact data."""
 import contextlib
 import hashlib
 import os
@@ -19,7 +19,7 @@ OFFLOADS = (0, 1, 7, 8, 9, 11, 12, 13)
 
 @pytest.fixture(scope="module")
 def bridges():
-    """One network for each path, so that the guest's routes tell them apart."""
+    """One network per path, so that the guest's routes distinguish them."""
     names = {f"tbnic{number}": f"192.168.{number}.1/24" for number in (77, 79)}
     for name, address in names.items():
         helpers.run("ip", "link", "add", name, "type", "bridge", "forward_delay", "0")
@@ -51,7 +51,7 @@ def taps_of(domain):
 
 
 def counters(tap):
-    """Bytes and packets that the guest has sent, and that it was sent."""
+    """Bytes and packets that the guest has sent and received."""
     directory = helpers.pathlib.Path(f"/sys/class/net/{tap}/statistics")
     return [[int((directory / f"{side}_{unit}").read_text()) for unit in ("bytes", "packets")] for side in ("rx", "tx")]
 
@@ -78,7 +78,7 @@ def sender(address, data):
 
 
 def test_one_path_is_vhost(domain, console):
-    """Where driver is not 'qemu' the kernel moves the frames: one of the three NICs has no vhost-net of its own."""
+    """Unless driver is 'qemu' the kernel moves the frames: two of the three NICs have vhost-net."""
     targets = helpers.descriptors(helpers.monitor_of(domain))
     assert (targets.count("/dev/net/tun"), targets.count("/dev/vhost-net")) == (3, 2)
 
@@ -94,7 +94,7 @@ def test_address_mtu_and_link(console):
 
 @pytest.mark.parametrize("interface, host", PATHS)
 def test_offloads_are_on(domain, console, interface, host):
-    """The guest has taken them, and the TAP lets frames for it be as they come."""
+    """The guest has accepted them, and the TAP passes frames to it unsegmented."""
     bits = console.command(f"cat /sys/class/net/{interface}/device/features").strip()
     assert [bits[bit] for bit in OFFLOADS] == ["1"] * len(OFFLOADS), bits
     features = helpers.run("ethtool", "-k", taps_of(domain)[int(interface[-1])]).stdout
@@ -104,7 +104,7 @@ def test_offloads_are_on(domain, console, interface, host):
 
 @pytest.mark.parametrize("interface, host", PATHS)
 def test_tcp(domain, console, interface, host):
-    """Some MiB in either direction arrive as they were sent, in frames far longer than the MTU."""
+    """Some MiB in each direction arrive intact, in frames far longer than the MTU."""
     data = os.urandom(SIZE)
     digest = hashlib.sha256(data).hexdigest()
     tap = taps_of(domain)[int(interface[-1])]

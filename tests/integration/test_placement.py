@@ -1,4 +1,4 @@
-"""Where threads run: where the XML and virsh say, whatever systemd and neighbours do, and virsh tells what the kernel does.
+"""Threads run where the XML and virsh say, whatever systemd and neighbours do; virsh shows what the kernel does.
 
 Before Linux 6.2 the kernel takes affinities back when the CPUs of a control group change.
 """
@@ -11,15 +11,15 @@ import pytest
 import helpers
 import output
 
-HOST_CPUS = 2  # pins want a choice
+HOST_CPUS = 2  # pins need a choice
 KERNEL = helpers.HALTING
 ALL = f"0-{os.cpu_count() - 1}" if os.cpu_count() > 1 else "0"
 PINS = "<cputune><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='1' cpuset='1'/><emulatorpin cpuset='1'/></cputune>"
-WATCH = 20  # seconds in which threads are back; the daemon looks every three
+WATCH = 20  # seconds for threads to return; the daemon checks every three
 
 
 def threads(domain):
-    """The CPUs that each thread may use, by name."""
+    """The CPUs that each thread may use, by thread name."""
     tasks = pathlib.Path(f"/proc/{helpers.monitor_of(domain)}/task").iterdir()
     found = [output.pairs((task / "status").read_text()) for task in tasks]
     return {status["Name"]: status["Cpus_allowed_list"] for status in found}
@@ -59,7 +59,7 @@ def pinned(make_domain):
 
 
 def test_a_change_of_the_scope(pinned):
-    """By an operator: threads stay where they are pinned as long as that is allowed, and virsh tells when it is not."""
+    """An operator's change: threads stay pinned as long as that is allowed, and virsh shows when it is not."""
     scope = helpers.scope_of(pinned)
     set_property(scope, "AllowedCPUs=0")
     helpers.wait_for(lambda: threads(pinned)["vcpu1"] == "0", what="the operator's bound")
@@ -81,7 +81,7 @@ def test_a_change_while_the_daemon_is_away(pinned):
 
 
 def test_a_neighbour_with_a_cpuset(make_domain):
-    """systemd switches the cpuset controller on for all of the slice, and off again."""
+    """systemd enables the cpuset controller for the whole slice, and disables it again."""
     domain = make_domain(extra="<cputune><vcpupin vcpu='0' cpuset='0'/></cputune>")
     neighbour = make_domain(extra="<cputune><vcpupin vcpu='0' cpuset='1'/><emulatorpin cpuset='1'/></cputune>")
     domain.start("--paused")
@@ -103,7 +103,7 @@ def test_cpuset_beside_emulatorpin(make_with_cpuset):
     assert are_at(domain, "1", "0", "1")
 
 
-# What the host does not have
+# What the host lacks
 
 
 def refused(domain, *words):
@@ -114,7 +114,7 @@ def refused(domain, *words):
     assert domain.state() == "shut off"
 
 
-def test_cpus_that_are_not_there(no_leaks, make_with_cpuset):
+def test_missing_cpus(no_leaks, make_with_cpuset):
     refused(make_with_cpuset("0,77"), "unsupported configuration: the CPUs of vcpu 0, '0,77' are not all online",
             f"this host has '{ALL}'")
 
@@ -131,8 +131,8 @@ def test_a_cpu_that_is_offline(no_leaks, one_cpu_offline, make_domain):
     refused(make_domain(vcpus=2, extra=PINS), "the CPUs of vcpu 1, '1' are not all online: this host has '0'")
 
 
-def test_a_slice_that_does_not_allow_it(no_leaks, make_domain):
-    """The scope exists when that is seen, and is undone."""
+def test_a_slice_that_forbids_the_pins(no_leaks, make_domain):
+    """That shows only once the scope exists, which is then removed."""
     domain = make_domain(vcpus=2, extra=PINS + "<resource><partition>/narrow</partition></resource>")
     set_property("narrow.slice", "AllowedCPUs=0")
     try:
@@ -178,7 +178,7 @@ def test_devices_of_a_live_change(make_domain):
     assert domain.xml() == before
 
 
-# Limits that were changed past libvirt
+# Limits changed behind libvirt's back
 
 
 def test_limits_in_force(make_domain):

@@ -1,4 +1,4 @@
-"""Unit tests that need a kernel with KVM, bridges, O_DIRECT, and root: elsewhere they skip, whole or in part."""
+"""Unit tests that need root and a kernel with KVM, bridges and O_DIRECT; elsewhere they skip, at least in part."""
 import json
 import os
 import pathlib

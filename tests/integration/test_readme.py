@@ -1,8 +1,8 @@
-"""README.md's commands for a newcomer, as they stand there, up to a shell in the guest.
+"""README.md's commands for a newcomer, verbatim, up to a shell in the guest.
 
 The test host reaches no package mirror, so two commands have stand-ins: apt does nothing, and mmdebstrap makes a system
-of busybox. The host boots from an image without a kernel in it: its links and one option more on the guest's command
-line, by which the guest's initramfs finds the disk, are the test's.
+of busybox. The host's image has no kernel in it, so the test adds the links to one, and an option on the guest's
+command line by which the guest's initramfs finds the disk.
 """
 import pathlib
 import re
@@ -31,7 +31,7 @@ STAND_INS = {
 
 
 def commands(section, of):
-    """The block of commands in a section that has `of` in it."""
+    """The block of commands that contains `of` in a section."""
     text = README.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
     (block,) = [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if of in block]
     return block
@@ -39,7 +39,7 @@ def commands(section, of):
 
 @pytest.fixture
 def newcomer(tmp_path):
-    """Runs commands in a directory of their own, with the stand-ins: what to give to a console or to run()."""
+    """Returns a function that wraps commands to run in their own directory with the stand-ins."""
     for name, body in STAND_INS.items():
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def test_a_first_guest(newcomer, network):
 
 
 def test_the_list_without_a_uri():
-    """The variable that README names leads a plain client here."""
+    """The variable that README names leads a plain client to virtmicro."""
     name = re.search(r"export (LIBVIRT_DEFAULT_URI)=(\S+?)`", README.read_text())
     assert helpers.run("env", f"{name[1]}={name[2]}", "virsh", "uri").stdout.strip() == helpers.URI
 

@@ -1,6 +1,6 @@
-"""The host goes down with running guests, and comes up again.
+"""The host reboots with running guests.
 
-The runner reboots the host in between. By hand: pytest -k "not after_reboot", ./run host reboot, pytest -k after_reboot.
+The runner reboots the host between the two parts. By hand: pytest -k "not after_reboot", ./run host reboot, pytest -k after_reboot.
 """
 import json
 import pathlib
@@ -19,13 +19,13 @@ def define(domain, **arguments):
 
 
 def last_words(domain):
-    """What was logged of a domain before the reboot."""
+    """Messages about a domain from before the reboot."""
     lines = helpers.run("journalctl", "--boot=-1", "--no-pager", "-o", "json", f"LIBVIRT_DOMAIN={domain.name}").stdout
     return [json.loads(line)["MESSAGE"] for line in lines.splitlines()]
 
 
 def test_guests_run():
-    """Two that run, one of them marked for autostart, and a marked one that was shut off by hand."""
+    """Two run, one of them marked for autostart; another marked one was stopped by hand."""
     define(MARKED, extra="<on_poweroff>restart</on_poweroff>")
     define(RUNNING)
     define(IDLE)
@@ -37,8 +37,8 @@ def test_guests_run():
     IDLE.virsh("destroy")
 
 
-def test_after_reboot_guests_had_ended_in_good_order():
-    """Each found its power button pressed and had the time to power off, and the daemon saw it."""
+def test_after_reboot_guests_had_shut_down_cleanly():
+    """Each saw its power button pressed and had time to power off, and the daemon noticed."""
     for domain in (MARKED, RUNNING):
         told = last_words(domain)
         for words in ("asked to stop: pressing the guest's power button", "guest is shut down, by itself"):
@@ -47,7 +47,7 @@ def test_after_reboot_guests_had_ended_in_good_order():
 
 
 def test_after_reboot_marked_domains_run():
-    """Nobody has connected so far: the daemon was started for them. A new boot starts those that were stopped, too."""
+    """The daemon starts without any client. A new boot also starts marked domains that were stopped by hand."""
     for domain in (MARKED, IDLE):
         domain.wait_state("running", helpers.BOOT)
     assert RUNNING.state() == "shut off"

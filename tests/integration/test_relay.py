@@ -1,4 +1,4 @@
-"""Networks, storage and the rest: libvirt's own daemon serves them, to clients of micro:///system."""
+"""Networks, storage and the rest: libvirt's own daemon serves them to clients of micro:///system."""
 import os
 import threading
 import uuid
@@ -22,7 +22,7 @@ LISTS = {
 
 @pytest.fixture
 def network():
-    """XML of an isolated network that does not touch the host's addresses."""
+    """XML of an isolated network that uses none of the host's addresses."""
     name = f"relay-{uuid.uuid4().hex[:8]}"
     yield f"<network><name>{name}</name><bridge name='{name[:15]}'/></network>"
     helpers.run("virsh", "-c", "network:///system", "net-destroy", name, check=False)
@@ -31,7 +31,7 @@ def network():
 
 @pytest.fixture
 def volume(tmp_path):
-    """A volume of 4 MiB in a pool of its own, seen through micro:///system."""
+    """A volume of 4 MiB in its own pool, accessed through micro:///system."""
     name = f"relay-{uuid.uuid4().hex[:8]}"
     with connection() as conn:
         pool = conn.storagePoolCreateXML(
@@ -41,14 +41,14 @@ def volume(tmp_path):
 
 
 @pytest.mark.parametrize("driver", LISTS)
-def test_lists_are_those_of_libvirt(driver):
+def test_lists_match_libvirts(driver):
     with connection() as ours, connection(f"{driver}:///system") as theirs:
         names = [sorted(thing.UUIDString() if driver == "secret" else thing.name() for thing in LISTS[driver](conn))
                  for conn in (ours, theirs)]
     assert names[0] == names[1]
 
 
-def test_a_network_lives(network):
+def test_life_of_a_network(network):
     with connection() as conn:
         net = conn.networkDefineXML(network)
         assert net.isActive() == 0

@@ -1,4 +1,4 @@
-"""What a monitor holds, proved from outside by /proc while its guest runs."""
+"""What confines a monitor, checked from outside through /proc while its guest runs."""
 import collections
 import ctypes
 import os
@@ -36,7 +36,7 @@ def domain(make_module_domain, module_bridge, disk):
 
 @pytest.fixture(scope="module")
 def monitor(domain):
-    """Its monitor, once the guest has booted and uses the devices."""
+    """Its monitor, once the guest has booted and uses its devices."""
     with domain.boot():
         yield pathlib.Path(f"/proc/{helpers.monitor_of(domain)}")
 
@@ -80,7 +80,7 @@ def test_two_monitors_share_no_uid(monitor, make_domain):
 
 
 def test_descriptors_are_those_of_its_guest(monitor, domain, disk):
-    """With all devices in use: what they stand on, each as often as it is used, and nothing else of the host's."""
+    """With all devices in use it holds their files, each as often as it is used, and nothing else of the host."""
     kernel = helpers.Kernel("6.12")
     names = helpers.descriptors(monitor.name)
     found = collections.Counter(re.sub(r"^/dev/pts/\d+$", "/dev/pts/N", name) for name in names)
@@ -90,19 +90,19 @@ def test_descriptors_are_those_of_its_guest(monitor, domain, disk):
     assert found == {
         "/dev/kvm": 1, str(kernel.kernel): 1, str(kernel.initrd): 1,
         "/dev/null": 2,  # standard input and output
-        "/dev/ptmx": 2, "/dev/pts/N": 1,  # two consoles; the virtio one keeps its other side from hanging up
+        "/dev/ptmx": 2, "/dev/pts/N": 1,  # two consoles; the virtio one holds its other side open
         "/dev/net/tun": 1, "/dev/vhost-net": 1, "/dev/urandom": 1, str(disk): 1}
 
 
 def peak_memory(pid):
-    """KiB, since the last call."""
+    """Peak since the last call, in KiB."""
     peak = int(status(pathlib.Path(f"/proc/{pid}"))["VmHWM"].split()[0])
     pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
     return peak
 
 
 def test_exit_record_of_any_length(make_domain):
-    """The daemon reads a record and no more: 2 GiB behind it, in a file that was the monitor's, cost nothing."""
+    """The daemon reads the record only: 2 GiB behind it, in a file the monitor could write, cost nothing."""
     domain = make_domain()
     domain.start("--paused")
     peak_memory(helpers.daemon_pid())
@@ -116,7 +116,7 @@ def test_exit_record_of_any_length(make_domain):
 
 @pytest.fixture
 def strict_journal():
-    """A journal that takes few lines from anybody. What it does with that many is scaled by the free space there is."""
+    """A journal with a low rate limit, which journald scales by the free disk space."""
     directory = pathlib.Path("/run/systemd/journald.conf.d")
     directory.mkdir(exist_ok=True)
     (directory / "virtmicro-test.conf").write_text("[Journal]\nRateLimitIntervalSec=10min\nRateLimitBurst=100\n")
@@ -136,7 +136,7 @@ def standard_error_of(pid):
 
 
 def write_lines(fd, pid, lines):
-    """Writes to a stream as that process: root may put any sender's name to what it sends."""
+    """Writes to a stream as that process: root may send any credentials."""
     uid, gid = (int(status(pathlib.Path(f"/proc/{pid}"))[name].split()[0]) for name in ("Uid", "Gid"))
     sender = [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("iII", pid, uid, gid))]
     with socket.socket(fileno=os.dup(fd)) as stream:
@@ -145,17 +145,17 @@ def write_lines(fd, pid, lines):
             while data:
                 try:
                     data = data[stream.sendmsg([data], sender):]
-                except BlockingIOError:  # the journal has yet to read
+                except BlockingIOError:  # the journal has not read yet
                     time.sleep(0.01)
 
 
 def test_journal_of_its_own(make_domain, strict_journal):
-    """Lines on a monitor's standard error are its scope's, and a flood of them costs the daemon none of its own."""
+    """Lines on a monitor's standard error belong to its scope, and a flood of them displaces none of the daemon's."""
     since = helpers.journal_cursor()
     domain, other = make_domain(), make_domain()
     domain.start("--paused")
     monitor, scope = helpers.monitor_of(domain), helpers.scope_of(domain)
-    time.sleep(2)  # the journal looks at a process anew once a second
+    time.sleep(2)  # the journal refreshes its view of a process once a second
     fd = standard_error_of(monitor)
     write_lines(fd, monitor, [f"<4>first line of {monitor}\n"])
     (entry,) = helpers.wait_for(lambda: helpers.journal(since, matches=[f"MESSAGE=first line of {monitor}"]))
@@ -182,7 +182,7 @@ ATTACKS = {
 
 
 def test_each_thread_dies_of_a_forbidden_call(disk):
-    """The build with the test hook, in each kind of thread that a machine by hand has: SIGSYS ends it."""
+    """A build with the test hook tries them in each kind of thread of a machine run by hand: SIGSYS ends it."""
     hostile = pathlib.Path("/root/tests/virtmicro-vmm-hostile")
     kernel = helpers.Kernel("6.12")
     for thread, calls in ATTACKS.items():

@@ -1,4 +1,4 @@
-"""A VM as systemd shows it: its scope, what limits it, its machine, its journal."""
+"""A VM as systemd shows it: its scope, limits, machine and journal."""
 import re
 
 import pytest
@@ -33,14 +33,14 @@ def test_status_says_whose_scope_it_is(no_leaks, make_domain):
     assert helpers.unit_property(helpers.scope_of(domain), "Slice") == "machine.slice"
 
 
-def test_scope_is_the_only_place_of_its_processes(no_leaks, make_domain):
+def test_the_monitor_is_in_its_scope(no_leaks, make_domain):
     domain = start(make_domain)
-    (pid,) = helpers.monitors() & set(helpers.processes_of(domain))  # KVM's kernel threads are there too
+    (pid,) = helpers.monitors() & set(helpers.processes_of(domain))  # the scope also holds KVM's kernel threads
     cgroup = helpers.pathlib.Path(f"/proc/{pid}/cgroup").read_text().strip()
     assert cgroup == f"0::/machine.slice/{helpers.scope_of(domain)}"
 
 
-def test_order_and_end_are_libvirts(make_domain):
+def test_ordering_and_stop_follow_libvirt(make_domain):
     scope = helpers.scope_of(start(make_domain))
     assert "virt-guest-shutdown.target" in helpers.unit_property(scope, "Before").split()
     assert {"virtmicrod.service", "network.target", "remote-fs.target"} <= set(
@@ -62,7 +62,7 @@ def test_cpu_limits(no_leaks, make_domain):
     assert read(domain, "cpu.max") == "50000 50000"  # each of the two may use half a CPU
 
 
-def test_global_quota_goes_before_that_of_the_vcpus(make_domain):
+def test_global_quota_overrides_that_of_the_vcpus(make_domain):
     domain = start(make_domain, "<cputune><global_period>20000</global_period><global_quota>5000</global_quota>"
                                 "<period>50000</period><quota>25000</quota></cputune>", vcpus=2)
     assert read(domain, "cpu.max") == "5000 20000"
@@ -130,7 +130,7 @@ def test_partition_without_a_slash_is_refused(make_domain):
         domain.start()
 
 
-def test_names_that_machines_may_not_have(no_leaks, make_domain):
+def test_names_are_made_valid_for_machines(no_leaks, make_domain):
     domain = make_domain(name="tést _a..b-")
     domain.start()
     machine = f"micro-{domain.id()}-tsta.b"
@@ -152,8 +152,8 @@ def test_machine(no_leaks, make_domain, bridge):
     assert re.search(rf"Iface:.*\b{tap}\b", text)
 
 
-def test_no_machined(no_leaks, make_domain):
-    """Without machined a domain has its scope and that is all."""
+def test_without_machined(no_leaks, make_domain):
+    """Without machined a domain has only its scope."""
     helpers.run("systemctl", "mask", "--runtime", "--now", "systemd-machined.service")
     try:
         domain = start(make_domain)
@@ -181,7 +181,7 @@ def test_journal_knows_the_domain(make_domain, journal_start):
     def monitors_entries():
         return [entry for entry in entries() if entry.get("SYSLOG_IDENTIFIER") == "virtmicro-vmm"]
 
-    (entry, *_) = helpers.wait_for(monitors_entries, what="the monitor logs into the journal")
+    (entry, *_) = helpers.wait_for(monitors_entries, what="the monitor logs to the journal")
     assert entry["_SYSTEMD_UNIT"] == scope
     assert (entry["DOMAIN_UUID"], entry["MACHINE"]) == (uid, machine)
     assert entry["MESSAGE"] in status(domain)

@@ -21,7 +21,7 @@ def both(command, driver, *args):
 
 @pytest.fixture
 def network(tmp_path):
-    """A network that was defined through virtmicrod."""
+    """A network defined through virtmicrod."""
     path = tmp_path / "network.xml"
     path.write_text(NETWORK)
     helpers.virsh("net-define", path)
@@ -32,7 +32,7 @@ def network(tmp_path):
 
 @pytest.fixture
 def pool(tmp_path):
-    """A pool of files that was defined and started through virtmicrod."""
+    """A pool of files defined and started through virtmicrod."""
     directory = tmp_path / "pool"
     directory.mkdir()
     helpers.virsh("pool-define-as", "relayed", "dir", "--target", directory)
@@ -86,7 +86,7 @@ def test_pool_list(pool):
 
 
 def test_volumes_travel_in_streams(pool, tmp_path):
-    """More than a packet holds, both ways."""
+    """Larger than a packet, in both directions."""
     size = 3 << 20
     source, back = tmp_path / "source", tmp_path / "back"
     source.write_bytes(bytes(number * 7 % 251 for number in range(size // 64)) * 64)
@@ -167,7 +167,7 @@ def without_libvirtd():
 
 
 def test_without_libvirtd(make_domain):
-    """Domains are none of its business; its own calls are not supported while it is gone, and work again after."""
+    """Domains do not need it; its own calls are unsupported while it is stopped, and work again afterwards."""
     domain = make_domain()
     assert helpers.virsh("net-list", "--all")
     with without_libvirtd():
@@ -181,7 +181,7 @@ def test_without_libvirtd(make_domain):
     assert "default" in helpers.virsh("net-list", "--all")
 
 
-def test_a_call_that_libvirtd_dies_over():
+def test_a_call_during_which_libvirtd_dies():
     """The client gets an answer, not silence."""
     with connection() as conn:
         assert conn.listAllNetworks() is not None

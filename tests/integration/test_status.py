@@ -1,4 +1,4 @@
-"""What systemd's own tools tell of the daemon and of its domains, unasked."""
+"""What systemd's own tools show of the daemon and its domains."""
 import re
 
 import helpers
@@ -18,7 +18,7 @@ def expect_count(count):
 
 
 def test_status_of_the_daemon_counts_domains(no_leaks, make_domain):
-    """However they start and end, and over a restart of the daemon."""
+    """However they start and end, and across a restart of the daemon."""
     first, second, transient = make_domain(), make_domain(), make_domain(define=False)
     count = len(helpers.virsh("list", "--name").split())
     expect_count(count)
@@ -38,7 +38,7 @@ def test_status_of_the_daemon_counts_domains(no_leaks, make_domain):
 
 
 def test_status_of_a_scope(no_leaks, make_domain):
-    """Whose it is, what it may use and uses, what it said last."""
+    """The domain, its limits and usage, and its last messages."""
     domain = make_domain(kernel=helpers.Kernel("6.12"), extra="<memtune><hard_limit unit='MiB'>400</hard_limit></memtune>")
     domain.start()
     scope, monitor = helpers.scope_of(domain), helpers.monitor_of(domain)
@@ -64,7 +64,7 @@ def test_cgtop_lists_the_scope(make_domain):
 
 
 def test_journal_of_the_daemon_names_the_machine(make_domain, journal_start):
-    """All that the daemon says of a running domain can be found by each of the three fields."""
+    """All messages about a running domain can be found by each of the three fields."""
     video = "<video><model type='vga'/></video>"
     domain = make_domain(devices=video, uid="67676767-2222-3333-4444-555555555555")
     domain.start("--paused")
@@ -79,7 +79,7 @@ def test_journal_of_the_daemon_names_the_machine(make_domain, journal_start):
     def told():
         return [text for text in messages(f"MACHINE={machine}") if "stopped" in text]
 
-    helpers.wait_for(told, what="the journal has the end")
+    helpers.wait_for(told, what="the journal has the domain's end")
     whole = messages(f"LIBVIRT_DOMAIN={domain.name}")
     assert whole == messages(f"DOMAIN_UUID={uid}")
     life = messages(f"MACHINE={machine}")

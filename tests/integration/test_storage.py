@@ -1,4 +1,4 @@
-"""What a guest's data relies on: storage that fails, is full or slow, guests that stand still, and locks."""
+"""What a guest's data relies on: storage that fails, fills up or hangs, suspended guests, and locks."""
 import contextlib
 import hashlib
 import pathlib
@@ -14,7 +14,7 @@ IMAGES = pathlib.Path("/var/lib/libvirt/images")
 
 @contextlib.contextmanager
 def full_storage(name, size):
-    """A tmpfs of so many MiB below the daemon's images."""
+    """A tmpfs of `size` MiB below the images directory."""
     directory = IMAGES / name
     directory.mkdir()
     helpers.run("mount", "-t", "tmpfs", "-o", f"size={size}M", "tmpfs", directory)
@@ -36,7 +36,7 @@ def events_of(domain):
 
 
 def test_a_failed_flush_is_never_forgotten(make_domain):
-    """Linux tells of lost data once; the guest is told each time, until it is stopped."""
+    """Linux reports lost data once; the guest gets an error for every flush until it is stopped."""
     with full_storage("flush", 2) as directory:
         block = helpers.run("losetup", "--find", "--show", sparse(directory / "image", 16)).stdout.strip()
         domain = make_domain(devices=helpers.disk_xml(block))
@@ -63,7 +63,7 @@ def test_a_failed_flush_is_never_forgotten(make_domain):
 
 
 def test_out_of_space_pauses_and_resume_tries_again(no_leaks, make_domain):
-    """Thin storage that is full: the guest waits, and nothing is lost once there is room."""
+    """When thin storage is full the guest waits, and nothing is lost once there is room."""
     with full_storage("thin", 4) as directory:
         image = sparse(directory / "image", 16)
         domain = make_domain(devices=helpers.disk_xml(image))
@@ -106,7 +106,7 @@ def test_other_policies(make_domain):
 
 @contextlib.contextmanager
 def frozen_storage(path):
-    """A file system on a file of its own; what is written to it while it is frozen waits."""
+    """A file system in a file; while it is frozen, writes to it hang."""
     directory = IMAGES / "frozen"
     directory.mkdir()
     helpers.run("mkfs.ext4", "-q", path)
@@ -120,7 +120,7 @@ def frozen_storage(path):
 
 
 def test_control_does_not_wait_for_storage(make_domain, make_disk):
-    """A disk whose storage hangs: pause takes that long, everything else does not, another disk works on."""
+    """While a disk's storage hangs only a pause waits: other requests are served, and another disk works."""
     with frozen_storage(make_disk(64)) as directory:
         domain = make_domain(devices=helpers.disk_xml(sparse(directory / "image", 16)) +
                              helpers.disk_xml(make_disk(8), "vdb"))
@@ -145,7 +145,7 @@ def test_control_does_not_wait_for_storage(make_domain, make_disk):
 
 
 def test_a_suspended_guest_stands_still(make_domain, make_disk, bridge):
-    """Neither the disk nor anything that goes over the interface changes, and what was written is on the disk."""
+    """While it is suspended its disk does not change, and its interface sends nothing."""
     disk = make_disk(16)
     domain = make_domain(cmdline=f"{helpers.CMDLINE} vm.ip=eth0:192.168.77.2/24",
                          devices=helpers.disk_xml(disk) + helpers.interface_xml(bridge))
@@ -173,7 +173,7 @@ def test_a_suspended_guest_stands_still(make_domain, make_disk, bridge):
 
 
 def test_shareable_disks_are_locked(make_domain, make_disk):
-    """Sharers with sharers, readers with readers, and nobody else with either."""
+    """Sharers share with sharers and readers with readers; everything else is refused."""
     disk = make_disk(8)
     kinds = {"sharer": helpers.disk_xml(disk, extra="<shareable/>"), "reader": helpers.disk_xml(disk, readonly=True),
              "owner": helpers.disk_xml(disk)}
@@ -190,8 +190,8 @@ def test_shareable_disks_are_locked(make_domain, make_disk):
         domains[first][0].virsh("destroy")
 
 
-def test_a_part_of_a_sector(make_domain, make_disk):
-    """An image that is no multiple of 512 bytes is served to its end, and everybody names the same size."""
+def test_an_image_that_ends_within_a_sector(make_domain, make_disk):
+    """An image that is not a multiple of 512 bytes is served to its end, and all report the same size."""
     disk = make_disk(1)
     disk.write_bytes(bytes(range(1, 101)) * 10)
     domain = make_domain(devices=helpers.disk_xml(disk) + helpers.disk_xml(disk, "vdb", readonly=True).replace(

@@ -1,4 +1,4 @@
-"""Limits, weights and pins: what virsh sets is what the kernel enforces, now or at the next start, and what virsh shows."""
+"""Limits, weights and pins: virsh sets and shows what the kernel enforces, now or at the next start."""
 import json
 import os
 import pathlib
@@ -9,7 +9,7 @@ import pytest
 import helpers
 import output
 
-HOST_CPUS = 2  # pins want a choice
+HOST_CPUS = 2  # pins need a choice
 KERNEL = helpers.HALTING
 MAC = "52:54:00:78:00:03"
 ALL = f"0-{os.cpu_count() - 1}" if os.cpu_count() > 1 else "0"
@@ -42,7 +42,7 @@ def group_file(domain, name):
 
 
 def threads(domain):
-    """Names of the monitor's threads and the CPUs they may use."""
+    """The CPUs that the monitor's threads may use, by thread name."""
     found = {}
     for pid in helpers.processes_of(domain):
         for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
@@ -82,7 +82,7 @@ def test_vcpupin_of_the_next_start(make_domain):
     assert attribute_of(domain, "cputune/vcpupin[@vcpu='0']", "cpuset", "--inactive") == "1"
 
 
-def test_vcpupin_of_what_is_not_there(live, idle):
+def test_vcpupin_out_of_range(live, idle):
     for domain, where in ((live, "--live"), (idle, "--config")):
         before = domain.xml()
         assert "vcpu 9 is out of range: the domain has 2" in domain.virsh("vcpupin", "9", "0", where, check=False)

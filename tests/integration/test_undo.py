@@ -1,4 +1,4 @@
-"""A start that fails at any of its steps says why and leaves nothing behind; the domain can be started afterwards."""
+"""A start that fails at any step says why and leaves nothing behind; the domain can be started afterwards."""
 import contextlib
 import os
 import pathlib
@@ -14,7 +14,7 @@ LIBEXEC = pathlib.Path("/usr/libexec")
 
 
 def expect_failure(domain, text):
-    """The start fails with the text, and all is as before."""
+    """The start fails with the text, and changes nothing."""
     with helpers.nothing_left():
         with pytest.raises(helpers.CommandError) as error:
             domain.start()
@@ -24,7 +24,7 @@ def expect_failure(domain, text):
 
 @contextlib.contextmanager
 def moved_away(path):
-    """The file is not there while the block runs."""
+    """Moves the file away while the block runs."""
     aside = path.with_name(path.name + ".aside")
     path.rename(aside)
     try:
@@ -35,7 +35,7 @@ def moved_away(path):
 
 @pytest.fixture
 def full_domain(make_domain, make_disk, bridge):
-    """A domain with one of everything, so that each failure has much to undo."""
+    """A domain with a device of each kind, so that each failure has much to undo."""
     devices = (helpers.disk_xml(make_disk()) + helpers.interface_xml(bridge=bridge)
                + "<channel type='unix'><target type='virtio' name='org.test.0'/></channel>"
                + "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>")
@@ -60,7 +60,7 @@ def test_missing_files(full_domain, kernel):
         expect_failure(full_domain(kernel=other), f"Cannot access {missing} '/nope'")
 
 
-def test_kernel_that_is_none(full_domain, kernel, tmp_path):
+def test_invalid_kernel(full_domain, kernel, tmp_path):
     other = helpers.Kernel(kernel.version)
     other.kernel = tmp_path / "text"
     other.kernel.write_text("not a kernel\n" * 1000)
@@ -90,7 +90,7 @@ def test_no_kvm(full_domain):
 
 
 def test_scope_that_is_refused(full_domain):
-    """Somebody else has the unit's name: the id after the last one is known."""
+    """The unit's name is taken: it contains the next id, which is predictable."""
     probe, domain = full_domain(), full_domain()
     probe.start()
     number = probe.id()
@@ -106,7 +106,7 @@ def test_scope_that_is_refused(full_domain):
     starts(domain)
 
 
-def test_partition_that_is_none(full_domain):
+def test_invalid_partition(full_domain):
     expect_failure(full_domain(extra="<resource><partition>machine</partition></resource>"), "partition")
 
 
@@ -130,7 +130,7 @@ def test_inactive_network(full_domain):
         helpers.virsh("net-start", "asleep")
         domain = full_domain(devices=helpers.interface_xml(network="asleep"))
         starts(domain)
-        # The port was given back: libvirt's own driver sees none.
+        # The port was released: libvirt's own driver lists none.
         assert helpers.virsh("net-port-list", "asleep").strip() == ""
     finally:
         helpers.virsh("net-destroy", "asleep", check=False)
@@ -139,7 +139,7 @@ def test_inactive_network(full_domain):
 
 
 def test_memory_that_the_host_does_not_have(full_domain):
-    """Strict overcommit makes the kernel refuse the mapping, after everything else has been made."""
+    """Strict overcommit makes the kernel refuse the mapping, after everything else was created."""
     setting = pathlib.Path("/proc/sys/vm/overcommit_memory")
     before = setting.read_text()
     domain = full_domain(memory=1 << 16)
@@ -151,7 +151,7 @@ def test_memory_that_the_host_does_not_have(full_domain):
 
 
 def test_state_directory_full(full_domain):
-    """No status, no socket: nothing can be written below /run/libvirt/micro."""
+    """Nothing can be written below /run/libvirt/micro: neither a status nor a socket."""
     domain = full_domain()
     helpers.virsh("list")
     helpers.run("nsenter", "-t", helpers.daemon_pid(), "-m", "mount", "-t", "tmpfs", "-o", "ro", "none", helpers.STATE)

@@ -1,4 +1,4 @@
-"""The units: what an operator enables, what the service may do, and that it may do what domains need."""
+"""The units: what an operator enables, what the service must not do, and what domains need it to do."""
 import pathlib
 import re
 import stat
@@ -105,7 +105,7 @@ def test_disks_may_be_anywhere(make_domain, directory):
 
 
 def test_disks_on_a_later_mount(make_domain, tmp_path):
-    """The service has mounts of its own; what the host mounts afterwards has to show in them."""
+    """The service has its own mount namespace; later mounts of the host must appear in it."""
     helpers.virsh("list")
     helpers.run("mount", "-t", "tmpfs", "none", tmp_path)
     try:
@@ -154,7 +154,7 @@ def test_a_daemon_that_dies_comes_back(make_domain):
 
 
 def test_manual_pages():
-    """Each unit names its pages, and `man` finds all of them where it looks."""
+    """Each unit names its pages, and all pages are where `man` looks."""
     named = {page.strip('"') for unit in (SERVICE, *SOCKETS)
              for page in helpers.unit_property(unit, "Documentation").split()}
     assert named == {"man:virtmicrod(8)", "man:virtmicrod.conf(5)"}

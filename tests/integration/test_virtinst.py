@@ -1,4 +1,4 @@
-"""The virtinst tools, stock: virt-install makes and boots a guest, virt-xml edits it, virt-clone copies it."""
+"""The stock virtinst tools: virt-install creates and boots a guest, virt-xml edits it, virt-clone copies it."""
 import pytest
 
 import helpers
@@ -18,7 +18,7 @@ def virt_install(name, *options, check=True):
 
 @pytest.fixture
 def installed(network_and_pools, domain_name, kernel):
-    """A guest made with the options that an operator would type. virt-install picks IDE, e1000 and a display."""
+    """A guest made with the options an operator would type. virt-install picks IDE, e1000 and a display."""
     boot = f"kernel={kernel.kernel},initrd={kernel.initrd},kernel_args={helpers.CMDLINE}"
     disk = STORAGE / f"{domain_name}.raw"
     result = virt_install(domain_name, "--import", "--boot", boot, "--disk", f"{disk},size=0.01,format=raw",
@@ -37,7 +37,7 @@ def pools():
 
 @pytest.fixture(autouse=True)
 def network_and_pools():
-    """libvirt's own default network; the tools make a pool of each folder that they find images in."""
+    """libvirt's own default network; the tools create a pool for each folder with images."""
     before = pools()
     helpers.virsh("net-start", "default")
     yield
@@ -48,7 +48,7 @@ def network_and_pools():
 
 
 def test_a_guest_is_made_edited_and_cloned(installed):
-    """What the tools write for a hypervisor that they do not know boots, and what was converted is told."""
+    """What the tools write for an unknown hypervisor boots, and conversions are noted."""
     with installed.console() as console:
         console.prompt()
         assert console.command("ls /sys/block").split().count("vda") == 1
@@ -74,7 +74,7 @@ def test_a_guest_is_made_edited_and_cloned(installed):
 
 
 def test_an_image_without_a_kernel_is_refused(domain_name):
-    """An import without --boot is the mistake that everyone makes first."""
+    """An import without --boot is everybody's first mistake."""
     result = virt_install(domain_name, "--import", "--disk", "none", "--network", "none", check=False)
     assert result.returncode == 1
     assert f"domain '{domain_name}' has no kernel to boot" in result.stderr

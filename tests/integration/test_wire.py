@@ -1,4 +1,4 @@
-"""Packets that no libvirt client sends, and clients that vanish. After each the daemon serves others as before."""
+"""Packets that no libvirt client sends, and clients that vanish. The daemon keeps serving others."""
 import contextlib
 import itertools
 import pathlib
@@ -19,7 +19,7 @@ KERNEL = helpers.HALTING
 
 @pytest.fixture(autouse=True)
 def healthy():
-    """The same process goes on, and has let go of what the test's clients had."""
+    """The same daemon still runs, and has released what the test's clients held."""
     helpers.virsh("list")
     pid, count = helpers.daemon_pid(), len(helpers.descriptors(helpers.daemon_pid()))
     yield
@@ -51,13 +51,13 @@ def header(length, program=wire.REMOTE, procedure=wire.OPEN):
 
 @contextlib.contextmanager
 def many(count):
-    """As many clients at a time."""
+    """`count` clients at the same time."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(wire.open_client()) for _ in range(count)]
 
 
 def resident(pid):
-    """KiB of memory that a process has."""
+    """Resident memory of a process, in KiB."""
     for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
@@ -70,7 +70,7 @@ def lookup_works():
 
 
 def as_nobody(script):
-    """Runs Python without rights, after what wire.py has, and returns what it prints, by lines."""
+    """Runs wire.py and then this script as nobody; returns the lines that it prints."""
     command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "python3", "-"]
     return helpers.run(*command, input=pathlib.Path(wire.__file__).read_text() + script).stdout.splitlines()
 
@@ -85,8 +85,8 @@ def test_impossible_lengths_end_the_connection(length):
         assert client.is_closed()
 
 
-def test_a_large_packet_of_a_stranger_ends_the_connection():
-    """Who has not opened a connection has nothing to say that would be long."""
+def test_a_large_packet_before_authentication_ends_the_connection():
+    """A client that has not opened a connection has no reason to send long packets."""
     script = (
         "\nclient = Client()\nclient.send(struct.pack('>7I', 1 << 20, REMOTE, 1, OPEN, CALL, 1, OK))\n"
         "print('closed' if client.is_closed() else 'open')\n")
@@ -110,7 +110,7 @@ def test_half_a_packet_keeps_nobody_waiting():
 
 
 def test_announced_but_never_sent_megabytes():
-    """The length alone takes no memory."""
+    """An announced length alone takes no memory."""
     with many(20) as clients:
         before = resident(helpers.daemon_pid())
         for client in clients:
@@ -154,14 +154,14 @@ def test_open_without_a_name():
 
 
 @pytest.mark.parametrize("name, code", [("qemu:///system", NO_CONNECT), ("micro:///session", INTERNAL), ("nonsense", NO_CONNECT)])
-def test_open_of_something_else(name, code):
+def test_open_of_another_uri(name, code):
     with wire.Client() as client:
         assert client.call(wire.OPEN, wire.optional_text(name) + FLAGS).error()[0] == code
         assert client.call(wire.GET_TYPE).error()[0] == INTERNAL
 
 
-def test_flags_that_are_not_one_are_true_too():
-    """One Go client writes the mark of a present string in the wrong byte order."""
+def test_any_nonzero_presence_flag_is_true():
+    """A Go client sends the presence flag of a string in the wrong byte order."""
     with wire.Client() as client:
         assert client.call(wire.OPEN, b"\1\0\0\0" + wire.text(helpers.URI) + FLAGS).status == wire.OK
 
@@ -185,7 +185,7 @@ def test_nothing_goes_without_authentication(paused):
 
 
 def test_cpu_stats_that_no_library_asks_for(paused):
-    """libvirt's library refuses these before they are sent."""
+    """libvirt's library refuses these before sending them."""
     pid = helpers.daemon_pid()
     with wire.open_client(wire.SOCKET_READONLY, flags=1) as client:
         domain = client.call(wire.DOMAIN_LOOKUP_BY_NAME, wire.text(paused.name)).payload
@@ -206,7 +206,7 @@ def test_unknown_programs_and_versions():
 
 
 def test_unknown_procedures():
-    """Clients recognise an older daemon by this text and take it for a lack of support."""
+    """Clients recognise an older daemon by this text, and treat it as lack of support."""
     with wire.open_client() as client:
         for procedure in (0, 444, 9999, 107, 318):
             assert client.call(procedure).error() == (RPC, f"unknown procedure: {procedure}")
@@ -250,7 +250,7 @@ def test_status_of_a_call_has_to_be_ok():
         assert client.call(wire.GET_TYPE, status=wire.ERROR).status == wire.ERROR
 
 
-def test_what_is_no_call_is_dropped():
+def test_packets_that_are_no_calls_are_dropped():
     with wire.open_client() as client:
         for kind, serial in itertools.product((wire.REPLY, wire.MESSAGE, 6, 77), (0, 5)):
             client.send_packet(wire.GET_TYPE, kind=kind, serial=serial)
@@ -260,7 +260,7 @@ def test_what_is_no_call_is_dropped():
         assert reply.status == wire.OK and b"MICRO" in reply.payload
 
 
-def test_descriptors_that_nobody_asked_for():
+def test_unexpected_descriptors():
     with wire.open_client() as client:
         client.send_packet(wire.GET_TYPE, struct.pack(">I", 2), kind=4)
         for _ in range(2):
@@ -308,8 +308,8 @@ def test_two_hundred_clients():
 
 
 @pytest.mark.parametrize("path, flags", [(wire.SOCKET_READONLY, 0), (wire.SOCKET_READONLY, 1), (wire.SOCKET, 1)])
-def test_read_only_is_the_daemons_business(paused, path, flags):
-    """Not the client's, which may be one that does not care."""
+def test_the_daemon_enforces_read_only(paused, path, flags):
+    """It does not rely on the client."""
     with wire.open_client(path, flags) as client:
         assert lookup(client, paused.name).status == wire.OK
         code, text = client.call(wire.DOMAIN_DESTROY, reference(paused)).error()
@@ -322,7 +322,7 @@ def test_read_only_is_the_daemons_business(paused, path, flags):
 
 
 def test_a_client_that_vanishes_in_the_middle_of_a_call(make_domain):
-    """The start goes on without it."""
+    """The start continues without it."""
     domain = make_domain()
     client = wire.open_client()
     client.send_packet(wire.DOMAIN_CREATE, reference(domain))
@@ -356,7 +356,7 @@ def test_a_client_that_vanishes_in_the_middle_of_a_stream(paused):
 
 
 def test_a_stream_of_more_than_the_guest_takes(paused):
-    """A paused guest reads nothing: the client is held back, and can leave."""
+    """A paused guest reads nothing: the client is throttled, and can disconnect."""
     with wire.open_client() as client, wire.open_client() as other:
         helpers.wait_for(lambda: isinstance(open_console(client, paused), int), what="the console is free")
         client.socket.settimeout(2)

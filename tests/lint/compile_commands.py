@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the build compiles of vmm/ and driver/, and how, for tools that look at it file by file."""
+"""Which files of vmm/ and driver/ the build compiles, and how, for tools that check them one by one."""
 import concurrent.futures
 import json
 import os

@@ -13,7 +13,7 @@ def main():
     mode = ["-i"] if fix else ["--dry-run", "--Werror"]
     status = subprocess.run([program, "--style=file", *mode, *files], check=False).returncode
     if status != 0:
-        print("`./run format` mends that")
+        print("run `./run format`")
     return status
 
 
