@@ -73,6 +73,7 @@ need_running() {
 
 # The emulator's SVM is not sound with several processors: of 40 guests that were booted two at a time in hosts of two,
 # 9 crashed, and once the host itself; of 38 in hosts of one, none.
+# Without five-level page tables (la57) a nested guest's page walks are shorter.
 acceleration() {
     case $1 in
     kvm) echo -accel kvm -cpu host -smp "${VIRTMICRO_SMP:-2}" ;;
