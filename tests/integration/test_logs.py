@@ -12,7 +12,7 @@ from test_adopt import kill_daemon
 
 CONF = pathlib.Path("/etc/libvirt/virtmicrod.conf")
 MAX_SIZE, BACKUPS = 2097152, 3
-SMALL_SIZE = 16384  # a guest prints some KiB a second in the test host
+SMALL_SIZE = 4096  # a guest prints about a KiB a second in the test host
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_daemon_is_away(guest):
 
 def test_more_than_the_limit(guest, small_files):
     """A guest prints more than the limit: file and log rotate, and keep the newest text."""
-    last = 15000
+    last = 4000
     with guest.console() as console:
         console.prompt()
         console.send(f"seq {last} >/dev/hvc3; echo the end >/dev/hvc3\n")
@@ -131,9 +131,9 @@ def test_full_disk(guest, journal_start):
     with guest.console() as console:
         console.prompt()
         ballast.write_bytes(bytes(60 << 10))
-        console.command("seq 1 9999 >/dev/hvc1", timeout=helpers.BOOT)
+        console.command("seq 1 1999 >/dev/hvc1", timeout=helpers.BOOT)
         helpers.wait_for(told)
-        console.command("seq 1 9999 >/dev/hvc1", timeout=helpers.BOOT)
+        console.command("seq 1 1999 >/dev/hvc1", timeout=helpers.BOOT)
         assert len(told()) == 1 and "No space left on device" in told()[0]
         ballast.unlink()
         console.command("echo room again >/dev/hvc1")
