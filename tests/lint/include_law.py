@@ -13,7 +13,7 @@ LAW = {
     "vmm/base": ["vmm/base/"],
     "vmm/core": ["vmm/base/", "vmm/core/"],
     "vmm/dev": ["vmm/base/", "vmm/core/", "vmm/dev/", "vmm/ctl/ctl.h"],
-    "vmm/boot": ["vmm/base/", "vmm/core/", "vmm/boot/", "vmm/dev/power.h"],
+    "vmm/boot": ["vmm/base/", "vmm/core/", "vmm/boot/", "vmm/dev/hotplug.h", "vmm/dev/power.h"],
     "vmm/board": ["vmm/base/", "vmm/core/", "vmm/dev/", "vmm/boot/", "vmm/board/", "vmm/ctl/ctl.h"],
     "vmm/ctl": ["vmm/base/", "vmm/core/", "vmm/dev/", "vmm/board/", "vmm/ctl/"],
     "vmm/ctl/ctl.h": [],

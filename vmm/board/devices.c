@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "../base/cleanup.h"
+#include "../core/pci.h"
 #include "../core/virtio.h"
 #include "vm.h"
 
@@ -42,6 +43,7 @@ static const struct ctl_place *place_of(const struct ctl_header *message) {
         return &((const struct ctl_rng *) message)->place;
 }
 
+_Static_assert(CTL_SLOT_MAX == PCI_SLOT_LAST, "a slot is what the protocol says");
 _Static_assert(offsetof(struct ctl_disk, place) == offsetof(struct ctl_rng, place) &&
                        offsetof(struct ctl_nic, place) == offsetof(struct ctl_rng, place) &&
                        offsetof(struct ctl_port, place) == offsetof(struct ctl_rng, place),
@@ -284,4 +286,64 @@ int devices_join(struct devices *devices, struct vm *vm, char text[static CTL_TE
         if (r == 0 && !ports_are_placed)
                 r = join_ports(devices, vm, text);
         return r;
+}
+
+static void drop(struct devices *devices, struct device *d) {
+        struct device **link = &devices->first;
+
+        while (*link != d)
+                link = &(*link)->next;
+        *link = d->next;
+        free(d);
+}
+
+int devices_plug(struct devices *devices, struct vm *vm, const struct ctl_header *message, int *fds, unsigned n_fds,
+                 char text[static CTL_TEXT_MAX]) {
+        struct device *d;
+        int r;
+
+        if (message->type == CTL_ADD_PORT)
+                return fail(text, -EOPNOTSUPP, "port '%s': ports are added before the machine is started",
+                            name_of(message));
+        r = devices_add(devices, message, fds, n_fds, text);
+        if (r < 0)
+                return r;
+        d = devices_find(devices, place_of(message)->id);
+        r = vm_plug_virtio(vm, d->virtio, d->place.slot);
+        if (r < 0) {
+                d->virtio->ops->free(d->virtio);
+                drop(devices, d);
+                return fail(text, r, "%s '%s': %s", kind_of(message->type)->name, name_of(message), strerror(-r));
+        }
+        d->place.slot = (uint8_t) r;
+        d->is_joined = true;
+        return 0;
+}
+
+int devices_unplug(struct devices *devices, struct vm *vm, uint32_t id, bool force, char text[static CTL_TEXT_MAX]) {
+        struct device *d = devices_find(devices, id);
+        int r;
+
+        if (!d)
+                return fail(text, -ENODEV, "no device has the id %u", id);
+        if (d->kind == &port_kind)
+                return fail(text, -EOPNOTSUPP, "device %u is a port, and ports stay", id);
+        if (d->is_leaving && !force)
+                return fail(text, -EALREADY, "the guest has been asked already to let go of device %u", id);
+        /* First, since the device may be gone when the call returns. */
+        d->is_leaving = true;
+        r = vm_unplug_virtio(vm, d->place.slot, force);
+        return r < 0 ? fail(text, r, "device %u: %s", id, strerror(-r)) : 0;
+}
+
+uint32_t devices_forget(struct devices *devices, unsigned slot) {
+        for (struct device *d = devices->first; d; d = d->next) {
+                uint32_t id = d->place.id;
+
+                if (!d->is_joined || d->place.slot != slot)
+                        continue;
+                drop(devices, d);
+                return id;
+        }
+        return 0;
 }

@@ -19,6 +19,7 @@ struct device {
         struct virtio_device *virtio; /* of a port: the console device, NULL before devices_join() */
         struct device_report report;
         bool is_joined;              /* the VM owns `virtio` */
+        bool is_leaving;             /* its removal was asked for */
         bool open_told, open_wanted; /* of a port, for ctl/notes.c: what was told, and whether to tell it again */
         struct device *next;
 };
@@ -45,6 +46,20 @@ int devices_add(struct devices *devices, const struct ctl_header *message, int *
                 char text[static CTL_TEXT_MAX]);
 /* Plugs all into the VM, which owns them from then on, and notes their slots. */
 int devices_join(struct devices *devices, struct vm *vm, char text[static CTL_TEXT_MAX]);
+
+/*
+ * Hot plug: devices_add() and devices_join() for one device of a machine that was started; nothing is left of it on error.
+ * -EOPNOTSUPP: a port.
+ */
+int devices_plug(struct devices *devices, struct vm *vm, const struct ctl_header *message, int *fds, unsigned n_fds,
+                 char text[static CTL_TEXT_MAX]);
+/*
+ * Has the guest let go of a device, or takes it away; vm_callbacks.removed follows. -ENODEV: there is none, -EALREADY: it
+ * is under way, -EOPNOTSUPP: a port.
+ */
+int devices_unplug(struct devices *devices, struct vm *vm, uint32_t id, bool force, char text[static CTL_TEXT_MAX]);
+/* Drops a device whose slot was vacated, and returns its id; 0: there is none any more. */
+uint32_t devices_forget(struct devices *devices, unsigned slot);
 
 struct device *devices_find(const struct devices *devices, uint32_t id); /* NULL: none */
 /* The one with the lowest id above `after`; NULL: none. */

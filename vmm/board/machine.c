@@ -27,6 +27,7 @@
 #include "../core/layout.h"
 #include "../core/virtio.h"
 #include "../core/virtio_pci.h"
+#include "../dev/hotplug.h"
 #include "../dev/power.h"
 #include "../dev/pvpanic.h"
 #include "../dev/rtc.h"
@@ -159,6 +160,11 @@ static void on_settled(void *arg) {
         m->ops->settled(m->arg);
 }
 
+static void on_eject(void *arg, uint32_t slots) {
+        struct machine *m = arg;
+        m->ops->eject(m->arg, slots);
+}
+
 static const struct power_ops power_ops = { .off = on_power_off, .reset = on_reset };
 
 static int create_devices(struct machine *m, struct vm_config *config, const char **ret_text) {
@@ -179,6 +185,9 @@ static int create_devices(struct machine *m, struct vm_config *config, const cha
         if (r < 0)
                 return r;
         r = power_new(&m->parts, &m->pio, m->irq, &power_ops, m, &m->power);
+        if (r < 0)
+                return r;
+        r = hotplug_new(&m->parts, &m->pio, m->power, on_eject, m, &m->hotplug);
         if (r < 0)
                 return r;
         r = pci_host_new(&m->parts, &m->pio, &m->mmio, &m->pci);
@@ -315,6 +324,7 @@ struct machine *machine_free(struct machine *machine) {
         pci_host_free(machine->pci);
         serial_free(machine->serial);
         rtc_free(machine->rtc);
+        hotplug_free(machine->hotplug);
         power_free(machine->power);
         irq_free(machine->irq);
         irqchip_free(machine->irqchip);
@@ -336,6 +346,26 @@ int machine_add(struct machine *machine, struct virtio_device *dev, unsigned slo
         if (r < 0)
                 return r;
         machine->device[machine->n_devices++] = dev;
+        hotplug_add(machine->hotplug, (unsigned) r);
+        return r;
+}
+
+static int start_device(const struct machine *machine, struct virtio_device *dev) {
+        int r = loop_start(dev->loop, machine->enter_thread, &dev->role);
+
+        return r == 0 && dev->ops->start ? dev->ops->start(dev, machine->enter_thread) : r;
+}
+
+int machine_plug(struct machine *machine, struct virtio_device *dev, unsigned slot) {
+        int r;
+
+        if (machine->n_devices == MACHINE_DEVICES_MAX)
+                return -ENOSPC;
+        r = start_device(machine, dev);
+        if (r == 0)
+                r = machine_add(machine, dev, slot);
+        if (r > 0)
+                hotplug_up(machine->hotplug, (unsigned) r);
         return r;
 }
 
@@ -356,6 +386,7 @@ struct virtio_device *machine_leaver(const struct machine *machine) {
 void machine_unplug(struct machine *machine, struct virtio_device *dev) {
         unsigned n = 0;
 
+        hotplug_remove(machine->hotplug, virtio_pci_slot(dev));
         virtio_pci_unplug(dev);
         for (unsigned i = 0; i < machine->n_devices; i++)
                 if (machine->device[i] != dev)
@@ -371,11 +402,7 @@ int machine_start(struct machine *machine, const char **ret_text) {
         if (r < 0)
                 return r;
         for (unsigned i = 0; i < machine->n_devices; i++) {
-                struct virtio_device *dev = machine->device[i];
-
-                r = loop_start(dev->loop, machine->enter_thread, &dev->role);
-                if (r == 0 && dev->ops->start)
-                        r = dev->ops->start(dev, machine->enter_thread);
+                r = start_device(machine, machine->device[i]);
                 if (r < 0)
                         return r;
         }

@@ -19,6 +19,8 @@ struct machine_ops {
         void (*reset_request)(void *arg);
         void (*panicked)(void *arg);
         void (*vcpu_failed)(void *arg);
+        /* The guest has let go of the devices in these PCI slots. */
+        void (*eject)(void *arg, uint32_t slots);
         /* A vcpus_pause(), reset or quiesce that had to wait is done; any thread. */
         void (*settled)(void *arg);
 };
@@ -45,6 +47,7 @@ struct machine {
         struct serial *serial;
         struct rtc *rtc;
         struct power *power;
+        struct hotplug *hotplug;
         struct pvpanic *pvpanic;
         struct vcpus *vcpus;
         struct virtio_device *device[MACHINE_DEVICES_MAX];
@@ -58,6 +61,8 @@ struct machine *machine_free(struct machine *machine); /* ends all its threads; 
 
 /* At a PCI slot, 0: the first free one. The slot, or a negative errno. */
 int machine_add(struct machine *machine, struct virtio_device *dev, unsigned slot);
+/* The same after machine_start(), and tells the guest. The device is complete when the guest can first see it. */
+int machine_plug(struct machine *machine, struct virtio_device *dev, unsigned slot);
 
 struct virtio_device *machine_find(const struct machine *machine, unsigned slot); /* NULL: no virtio device there */
 /* A device that virtio_pci_leave() was called for and that is not busy any more; NULL: there is none. */

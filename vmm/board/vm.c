@@ -42,8 +42,10 @@
 #include "../base/cleanup.h"
 #include "../base/log.h"
 #include "../core/loop.h"
+#include "../core/pci.h"
 #include "../core/virtio.h"
 #include "../core/virtio_pci.h"
+#include "../dev/hotplug.h"
 #include "../dev/power.h"
 #include "machine.h"
 
@@ -79,10 +81,13 @@ struct vm {
 
         struct virtio_device *unplugged; /* to be freed when the vCPUs run again; NULL: none */
         unsigned unplugged_slot;
+        uint32_t unplug_asked;      /* slots whose devices the guest was asked to let go of */
+        uint32_t unplug_told;       /* slots that the guest is to look at when they are empty */
         uint64_t guest_errors_gone; /* of devices that are gone */
 
-        atomic_uint pending; /* enum request; set on vCPU threads */
-        int event_fd;        /* there is something for advance() */
+        atomic_uint pending;      /* enum request; set on vCPU threads */
+        _Atomic uint32_t ejected; /* PCI slots whose devices the guest has let go of; likewise */
+        int event_fd;             /* there is something for advance() */
         struct loop_source *event_source;
 
         uint64_t restarted_ns;    /* CLOCK_MONOTONIC; 0: never */
@@ -147,6 +152,15 @@ static void on_vcpu_failed(void *arg) {
         post(arg, REQUEST_VCPU_FAILED);
 }
 
+static void on_eject(void *arg, uint32_t slots) {
+        struct vm *vm = arg;
+
+        vcpus_hold(
+                vm->machine->vcpus); /* what it looks for next in the slot is gone then, unless requests are at work */
+        atomic_fetch_or(&vm->ejected, slots);
+        wake(vm);
+}
+
 static void on_settled(void *arg) {
         wake(arg);
 }
@@ -156,6 +170,7 @@ static const struct machine_ops machine_ops = {
         .reset_request = on_reset_request,
         .panicked = on_panicked,
         .vcpu_failed = on_vcpu_failed,
+        .eject = on_eject,
         .settled = on_settled,
 };
 
@@ -275,11 +290,27 @@ static int reset_in_place(struct vm *vm) {
         return 0;
 }
 
+static void remove_now(struct virtio_device *dev) {
+        if (!virtio_pci_is_leaving(dev))
+                virtio_pci_leave(dev);
+}
+
+static void remove_slots(struct vm *vm, uint32_t slots) {
+        for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+                struct virtio_device *dev = slots & BIT(slot) ? machine_find(vm->machine, slot) : NULL;
+
+                if (dev)
+                        remove_now(dev);
+        }
+}
+
 /* False: it has to wait. */
 static bool advance_reset(struct vm *vm) {
         bool by_host = vm->reset_wanted, after_crash = vm->restarting && vm->state == CTL_STATE_CRASHED;
         int r;
 
+        /* The guest that comes finds nothing that it would have to let go of. */
+        remove_slots(vm, vm->unplug_asked);
         if (!vm->resetting)
                 parts_reset_begin(&vm->machine->parts);
         vm->resetting = true;
@@ -313,6 +344,14 @@ static void advance_nmi(struct vm *vm) {
         finish(vm, VM_NMI, vcpus_nmi(vm->machine->vcpus));
 }
 
+/* False: the guest has let go of none. */
+static bool handle_ejects(struct vm *vm) {
+        uint32_t slots = atomic_exchange(&vm->ejected, 0);
+
+        remove_slots(vm, slots);
+        return slots != 0;
+}
+
 /* The device that can be taken off the bus now. */
 static struct virtio_device *leaver(const struct vm *vm) {
         return vm->unplugged ? NULL : machine_leaver(vm->machine);
@@ -326,6 +365,7 @@ static bool unplug_leaver(struct vm *vm) {
                 return false;
         vm->unplugged_slot = virtio_pci_slot(dev);
         vm->guest_errors_gone += __atomic_load_n(&dev->guest_errors.count, __ATOMIC_RELAXED);
+        vm->unplug_asked &= ~BIT(vm->unplugged_slot);
         machine_unplug(vm->machine, dev);
         vm->unplugged = dev;
         return true;
@@ -335,6 +375,9 @@ static bool free_unplugged(struct vm *vm) {
         if (!vm->unplugged)
                 return false;
         vm->unplugged = virtio_pci_free(vm->unplugged);
+        if (vm->unplug_told & BIT(vm->unplugged_slot))
+                hotplug_up(vm->machine->hotplug, vm->unplugged_slot);
+        vm->unplug_told &= ~BIT(vm->unplugged_slot);
         if (vm->callbacks.removed)
                 vm->callbacks.removed(vm->callbacks.arg, vm->unplugged_slot);
         return true;
@@ -342,7 +385,7 @@ static bool free_unplugged(struct vm *vm) {
 
 static bool must_stand(const struct vm *vm) {
         return vm->pause_wanted || vm->reset_wanted || vm->nmi_wanted || !is_up(vm) || vm->restarting ||
-               atomic_load(&vm->pending) != 0 || leaver(vm);
+               atomic_load(&vm->pending) != 0 || atomic_load(&vm->ejected) != 0 || leaver(vm);
 }
 
 static void stand(struct vm *vm) {
@@ -366,7 +409,7 @@ static void advance_operations(struct vm *vm) {
                 stand(vm);
                 if (!vcpus_are_parked(vm->machine->vcpus))
                         return;
-                if (handle_requests(vm) || unplug_leaver(vm))
+                if (handle_requests(vm) || handle_ejects(vm) || unplug_leaver(vm))
                         continue;
                 if (vm->nmi_wanted) {
                         advance_nmi(vm);
@@ -479,14 +522,23 @@ int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
         return machine_add(vm->machine, dev, slot);
 }
 
-int vm_remove_virtio(struct vm *vm, unsigned slot) {
+int vm_plug_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
+        return vm->state == CTL_STATE_SETUP ? -EINVAL : machine_plug(vm->machine, dev, slot);
+}
+
+int vm_unplug_virtio(struct vm *vm, unsigned slot, bool force) {
         struct virtio_device *dev = vm->state == CTL_STATE_SETUP ? NULL : machine_find(vm->machine, slot);
 
         if (!dev)
                 return -ENOENT;
         if (virtio_pci_is_leaving(dev))
                 return -EALREADY;
-        virtio_pci_leave(dev);
+        vm->unplug_asked |= BIT(slot);
+        if (force || !virtio_pci_has_driver(dev)) {
+                vm->unplug_told |= BIT(slot);
+                remove_now(dev);
+        } else
+                hotplug_down(vm->machine->hotplug, slot);
         advance(vm);
         return 0;
 }

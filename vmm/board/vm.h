@@ -60,7 +60,7 @@ struct vm_callbacks {
         void (*was_reset)(void *arg);
         /* All that returned VM_PENDING for this operation are done: 0 or a negative errno. Same thread. */
         void (*finished)(void *arg, enum vm_operation operation, int result);
-        /* The device of vm_remove_virtio() is gone, and nothing of it is left. Same thread. */
+        /* The device in the slot is gone, and nothing of it is left. Same thread. */
         void (*removed)(void *arg, unsigned slot);
         void *arg;
         const struct vm_confinement *confinement; /* NULL: none */
@@ -89,12 +89,17 @@ struct vm *vm_free(struct vm *vm); /* stops everything; NULL is fine; returns NU
  */
 int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot);
 
-/*
- * Takes the device out of a machine that was started, whatever its driver does. Begins it: removed() follows, at the
- * earliest before this returns. That takes as long as the host's storage does; the guest runs meanwhile, but gets
- * nothing from the device any more. -ENOENT: there is none; -EALREADY: it is under way.
+/* Hot plug: vm_add_virtio() for a machine that was started, which also tells the guest. On error it stays the caller's.
  */
-int vm_remove_virtio(struct vm *vm, unsigned slot);
+int vm_plug_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot);
+/*
+ * Asks the guest to let go of the device, which it may do at any time or never. It is taken away at once where no
+ * driver uses it, at the next reset of the machine, and with `force` whatever its driver does: the guest gets nothing
+ * from it any more then. removed() follows, at the earliest before this returns; that may take as long as the host's
+ * storage does. A guest may also give a device away without having been asked. -ENOENT: there is none; -EALREADY: it is
+ * on its way out.
+ */
+int vm_unplug_virtio(struct vm *vm, unsigned slot, bool force);
 
 /* Loads the kernel, starts device loops and vCPU threads. Errors as vm_new(). */
 int vm_start(struct vm *vm, bool paused, const char **ret_text);

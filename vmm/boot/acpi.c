@@ -6,11 +6,10 @@
  *                -> MADT    local APICs, one IOAPIC, NMI on LINT1
  *                -> MCFG    configuration space of PCI bus 0
  *
- * The DSDT describes the PCI root with its window, the serial port, the clock, the power
- * button, and the Generic Event Device (§5.6.9), whose
- * interrupt asks the guest to read one I/O byte and notify the power button. Power off
- * and reset are I/O bytes that the FADT names (§4.8.3.7 and §4.8.3.6), so the kernel
- * needs no driver for them.
+ * The DSDT describes the PCI root with its window and its slots, whose devices come and go, the serial port, the clock,
+ * the power button, and the Generic Event Device (§5.6.9), whose interrupt asks the guest to read one I/O byte and
+ * notify the power button or look at the slots. Power off and reset are I/O bytes that the FADT names (§4.8.3.7 and
+ * §4.8.3.6), so the kernel needs no driver for them.
  *
  * Host and guest are both little endian: multi-byte fields are stored as they are.
  */
@@ -21,6 +20,8 @@
 
 #include "../base/cleanup.h"
 #include "../core/layout.h"
+#include "../core/pci.h"
+#include "../dev/hotplug.h"
 #include "../dev/power.h"
 #include "aml.h"
 
@@ -40,6 +41,8 @@
 #define GAS_SYSTEM_IO   1u
 #define GAS_BYTE_ACCESS 1u
 
+#define NOTIFY_DEVICE_CHECK   1u
+#define NOTIFY_EJECT_REQUEST  3u
 #define NOTIFY_BUTTON_PRESSED 0x80u
 
 struct header {
@@ -164,6 +167,56 @@ static int add(struct tables *t, const void *table, size_t len, uint64_t *ret) {
         return 0;
 }
 
+/* "S01_" to "S30_". */
+static void slot_name(unsigned slot, char ret[5]) {
+        ret[0] = 'S';
+        ret[1] = (char) ('0' + slot / 10);
+        ret[2] = (char) ('0' + slot % 10);
+        ret[3] = '_';
+        ret[4] = '\0';
+}
+
+/* Without _STA the guest looks for a device by its vendor id. */
+static void dsdt_slot(struct aml *aml, unsigned slot) {
+        size_t device, method;
+        char name[5];
+
+        slot_name(slot, name);
+        device = aml_device(aml, name);
+        aml_name_integer(aml, "_ADR", (uint64_t) slot << 16);
+        aml_name_integer(aml, "_SUN", slot);
+        method = aml_method(aml, "_EJ0", 1);
+        aml_store_integer(aml, BIT(slot), "PCEJ");
+        aml_end(aml, method);
+        aml_end(aml, device);
+}
+
+static void notify_slots(struct aml *aml, const char *field, uint8_t value) {
+        aml_store_name(aml, field, 0);
+        for (unsigned slot = 1; slot <= PCI_SLOT_LAST; slot++) {
+                size_t condition = aml_if_bit(aml, 0, BIT(slot));
+                char name[5];
+
+                slot_name(slot, name);
+                aml_notify(aml, name, value);
+                aml_end(aml, condition);
+        }
+}
+
+/* Slots of the PCI bus: what comes and goes (dev/hotplug.c). */
+static void dsdt_hotplug(struct aml *aml) {
+        static const char *const fields[] = { "PCUP", "PCDN", "PCEJ" };
+        size_t method;
+
+        aml_io_words(aml, "PCHP", fields, ARRAY_SIZE(fields), LAYOUT_PORT_HOTPLUG);
+        for (unsigned slot = 1; slot <= PCI_SLOT_LAST; slot++)
+                dsdt_slot(aml, slot);
+        method = aml_method(aml, "PCNT", 0);
+        notify_slots(aml, "PCUP", NOTIFY_DEVICE_CHECK);
+        notify_slots(aml, "PCDN", NOTIFY_EJECT_REQUEST);
+        aml_end(aml, method);
+}
+
 static void dsdt_pci(struct aml *aml) {
         size_t device = aml_device(aml, "PCI0");
         struct aml_resources crs;
@@ -178,6 +231,7 @@ static void dsdt_pci(struct aml *aml) {
         aml_resource_io(aml, LAYOUT_PORT_PCI, 8);
         aml_resource_memory_window(aml, (uint32_t) LAYOUT_PCI_WINDOW, (uint32_t) LAYOUT_PCI_WINDOW_SIZE);
         aml_resources_end(aml, crs);
+        dsdt_hotplug(aml);
         aml_end(aml, device);
 
         /* PCI Firmware 3.3 §4.1.2: the configuration window is claimed by a motherboard resource. */
@@ -215,6 +269,7 @@ static void dsdt_rtc(struct aml *aml) {
 }
 
 static void dsdt_events(struct aml *aml) {
+        static const char *const look_at_slots[] = { "_SB_", "PCI0", "PCNT" };
         size_t device, method, condition;
         struct aml_resources crs;
 
@@ -232,6 +287,9 @@ static void dsdt_events(struct aml *aml) {
         aml_store_name(aml, "EVNT", 0);
         condition = aml_if_bit(aml, 0, POWER_EVENT_BUTTON);
         aml_notify(aml, "PWRB", NOTIFY_BUTTON_PRESSED);
+        aml_end(aml, condition);
+        condition = aml_if_bit(aml, 0, POWER_EVENT_HOTPLUG);
+        aml_call(aml, look_at_slots, ARRAY_SIZE(look_at_slots));
         aml_end(aml, condition);
         aml_end(aml, method);
         aml_end(aml, device);

@@ -32,6 +32,8 @@ enum {
         OP_AND = 0x7b,
         OP_NOTIFY = 0x86,
         OP_IF = 0xa0,
+        OP_ROOT = 0x5c,
+        OP_MULTI_NAME = 0x2f,
         EXTENDED_REGION = 0x80,
         EXTENDED_FIELD = 0x81,
         EXTENDED_DEVICE = 0x82,
@@ -40,6 +42,7 @@ enum {
 #define METHOD_SERIALIZED  0x08u
 #define REGION_SYSTEM_IO   0x01u
 #define FIELD_BYTE_ZEROS   0x41u /* byte access, no lock, write as zeros */
+#define FIELD_WORDS_ZEROS  0x43u /* double word access */
 #define RESOURCE_IO_DECODE 0x01u /* decodes 16 bits */
 #define INTERRUPT_EDGE     0x03u /* consumer, edge, active high, exclusive */
 #define WINDOW_FIXED       0x0cu /* minimum and maximum are fixed, positive decode, producer */
@@ -126,19 +129,6 @@ size_t aml_method(struct aml *aml, const char *name, unsigned args) {
         return mark;
 }
 
-size_t aml_if_bit(struct aml *aml, unsigned local, uint8_t mask) {
-        size_t mark;
-
-        put8(aml, OP_IF);
-        mark = open_package(aml);
-        put8(aml, OP_AND);
-        put8(aml, (uint8_t) (OP_LOCAL0 + local));
-        put8(aml, OP_BYTE);
-        put8(aml, mask);
-        put8(aml, OP_ZERO); /* no target */
-        return mark;
-}
-
 static void put_integer(struct aml *aml, uint64_t value) {
         if (value <= 1)
                 put8(aml, (uint8_t) (value == 0 ? OP_ZERO : OP_ONE));
@@ -204,23 +194,60 @@ void aml_name_package(struct aml *aml, const char *name, const uint8_t *values, 
         aml_end(aml, mark);
 }
 
-void aml_io_byte(struct aml *aml, const char *region, const char *field, uint16_t port) {
+size_t aml_if_bit(struct aml *aml, unsigned local, uint32_t mask) {
         size_t mark;
 
+        put8(aml, OP_IF);
+        mark = open_package(aml);
+        put8(aml, OP_AND);
+        put8(aml, (uint8_t) (OP_LOCAL0 + local));
+        put_integer(aml, mask);
+        put8(aml, OP_ZERO); /* no target */
+        return mark;
+}
+
+static void put_region(struct aml *aml, const char *region, uint16_t port, unsigned len) {
         put8(aml, OP_EXTENDED);
         put8(aml, EXTENDED_REGION);
         put_segment(aml, region);
         put8(aml, REGION_SYSTEM_IO);
         put_integer(aml, port);
-        put_integer(aml, 1);
+        put_integer(aml, len);
+}
+
+static size_t open_fields(struct aml *aml, const char *region, uint8_t flags) {
+        size_t mark;
 
         put8(aml, OP_EXTENDED);
         put8(aml, EXTENDED_FIELD);
         mark = open_package(aml);
         put_segment(aml, region);
-        put8(aml, FIELD_BYTE_ZEROS);
-        put_segment(aml, field);
-        put8(aml, 8); /* bits, as a PkgLength */
+        put8(aml, flags);
+        return mark;
+}
+
+/* `bits`, below 64, is a PkgLength of one byte (§20.2.5.2). */
+static void put_field(struct aml *aml, const char *name, uint8_t bits) {
+        put_segment(aml, name);
+        put8(aml, bits);
+}
+
+void aml_io_byte(struct aml *aml, const char *region, const char *field, uint16_t port) {
+        size_t mark;
+
+        put_region(aml, region, port, 1);
+        mark = open_fields(aml, region, FIELD_BYTE_ZEROS);
+        put_field(aml, field, 8);
+        aml_end(aml, mark);
+}
+
+void aml_io_words(struct aml *aml, const char *region, const char *const *fields, unsigned n, uint16_t port) {
+        size_t mark;
+
+        put_region(aml, region, port, n * 4);
+        mark = open_fields(aml, region, FIELD_WORDS_ZEROS);
+        for (unsigned i = 0; i < n; i++)
+                put_field(aml, fields[i], 32);
         aml_end(aml, mark);
 }
 
@@ -228,6 +255,20 @@ void aml_store_name(struct aml *aml, const char *name, unsigned local) {
         put8(aml, OP_STORE);
         put_segment(aml, name);
         put8(aml, (uint8_t) (OP_LOCAL0 + local));
+}
+
+void aml_store_integer(struct aml *aml, uint64_t value, const char *name) {
+        put8(aml, OP_STORE);
+        put_integer(aml, value);
+        put_segment(aml, name);
+}
+
+void aml_call(struct aml *aml, const char *const *path, unsigned n) {
+        put8(aml, OP_ROOT);
+        put8(aml, OP_MULTI_NAME);
+        put8(aml, (uint8_t) n);
+        for (unsigned i = 0; i < n; i++)
+                put_segment(aml, path[i]);
 }
 
 void aml_notify(struct aml *aml, const char *name, uint8_t value) {

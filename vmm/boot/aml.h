@@ -20,7 +20,7 @@ struct aml {
 size_t aml_scope(struct aml *aml, const char *name); /* a root path such as "\\_SB_" */
 size_t aml_device(struct aml *aml, const char *name);
 size_t aml_method(struct aml *aml, const char *name, unsigned args);
-size_t aml_if_bit(struct aml *aml, unsigned local, uint8_t mask); /* If (And (LocalN, mask)) */
+size_t aml_if_bit(struct aml *aml, unsigned local, uint32_t mask); /* If (And (LocalN, mask)) */
 void aml_end(struct aml *aml, size_t mark);
 
 void aml_name_integer(struct aml *aml, const char *name, uint64_t value);
@@ -30,8 +30,12 @@ void aml_name_package(struct aml *aml, const char *name, const uint8_t *values, 
 
 /* One byte of I/O space as a field of its own. */
 void aml_io_byte(struct aml *aml, const char *region, const char *field, uint16_t port);
-void aml_store_name(struct aml *aml, const char *name, unsigned local); /* Store (name, LocalN) */
+/* `n` words of four bytes. */
+void aml_io_words(struct aml *aml, const char *region, const char *const *fields, unsigned n, uint16_t port);
+void aml_store_name(struct aml *aml, const char *name, unsigned local);    /* Store (name, LocalN) */
+void aml_store_integer(struct aml *aml, uint64_t value, const char *name); /* Store (value, name) */
 void aml_notify(struct aml *aml, const char *name, uint8_t value);
+void aml_call(struct aml *aml, const char *const *path, unsigned n); /* a method without arguments, by its root path */
 
 /* Name (_CRS, ResourceTemplate): open, resources, close. */
 struct aml_resources {

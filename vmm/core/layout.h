@@ -34,6 +34,7 @@
 #define LAYOUT_PORT_RTC       0x70u  /* 2 */
 #define LAYOUT_PORT_SERIAL    0x3f8u /* 8 */
 #define LAYOUT_PORT_POWER     0x600u /* 4: see dev/power.c */
+#define LAYOUT_PORT_HOTPLUG   0x610u /* 12: see dev/hotplug.c */
 #define LAYOUT_PORT_PCI       0xcf8u /* 8 */
 
 /* IOAPIC pins. */

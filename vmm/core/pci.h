@@ -14,6 +14,7 @@
 #include "part.h"
 
 #define PCI_SLOTS        32u /* slot 0 is the host bridge */
+#define PCI_SLOT_LAST    30u /* for a device that may come and go; the first is 1 */
 #define PCI_CONFIG_BYTES 256u
 #define PCI_MSIX_SIZE    0x2000u /* of the BAR: table in the first half, pending bits in the second */
 #define PCI_MSIX_MAX     256u

@@ -404,6 +404,24 @@ unsigned virtio_pci_slot(const struct virtio_device *dev) {
         return pci_device_slot(&((const struct virtio_pci *) dev->transport_data)->pci);
 }
 
+struct driver_call {
+        const struct virtio_pci *v;
+        bool has_driver;
+};
+
+static void look_for_driver(void *arg) {
+        struct driver_call *call = arg;
+
+        call->has_driver = call->v->status != 0;
+}
+
+bool virtio_pci_has_driver(const struct virtio_device *dev) {
+        struct driver_call call = { .v = dev->transport_data };
+
+        loop_call(dev->loop, look_for_driver, &call);
+        return call.has_driver;
+}
+
 void virtio_pci_leave(struct virtio_device *dev) {
         loop_call(dev->loop, leave_on_loop, dev->transport_data);
 }

@@ -19,6 +19,8 @@ int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, 
                    struct virtio_device *dev, unsigned slot);
 /* Its PCI slot; 0: it was unplugged. */
 unsigned virtio_pci_slot(const struct virtio_device *dev);
+/* Whether a driver has begun to use it since the last reset. Any thread but the device's. */
+bool virtio_pci_has_driver(const struct virtio_device *dev);
 
 /*
  * The way out of a machine that goes on, all on the control thread:

@@ -61,7 +61,7 @@
 #define CTL_STATS_MAX        32u /* and to STATS */
 
 enum ctl_type {
-        /* Requests valid before START */
+        /* Requests valid before START; ADD_DISK, ADD_NIC and ADD_RNG also after it */
         CTL_HELLO = 1,       /* ctl_hello;                       reply ctl_hello_reply */
         CTL_SET_MACHINE,     /* ctl_machine   + kvm fd;          reply ctl_reply */
         CTL_SET_KERNEL,      /* ctl_file      + fd;              reply ctl_reply */
@@ -85,6 +85,7 @@ enum ctl_type {
         CTL_SET_LINK,      /* ctl_link;                        reply ctl_reply */
         CTL_SET_ACTIONS,   /* ctl_actions;                     reply ctl_reply */
         CTL_REBOOT_BUTTON, /* ctl_header;                      reply ctl_reply */
+        CTL_REMOVE,        /* ctl_remove;                      reply ctl_reply */
 
         /* Requests valid at any time after HELLO */
         CTL_QUIT = 96, /* ctl_header; the monitor replies, then exits */
@@ -97,6 +98,7 @@ enum ctl_type {
         CTL_EVENT_RESET,       /* ctl_header: the guest rebooted in place */
         CTL_EVENT_IO_ERROR,    /* ctl_event_io_error */
         CTL_EVENT_PORT,        /* ctl_event_port: the guest opened or closed a port */
+        CTL_EVENT_REMOVED,     /* ctl_event_removed: a device is gone */
 
         CTL_REPLY = 0x8000,
 };
@@ -304,6 +306,20 @@ struct ctl_actions {
         uint8_t pad[5];
 };
 
+enum ctl_remove_flags {
+        CTL_REMOVE_FORCE = 1u << 0, /* whatever the guest does with it */
+};
+
+/*
+ * Without FORCE the guest is asked to let go of the device, unless no driver uses it; what it does is up to it.
+ * EVENT_REMOVED follows when the device is gone, perhaps at once, perhaps never.
+ */
+struct ctl_remove {
+        struct ctl_header header;
+        uint32_t id;
+        uint32_t flags; /* enum ctl_remove_flags */
+};
+
 enum ctl_state {
         CTL_STATE_SETUP = 0, /* taking its configuration */
         CTL_STATE_RUNNING,
@@ -379,11 +395,15 @@ struct ctl_list {
         uint32_t pad;
 };
 
+enum ctl_list_flags {
+        CTL_LIST_LEAVING = 1u << 0, /* REMOVE was asked for */
+};
+
 struct ctl_list_entry {
         struct ctl_place place; /* where it really is; slot 0 before START */
         uint16_t type;          /* the ADD_* that made it */
         uint16_t pad;
-        uint32_t pad2;
+        uint32_t flags; /* enum ctl_list_flags */
 };
 
 struct ctl_list_reply {
@@ -414,6 +434,13 @@ struct ctl_event_port {
         struct ctl_header header;
         uint32_t id;   /* of the port; in version 1 its index */
         uint32_t open; /* 0 or 1 */
+};
+
+/* Its host ends are closed. The guest may have given it away without having been asked. */
+struct ctl_event_removed {
+        struct ctl_header header;
+        uint32_t id;
+        uint32_t pad;
 };
 
 /*

@@ -138,6 +138,8 @@ static const struct rule rules[] = {
           { ENUM8(struct ctl_actions, on_poweroff, CTL_ACTION_MAX),
             ENUM8(struct ctl_actions, on_reboot, CTL_ACTION_MAX), ENUM8(struct ctl_actions, on_crash, CTL_ACTION_MAX),
             ZERO(struct ctl_actions, pad) } },
+        { "REMOVE", CTL_REMOVE, 0, 0, sizeof(struct ctl_remove), REPLY,
+          { ID(struct ctl_remove, id), FLAGS(struct ctl_remove, flags, CTL_REMOVE_FORCE) }, .since = 2 },
         { "REBOOT_BUTTON", CTL_REBOOT_BUTTON, 0, 0, PLAIN, REPLY, {}, .since = 2 },
 
         { "QUIT", CTL_QUIT, 0, 0, PLAIN, REPLY, {} },
@@ -156,6 +158,8 @@ static const struct rule rules[] = {
           .older = { { 1, 0, UP_TO(struct ctl_event_io_error, pad), 0 } } },
         { "EVENT_PORT", CTL_EVENT_PORT, 0, 0, sizeof(struct ctl_event_port), 0,
           { ENUM(struct ctl_event_port, open, 2) } },
+        { "EVENT_REMOVED", CTL_EVENT_REMOVED, 0, 0, sizeof(struct ctl_event_removed), 0,
+          { ID(struct ctl_event_removed, id), ZERO(struct ctl_event_removed, pad) }, .since = 2 },
 };
 /* clang-format on */
 

@@ -234,12 +234,26 @@ static int handle_hello(struct server *s, const struct ctl_message *message, str
         return 0;
 }
 
+/* The devices in a slot are gone: one, or all ports. */
+static void on_removed(void *arg, unsigned slot) {
+        struct server *s = arg;
+        uint32_t id;
+
+        while ((id = devices_forget(&s->setup.devices, slot)) != 0) {
+                struct ctl_event_removed event = { .id = id };
+
+                ctl_header_init(&event.header, CTL_EVENT_REMOVED, 0, sizeof(event));
+                send_event(s, &event.header);
+        }
+}
+
 static int handle_start(struct server *s, const struct ctl_message *message, char *text) {
         const struct ctl_start *start = (const struct ctl_start *) message->data;
         const struct vm_callbacks callbacks = {
                 .state_changed = on_state,
                 .was_reset = on_reset,
                 .finished = on_finished,
+                .removed = on_removed,
                 .arg = s,
                 .confinement = s->config->confinement,
         };
@@ -260,6 +274,17 @@ static int handle_link(struct server *s, const struct ctl_message *message, char
         }
         d->kind->set_link(d->virtio, link->up);
         return 0;
+}
+
+/* Hot plug. */
+static int handle_add(struct server *s, struct ctl_message *message, char *text) {
+        return devices_plug(&s->setup.devices, s->vm, &message->header, message->fds, message->n_fds, text);
+}
+
+static int handle_remove(struct server *s, const struct ctl_message *message, char *text) {
+        const struct ctl_remove *remove = (const struct ctl_remove *) message->data;
+
+        return devices_unplug(&s->setup.devices, s->vm, remove->id, remove->flags & CTL_REMOVE_FORCE, text);
 }
 
 static int handle_actions(struct server *s, const struct ctl_message *message) {
@@ -330,7 +355,11 @@ static int handle_list(const struct server *s, const struct ctl_message *message
         const struct device *d = devices_next(&s->setup.devices, list->after);
 
         for (; d && reply->n < CTL_LIST_MAX; d = devices_next(&s->setup.devices, d->place.id))
-                reply->entry[reply->n++] = (struct ctl_list_entry) { .place = d->place, .type = d->kind->add };
+                reply->entry[reply->n++] = (struct ctl_list_entry) {
+                        .place = d->place,
+                        .type = d->kind->add,
+                        .flags = d->is_leaving ? CTL_LIST_LEAVING : 0,
+                };
         reply->more = d != NULL;
         return 0;
 }
@@ -360,12 +389,16 @@ static int handle_run_request(struct server *s, uint16_t type, char *text) {
         }
 }
 
+static bool is_add(uint16_t type) {
+        return type == CTL_ADD_DISK || type == CTL_ADD_NIC || type == CTL_ADD_PORT || type == CTL_ADD_RNG;
+}
+
 /* Whether the state allows the request. */
 static int check_state(const struct server *s, uint16_t type, char *text) {
         const char *why = NULL;
         int r = 0;
 
-        if (s->started && type > CTL_HELLO && type < CTL_PAUSE && type != CTL_SET_EXIT_RECORD) {
+        if (s->started && type > CTL_HELLO && type < CTL_PAUSE && type != CTL_SET_EXIT_RECORD && !is_add(type)) {
                 why = "the guest has been started";
                 r = -EBUSY;
         } else if (!s->started && type >= CTL_PAUSE && type < CTL_QUIT) {
@@ -398,6 +431,8 @@ static int dispatch(struct server *s, struct ctl_message *message, union any_rep
                 return handle_start(s, message, text);
         case CTL_SET_LINK:
                 return handle_link(s, message, text);
+        case CTL_REMOVE:
+                return handle_remove(s, message, text);
         case CTL_SET_ACTIONS:
                 return handle_actions(s, message);
         case CTL_QUERY:
@@ -409,6 +444,8 @@ static int dispatch(struct server *s, struct ctl_message *message, union any_rep
         case CTL_QUIT:
                 return 0;
         default:
+                if (s->started && is_add(type))
+                        return handle_add(s, message, text);
                 return type < CTL_PAUSE ? setup_request(&s->setup, message, text) : handle_run_request(s, type, text);
         }
 }

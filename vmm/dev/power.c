@@ -114,8 +114,12 @@ struct power *power_free(struct power *power) {
 }
 
 /* The pin is edge triggered: a pulse is one event. */
-void power_button(struct power *power) {
-        atomic_fetch_or(&power->events, POWER_EVENT_BUTTON);
+void power_event(struct power *power, uint8_t event) {
+        atomic_fetch_or(&power->events, event);
         irq_set_line(power->irq, LAYOUT_IRQ_GED, 1);
         irq_set_line(power->irq, LAYOUT_IRQ_GED, 0);
+}
+
+void power_button(struct power *power) {
+        power_event(power, POWER_EVENT_BUTTON);
 }

@@ -18,6 +18,7 @@
 
 #define POWER_RESET_VALUE   1u
 #define POWER_EVENT_BUTTON  1u
+#define POWER_EVENT_HOTPLUG 2u /* look at hotplug.h's registers */
 #define POWER_SLEEP_TYPE_S5 5u
 
 struct power;
@@ -34,3 +35,5 @@ struct power *power_free(struct power *power); /* NULL is fine; returns NULL */
 
 /* Presses the button; any thread. */
 void power_button(struct power *power);
+/* Raises an event, POWER_EVENT_*; any thread. */
+void power_event(struct power *power, uint8_t event);

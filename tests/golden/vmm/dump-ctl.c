@@ -193,6 +193,7 @@ static void events(void) {
         struct ctl_event_state stopped = { .state = CTL_STATE_PAUSED, .reason = CTL_REASON_IO_ERROR };
         struct ctl_event_io_error io_error = { .id = 1, .error = -5, .write = 2, .policy = CTL_ERROR_STOP };
         struct ctl_event_port port = { .id = 4, .open = 1 };
+        struct ctl_event_removed removed = { .id = 5 };
         struct ctl_header header;
 
         tell(CTL_EVENT_STATE, &state, sizeof(state));
@@ -200,6 +201,7 @@ static void events(void) {
         tell(CTL_EVENT_IO_ERROR, &io_error, sizeof(io_error));
         tell(CTL_EVENT_PORT, &port, sizeof(port));
         tell(CTL_EVENT_STATE, &stopped, sizeof(stopped));
+        tell(CTL_EVENT_REMOVED, &removed, sizeof(removed));
 }
 
 static void run(void) {
@@ -207,6 +209,7 @@ static void run(void) {
         struct ctl_start start = { .flags = CTL_START_PAUSED };
         struct ctl_actions actions = { .on_reboot = CTL_ACTION_RESTART, .on_crash = CTL_ACTION_PRESERVE };
         struct ctl_link link = { .id = 2, .up = 1 };
+        struct ctl_remove remove = { .id = 5, .flags = CTL_REMOVE_FORCE };
         struct ctl_reply refusal = { .error = -6, .text = "NMI: No such device or address" };
         struct ctl_header header;
 
@@ -221,6 +224,8 @@ static void run(void) {
         answer(CTL_NMI, &refusal);
         say(CTL_SET_LINK, &link, sizeof(link), 0);
         ok(CTL_SET_LINK);
+        say(CTL_REMOVE, &remove, sizeof(remove), 0);
+        ok(CTL_REMOVE);
         say(CTL_SET_ACTIONS, &actions, sizeof(actions), 0);
         ok(CTL_SET_ACTIONS);
         say(CTL_REBOOT_BUTTON, &header, sizeof(header), 0);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Clock, power block, panic device.
+ * Clock, power block, hot plug registers, panic device.
  */
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <time.h>
 
 #include "core/layout.h"
+#include "dev/hotplug.h"
 #include "dev/power.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
@@ -177,6 +178,76 @@ static void test_power(void) {
         irq_free(irq);
 }
 
+static void on_eject(void *arg, uint32_t slots) {
+        *(uint32_t *) arg = slots;
+}
+
+static uint32_t get_word(struct bus *bus, uint64_t address) {
+        uint32_t value;
+
+        bus_read(bus, address, &value, sizeof(value));
+        return value;
+}
+
+static uint32_t eject(struct bus *bus, uint32_t *ejected, uint32_t slots) {
+        *ejected = 0;
+        bus_write(bus, LAYOUT_PORT_HOTPLUG + HOTPLUG_EJECT, &slots, sizeof(slots));
+        return *ejected;
+}
+
+static void test_hotplug(void) {
+        static const struct power_ops ops = { .off = on_off, .reset = on_reset };
+        const uint64_t at = LAYOUT_PORT_HOTPLUG;
+        struct bus pio = { 0 };
+        struct parts parts = { 0 };
+        struct power *power;
+        struct hotplug *hotplug;
+        uint32_t ejected;
+        const char *text;
+        struct irq *irq;
+
+        CHECK_EQ(irq_new(-1, &irq), 0);
+        CHECK_EQ(power_new(&parts, &pio, irq, &ops, NULL, &power), 0);
+        CHECK_EQ(hotplug_new(&parts, &pio, power, on_eject, &ejected, &hotplug), 0);
+
+        /* Each event is told once, and which slots it is about. */
+        hotplug_add(hotplug, 3);
+        hotplug_up(hotplug, 3);
+        hotplug_up(hotplug, 30);
+        hotplug_down(hotplug, 7);
+        CHECK_EQ(irq->edges[LAYOUT_IRQ_GED], 3);
+        CHECK_EQ(get(&pio, LAYOUT_PORT_POWER + POWER_EVENT), POWER_EVENT_HOTPLUG);
+        CHECK_EQ(get(&pio, at + HOTPLUG_UP), 0); /* a byte of it neither shows nor clears it */
+        CHECK_EQ(get_word(&pio, at + HOTPLUG_UP), 1u << 3 | 1u << 30);
+        CHECK_EQ(get_word(&pio, at + HOTPLUG_UP), 0);
+        CHECK_EQ(get_word(&pio, at + HOTPLUG_DOWN), 1u << 7);
+        CHECK_EQ(get_word(&pio, at + HOTPLUG_DOWN), 0);
+
+        /* What is there can be ejected, once; nothing else. */
+        hotplug_add(hotplug, 5);
+        CHECK_EQ(eject(&pio, &ejected, ~(1u << 3)), 1u << 5);
+        CHECK_EQ(eject(&pio, &ejected, ~(1u << 3)), 0);
+        put(&pio, at + HOTPLUG_EJECT, 1 << 3);
+        CHECK_EQ(ejected, 0);
+        CHECK_EQ(eject(&pio, &ejected, UINT32_MAX), 1u << 3);
+        hotplug_add(hotplug, 3);
+        hotplug_down(hotplug, 3);
+        hotplug_remove(hotplug, 3);
+        CHECK_EQ(get_word(&pio, at + HOTPLUG_DOWN), 0);
+        CHECK_EQ(eject(&pio, &ejected, UINT32_MAX), 0);
+
+        /* A guest that boots finds all as it is. */
+        hotplug_up(hotplug, 4);
+        hotplug_down(hotplug, 4);
+        CHECK_EQ(parts_reset(&parts, &text), 0);
+        CHECK_EQ(get_word(&pio, at + HOTPLUG_UP), 0);
+        CHECK_EQ(get_word(&pio, at + HOTPLUG_DOWN), 0);
+        CHECK(!hotplug_free(hotplug));
+        CHECK(!power_free(power));
+        CHECK(!parts.first);
+        irq_free(irq);
+}
+
 static void test_pvpanic(void) {
         struct bus pio = { 0 }, mmio = { 0 };
         struct asked asked = { 0 };
@@ -209,6 +280,7 @@ int main(void) {
         RUN(test_rtc_set);
         RUN(test_rtc_nonsense);
         RUN(test_power);
+        RUN(test_hotplug);
         RUN(test_pvpanic);
         return 0;
 }

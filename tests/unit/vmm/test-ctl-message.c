@@ -37,6 +37,7 @@ static const struct {
         { CTL_SET_LINK, sizeof(struct ctl_link), 0, 0 },
         { CTL_SET_ACTIONS, sizeof(struct ctl_actions), 0, 0 },
         { CTL_REBOOT_BUTTON, sizeof(struct ctl_header), 0, 0 },
+        { CTL_REMOVE, sizeof(struct ctl_remove), 0, 0 },
         { CTL_QUIT, sizeof(struct ctl_header), 0, 0 },
         { CTL_QUERY, sizeof(struct ctl_header), 0, 0 },
         { CTL_STATS, sizeof(struct ctl_stats), 0, 0 },
@@ -51,7 +52,7 @@ static void message_init(struct ctl_message *m, uint16_t type, size_t length, un
         /* What all in good shape have: a place, and whom they are about. */
         if (type >= CTL_ADD_DISK && type <= CTL_ADD_RNG && length >= sizeof(struct ctl_rng))
                 ((struct ctl_rng *) m->data)->place.id = 1;
-        if (type == CTL_SET_LINK)
+        if (type == CTL_SET_LINK || type == CTL_REMOVE)
                 ((struct ctl_link *) m->data)->id = 1;
 }
 
@@ -216,6 +217,8 @@ static void test_values(void) {
         CHECK_EQ(BENT(CTL_SET_ACTIONS, struct ctl_actions, 0, on_crash, CTL_ACTION_MAX), -EINVAL);
         CHECK_EQ(BENT(CTL_SET_ACTIONS, struct ctl_actions, 0, pad, 1), -EINVAL);
         CHECK_EQ(BENT(CTL_SET_LINK, struct ctl_link, 0, id, 0), -EINVAL);
+        CHECK_EQ(BENT(CTL_REMOVE, struct ctl_remove, 0, id, 0), -EINVAL);
+        CHECK_EQ(BENT(CTL_REMOVE, struct ctl_remove, 0, flags, 2), -EINVAL);
         CHECK_EQ(BENT(CTL_STATS, struct ctl_stats, 0, pad, 1), -EINVAL);
         CHECK_EQ(BENT(CTL_LIST, struct ctl_list, 0, pad, 1), -EINVAL);
 }

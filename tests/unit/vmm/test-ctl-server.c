@@ -35,13 +35,14 @@ struct vm {
         enum ctl_reason reason;
         enum ctl_action action;
         _Atomic unsigned buttons, reboot_buttons, resets;
+        unsigned unplugged_slot;
         bool slow, pausing; /* its disks take their time */
         int event_fd;
         void (*order)(void); /* what the guest does when event_fd is written */
 };
 
 static struct vm fake;
-static int fake_new_error, fake_start_error;
+static int fake_new_error, fake_start_error, fake_plug_error;
 
 void vm_config_init(struct vm_config *config) {
         *config = (struct vm_config) {
@@ -95,6 +96,17 @@ int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
         vm->slot_wanted[vm->n_devices] = slot;
         vm->devices[vm->n_devices++] = dev;
         return slot ? (int) slot : (int) vm->n_devices;
+}
+
+int vm_plug_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
+        return fake_plug_error ? fake_plug_error : vm_add_virtio(vm, dev, slot);
+}
+
+int vm_unplug_virtio(struct vm *vm, unsigned slot, bool force) {
+        vm->unplugged_slot = slot;
+        if (force)
+                vm->callbacks.removed(vm->callbacks.arg, slot);
+        return 0;
 }
 
 static void fake_state(enum ctl_state state, enum ctl_reason reason) {
@@ -215,7 +227,7 @@ static int client_connect(const struct fixture *f) {
 static void fixture_start(struct fixture *f) {
         *f = (struct fixture) { .address.sun_family = AF_UNIX, .serial = 100 };
         memset(&fake, 0, sizeof(fake));
-        fake_new_error = fake_start_error = 0;
+        fake_new_error = fake_start_error = fake_plug_error = 0;
         f->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         CHECK(f->listen_fd >= 0);
         CHECK(bind(f->listen_fd, (struct sockaddr *) &f->address, sizeof(f->address.sun_family)) == 0);
@@ -452,6 +464,8 @@ static void expect_unknown(struct fixture *f, uint16_t type) {
         CHECK_EQ(((struct ctl_reply *) m.data)->error, -EOPNOTSUPP);
 }
 
+static int add_port(struct fixture *f, const char *name);
+
 static void test_order(void) {
         struct ctl_link link = { .id = 1 }; /* the disk */
         struct ctl_message reply;
@@ -480,7 +494,7 @@ static void test_order(void) {
         set_up(&f);
         CHECK_EQ(start(&f, 0), 0);
         CHECK_EQ(start(&f, 0), -EBUSY);
-        CHECK_EQ(add_disk(&f), -EBUSY);
+        CHECK_EQ(add_port(&f, "org.late"), -EOPNOTSUPP);
         CHECK_EQ(set_machine(&f), -EBUSY);
         CHECK_EQ(call(&f, CTL_SET_LINK, &link, sizeof(link)), -ENODEV);
         CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
@@ -558,6 +572,8 @@ static void test_daemon_of_promised_version(void) {
                         expect_recorded(&f, &state, &m); /* it precedes the reply */
                 if (p->header.type == (CTL_RESET | CTL_REPLY))
                         expect_recorded(&f, session_find(&session, '<', CTL_EVENT_RESET), &m);
+                if (p->header.type == (CTL_REMOVE | CTL_REPLY))
+                        expect_recorded(&f, session_find(&session, '<', CTL_EVENT_REMOVED), &m);
                 expect_recorded(&f, p, &m);
                 CHECK_EQ(((struct ctl_reply *) m.data)->error, ((const struct ctl_reply *) p->data)->error);
         }
@@ -737,6 +753,56 @@ static void test_places(void) {
         CHECK_EQ(call_fds(&f, CTL_LIST, &request, sizeof(request), NULL, 0, &m), 0);
         CHECK_EQ(list->n, 1);
         CHECK_EQ(list->entry[0].place.id, 70);
+        CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+        CHECK_EQ(fixture_end(&f), 0);
+}
+
+static int remove_device(struct fixture *f, uint32_t id, unsigned flags) {
+        struct ctl_remove remove = { .id = id, .flags = flags };
+
+        return call(f, CTL_REMOVE, &remove, sizeof(remove));
+}
+
+static void eject_slot_9(void) {
+        fake.callbacks.removed(fake.callbacks.arg, 9);
+}
+
+/* A machine that runs: what is added is plugged or leaves nothing behind; what is removed is told when it is gone. */
+static void test_hot_plug(void) {
+        struct ctl_message m;
+        const struct ctl_event_removed *removed = (const struct ctl_event_removed *) m.data;
+        const struct ctl_list_reply *list = (const struct ctl_list_reply *) m.data;
+        struct ctl_list request = {};
+        struct fixture f;
+
+        fixture_start(&f);
+        set_up(&f);
+        CHECK_EQ(start(&f, 0), 0);
+        CHECK_EQ(add_disk_at(&f, 70, 9, &m), 0);
+        CHECK_EQ(fake.slot_wanted[1], 9);
+        fake_plug_error = -ENOMEM;
+        CHECK_EQ(add_disk_at(&f, 71, 10, &m), -ENOMEM);
+        CHECK_STR(((struct ctl_reply *) m.data)->text, "disk 'vdx': Cannot allocate memory");
+        fake_plug_error = 0;
+        CHECK_EQ(add_disk_at(&f, 71, 10, &m), 0); /* neither id nor slot was taken */
+
+        CHECK_EQ(remove_device(&f, 99, 0), -ENODEV);
+        CHECK_EQ(remove_device(&f, 70, 0), 0);
+        CHECK_EQ(fake.unplugged_slot, 9);
+        CHECK_EQ(remove_device(&f, 70, 0), -EALREADY);
+        CHECK_EQ(call_fds(&f, CTL_LIST, &request, sizeof(request), NULL, 0, &m), 0);
+        CHECK_EQ(list->n, 3);
+        CHECK_EQ(list->entry[1].place.id, 70);
+        CHECK_EQ(list->entry[1].flags, CTL_LIST_LEAVING);
+        CHECK_EQ(list->entry[2].flags, 0);
+        on_control(eject_slot_9);
+        expect_event(f.client, CTL_EVENT_REMOVED, &m);
+        CHECK_EQ(removed->id, 70);
+        CHECK_EQ(remove_device(&f, 70, 0), -ENODEV);
+
+        /* By force it may be gone before the reply. */
+        CHECK_EQ(remove_device(&f, 71, CTL_REMOVE_FORCE), 0);
+        CHECK_EQ(remove_device(&f, 71, CTL_REMOVE_FORCE), -ENODEV);
         CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
         CHECK_EQ(fixture_end(&f), 0);
 }
@@ -1108,6 +1174,7 @@ int main(void) {
         RUN(test_bad_devices);
         RUN(test_slots);
         RUN(test_places);
+        RUN(test_hot_plug);
         RUN(test_failed_start);
         RUN(test_peer_leaves);
         RUN(test_malformed);

@@ -326,18 +326,18 @@ static void wait_for_threads(unsigned n) {
 static void do_remove(void *arg) {
         struct fixture *f = arg;
 
-        CHECK_EQ(vm_remove_virtio(f->vm, 2), 0);
+        CHECK_EQ(vm_unplug_virtio(f->vm, 2, true), 0);
 }
 
 static void do_remove_others(void *arg) {
         struct fixture *f = arg;
 
-        CHECK_EQ(vm_remove_virtio(f->vm, 2), -ENOENT);
-        CHECK_EQ(vm_remove_virtio(f->vm, 0), -ENOENT);
-        CHECK_EQ(vm_remove_virtio(f->vm, 31), -ENOENT); /* the panic device stays */
-        CHECK_EQ(vm_remove_virtio(f->vm, UINT32_MAX), -ENOENT);
-        CHECK_EQ(vm_remove_virtio(f->vm, 3), 0);
-        CHECK_EQ(vm_remove_virtio(f->vm, 1), 0);
+        CHECK_EQ(vm_unplug_virtio(f->vm, 2, true), -ENOENT);
+        CHECK_EQ(vm_unplug_virtio(f->vm, 0, true), -ENOENT);
+        CHECK_EQ(vm_unplug_virtio(f->vm, 31, true), -ENOENT); /* the panic device stays */
+        CHECK_EQ(vm_unplug_virtio(f->vm, UINT32_MAX, true), -ENOENT);
+        CHECK_EQ(vm_unplug_virtio(f->vm, 3, true), 0);
+        CHECK_EQ(vm_unplug_virtio(f->vm, 1, true), 0);
 }
 
 /* Devices go while the guest restarts all the time, or stands still: nothing of them is left, and it goes on. */
@@ -411,11 +411,11 @@ static const struct virtio_device_ops slow_ops = {
 static void do_remove_slow(void *arg) {
         struct fixture *f = arg;
 
-        CHECK_EQ(vm_remove_virtio(f->vm, 1), 0);
-        CHECK_EQ(vm_remove_virtio(f->vm, 1), -EALREADY);
+        CHECK_EQ(vm_unplug_virtio(f->vm, 1, true), 0);
+        CHECK_EQ(vm_unplug_virtio(f->vm, 1, true), -EALREADY);
         CHECK_EQ(vm_reset(f->vm), VM_PENDING);
         CHECK_EQ(vm_pause(f->vm), VM_PENDING);
-        CHECK_EQ(vm_remove_virtio(f->vm, 2), 0);
+        CHECK_EQ(vm_unplug_virtio(f->vm, 2, true), 0);
 }
 
 static void do_finish_slow(void *arg) {
