@@ -64,6 +64,7 @@ static int check_topology(const struct ctl_machine *m, char *text) {
         return 0;
 }
 
+/* NOLINTNEXTLINE(misc-redundant-expression): one number in two headers */
 _Static_assert(GUEST_MEM_MIN == CTL_MEMORY_MIN, "what the protocol allows is what can be mapped");
 
 static int check_memory(const struct ctl_machine *m, char *text) {
