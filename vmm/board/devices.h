@@ -48,14 +48,14 @@ int devices_add(struct devices *devices, const struct ctl_header *message, int *
 int devices_join(struct devices *devices, struct vm *vm, char text[static CTL_TEXT_MAX]);
 
 /*
- * Hot plug: devices_add() and devices_join() for one device of a machine that was started; nothing is left of it on error.
- * -EOPNOTSUPP: a port.
+ * Hot plug: devices_add() and devices_join() for one device of a machine that was started; nothing is left of it on
+ * error. -EOPNOTSUPP: a port.
  */
 int devices_plug(struct devices *devices, struct vm *vm, const struct ctl_header *message, int *fds, unsigned n_fds,
                  char text[static CTL_TEXT_MAX]);
 /*
- * Has the guest let go of a device, or takes it away; vm_callbacks.removed follows. -ENODEV: there is none, -EALREADY: it
- * is under way, -EOPNOTSUPP: a port.
+ * Has the guest let go of a device, or takes it away; vm_callbacks.removed follows. -ENODEV: there is none, -EALREADY:
+ * it is under way, -EOPNOTSUPP: a port.
  */
 int devices_unplug(struct devices *devices, struct vm *vm, uint32_t id, bool force, char text[static CTL_TEXT_MAX]);
 /* Drops a device whose slot was vacated, and returns its id; 0: there is none any more. */
