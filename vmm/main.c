@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * virtmicro-vmm: one virtual machine in one process. Two ways to be run:
+ * virtmicro-vmm: one virtual machine in one process. It runs in one of two ways:
  *
- *   by virtmicrod  it has a control socket and nothing else; see ctl/server.c
+ *   by virtmicrod  with a control socket and nothing else; see ctl/server.c
  *   by hand        it opens what the command line names, locks itself in, and has the
  *                  guest's console on standard input and output
  *
- * Either way the order is: open, sandbox_enter(), seccomp_enter(), and only then is any
- * of the machine made. Errors end up here and nowhere else, as one line each.
+ * Either way the order is: open, sandbox_enter(), seccomp_enter(), and only then create
+ * the machine. All errors are reported here, one line each.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -153,7 +153,7 @@ static int open_tap(const char *name, int *ret) {
                 log_errorx("'%s' is too long for the name of an interface", name);
                 return -EINVAL;
         }
-        /* A privileged user would get a new one, which nothing is connected to. */
+        /* A privileged caller would create a new TAP, connected to nothing. */
         if (if_nametoindex(name) == 0) {
                 log_errorx("there is no interface '%s' (ip tuntap add %s mode tap makes one)", name, name);
                 return -ENODEV;
@@ -202,7 +202,7 @@ static int open_nets(struct run *run) {
                 r = open_tap(o->net[i].tap, &run->nic_fd[i][0]);
                 if (r < 0)
                         return r;
-                /* An accelerator: the device works without it. */
+                /* Only an accelerator: the device works without it. */
                 if (!o->net[i].no_vhost)
                         run->nic_fd[i][1] = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
                 choose_mac(&o->net[i], run->mac[i]);
@@ -295,7 +295,7 @@ static int watch_signals(struct run *run) {
         return loop_add_fd(run->loop, run->signal_fd, EPOLLIN, on_signal, run, NULL);
 }
 
-/* Loop, signals, and the console's descriptor for whichever device it goes to. */
+/* Sets up the loop, signals, and the descriptor of whichever device is the console. */
 static int open_terminal(struct run *run) {
         int r;
 
@@ -433,7 +433,7 @@ static void run_init(struct run *run, const struct options *options) {
                 run->nic_fd[i][0] = run->nic_fd[i][1] = -EBADF;
 }
 
-/* The process ends next: descriptors that nobody took are left to that. */
+/* The process is about to exit, which closes the remaining descriptors. */
 static void run_done(struct run *run) {
         vm_free(run->vm);
         devices_done(&run->devices);
@@ -467,7 +467,7 @@ int main(int argc, char **argv) {
         struct options options;
 
         log_set_level(LOG_LEVEL_INFO);
-        /* Threads hardly allocate: an arena of its own for each would be memory for nothing. */
+        /* Threads hardly allocate: an arena per thread would waste memory. */
         (void) mallopt(M_ARENA_MAX, 1);
         if (options_parse(&options, argc, argv, text) < 0) {
                 log_errorx("%s", text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The command line: options with one argument each, "--name value" or "--name=value", and
- * lists of "key=value" inside the arguments of --disk and --net. A table gives each
- * option its function; nothing is opened or looked up here.
+ * lists of "key=value" inside the arguments of --disk and --net. A table maps each option
+ * to its function; nothing is opened or looked up here.
  */
 #include "options.h"
 
@@ -46,7 +46,7 @@ const char options_help[] =
 
 struct parser {
         struct options *options;
-        const char *option; /* being parsed, for messages */
+        const char *option; /* being parsed; for messages */
         char *text;
 };
 

@@ -126,9 +126,10 @@ static int check_room(const struct devices *devices, const struct device_kind *k
         bool takes_slot = kind != &port_kind || devices->console.n_ports == 0;
 
         if (count(devices, kind) >= kind->max)
-                return fail(text, -E2BIG, "%s '%s': there are %u already", kind->name, name, count(devices, kind));
+                return fail(text, -E2BIG, "%s '%s': already %u of them, the maximum", kind->name, name,
+                            count(devices, kind));
         if (takes_slot && count(devices, NULL) >= CTL_DEVICES_MAX)
-                return fail(text, -E2BIG, "%s '%s': there are %u PCI devices already", kind->name, name,
+                return fail(text, -E2BIG, "%s '%s': already %u PCI devices, the maximum", kind->name, name,
                             count(devices, NULL));
         return 0;
 }
@@ -154,10 +155,10 @@ static int collect_port(struct devices *devices, struct device *d, const struct 
         bool is_console = m->flags & CTL_PORT_CONSOLE;
 
         if (is_console == (m->name[0] != '\0'))
-                return fail(text, -EINVAL, "port '%s': a channel has a name, a console has none", m->name);
+                return fail(text, -EINVAL, "port '%s': a channel needs a name, a console must not have one", m->name);
         for (unsigned i = 0; i < n && !is_console; i++)
                 if (strcmp(devices->port_names[i], m->name) == 0)
-                        return fail(text, -EEXIST, "port '%s' exists already", m->name);
+                        return fail(text, -EEXIST, "port '%s' already exists", m->name);
         memcpy(devices->port_names[n], m->name, sizeof(devices->port_names[n]));
         devices->console.ports[n] = (struct console_port_config) {
                 .name = devices->port_names[n],
@@ -241,7 +242,7 @@ static int join_ports(struct devices *devices, struct vm *vm, char *text) {
         r = console_new(config, &dev);
         if (r < 0)
                 return fail(text, r, "device 'console': %s",
-                            r == -EINVAL ? "a port has a socket that does not listen" : strerror(-r));
+                            r == -EINVAL ? "the socket of a port is not listening" : strerror(-r));
         for (unsigned i = 0; i < config->n_ports; i++) {
                 (void) take_fd(&config->ports[i].fd);
                 (void) take_fd(&config->ports[i].log_fd);

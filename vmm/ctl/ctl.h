@@ -3,26 +3,26 @@
  * The control protocol between virtmicrod and virtmicro-vmm: the one header that
  * both programs share. docs/control-protocol.md is its prose.
  *
- * Transport: one SOCK_SEQPACKET UNIX socket. The daemon creates it as a listening
- * socket in its state directory and hands it to the monitor, which accepts one
- * peer at a time; a new peer replaces the old one, so a restarted daemon just
- * connects again. One packet is one message. File descriptors travel by SCM_RIGHTS
- * in the packet of the request that names them.
+ * Transport: one SOCK_SEQPACKET UNIX socket. The daemon creates it as a listening socket
+ * in its state directory and hands it to the monitor, which accepts one peer at a time; a
+ * new peer replaces the old one, so a restarted daemon simply reconnects. One packet is
+ * one message. File descriptors travel by SCM_RIGHTS in the packet of the request that
+ * names them.
  *
- * Every message starts with struct ctl_header; `length` is the size of the whole
- * packet and has to equal both what was received and what the type demands.
- * A request is answered by exactly one reply with the same type | CTL_REPLY and the
- * same serial. Events have serial 0 and are sent only by the monitor.
+ * Every message starts with struct ctl_header; `length` is the size of the whole packet
+ * and must match both what was received and what the type requires. A request is answered
+ * by exactly one reply with the same type | CTL_REPLY and the same serial. Events have
+ * serial 0 and are sent only by the monitor.
  *
  * Integers are in host byte order (both ends share a kernel), every struct is laid
  * out without padding, strings are NUL-terminated inside fixed arrays.
  *
- * Versions: HELLO agrees on one for the connection, the newest that both ends speak. A
- * new version adds types, values of enums and flags, and fields at the end of a struct,
- * whose value 0 means what the older version did; nothing is ever removed or moved. The
- * structs here are the newest ones: message.c knows the lengths and limits of each
- * version, cuts what is sent to an older peer and fills up with zeroes what comes from
- * one, so nobody else has to care.
+ * Versions: HELLO negotiates one per connection, the newest that both ends speak. A new
+ * version adds types, values of enums and flags, and fields at the end of a struct, whose
+ * value 0 means what the older version did; nothing is ever removed or moved. The structs
+ * here are the newest ones: message.c knows the lengths and limits of each version,
+ * truncates what is sent to an older peer and zero-extends what comes from one, so no
+ * other code has to care.
  *
  * This holds from CTL_VERSION_PROMISED on. A monitor of version 1 knows its devices by
  * their order alone; the daemon sends it only what concerns the machine as a whole.
@@ -49,10 +49,10 @@
 #define CTL_VCPUS_MAX        32u
 #define CTL_DISKS_MAX        24u
 #define CTL_NICS_MAX         8u
-#define CTL_MTU_MIN          68u /* what an interface advertises, if anything (virtio 1.2 §5.1.4.1) */
+#define CTL_MTU_MIN          68u /* least MTU that an interface may advertise (virtio 1.2 §5.1.4.1) */
 #define CTL_PORTS_MAX        16u /* virtio-console ports */
 #define CTL_DEVICES_MAX      30u /* PCI slots for disks, interfaces, the entropy device, and one for all ports */
-#define CTL_CPU_FEATURES_MAX 96u /* CPUID bits that are asked for by name */
+#define CTL_CPU_FEATURES_MAX 96u /* CPUID bits requested by name */
 #define CTL_FEATURE_NAME_MAX 28u /* with NUL: libvirt's longest is "avx512-vpopcntdq" */
 #define CTL_SERIAL_MAX       21u /* disk serial number, with NUL (virtio 1.2 §5.2.6.1: 20 bytes) */
 #define CTL_SEGMENTS_MAX     1u  /* PCI segments */
@@ -138,7 +138,7 @@ enum ctl_machine_flags {
         CTL_MACHINE_UTC_LOCALTIME = 1u << 3, /* RTC runs in local time: rtc_offset applies */
 };
 
-/* What the monitor does by itself when the guest ends; the libvirt on_* elements. */
+/* What the monitor does on its own when the guest ends: libvirt's on_* elements. */
 enum ctl_action {
         CTL_ACTION_DESTROY = 0, /* report and exit */
         CTL_ACTION_RESTART,     /* reset in place and run again */
@@ -169,7 +169,7 @@ struct ctl_machine {
 enum ctl_cpu_policy {
         CTL_CPU_DISABLE = 0, /* the guest does not see it */
         CTL_CPU_FORCE,       /* the guest sees it, whatever the host has */
-        CTL_CPU_REQUIRE,     /* the host has to have it */
+        CTL_CPU_REQUIRE,     /* the host must have it */
         CTL_CPU_OPTIONAL,    /* the guest sees it if the host has it */
         CTL_CPU_FORBID,      /* the host must not have it */
         CTL_CPU_POLICY_MAX,
@@ -187,7 +187,7 @@ struct ctl_cpu_feature {
         char name[CTL_FEATURE_NAME_MAX]; /* for messages */
 };
 
-/* What the guest's CPU differs in from the host's. Without it, or an entry for svm or vmx, nothing is nested. */
+/* How the guest's CPU differs from the host's. Nested virtualisation needs an entry for svm or vmx. */
 struct ctl_cpu {
         struct ctl_header header;
         uint32_t n;
@@ -210,7 +210,7 @@ enum ctl_disk_flags {
         CTL_DISK_DISCARD = 1u << 1, /* pass discard and write-zeroes-unmap to the host */
 };
 
-/* libvirt's cache= attribute. Whether the fd is O_DIRECT is decided by who opened it. */
+/* libvirt's cache= attribute. Whoever opens the fd decides about O_DIRECT. */
 enum ctl_disk_cache {
         CTL_CACHE_WRITEBACK = 0, /* flush on guest flush (also for cache=none) */
         CTL_CACHE_WRITETHROUGH,  /* no flush feature offered; every write is followed by fdatasync */
@@ -218,10 +218,10 @@ enum ctl_disk_cache {
         CTL_CACHE_MAX,
 };
 
-/* What follows when the host cannot do a disk's work; libvirt's error_policy= and rerror_policy= attributes. */
+/* What to do when the host cannot serve a disk's request: libvirt's error_policy= and rerror_policy= attributes. */
 enum ctl_error_policy {
         CTL_ERROR_REPORT = 0, /* the guest sees an I/O error */
-        CTL_ERROR_STOP,       /* the guest is paused, RESUME tries again */
+        CTL_ERROR_STOP,       /* the guest is paused; RESUME retries */
         CTL_ERROR_IGNORE,     /* the guest sees success */
         CTL_ERROR_ENOSPC,     /* STOP when the host has no space left, else REPORT */
         CTL_ERROR_MAX,
@@ -255,7 +255,7 @@ struct ctl_nic {
         struct ctl_header header;
         struct ctl_place place;
         uint32_t flags; /* enum ctl_nic_flags */
-        uint16_t mtu;   /* bytes, CTL_MTU_MIN at least; 0: do not advertise */
+        uint16_t mtu;   /* bytes, at least CTL_MTU_MIN; 0: not advertised */
         uint8_t mac[6];
         char name[CTL_NAME_MAX]; /* TAP's name; for messages */
 };
@@ -297,7 +297,7 @@ struct ctl_link {
         uint32_t up; /* 0 or 1 */
 };
 
-/* Replaces the machine's actions from now on (a reboot asked for by the host: power button, then restart). */
+/* Replaces the machine's actions (for a reboot requested by the host: power button, then restart). */
 struct ctl_actions {
         struct ctl_header header;
         uint8_t on_poweroff; /* enum ctl_action */
@@ -321,7 +321,7 @@ struct ctl_remove {
 };
 
 enum ctl_state {
-        CTL_STATE_SETUP = 0, /* taking its configuration */
+        CTL_STATE_SETUP = 0, /* being configured */
         CTL_STATE_RUNNING,
         CTL_STATE_PAUSED,
         CTL_STATE_SHUTDOWN, /* guest powered off; see on_poweroff */
@@ -331,12 +331,12 @@ enum ctl_state {
 
 enum ctl_reason {
         CTL_REASON_NONE = 0,
-        CTL_REASON_REQUEST,    /* asked for on the control socket */
+        CTL_REASON_REQUEST,    /* requested on the control socket */
         CTL_REASON_GUEST,      /* the guest powered off or rebooted */
         CTL_REASON_PANIC,      /* the guest reported a panic (pvpanic) */
-        CTL_REASON_VCPU_ERROR, /* KVM could not go on: triple fault, internal error */
-        CTL_REASON_SIGNAL,     /* the monitor got SIGTERM and the guest did not react */
-        CTL_REASON_IO_ERROR,   /* a disk's error policy has paused the guest; since version 2 */
+        CTL_REASON_VCPU_ERROR, /* KVM could not continue: internal error */
+        CTL_REASON_SIGNAL,     /* the monitor got SIGTERM and the guest did not respond */
+        CTL_REASON_IO_ERROR,   /* a disk's error policy paused the guest; since version 2 */
         CTL_REASON_MAX,
 };
 
@@ -358,7 +358,7 @@ struct ctl_disk_stats {
 };
 
 struct ctl_nic_stats {
-        uint64_t rx_packets, rx_bytes, rx_drops; /* from the guest's side: rx is towards the guest */
+        uint64_t rx_packets, rx_bytes, rx_drops; /* as the guest sees them: rx is towards the guest */
         uint64_t tx_packets, tx_bytes, tx_drops;
 };
 
@@ -383,7 +383,7 @@ struct ctl_device_stats {
 
 struct ctl_stats_reply {
         struct ctl_reply reply;
-        uint64_t guest_errors; /* protocol violations of the guest, all devices */
+        uint64_t guest_errors; /* protocol violations by the guest, all devices */
         uint32_t n;            /* devices that count something */
         uint32_t more;         /* 1: there are more, above the last id */
         struct ctl_device_stats device[CTL_STATS_MAX];
@@ -426,7 +426,7 @@ struct ctl_event_io_error {
         uint32_t write; /* 0: read, 1: write, 2: flush or discard */
         uint32_t pad;
         /* Since version 2 */
-        uint32_t policy; /* enum ctl_error_policy, what was done: REPORT, STOP or IGNORE */
+        uint32_t policy; /* enum ctl_error_policy: the action taken, REPORT, STOP or IGNORE */
         uint32_t pad2;
 };
 
@@ -444,9 +444,9 @@ struct ctl_event_removed {
 };
 
 /*
- * Written at offset 0 of the SET_EXIT_RECORD file, once, before the monitor exits by
- * its own decision, so that a daemon that was away learns why a guest is gone.
- * A file that stays empty, or holds zeroes, means that the monitor was killed.
+ * Written once, at offset 0 of the SET_EXIT_RECORD file, before the monitor exits
+ * voluntarily, so that a daemon that was away learns why a guest is gone. An empty file,
+ * or one of zeroes, means that the monitor was killed.
  */
 struct ctl_exit_record {
         uint32_t magic;  /* CTL_MAGIC */

@@ -2,20 +2,18 @@
 /*
  * Packets of the control protocol (docs/control-protocol.md).
  *
- * The kernel keeps packet borders on SOCK_SEQPACKET and tells when it had to cut one
- * (MSG_TRUNC) or to drop descriptors (MSG_CTRUNC); both make the packet invalid as a
- * whole, and descriptors that did arrive are closed. All received descriptors are
- * close-on-exec from the start.
+ * SOCK_SEQPACKET preserves packet boundaries, and the kernel reports a truncated packet (MSG_TRUNC) or dropped
+ * descriptors (MSG_CTRUNC). Either makes the whole packet invalid, and the descriptors that did arrive are
+ * closed. Descriptors are received close-on-exec.
  *
- * What a message may look like is one table: a row per type with the version that it came with, its length, how
- * many descriptors it carries, and the fields that have rules of their own. Where an older version had less,
- * the row or the field says up to which version and how much. ctl_check() is the only judge of what is
- * received; handlers may use every field of the newest struct. Rules that depend on state (a second kernel, a
- * link that does not exist) are the handler's.
+ * One table describes every valid message: per type, the version that introduced it, its length, its number of
+ * descriptors, and the fields with rules. Where an older version had less, the row or field says up to which
+ * version, and how much. ctl_check() alone validates what is received; handlers may use every field of the
+ * newest struct. Rules that depend on state (a second kernel, a missing device) are left to the handlers.
  *
- * ctl_fit() is the way back: it makes a message of the newest version one of an older. A
- * request that would lose its meaning is refused. What the monitor tells is cut, and a
- * value that the older version does not know becomes 0: an older daemon learns less.
+ * ctl_fit() does the reverse: it converts a message to an older version. It refuses a request that would lose
+ * its meaning, and truncates what the monitor reports; a value unknown to the older version becomes 0, so an
+ * older daemon learns less.
  */
 #include "message.h"
 
@@ -32,7 +30,7 @@ enum field_kind {
         FIELD_ENUM32,  /* below `limit` */
         FIELD_ENUM16,
         FIELD_ENUM8,
-        FIELD_LEAST16, /* 0, or `limit` at least */
+        FIELD_LEAST16, /* 0, or at least `limit` */
         FIELD_ID,      /* not 0 */
         FIELD_ZERO,    /* padding */
 };
@@ -42,10 +40,10 @@ struct field {
         enum field_kind kind;
         uint16_t offset, size;
         uint32_t limit;
-        uint32_t older, older_limit; /* `older_limit` instead up to version `older`; 0: never */
+        uint32_t older, older_limit; /* up to version `older`, the limit is `older_limit`; 0: never */
 };
 
-/* What a message was up to a version. */
+/* The shape of a message up to some version. */
 struct shape {
         uint32_t version; /* 0: the end of the list */
         uint8_t fds_max;
@@ -59,7 +57,7 @@ struct rule {
         uint16_t length;
         uint16_t reply_length; /* 0: an event */
         struct field fields[12];
-        uint32_t since;        /* the version that it came with; 0: the first */
+        uint32_t since;        /* version that introduced it; 0: the first */
         struct shape older[2]; /* the oldest first */
 };
 
@@ -93,7 +91,7 @@ struct rule {
 #define DISK_FLAGS    (CTL_DISK_READONLY | CTL_DISK_DISCARD)
 #define PORT_FLAGS    (CTL_PORT_CONSOLE | CTL_PORT_SOCKET)
 
-/* A row a message. */
+/* One row per message. */
 /* clang-format off */
 static const struct rule rules[] = {
         /* name, type, fewest and most descriptors, length, length of the reply, fields */
@@ -163,7 +161,7 @@ static const struct rule rules[] = {
 };
 /* clang-format on */
 
-/* Replies: what all have in common, and the fields of those that have more. */
+/* Replies: the fields common to all, then those of the replies that have more. */
 static const struct field reply_fields[] = { ZERO(struct ctl_reply, pad), STRING(struct ctl_reply, text) };
 static const struct field hello_reply_fields[] = { ENUM(struct ctl_hello_reply, state, CTL_STATE_MAX) };
 static const struct field query_reply_fields[] = {
@@ -201,7 +199,7 @@ const char *ctl_type_name(uint16_t type) {
         return rule ? rule->name : "?";
 }
 
-/* What the message is in a version. */
+/* The message's shape in a version. */
 static struct shape shape_at(const struct rule *rule, uint32_t version) {
         for (size_t i = 0; i < ARRAY_SIZE(rule->older) && rule->older[i].version; i++)
                 if (version <= rule->older[i].version)
@@ -239,7 +237,7 @@ void ctl_message_done(struct ctl_message *message) {
         message->n_fds = 0;
 }
 
-/* Moves the descriptors of one SCM_RIGHTS block into the message; those beyond its room are closed. */
+/* Moves the descriptors of one SCM_RIGHTS block into the message; those that do not fit are closed. */
 static bool take_rights(struct ctl_message *message, const struct cmsghdr *cmsg) {
         size_t n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         bool fits = true;
@@ -317,7 +315,7 @@ static uint32_t field_value(const struct field *field, const uint8_t *data) {
         return value;
 }
 
-/* NULL, or what is wrong with it. */
+/* Returns NULL, or what is wrong with the field. */
 static const char *field_fault(const struct field *field, const uint8_t *data, uint32_t version) {
         uint32_t limit = field_limit(field, version);
 
@@ -348,7 +346,7 @@ struct field_list {
         size_t n;
 };
 
-/* The fields of a request or event, or those that a reply has besides what all have. */
+/* The fields of a request or event, or those a reply has besides the common ones. */
 static struct field_list fields_of(const struct rule *rule, bool is_reply) {
         if (!is_reply)
                 return (struct field_list) { rule->fields, ARRAY_SIZE(rule->fields) };
@@ -422,7 +420,7 @@ static int check_size(const struct ctl_message *m, const struct rule *rule, stru
         return 0;
 }
 
-/* What the version lacks is 0, which means what the version did. */
+/* Fields the version lacks are 0, which selects that version's behaviour. */
 static void message_extend(struct ctl_message *m, size_t length) {
         memset(m->data + m->length, 0, length - m->length);
         m->length = m->header.length = length;
@@ -450,7 +448,7 @@ int ctl_check(struct ctl_message *message, enum ctl_sender sender, uint32_t vers
                 (void) snprintf(text, CTL_TEXT_MAX, "unknown type %#x", type);
                 return -EOPNOTSUPP;
         }
-        /* HELLO finds the version, so both of its directions may come in any. */
+        /* HELLO negotiates the version, so it and its reply may carry any. */
         if (rule->type != CTL_HELLO && message->header.version != version) {
                 (void) snprintf(text, CTL_TEXT_MAX, "%s: protocol version %u, have agreed on %u", rule->name,
                                 message->header.version, version);
@@ -466,7 +464,7 @@ int ctl_check(struct ctl_message *message, enum ctl_sender sender, uint32_t vers
         return r < 0 || is_reply || type != CTL_SET_CPU ? r : check_cpu(message, text);
 }
 
-/* A value that the version does not know; in what the monitor tells it becomes 0. */
+/* A value unknown to the version; it becomes 0 in what the monitor reports. */
 static int fit_field(const struct rule *rule, const struct field *field, uint8_t *data, uint32_t version, bool is_told,
                      char *text) {
         if (version > field->older || !field_fault(field, data, version))
@@ -480,7 +478,7 @@ static int fit_field(const struct rule *rule, const struct field *field, uint8_t
         return -EOPNOTSUPP;
 }
 
-/* Cuts the message. Of a request nothing may be lost. */
+/* Truncates the message. A request must not lose anything. */
 static int fit_length(struct ctl_header *header, const struct rule *rule, size_t length, bool is_told, char *text) {
         const uint8_t *data = (const uint8_t *) header;
 
@@ -506,7 +504,7 @@ int ctl_fit(struct ctl_header *header, uint32_t version, unsigned n_fds, char te
 
         text[0] = '\0';
         header->version = version;
-        if (!rule || version >= CTL_VERSION) /* no rule: the reply to a request that nobody knows */
+        if (!rule || version >= CTL_VERSION) /* no rule: a reply to an unknown request */
                 return 0;
         if (rule->since > version && !is_reply)
                 return no_such_type(rule, version, text);
@@ -546,7 +544,7 @@ static ssize_t send_with_fds(int fd, const struct ctl_header *message, const int
         return sendmsg(fd, &msg, MSG_NOSIGNAL);
 }
 
-/* The monitor sends no descriptors, and its filter lets it make no call by which it could. */
+/* The monitor sends no descriptors; its filter allows no call that could. */
 int ctl_send(int fd, const void *message, const int *fds, unsigned n_fds) {
         const struct ctl_header *header = message;
         ssize_t n;

@@ -3,8 +3,7 @@
  * Assembling a VM from requests. Each is complete in itself: whatever it names is examined at once, so that the error
  * names the right one.
  *
- * A descriptor leaves the message only when what it was for has succeeded; the
- * dispatcher closes the others.
+ * A descriptor is taken from the message only once its request has succeeded; the dispatcher closes the rest.
  */
 #include "setup.h"
 
@@ -30,7 +29,7 @@ static int fail(char *text, int error, const char *format, ...) {
         return error;
 }
 
-/* With `why`, or with the system's words for the error. */
+/* Explains the error by `why`, or by strerror(). */
 static int fail_errno(char *text, int error, const char *kind, const char *name, const char *why) {
         return fail(text, error, "%s '%s': %s", kind, name, why ?: strerror(-error));
 }
@@ -51,10 +50,10 @@ static int check_topology(const struct ctl_machine *m, char *text) {
         const uint32_t parts[] = { m->sockets, m->dies, m->cores, m->threads };
 
         if (m->vcpus < 1 || m->vcpus > CTL_VCPUS_MAX)
-                return fail(text, -EINVAL, "%u vCPUs: 1 to %u are possible", m->vcpus, CTL_VCPUS_MAX);
+                return fail(text, -EINVAL, "%u vCPUs: must be 1 to %u", m->vcpus, CTL_VCPUS_MAX);
         for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
                 if (parts[i] < 1 || parts[i] > TOPOLOGY_PART_MAX)
-                        return fail(text, -EINVAL, "CPU topology %u.%u.%u.%u has a part outside 1 to %u", m->sockets,
+                        return fail(text, -EINVAL, "CPU topology %u.%u.%u.%u: each part must be 1 to %u", m->sockets,
                                     m->dies, m->cores, m->threads, TOPOLOGY_PART_MAX);
                 cpus *= parts[i];
         }
@@ -71,12 +70,12 @@ static int check_memory(const struct ctl_machine *m, char *text) {
         bool huge = m->flags & CTL_MACHINE_HUGETLB;
 
         if (m->memory_bytes < GUEST_MEM_MIN || m->memory_bytes % MEMORY_STEP)
-                return fail(text, -EINVAL, "%llu bytes of memory: has to be a multiple of 2 MiB, and 64 MiB at least",
+                return fail(text, -EINVAL, "%llu bytes of memory: must be a multiple of 2 MiB, and at least 64 MiB",
                             (unsigned long long) m->memory_bytes);
         if (huge != (m->hugepage_size != 0))
                 return fail(text, -EINVAL, "huge pages need a size, and a size needs huge pages");
         if (huge && (m->hugepage_size & (m->hugepage_size - 1) || m->memory_bytes % m->hugepage_size))
-                return fail(text, -EINVAL, "memory is no multiple of huge pages of %llu bytes",
+                return fail(text, -EINVAL, "memory is not a multiple of the huge page size, %llu bytes",
                             (unsigned long long) m->hugepage_size);
         return 0;
 }
@@ -93,7 +92,7 @@ static int set_machine(struct setup *setup, struct ctl_message *message, char *t
         int r;
 
         if (setup->has_machine)
-                return fail(text, -EBUSY, "the machine has been set already");
+                return fail(text, -EBUSY, "the machine is already set");
         r = check_topology(m, text);
         if (r == 0)
                 r = check_memory(m, text);
@@ -129,7 +128,7 @@ static void copy_features(const struct ctl_cpu *m, struct cpu_features *ret) {
         }
 }
 
-/* Refused here and not at START, where the sentence could not name the feature. */
+/* Refused here rather than at START, where the message could not name the feature. */
 static int set_cpu(struct setup *setup, const struct ctl_message *message, char *text) {
         const struct ctl_cpu *m = (const struct ctl_cpu *) message->data;
         struct vm_config *c = &setup->config;
@@ -140,7 +139,7 @@ static int set_cpu(struct setup *setup, const struct ctl_message *message, char 
         int r;
 
         if (!setup->has_machine)
-                return fail(text, -EINVAL, "the machine has to be set before its CPU");
+                return fail(text, -EINVAL, "set the machine before its CPU");
         copy_features(m, &c->cpu_features);
         r = cpuid_new(c->kvm_fd, &cpuid);
         if (r < 0)
@@ -157,12 +156,12 @@ static int set_cpu(struct setup *setup, const struct ctl_message *message, char 
 
 static int set_fd(int *slot, struct ctl_message *message, const char *what, char *text) {
         if (*slot >= 0)
-                return fail(text, -EBUSY, "the %s has been set already", what);
+                return fail(text, -EBUSY, "the %s is already set", what);
         *slot = take_fd(&message->fds[0]);
         return 0;
 }
 
-/* The copy of the guest's output is the second descriptor. */
+/* The second descriptor gets a copy of the guest's output. */
 static int set_serial(struct setup *setup, struct ctl_message *message, char *text) {
         int r = set_fd(&setup->config.serial_fd, message, "serial port", text);
 
@@ -204,7 +203,7 @@ int setup_start(struct setup *setup, const struct vm_callbacks *callbacks, struc
         if (!setup->has_machine || setup->config.kernel_fd < 0)
                 return fail(text, -EINVAL, "no %s has been set", setup->has_machine ? "kernel" : "machine");
         if (setup->is_spent)
-                return fail(text, -EINVAL, "an earlier START has failed");
+                return fail(text, -EINVAL, "an earlier START failed");
         setup->is_spent = true;
 
         r = vm_new(&setup->config, callbacks, control, ret, &why);

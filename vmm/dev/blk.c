@@ -260,7 +260,7 @@ static int create(const struct ctl_header *message, const int *fds, unsigned n_f
         int r = blk_new(&config, ret);
 
         *ret_why = r == -EINVAL    ? "is neither a regular file nor a block device"
-                   : r == -EBADF   ? "was not opened for the access that is wanted"
+                   : r == -EBADF   ? "was not opened for the requested access"
                    : r == -ENODATA ? "is empty"
                                    : NULL;
         return r;

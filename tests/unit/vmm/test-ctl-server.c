@@ -704,7 +704,7 @@ static void test_slots(void) {
         for (unsigned i = 0; i < 5; i++)
                 CHECK_EQ(add_nic(&f, &m), 0);
         CHECK_EQ(add_nic(&f, &m), -E2BIG);
-        CHECK_STR(((struct ctl_reply *) m.data)->text, "interface 'tap0': there are 30 PCI devices already");
+        CHECK_STR(((struct ctl_reply *) m.data)->text, "interface 'tap0': already 30 PCI devices, the maximum");
         CHECK_EQ(add_disk(&f), -E2BIG);
         CHECK_EQ(call_fd(&f, CTL_ADD_RNG, &rng, sizeof(rng), zero), -E2BIG);
         CHECK_EQ(add_port(&f, "org.more"), 0);
