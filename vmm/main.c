@@ -315,16 +315,16 @@ static int open_terminal(struct run *run) {
         return 0;
 }
 
-/* As the daemon would ask for it. `what` is how the user has named it. */
+/* As the daemon would ask for it. The user has named it `what` `name`. */
 static int add_device(struct run *run, uint16_t type, struct ctl_header *message, size_t size, int *fds, unsigned n_fds,
-                      const char *what) {
+                      const char *what, const char *name) {
         char text[CTL_TEXT_MAX];
         int r;
 
         ctl_header_init(message, type, 0, size);
         r = devices_add(&run->devices, message, fds, n_fds, text);
         if (r < 0)
-                log_errorx("cannot use '%s': %s", what, text);
+                log_errorx("cannot use %s '%s': %s", what, name, text);
         return r;
 }
 
@@ -338,7 +338,7 @@ static int make_disk(struct run *run, unsigned i) {
         };
 
         (void) snprintf(m.serial, sizeof(m.serial), "%s", disk->serial ?: "");
-        return add_device(run, CTL_ADD_DISK, &m.header, sizeof(m), &run->disk_fd[i], 1, disk->path);
+        return add_device(run, CTL_ADD_DISK, &m.header, sizeof(m), &run->disk_fd[i], 1, "disk", disk->path);
 }
 
 static int make_net(struct run *run, unsigned i) {
@@ -348,19 +348,20 @@ static int make_net(struct run *run, unsigned i) {
         memcpy(m.mac, run->mac[i], sizeof(m.mac));
         (void) snprintf(m.name, sizeof(m.name), "%s", net->tap);
         return add_device(run, CTL_ADD_NIC, &m.header, sizeof(m), run->nic_fd[i], run->nic_fd[i][1] >= 0 ? 2 : 1,
-                          net->tap);
+                          "TAP interface", net->tap);
 }
 
 static int make_rng(struct run *run) {
         struct ctl_rng m = { .place.id = ++run->last_id };
 
-        return add_device(run, CTL_ADD_RNG, &m.header, sizeof(m), &run->rng_fd, 1, "/dev/urandom");
+        return add_device(run, CTL_ADD_RNG, &m.header, sizeof(m), &run->rng_fd, 1, "entropy source", "/dev/urandom");
 }
 
 static int make_console(struct run *run) {
         struct ctl_port m = { .place.id = ++run->last_id, .flags = CTL_PORT_CONSOLE };
         int fds[] = { run->console_fd, run->log_fd };
-        int r = add_device(run, CTL_ADD_PORT, &m.header, sizeof(m), fds, run->log_fd >= 0 ? 2 : 1, "standard output");
+        int r = add_device(run, CTL_ADD_PORT, &m.header, sizeof(m), fds, run->log_fd >= 0 ? 2 : 1, "console",
+                           "standard output");
 
         if (r == 0)
                 run->console_fd = run->log_fd = -EBADF;
