@@ -51,7 +51,7 @@ static DomainAddress *address_new(const DomainNic *nic, GPtrArray *addrs) {
         DomainAddress *a = g_new0(DomainAddress, 1);
         char mac[18];
         domain_mac_format(nic->mac, mac);
-        a->device = g_strdup(nic->target);
+        a->device = g_strdup(nic->target ? nic->target : ""); /* lost with a damaged status */
         a->hwaddr = g_strdup(mac);
         a->addrs = addrs;
         return a;

@@ -74,6 +74,8 @@ static GArray *fetch_monitor_stats(const Snapshot *s, gboolean wait, GError **er
                         break;
                 g_array_append_vals(all, page.device, page.n);
                 after = page.device[page.n - 1].id;
+                if (page.n < CTL_STATS_MAX) /* else a monitor could answer one by one, slowly */
+                        break;
         }
         return g_steal_pointer(&all);
 }
@@ -392,7 +394,8 @@ static void collect_interface(Collector *c, const Snapshot *s) {
         for (guint i = 0; i < count; i++) {
                 const DomainNic *nic = g_ptr_array_index(s->def->nics, i);
                 TapStats t;
-                add_string(c, nic->target, "net.%u.name", i);
+                if (nic->target)
+                        add_string(c, nic->target, "net.%u.name", i);
                 if (!tap_get_stats(nic->target, &t, NULL))
                         continue;
                 add_ullong(c, t.rx_bytes, "net.%u.rx.bytes", i);

@@ -232,12 +232,19 @@ gboolean tap_exists(const char *name) {
         return sock && netlink_get_link(sock, name, &link, &missing, NULL);
 }
 
+/* The name of a TAP is lost with a status that was damaged. */
+static gboolean check_known(const char *name, GError **err) {
+        return name || error_set(err, VIR_ERR_OPERATION_INVALID,
+                                 "the TAP of this interface is not known, since the domain's status was damaged: "
+                                 "restart the domain");
+}
+
 static void set_missing(GError **err, const char *name) {
         error_set(err, VIR_ERR_OPERATION_INVALID, "interface '%s' does not exist", name);
 }
 
 gboolean tap_set_bandwidth(const char *name, const TapLimits *from, const TapLimits *to, GError **err) {
-        g_autoptr(NetlinkSocket) sock = netlink_open(err);
+        g_autoptr(NetlinkSocket) sock = check_known(name, err) ? netlink_open(err) : NULL;
         LinkInfo link;
         gboolean missing;
 
@@ -269,7 +276,7 @@ static gboolean replug(NetlinkSocket *sock, const char *name, int ifindex, const
 }
 
 gboolean tap_move(const char *name, const TapConfig *from, const TapConfig *to, GError **err) {
-        g_autoptr(NetlinkSocket) sock = netlink_open(err);
+        g_autoptr(NetlinkSocket) sock = check_known(name, err) ? netlink_open(err) : NULL;
         g_autoptr(GError) lost = NULL;
         LinkInfo link;
         gboolean missing;
@@ -290,7 +297,7 @@ gboolean tap_move(const char *name, const TapConfig *from, const TapConfig *to, 
 
 /* The guest receives what the host sends into the TAP, so the two sides are swapped. */
 gboolean tap_get_stats(const char *name, TapStats *ret, GError **err) {
-        g_autoptr(NetlinkSocket) sock = netlink_open(err);
+        g_autoptr(NetlinkSocket) sock = check_known(name, err) ? netlink_open(err) : NULL;
         struct rtnl_link *link = NULL;
 
         if (!sock)

@@ -511,6 +511,19 @@ static void test_neighbours(void) {
         tap_clear(&tap);
 }
 
+/* Of a domain whose status was damaged. */
+static void test_unknown(void) {
+        const TapLimits none = { NULL, NULL };
+        TapConfig config = config_new();
+        g_autoptr(GError) err = NULL;
+        TapStats stats;
+
+        g_assert_false(tap_get_stats(NULL, &stats, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_INVALID);
+        g_assert_false(tap_set_bandwidth(NULL, &none, &none, NULL));
+        g_assert_false(tap_move(NULL, &config, &config, NULL));
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         if (unshare(CLONE_NEWNET) < 0 || access("/dev/net/tun", R_OK | W_OK) < 0 || !done(run("ip -V"))) {
@@ -528,6 +541,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/tap/bandwidth", test_bandwidth);
         g_test_add_func("/tap/foreign-qdiscs", test_foreign_qdiscs);
         g_test_add_func("/tap/stats", test_stats);
+        g_test_add_func("/tap/unknown", test_unknown);
         g_test_add_func("/tap/neighbours", test_neighbours);
         return g_test_run();
 }
