@@ -348,8 +348,13 @@ static void advance_nmi(struct vm *vm) {
 static bool handle_ejects(struct vm *vm) {
         uint32_t slots = atomic_exchange(&vm->ejected, 0);
 
+        if (!slots)
+                return false;
         remove_slots(vm, slots);
-        return slots != 0;
+        /* All are parked, so nobody holds the gate anew meanwhile. What the guest's end has closed, a reset opens. */
+        if (is_up(vm) && atomic_load(&vm->pending) == 0)
+                vcpus_release(vm->machine->vcpus);
+        return true;
 }
 
 /* The device that can be taken off the bus now. */

@@ -38,7 +38,8 @@ static void on_wake(void *arg, uint32_t events) {
         (void) loop_set_events(notes->event_source, 0);
 }
 
-static void tell_error(const struct notes *notes, struct device *d) {
+/* True: the guest has to be paused. */
+static bool tell_error(const struct notes *notes, struct device *d) {
         int error = atomic_exchange(&d->report.error, 0);
         struct ctl_event_io_error event = {
                 .id = d->place.id,
@@ -48,11 +49,10 @@ static void tell_error(const struct notes *notes, struct device *d) {
         };
 
         if (error == 0)
-                return;
+                return false;
         ctl_header_init(&event.header, CTL_EVENT_IO_ERROR, 0, sizeof(event));
         notes->send(notes->arg, &event.header);
-        if (atomic_exchange(&d->report.stop, false))
-                notes->stop(notes->arg);
+        return atomic_exchange(&d->report.stop, false);
 }
 
 static void tell_open(const struct notes *notes, struct device *d) {
@@ -69,14 +69,18 @@ static void tell_open(const struct notes *notes, struct device *d) {
 
 static void on_timer(void *arg, uint32_t events) {
         struct notes *notes = arg;
+        bool stop = false;
         uint64_t count;
 
         (void) !read(notes->timer_fd, &count, sizeof(count));
         (void) loop_set_events(notes->event_source, EPOLLIN);
         for (struct device *d = notes->devices->first; d; d = d->next)
-                tell_error(notes, d);
+                stop = tell_error(notes, d) || stop;
         for (struct device *d = notes->devices->first; d; d = d->next)
                 tell_open(notes, d);
+        /* Last: it may advance the machine, and devices that leave it leave the list. */
+        if (stop)
+                notes->stop(notes->arg);
 }
 
 int notes_init(struct notes *notes, struct loop *loop, const struct devices *devices, notes_send_fn send,

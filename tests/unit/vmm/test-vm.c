@@ -21,7 +21,7 @@
 #define ENTRY (16u << 20)
 
 /* mov dx, 0x602; mov al, 1; out dx, al; again: hlt; jmp again */
-static const struct kernel {
+static struct kernel {
         Elf64_Ehdr header;
         Elf64_Phdr load, notes;
         Elf64_Nhdr note;
@@ -340,6 +340,28 @@ static void do_remove_others(void *arg) {
         CHECK_EQ(vm_unplug_virtio(f->vm, 1, true), 0);
 }
 
+/* A guest that gives its disk away runs on: it asks for a restart then. */
+static void test_eject(void) {
+        static const uint8_t code[] = {
+                0x66, 0xba, 0x18, 0x06,       /* mov $0x618, %dx: EJECT */
+                0xb8, 0x02, 0x00, 0x00, 0x00, /* mov $2, %eax: slot 1 */
+                0xef,                         /* out %eax, (%dx) */
+        };
+        struct fixture f = { .devices = { new_disk(1 << 20, false) } };
+        struct kernel old = kernel;
+
+        memmove(kernel.code + sizeof(code), old.code, sizeof(kernel.code) - sizeof(code));
+        memcpy(kernel.code, code, sizeof(code));
+        fixture_start(&f);
+        kernel = old;
+        wait_for(&f.removed, 1);
+        CHECK_EQ(f.removed_slot, 1);
+        wait_for(&f.resets, 2);
+        CHECK_EQ(f.removed, 1);
+        CHECK_EQ(f.state, CTL_STATE_RUNNING);
+        fixture_done(&f);
+}
+
 /* Devices go while the guest restarts all the time, or stands still: nothing of them is left, and it goes on. */
 static void test_remove(void) {
         for (unsigned round = 0; round < 2; round++) {
@@ -460,6 +482,7 @@ static void test_remove_at_work(void) {
 int main(void) {
         RUN(test_confinement);
         RUN(test_remove);
+        RUN(test_eject);
         RUN(test_remove_at_work);
         RUN(test_restarts_are_paced);
         RUN(test_actions_while_it_waits);
