@@ -7,29 +7,17 @@
 #include "devices.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../base/cleanup.h"
 #include "../core/pci.h"
 #include "../core/virtio.h"
+#include "fail.h"
 #include "vm.h"
 
 /* A row a kind. */
 static const struct device_kind *const kinds[] = { &blk_kind, &net_kind, &port_kind, &rng_kind };
-
-static int fail(char *text, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-static int fail(char *text, int error, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        (void) vsnprintf(text, CTL_TEXT_MAX, format, ap);
-        va_end(ap);
-        return error;
-}
 
 static const struct device_kind *kind_of(uint16_t type) {
         for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
@@ -312,9 +300,10 @@ int devices_plug(struct devices *devices, struct vm *vm, const struct ctl_header
         d = devices_find(devices, place_of(message)->id);
         r = vm_plug_virtio(vm, d->virtio, d->place.slot);
         if (r < 0) {
+                (void) fail(text, r, "%s '%s': %s", d->kind->name, name_of(message), strerror(-r));
                 d->virtio->ops->free(d->virtio);
                 drop(devices, d);
-                return fail(text, r, "%s '%s': %s", kind_of(message->type)->name, name_of(message), strerror(-r));
+                return r;
         }
         d->place.slot = (uint8_t) r;
         d->is_joined = true;

@@ -357,11 +357,8 @@ static int start_device(const struct machine *machine, struct virtio_device *dev
 }
 
 int machine_plug(struct machine *machine, struct virtio_device *dev, unsigned slot) {
-        int r;
+        int r = start_device(machine, dev);
 
-        if (machine->n_devices == MACHINE_DEVICES_MAX)
-                return -ENOSPC;
-        r = start_device(machine, dev);
         if (r == 0)
                 r = machine_add(machine, dev, slot);
         if (r > 0)

@@ -85,9 +85,9 @@ struct vm {
         uint32_t unplug_told;       /* slots that the guest is to look at when they are empty */
         uint64_t guest_errors_gone; /* of devices that are gone */
 
-        atomic_uint pending;      /* enum request; set on vCPU threads */
-        _Atomic uint32_t ejected; /* PCI slots whose devices the guest has let go of; likewise */
-        int event_fd;             /* there is something for advance() */
+        atomic_uint pending; /* enum request; set on vCPU threads */
+        atomic_uint ejected; /* PCI slots whose devices the guest has let go of; likewise */
+        int event_fd;        /* there is something for advance() */
         struct loop_source *event_source;
 
         uint64_t restarted_ns;    /* CLOCK_MONOTONIC; 0: never */
@@ -130,10 +130,15 @@ static void wake(struct vm *vm) {
         (void) n; /* a full counter wakes as well */
 }
 
-static void post(struct vm *vm, enum request request) {
+/* Nothing that the guest does next comes before advance() has seen the bits. */
+static void hold_for(struct vm *vm, atomic_uint *to, unsigned bits) {
         vcpus_hold(vm->machine->vcpus);
-        atomic_fetch_or(&vm->pending, request);
+        atomic_fetch_or(to, bits);
         wake(vm);
+}
+
+static void post(struct vm *vm, enum request request) {
+        hold_for(vm, &vm->pending, request);
 }
 
 static void on_power_off(void *arg) {
@@ -152,13 +157,11 @@ static void on_vcpu_failed(void *arg) {
         post(arg, REQUEST_VCPU_FAILED);
 }
 
+/* When the guest looks into the slot next, the device is gone, unless its requests are still at work. */
 static void on_eject(void *arg, uint32_t slots) {
         struct vm *vm = arg;
 
-        vcpus_hold(
-                vm->machine->vcpus); /* what it looks for next in the slot is gone then, unless requests are at work */
-        atomic_fetch_or(&vm->ejected, slots);
-        wake(vm);
+        hold_for(vm, &vm->ejected, slots);
 }
 
 static void on_settled(void *arg) {
@@ -290,17 +293,12 @@ static int reset_in_place(struct vm *vm) {
         return 0;
 }
 
-static void remove_now(struct virtio_device *dev) {
-        if (!virtio_pci_is_leaving(dev))
-                virtio_pci_leave(dev);
-}
-
 static void remove_slots(struct vm *vm, uint32_t slots) {
         for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
                 struct virtio_device *dev = slots & BIT(slot) ? machine_find(vm->machine, slot) : NULL;
 
-                if (dev)
-                        remove_now(dev);
+                if (dev && !virtio_pci_is_leaving(dev))
+                        virtio_pci_leave(dev);
         }
 }
 
@@ -541,7 +539,7 @@ int vm_unplug_virtio(struct vm *vm, unsigned slot, bool force) {
         vm->unplug_asked |= BIT(slot);
         if (force || !virtio_pci_has_driver(dev)) {
                 vm->unplug_told |= BIT(slot);
-                remove_now(dev);
+                virtio_pci_leave(dev);
         } else
                 hotplug_down(vm->machine->hotplug, slot);
         advance(vm);

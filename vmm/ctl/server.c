@@ -29,6 +29,7 @@
 
 #include "../base/cleanup.h"
 #include "../base/log.h"
+#include "../board/fail.h"
 #include "../board/vm.h"
 #include "../core/loop.h"
 #include "message.h"
@@ -268,10 +269,8 @@ static int handle_link(struct server *s, const struct ctl_message *message, char
         const struct ctl_link *link = (const struct ctl_link *) message->data;
         const struct device *d = devices_find(&s->setup.devices, link->id);
 
-        if (!d || !d->kind->set_link) {
-                (void) snprintf(text, CTL_TEXT_MAX, "no interface has the id %u", link->id);
-                return -ENODEV;
-        }
+        if (!d || !d->kind->set_link)
+                return fail(text, -ENODEV, "no interface has the id %u", link->id);
         d->kind->set_link(d->virtio, link->up);
         return 0;
 }
@@ -366,11 +365,8 @@ static int handle_list(const struct server *s, const struct ctl_message *message
 
 /* What the VM does by itself; all fit one shape. */
 static int handle_run_request(struct server *s, uint16_t type, char *text) {
-        if (s->n_owed == OWED_MAX && (type == CTL_PAUSE || type == CTL_RESET || type == CTL_NMI)) {
-                (void) snprintf(text, CTL_TEXT_MAX, "%s: %u requests have not been done yet", ctl_type_name(type),
-                                OWED_MAX);
-                return -EBUSY;
-        }
+        if (s->n_owed == OWED_MAX && (type == CTL_PAUSE || type == CTL_RESET || type == CTL_NMI))
+                return fail(text, -EBUSY, "%s: %u requests have not been done yet", ctl_type_name(type), OWED_MAX);
         switch (type) {
         case CTL_PAUSE:
                 return vm_pause(s->vm);
@@ -456,8 +452,7 @@ static int check_message(const struct server *s, struct ctl_message *message, ch
 
         if (s->version || type == CTL_HELLO)
                 return ctl_check(message, CTL_SENDER_DAEMON, s->version ?: CTL_VERSION_MIN, text);
-        (void) snprintf(text, CTL_TEXT_MAX, "%s: HELLO has to come first", ctl_type_name(type));
-        return -EINVAL;
+        return fail(text, -EINVAL, "%s: HELLO has to come first", ctl_type_name(type));
 }
 
 /* Answers one packet that could be received; `r` is an error that it has earned already. */

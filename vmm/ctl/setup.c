@@ -7,32 +7,15 @@
  */
 #include "setup.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "../base/cleanup.h"
+#include "../board/fail.h"
 #include "../core/cpuid.h"
 #include "../core/memory.h"
 #include "../core/topology.h"
 
 #define MEMORY_STEP (2ull << 20)
-
-static int fail(char *text, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-static int fail(char *text, int error, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        (void) vsnprintf(text, CTL_TEXT_MAX, format, ap);
-        va_end(ap);
-        return error;
-}
-
-/* Explains the error by `why`, or by strerror(). */
-static int fail_errno(char *text, int error, const char *kind, const char *name, const char *why) {
-        return fail(text, error, "%s '%s': %s", kind, name, why ?: strerror(-error));
-}
 
 void setup_init(struct setup *setup, struct notes *notes) {
         memset(setup, 0, sizeof(*setup));
@@ -143,7 +126,7 @@ static int set_cpu(struct setup *setup, const struct ctl_message *message, char 
         copy_features(m, &c->cpu_features);
         r = cpuid_new(c->kvm_fd, &cpuid);
         if (r < 0)
-                return fail_errno(text, r, "CPU", "host", NULL);
+                return fail(text, r, "CPU 'host': %s", strerror(-r));
         cpuid_adapt(cpuid, &topology, 0);
         conflict = cpuid_find_conflict(cpuid, &c->cpu_features);
         if (!conflict)
