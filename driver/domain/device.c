@@ -34,6 +34,15 @@ gpointer device_copy(const DomainDevice *device, gsize list) {
         return g_ptr_array_steal_index(G_STRUCT_MEMBER(GPtrArray *, copy, list), 0);
 }
 
+gboolean device_find_alias(const GPtrArray *list, gsize offset, const char *alias, guint *ret_index) {
+        for (guint i = 0; i < list->len; i++) {
+                *ret_index = i;
+                if (g_strcmp0(G_STRUCT_MEMBER(char *, g_ptr_array_index(list, i), offset), alias) == 0)
+                        return TRUE;
+        }
+        return FALSE;
+}
+
 void device_replace(GPtrArray *list, guint index, gpointer item) {
         g_ptr_array_remove_index(list, index);
         g_ptr_array_insert(list, (int) index, item);

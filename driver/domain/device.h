@@ -38,5 +38,7 @@ const DeviceKind *device_kind_of(const DomainDevice *device);
 #define device_only(device, list) g_ptr_array_index((device)->def->list, 0)
 gpointer device_copy(const DomainDevice *device, gsize list);
 #define DEVICE_COPY(device, list) device_copy((device), G_STRUCT_OFFSET(DomainDef, list))
+/* A kind's find_alias() in a list of devices whose aliases are at `offset`. */
+gboolean device_find_alias(const GPtrArray *list, gsize offset, const char *alias, guint *ret_index);
 /* Puts `item` (taken) in the place of another. */
 void device_replace(GPtrArray *list, guint index, gpointer item);

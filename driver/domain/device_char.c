@@ -76,13 +76,7 @@ static gboolean char_find(const DomainDef *def, const DomainDevice *device, guin
 }
 
 static gboolean char_find_alias(const DomainDef *def, const char *alias, guint *ret_index) {
-        for (guint i = 0; i < def->chars->len; i++) {
-                const DomainChar *chr = g_ptr_array_index(def->chars, i);
-                *ret_index = i;
-                if (g_strcmp0(chr->alias, alias) == 0)
-                        return TRUE;
-        }
-        return FALSE;
+        return device_find_alias(def->chars, G_STRUCT_OFFSET(DomainChar, alias), alias, ret_index);
 }
 
 /* The serial port and the console that stands for it are one device. */

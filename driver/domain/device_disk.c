@@ -51,13 +51,7 @@ static gboolean disk_find(const DomainDef *def, const DomainDevice *device, guin
 }
 
 static gboolean disk_find_alias(const DomainDef *def, const char *alias, guint *ret_index) {
-        for (guint i = 0; i < def->disks->len; i++) {
-                const DomainDisk *disk = g_ptr_array_index(def->disks, i);
-                *ret_index = i;
-                if (g_strcmp0(disk->alias, alias) == 0)
-                        return TRUE;
-        }
-        return FALSE;
+        return device_find_alias(def->disks, G_STRUCT_OFFSET(DomainDisk, alias), alias, ret_index);
 }
 
 static void disk_remove(DomainDef *def, guint index) {

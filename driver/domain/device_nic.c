@@ -71,13 +71,7 @@ static gboolean nic_find(const DomainDef *def, const DomainDevice *device, guint
 }
 
 static gboolean nic_find_alias(const DomainDef *def, const char *alias, guint *ret_index) {
-        for (guint i = 0; i < def->nics->len; i++) {
-                const DomainNic *nic = g_ptr_array_index(def->nics, i);
-                *ret_index = i;
-                if (g_strcmp0(nic->alias, alias) == 0)
-                        return TRUE;
-        }
-        return FALSE;
+        return device_find_alias(def->nics, G_STRUCT_OFFSET(DomainNic, alias), alias, ret_index);
 }
 
 static void nic_remove(DomainDef *def, guint index) {

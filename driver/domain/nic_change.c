@@ -125,10 +125,6 @@ static const char *changed_text(const DomainNic *old, const DomainNic *new) {
         return NULL;
 }
 
-static gboolean same_address(const DomainPciAddress *a, const DomainPciAddress *b) {
-        return a->domain == b->domain && a->bus == b->bus && a->slot == b->slot && a->function == b->function;
-}
-
 static const char *changed_part(const DomainNic *old, const DomainNic *new) {
         if (old->type != new->type || old->target_managed != new->target_managed)
                 return "type";
@@ -136,7 +132,7 @@ static const char *changed_part(const DomainNic *old, const DomainNic *new) {
                 return "source, VLAN or isolation";
         if (old->mtu != new->mtu)
                 return "MTU";
-        if (new->pci.present && !same_address(&old->pci, &new->pci))
+        if (!domain_pci_matches(&old->pci, &new->pci))
                 return "PCI address";
         if (new->boot_order != 0 && old->boot_order != new->boot_order)
                 return "boot order";

@@ -66,17 +66,15 @@ static gboolean fetch_page(const Snapshot *s, gboolean wait, guint32 after, stru
 /* struct ctl_device_stats of all devices that count something, by rising ids; NULL on error. */
 static GArray *fetch_monitor_stats(const Snapshot *s, gboolean wait, GError **err) {
         g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(struct ctl_device_stats));
-        struct ctl_stats_reply page = { .more = 1 };
-        for (guint32 after = 0; page.more && all->len < DOMAIN_DISKS_MAX + DOMAIN_NICS_MAX;) {
+        struct ctl_stats_reply page;
+        guint32 after = 0;
+        do {
                 if (!fetch_page(s, wait, after, &page, err))
                         return NULL;
-                if (page.n == 0 || page.device[page.n - 1].id <= after)
-                        break;
                 g_array_append_vals(all, page.device, page.n);
-                after = page.device[page.n - 1].id;
-                if (page.n < CTL_STATS_MAX) /* else a monitor could answer one by one, slowly */
-                        break;
-        }
+                after = page.n > 0 ? page.device[page.n - 1].id : after;
+                /* Only a full page may have another behind it: a monitor could answer one by one, slowly. */
+        } while (page.more && page.n == CTL_STATS_MAX && all->len < DOMAIN_DISKS_MAX + DOMAIN_NICS_MAX);
         return g_steal_pointer(&all);
 }
 
