@@ -12,10 +12,13 @@ def stopped_as(domain, start):
             if "stopped:" in entry["MESSAGE"]]
 
 
+RESTARTS = "<on_poweroff>restart</on_poweroff>"
+
+
 @pytest.fixture
 def booted(make_domain):
     """A guest that restarts on power-off, which must not keep its scope from being stopped."""
-    domain = make_domain(extra="<on_poweroff>restart</on_poweroff>")
+    domain = make_domain(extra=RESTARTS)
     domain.boot().close()
     return domain
 
@@ -28,9 +31,12 @@ def test_a_stopped_scope_stays_stopped(no_leaks, booted, journal_start):
     assert booted.virsh("domstate", "--reason").strip() == "shut off (shutdown)"
 
 
-def test_machinectl_terminate(no_leaks, booted):
-    helpers.run("machinectl", "terminate", f"micro-{booted.id()}-{booted.name}", timeout=STOP)
-    booted.wait_state("shut off", STOP)
+@pytest.mark.parametrize("extra", ["", RESTARTS])
+def test_machinectl_terminate(no_leaks, make_domain, extra):
+    domain = make_domain(extra=extra)
+    domain.boot().close()
+    helpers.run("machinectl", "terminate", f"micro-{domain.id()}-{domain.name}", timeout=STOP)
+    domain.wait_state("shut off", STOP)
 
 
 def test_machinectl_reboot_and_poweroff(no_leaks, make_domain):

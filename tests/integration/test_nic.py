@@ -118,5 +118,5 @@ def test_tcp(domain, console, interface, host):
     with urllib.request.urlopen(f"http://{host[:-1]}2/data", timeout=helpers.BOOT) as answer:
         assert hashlib.sha256(answer.read()).hexdigest() == digest
     end = counters(tap)
-    assert mean_length(middle[0], end[0]) > 1.5 * 1514
-    assert mean_length(start[1], middle[1]) > 1.5 * 1514
+    assert mean_length(middle[0], end[0]) > 2 * 1514
+    assert mean_length(start[1], middle[1]) > 2 * 1514

@@ -1144,7 +1144,7 @@ static unsigned count_fds(void) {
 
 /* No descriptor of a refused message stays open. */
 static void test_descriptors(void) {
-        struct ctl_disk disk = { .name = "vda" };
+        struct ctl_disk disk = { .place.id = 1, .name = "vda" };
         struct fixture f;
         unsigned before;
 

@@ -2,7 +2,6 @@
 /*
  * Devices that come and go on the real KVM: whatever they took is there again, whichever step fails.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -19,6 +18,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "../count.h"
 #include "../test.h"
 #include "base/cleanup.h"
 #include "core/layout.h"
@@ -88,17 +88,6 @@ int __wrap_pci_host_add(struct pci_host *host, struct pci_device *pci) {
         if (pci->ops) /* not one of next_home()'s */
                 CHECK(v->dev->mem && v->dev->transport && v->dev->transport_data == v && v->part.parts);
         return __real_pci_host_add(host, pci);
-}
-
-static unsigned count_entries(const char *path) {
-        DIR *dir = opendir(path);
-        unsigned n = 0;
-
-        CHECK(dir);
-        while (readdir(dir))
-                n++;
-        (void) closedir(dir);
-        return n;
 }
 
 static unsigned count_gsis(struct irq *irq) {

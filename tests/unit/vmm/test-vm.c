@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "../count.h"
 #include "../test.h"
 #include "base/cleanup.h"
 #include "board/vm.h"
@@ -282,17 +283,6 @@ static void test_confinement(void) {
         }
 }
 
-static unsigned count_fds(void) {
-        DIR *dir = opendir("/proc/self/fd");
-        unsigned n = 0;
-
-        CHECK(dir);
-        while (readdir(dir))
-                n++;
-        (void) closedir(dir);
-        return n;
-}
-
 static unsigned count_threads(void) {
         DIR *dir = opendir("/proc/self/task");
         const struct dirent *entry;
@@ -369,7 +359,7 @@ static void test_remove(void) {
                 unsigned fds, threads, before;
 
                 fixture_start(&f);
-                fds = count_fds();
+                fds = count_entries("/proc/self/fd");
                 threads = count_threads();
                 fixture_done(&f);
 
@@ -377,14 +367,14 @@ static void test_remove(void) {
                 for (unsigned i = 0; i < 3; i++)
                         f.devices[i] = new_disk(1 << 20, false);
                 fixture_start(&f);
-                CHECK(count_fds() > fds);
+                CHECK(count_entries("/proc/self/fd") > fds);
                 loop_call(f.control, do_remove, &f);
                 wait_for(&f.removed, 1);
                 CHECK_EQ(f.removed_slot, 2);
                 loop_call(f.control, do_remove_others, &f);
                 wait_for(&f.removed, 3);
                 wait_for_threads(threads);
-                CHECK_EQ(count_fds(), fds);
+                CHECK_EQ(count_entries("/proc/self/fd"), fds);
                 CHECK_EQ(f.state, f.paused ? CTL_STATE_PAUSED : CTL_STATE_RUNNING);
                 if (f.paused)
                         loop_call(f.control, do_resume, &f);
