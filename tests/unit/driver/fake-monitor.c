@@ -37,12 +37,51 @@ static void send_event(uint32_t state) {
         (void) ctl_send(peer, &event, NULL, 0);
 }
 
+/* Kind and slot of the devices in list modes; their ids are 3, 5, 7 … */
+static const struct {
+        uint16_t type;
+        uint8_t slot;
+} listed[] = { { CTL_ADD_DISK, 2 }, { CTL_ADD_NIC, 5 },  { CTL_ADD_NIC, 3 },
+               { CTL_ADD_PORT, 4 }, { CTL_ADD_PORT, 4 }, { CTL_ADD_RNG, 1 } };
+#define N_LISTED (sizeof(listed) / sizeof(listed[0]))
+
+/* A page, and what is wrong with it. */
+static void fill_list(const struct ctl_message *request, struct ctl_list_reply *reply) {
+        uint32_t after = ((const struct ctl_list *) request->data)->after;
+        struct ctl_list_entry *last = NULL;
+
+        for (uint32_t i = 0; i < N_LISTED && strncmp(mode, "list", 4) == 0; i++) {
+                last = &reply->entry[reply->n++];
+                *last = (struct ctl_list_entry) {
+                        .place = { .id = after + 2 * i + 3, .slot = listed[i].slot },
+                        .type = listed[i].type,
+                };
+        }
+        reply->more = is("list-short") || is("list-endless");
+        for (; is("list-endless") && reply->n < CTL_LIST_MAX; reply->n++)
+                reply->entry[reply->n] = (struct ctl_list_entry) {
+                        .place = { .id = after + 2 * reply->n + 3, .slot = 1 },
+                        .type = CTL_ADD_PORT,
+                };
+        if (is("list-falls"))
+                last->place.id = 1;
+        else if (is("list-zero"))
+                reply->entry[0].place.id = 0;
+        else if (is("list-kind"))
+                last->type = CTL_SET_LINK;
+        else if (is("list-slot"))
+                last->place.slot = CTL_SLOT_MAX + 1;
+        else if (is("list-segment"))
+                last->place.segment = CTL_SEGMENTS_MAX;
+}
+
 static void send_reply(const struct ctl_message *request, uint32_t serial, int error, const char *text) {
         union {
                 struct ctl_reply reply;
                 struct ctl_hello_reply hello;
                 struct ctl_query_reply query;
                 struct ctl_stats_reply stats;
+                struct ctl_list_reply list;
         } u = { .reply = { .error = error } };
 
         if (request->header.type == CTL_HELLO)
@@ -52,6 +91,8 @@ static void send_reply(const struct ctl_message *request, uint32_t serial, int e
                 u.query.vcpus = 1;
                 u.query.vcpu_tid[0] = (int32_t) getpid();
         }
+        if (request->header.type == CTL_LIST)
+                fill_list(request, &u.list);
         (void) snprintf(u.reply.text, sizeof(u.reply.text), "%s", text);
         ctl_header_init(&u.reply.header, request->header.type | CTL_REPLY, serial,
                         ctl_reply_size(request->header.type));

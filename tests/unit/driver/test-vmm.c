@@ -298,6 +298,55 @@ static void test_monitor_of_version_2(Fixture *f, gconstpointer unused) {
         end_version(f, vmm);
 }
 
+static void test_list(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        Vmm *vmm = start(f, "list");
+        g_autoptr(GArray) all = vmm_list_devices(vmm, &err);
+        g_assert_no_error(err);
+        g_assert_cmpuint(all->len, ==, 6);
+        const struct ctl_list_entry *entry = &g_array_index(all, struct ctl_list_entry, 1);
+        g_assert_cmpuint(entry->place.id, ==, 5);
+        g_assert_cmpuint(entry->place.slot, ==, 5);
+        g_assert_cmpuint(entry->type, ==, CTL_ADD_NIC);
+        stop(vmm);
+
+        vmm = start(f, "good");
+        g_autoptr(GArray) none = vmm_list_devices(vmm, &err);
+        g_assert_no_error(err);
+        g_assert_cmpuint(none->len, ==, 0);
+        stop(vmm);
+
+        vmm = adopt_version(f, "version-1");
+        g_assert_null(vmm_list_devices(vmm, &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_UNSUPPORTED);
+        stop(vmm);
+}
+
+/* A list that is taken for what the guest has is whole, or an error. */
+static void test_hostile_lists(Fixture *f, gconstpointer unused) {
+        static const struct {
+                const char *mode, *fault;
+        } cases[] = {
+                { "list-falls", "its ids do not rise" },
+                { "list-zero", "its ids do not rise" },
+                { "list-kind", "no known kind" },
+                { "list-slot", "PCI address" },
+                { "list-segment", "PCI address" },
+                { "list-short", "is not full" },
+                { "list-endless", "more devices than a machine" },
+                { "refuses", "kernel is not one" },
+        };
+        for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autoptr(GError) err = NULL;
+                Vmm *vmm = start(f, cases[i].mode);
+                g_assert_null(vmm_list_devices(vmm, &err));
+                g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_FAILED);
+                if (!strstr(err->message, cases[i].fault))
+                        g_error("%s: '%s'", cases[i].mode, err->message);
+                stop(vmm);
+        }
+}
+
 static void kill_at_once(Vmm *vmm, gpointer data) {
         *(pid_t *) data = vmm_pid(vmm);
         vmm_kill(vmm, SIGKILL);
@@ -659,6 +708,8 @@ int main(int argc, char **argv) {
         ADD("start-failures", test_start_failures);
         ADD("monitor-of-version-1", test_monitor_of_version_1);
         ADD("monitor-of-version-2", test_monitor_of_version_2);
+        ADD("list", test_list);
+        ADD("hostile-lists", test_hostile_lists);
         ADD("killed-before-it-greets", test_killed_before_it_greets);
         ADD("long-path", test_long_path);
         ADD("no-directory", test_no_directory);
