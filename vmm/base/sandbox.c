@@ -175,7 +175,7 @@ static int lower_limit(int resource, rlim_t value) {
         return setrlimit(resource, &limit) < 0 ? -errno : 0;
 }
 
-/* The filter permits setting this limit, but not reading it; without privileges it can only be lowered. */
+/* One call: without privileges the limit can only be lowered. */
 int sandbox_limit_files(uint64_t size) {
         struct rlimit limit = { .rlim_cur = MAX(size, SANDBOX_FILE_MIN), .rlim_max = MAX(size, SANDBOX_FILE_MIN) };
 

@@ -144,6 +144,7 @@ static const struct {
         { SYS_mlock, C, {}, "locked guest memory" },
         { SYS_getrandom, C, {}, "malloc's seed" },
         { SYS_prlimit64, C, { IS32(0, 0), IS32(1, RLIMIT_FSIZE), IS(3, 0) }, "no file gets longer than the disks" },
+        { SYS_prlimit64, C, { IS32(0, 0), IS32(1, RLIMIT_FSIZE), IS(2, 0) }, "may a disk that comes be written?" },
 
         { SYS_clone, C, { IS(0, THREAD_FLAGS) }, "threads, and nothing but threads" },
         { SYS_seccomp, C, { IS(0, SECCOMP_SET_MODE_FILTER), IS(1, 0) }, "filters of further threads" },

@@ -300,7 +300,9 @@ int devices_plug(struct devices *devices, struct vm *vm, const struct ctl_header
         d = devices_find(devices, place_of(message)->id);
         r = vm_plug_virtio(vm, d->virtio, d->place.slot);
         if (r < 0) {
-                (void) fail(text, r, "%s '%s': %s", d->kind->name, name_of(message), strerror(-r));
+                (void) fail(text, r, "%s '%s': %s", d->kind->name, name_of(message),
+                            r == -EFBIG ? "it is larger than the monitor may make a file: its RLIMIT_FSIZE comes first"
+                                        : strerror(-r));
                 d->virtio->ops->free(d->virtio);
                 drop(devices, d);
                 return r;

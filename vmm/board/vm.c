@@ -36,6 +36,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
@@ -525,8 +526,19 @@ int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
         return machine_add(vm->machine, dev, slot);
 }
 
+/* The limit was lowered at the start; who adds an image that is larger has raised it before. */
+static int check_file(const struct virtio_device *dev) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_FSIZE, &limit) < 0)
+                return -errno;
+        return dev->file_size > limit.rlim_cur ? -EFBIG : 0;
+}
+
 int vm_plug_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
-        return vm->state == CTL_STATE_SETUP ? -EINVAL : machine_plug(vm->machine, dev, slot);
+        int r = vm->state == CTL_STATE_SETUP ? -EINVAL : check_file(dev);
+
+        return r < 0 ? r : machine_plug(vm->machine, dev, slot);
 }
 
 int vm_unplug_virtio(struct vm *vm, unsigned slot, bool force) {

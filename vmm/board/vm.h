@@ -89,7 +89,9 @@ struct vm *vm_free(struct vm *vm); /* stops everything; NULL is fine; returns NU
  */
 int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot);
 
-/* Hot plug: vm_add_virtio() for a machine that was started, which also tells the guest. On error it stays the caller's.
+/*
+ * Hot plug: vm_add_virtio() for a machine that was started, which also tells the guest. On error it stays the caller's.
+ * -EFBIG: its image is larger than this process may make a file.
  */
 int vm_plug_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot);
 /*

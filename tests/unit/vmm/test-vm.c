@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "../count.h"
@@ -283,6 +284,43 @@ static void test_confinement(void) {
         }
 }
 
+struct plug {
+        struct fixture *fixture;
+        struct virtio_device *dev;
+        int result;
+};
+
+static void do_plug(void *arg) {
+        struct plug *plug = arg;
+
+        plug->result = vm_plug_virtio(plug->fixture->vm, plug->dev, 0);
+}
+
+/* What comes later may be larger than what was there at the start: not before the limit of files allows it. */
+static void test_plug_within_limit(void) {
+        struct fixture f = { .paused = true };
+        struct plug plug = { .fixture = &f, .dev = new_disk(3 << 20, false) };
+        struct rlimit old, low;
+
+        fixture_start(&f);
+        CHECK_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+        low = (struct rlimit) { .rlim_cur = (3 << 20) - 1, .rlim_max = old.rlim_max };
+        CHECK_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+        loop_call(f.control, do_plug, &plug);
+        CHECK_EQ(plug.result, -EFBIG);
+        low.rlim_cur++;
+        CHECK_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+        loop_call(f.control, do_plug, &plug);
+        CHECK_EQ(plug.result, 1);
+        CHECK_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+        plug.dev = new_disk(5 << 20, true);
+        CHECK_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+        loop_call(f.control, do_plug, &plug); /* nothing is written to it */
+        CHECK_EQ(plug.result, 2);
+        CHECK_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+        fixture_done(&f);
+}
+
 static unsigned count_threads(void) {
         DIR *dir = opendir("/proc/self/task");
         const struct dirent *entry;
@@ -471,6 +509,7 @@ static void test_remove_at_work(void) {
 
 int main(void) {
         RUN(test_confinement);
+        RUN(test_plug_within_limit);
         RUN(test_remove);
         RUN(test_eject);
         RUN(test_remove_at_work);
