@@ -158,7 +158,7 @@ static void on_vcpu_failed(void *arg) {
         post(arg, REQUEST_VCPU_FAILED);
 }
 
-/* When the guest looks into the slot next, the device is gone, unless its requests are still at work. */
+/* When the guest looks into the slot next, it finds nothing. */
 static void on_eject(void *arg, uint32_t slots) {
         struct vm *vm = arg;
 
@@ -294,12 +294,17 @@ static int reset_in_place(struct vm *vm) {
         return 0;
 }
 
+/* With the vCPUs at the gate. A guest that has let go of a device, or restarts, does not find it however long it takes.
+ */
 static void remove_slots(struct vm *vm, uint32_t slots) {
         for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
                 struct virtio_device *dev = slots & BIT(slot) ? machine_find(vm->machine, slot) : NULL;
 
-                if (dev && !virtio_pci_is_leaving(dev))
+                if (!dev)
+                        continue;
+                if (!virtio_pci_is_leaving(dev))
                         virtio_pci_leave(dev);
+                virtio_pci_hide(dev);
         }
 }
 

@@ -131,9 +131,12 @@ static void config_write(struct pci_device *dev, unsigned offset, const void *da
 /* The device that a configuration access goes to, or NULL: nothing there. */
 static struct pci_device *config_target(struct pci_host *host, unsigned slot, unsigned function, unsigned offset,
                                         unsigned len) {
+        struct pci_device *dev;
+
         if (slot >= PCI_SLOTS || function != 0 || len > 4 || offset + len > PCI_CONFIG_BYTES)
                 return NULL;
-        return host->slot[slot];
+        dev = host->slot[slot];
+        return dev && !dev->hidden ? dev : NULL;
 }
 
 static struct pci_device *ecam_target(struct pci_host *host, uint64_t offset, unsigned len) {
@@ -401,15 +404,24 @@ unsigned pci_device_slot(const struct pci_device *dev) {
         return 0;
 }
 
+static void unmap_bar(struct pci_device *dev) {
+        (void) pthread_mutex_lock(&dev->lock);
+        dev->config[PCI_COMMAND] &= (uint8_t) ~PCI_COMMAND_MEMORY;
+        update_bar(dev);
+        (void) pthread_mutex_unlock(&dev->lock);
+}
+
+void pci_device_hide(struct pci_device *dev) {
+        dev->hidden = true;
+        unmap_bar(dev);
+}
+
 void pci_host_remove(struct pci_device *dev) {
         if (!dev->host)
                 return;
         dev->host->slot[pci_device_slot(dev)] = NULL;
         dev->host = NULL;
-        (void) pthread_mutex_lock(&dev->lock);
-        dev->config[PCI_COMMAND] &= (uint8_t) ~PCI_COMMAND_MEMORY;
-        update_bar(dev);
-        (void) pthread_mutex_unlock(&dev->lock);
+        unmap_bar(dev);
 }
 
 void pci_device_reset(struct pci_device *dev) {

@@ -63,6 +63,7 @@ struct pci_device {
         bool bar_mapped;
         uint64_t bar_address;
         uint64_t bar_home;  /* where it is after a reset */
+        bool hidden;        /* for good: the guest finds nothing in the slot; changes while no vCPU runs */
         _Atomic bool muted; /* the guest has cleared the bus master bit: see pci.c */
         struct msix msix;
 };
@@ -88,6 +89,8 @@ void pci_device_set_bar(struct pci_device *dev, uint64_t size);
 int pci_host_add(struct pci_host *host, struct pci_device *dev);
 int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot);
 unsigned pci_device_slot(const struct pci_device *dev); /* 0: not plugged */
+/* The guest finds nothing where the device is, which keeps slot and place. While no vCPU runs. */
+void pci_device_hide(struct pci_device *dev);
 /* Gives slot and place back; one that is not plugged is fine. While no vCPU runs. */
 void pci_host_remove(struct pci_device *dev);
 /* As after power on; unmasks nothing. While no vCPU runs. */

@@ -434,6 +434,10 @@ bool virtio_pci_is_busy(const struct virtio_device *dev) {
         return atomic_load(&((const struct virtio_pci *) dev->transport_data)->busy);
 }
 
+void virtio_pci_hide(struct virtio_device *dev) {
+        pci_device_hide(&((struct virtio_pci *) dev->transport_data)->pci);
+}
+
 void virtio_pci_unplug(struct virtio_device *dev) {
         pci_host_remove(&((struct virtio_pci *) dev->transport_data)->pci);
 }

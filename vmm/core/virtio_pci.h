@@ -26,6 +26,7 @@ bool virtio_pci_has_driver(const struct virtio_device *dev);
  * The way out of a machine that goes on, all on the control thread:
  *
  *   leave     the guest's writes have no effect any more, requests come to their end, what was written becomes stable
+ *   hide      with all vCPUs at the gate: the guest has let go of it, and finds nothing where it is
  *   is_busy   until it is false; part_settled() says when. It takes as long as the host's storage does
  *   unplug    with all vCPUs at the gate: slot and BAR are free
  *   free      waits for no storage then
@@ -33,6 +34,7 @@ bool virtio_pci_has_driver(const struct virtio_device *dev);
 void virtio_pci_leave(struct virtio_device *dev); /* once is enough */
 bool virtio_pci_is_leaving(const struct virtio_device *dev);
 bool virtio_pci_is_busy(const struct virtio_device *dev);
+void virtio_pci_hide(struct virtio_device *dev); /* optional */
 void virtio_pci_unplug(struct virtio_device *dev);
 /*
  * Resets, then frees device and transport, and gives back all that they took. Unless it was unplugged, no vCPU thread

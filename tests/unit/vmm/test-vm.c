@@ -458,6 +458,14 @@ static const struct virtio_device_ops slow_ops = {
         .free = slow_free,
 };
 
+static void slow_init(struct slow *slow) {
+        *slow = (struct slow) { .queue = { .size_max = 16 } };
+        slow->dev = (struct virtio_device) {
+                .ops = &slow_ops, .name = "slow", .type = 4, .n_queues = 1, .queues = &slow->queue
+        };
+        CHECK_EQ(loop_new("slow", &slow->dev.loop), 0);
+}
+
 static void do_remove_slow(void *arg) {
         struct fixture *f = arg;
 
@@ -479,14 +487,11 @@ static void do_finish_slow(void *arg) {
  * does when it has gone.
  */
 static void test_remove_at_work(void) {
-        struct slow slow = { .queue = { .size_max = 16 } };
+        struct slow slow;
         struct fixture f = { .devices = { &slow.dev } };
         unsigned before;
 
-        slow.dev = (struct virtio_device) {
-                .ops = &slow_ops, .name = "slow", .type = 4, .n_queues = 1, .queues = &slow.queue
-        };
-        CHECK_EQ(loop_new("slow", &slow.dev.loop), 0);
+        slow_init(&slow);
         f.devices[1] = new_disk(1 << 20, false);
         fixture_start(&f);
         loop_call(f.control, do_remove_slow, &f);
@@ -507,12 +512,49 @@ static void test_remove_at_work(void) {
         fixture_done(&f);
 }
 
+/* The guest ejects a device whose requests are at work, and looks for it: it powers off if nothing is there. */
+static void test_eject_at_work(void) {
+        static const uint8_t code[] = {
+                0x66, 0xba, 0x18, 0x06,       /* mov $0x618, %dx: EJECT */
+                0xb8, 0x02, 0x00, 0x00, 0x00, /* mov $2, %eax: slot 1 */
+                0xef,                         /* out %eax, (%dx) */
+                0x66, 0xba, 0xf8, 0x0c,       /* mov $0xcf8, %dx */
+                0xb8, 0x00, 0x08, 0x00, 0x80, /* mov $0x80000800, %eax: its vendor and device id */
+                0xef,                         /* out %eax, (%dx) */
+                0x66, 0xba, 0xfc, 0x0c,       /* mov $0xcfc, %dx */
+                0xed,                         /* in (%dx), %eax */
+                0x40,                         /* inc %eax */
+                0x75, 0x07,                   /* jnz: to hlt */
+                0x66, 0xba, 0x00, 0x06,       /* mov $0x600, %dx: sleep control */
+                0xb0, 0x34,                   /* mov $0x34, %al: enabled, type 5 */
+                0xee,                         /* out %al, (%dx) */
+                0xf4, 0xeb, 0xfd,             /* hlt; again */
+        };
+        struct slow slow;
+        struct fixture f = { .devices = { &slow.dev } };
+        struct kernel old = kernel;
+
+        slow_init(&slow);
+        memcpy(kernel.code, code, sizeof(code));
+        fixture_start(&f);
+        kernel = old;
+        wait_for(&f.state, CTL_STATE_SHUTDOWN);
+        CHECK_EQ(f.reason, CTL_REASON_GUEST);
+        CHECK_EQ(f.removed, 0);
+        loop_call(slow.dev.loop, do_finish_slow, &slow.dev);
+        wait_for(&f.removed, 1);
+        CHECK_EQ(f.removed_slot, 1);
+        CHECK_EQ(slow.freed, 1);
+        fixture_done(&f);
+}
+
 int main(void) {
         RUN(test_confinement);
         RUN(test_plug_within_limit);
         RUN(test_remove);
         RUN(test_eject);
         RUN(test_remove_at_work);
+        RUN(test_eject_at_work);
         RUN(test_restarts_are_paced);
         RUN(test_actions_while_it_waits);
         RUN(test_requests_while_it_waits);
