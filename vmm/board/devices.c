@@ -181,6 +181,7 @@ static void append(struct devices *devices, struct device *d) {
         while (*end)
                 end = &(*end)->next;
         *end = d;
+        devices->last_id = MAX(devices->last_id, d->place.id);
 }
 
 int devices_add(struct devices *devices, const struct ctl_header *message, int *fds, unsigned n_fds,
@@ -288,12 +289,18 @@ static void drop(struct devices *devices, struct device *d) {
 
 int devices_plug(struct devices *devices, struct vm *vm, const struct ctl_header *message, int *fds, unsigned n_fds,
                  char text[static CTL_TEXT_MAX]) {
+        const struct device_kind *kind = kind_of(message->type);
+        uint32_t last_id = devices->last_id;
         struct device *d;
         int r;
 
-        if (message->type == CTL_ADD_PORT)
+        if (kind == &port_kind)
                 return fail(text, -EOPNOTSUPP, "port '%s': ports are added before the machine is started",
                             name_of(message));
+        /* Nothing that is still to be said of a device that has gone is taken for this one. */
+        if (kind && place_of(message)->id <= last_id)
+                return fail(text, -EEXIST, "%s '%s': the id %u is not above %u, which was in use", kind->name,
+                            name_of(message), place_of(message)->id, last_id);
         r = devices_add(devices, message, fds, n_fds, text);
         if (r < 0)
                 return r;
@@ -305,6 +312,7 @@ int devices_plug(struct devices *devices, struct vm *vm, const struct ctl_header
                                         : strerror(-r));
                 d->virtio->ops->free(d->virtio);
                 drop(devices, d);
+                devices->last_id = last_id;
                 return r;
         }
         d->place.slot = (uint8_t) r;
@@ -320,22 +328,29 @@ int devices_unplug(struct devices *devices, struct vm *vm, uint32_t id, bool for
                 return fail(text, -ENODEV, "no device has the id %u", id);
         if (d->kind == &port_kind)
                 return fail(text, -EOPNOTSUPP, "device %u is a port, and ports stay", id);
-        if (d->is_leaving && !force)
-                return fail(text, -EALREADY, "the guest has been asked already to let go of device %u", id);
         /* First, since the device may be gone when the call returns. */
-        d->is_leaving = true;
+        d->is_asked = true;
         r = vm_unplug_virtio(vm, d->place.slot, force);
+        if (r == -EALREADY)
+                return fail(text, r, "device %u has left the guest, and goes when its requests have ended", id);
         return r < 0 ? fail(text, r, "device %u: %s", id, strerror(-r)) : 0;
 }
 
-uint32_t devices_forget(struct devices *devices, unsigned slot) {
-        for (struct device *d = devices->first; d; d = d->next) {
-                uint32_t id = d->place.id;
+bool devices_is_leaving(const struct device *d, const struct vm *vm) {
+        return d->is_asked || (d->is_joined && vm_is_leaving(vm, d->place.slot));
+}
 
-                if (!d->is_joined || d->place.slot != slot)
-                        continue;
-                drop(devices, d);
-                return id;
-        }
-        return 0;
+struct device *devices_in_slot(const struct devices *devices, unsigned slot) {
+        struct device *d = devices->first;
+
+        while (d && !(d->is_joined && d->place.slot == slot))
+                d = d->next;
+        return d;
+}
+
+void devices_forget(struct devices *devices, struct device *d) {
+        /* The ports' device has gone with all of them. */
+        if (d->kind == &port_kind)
+                devices->console.n_ports = 0;
+        drop(devices, d);
 }

@@ -19,13 +19,14 @@ struct device {
         struct virtio_device *virtio; /* of a port: the console device, NULL before devices_join() */
         struct device_report report;
         bool is_joined;              /* the VM owns `virtio` */
-        bool is_leaving;             /* its removal was asked for */
+        bool is_asked;               /* its removal was asked for */
         bool open_told, open_wanted; /* of a port, for ctl/notes.c: what was told, and whether to tell it again */
         struct device *next;
 };
 
 struct devices {
         struct device *first; /* in the order in which they were added, which is that of their slots where not given */
+        uint32_t last_id;     /* the highest that was ever in use */
         void (*wake)(void *arg);
         void *arg;
         struct console_config console; /* its ports, until devices_join() */
@@ -49,17 +50,20 @@ int devices_join(struct devices *devices, struct vm *vm, char text[static CTL_TE
 
 /*
  * Hot plug: devices_add() and devices_join() for one device of a machine that was started; nothing is left of it on
- * error. -EOPNOTSUPP: a port.
+ * error. -EEXIST: its id is not above all that were in use. -EOPNOTSUPP: a port.
  */
 int devices_plug(struct devices *devices, struct vm *vm, const struct ctl_header *message, int *fds, unsigned n_fds,
                  char text[static CTL_TEXT_MAX]);
 /*
- * Has the guest let go of a device, or takes it away; vm_callbacks.removed follows. -ENODEV: there is none, -EALREADY:
- * it is under way, -EOPNOTSUPP: a port.
+ * Has the guest let go of a device, or takes it away; vm_callbacks.removed follows. A guest that has not answered is
+ * asked again. -ENODEV: there is none, -EALREADY: it has left the guest, -EOPNOTSUPP: a port.
  */
 int devices_unplug(struct devices *devices, struct vm *vm, uint32_t id, bool force, char text[static CTL_TEXT_MAX]);
-/* Drops a device whose slot was vacated, and returns its id; 0: there is none any more. */
-uint32_t devices_forget(struct devices *devices, unsigned slot);
+/* The guest was asked to let go of it, or has done so. */
+bool devices_is_leaving(const struct device *d, const struct vm *vm);
+struct device *devices_in_slot(const struct devices *devices, unsigned slot); /* one of them; NULL: none */
+/* Drops a device whose slot was vacated. */
+void devices_forget(struct devices *devices, struct device *d);
 
 struct device *devices_find(const struct devices *devices, uint32_t id); /* NULL: none */
 /* The one with the lowest id above `after`; NULL: none. */

@@ -563,6 +563,12 @@ int vm_unplug_virtio(struct vm *vm, unsigned slot, bool force) {
         return 0;
 }
 
+bool vm_is_leaving(const struct vm *vm, unsigned slot) {
+        const struct virtio_device *dev = machine_find(vm->machine, slot);
+
+        return dev && virtio_pci_is_leaving(dev);
+}
+
 /* The limit is the size of the largest image that the guest may write: a raw image never grows. */
 static int limit_files(const struct vm *vm, const char **ret_text) {
         const struct vm_confinement *confinement = vm->callbacks.confinement;

@@ -95,13 +95,16 @@ int vm_add_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot);
  */
 int vm_plug_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot);
 /*
- * Asks the guest to let go of the device, which it may do at any time or never. It is taken away at once where no
- * driver uses it, at the next reset of the machine, and with `force` whatever its driver does: the guest gets nothing
- * from it any more then. removed() follows, at the earliest before this returns; that may take as long as the host's
- * storage does. A guest may also give a device away without having been asked. -ENOENT: there is none; -EALREADY: it is
- * on its way out.
+ * Asks the guest to let go of the device, which it may do at any time or never; may be repeated. It is taken away at
+ * once where no driver uses it, at the next reset of the machine, and with `force` whatever its driver does: the guest
+ * gets nothing from it any more then. removed() follows, at the earliest before this returns; that may take as long as
+ * the host's storage does. A guest may also give a device away without having been asked. -ENOENT: there is none;
+ * -EALREADY: it is on its way out.
  */
 int vm_unplug_virtio(struct vm *vm, unsigned slot, bool force);
+
+/* It is on its way out: the guest has let go of it, or has to do without it. */
+bool vm_is_leaving(const struct vm *vm, unsigned slot);
 
 /* Loads the kernel, starts device loops and vCPU threads. Errors as vm_new(). */
 int vm_start(struct vm *vm, bool paused, const char **ret_text);

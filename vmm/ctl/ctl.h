@@ -229,7 +229,7 @@ enum ctl_error_policy {
 
 /* What a device is called and where it is; the head of each ADD_*. */
 struct ctl_place {
-        uint32_t id;      /* not 0, and never that of another device, not even of one that is gone */
+        uint32_t id;      /* not 0, and no other device's; after START above all that were ever in use */
         uint16_t segment; /* PCI segment, below CTL_SEGMENTS_MAX */
         uint8_t slot;     /* PCI slot, 1..CTL_SLOT_MAX; 0: the first free one. Of a port: that of the ports' device */
         uint8_t pad;
@@ -396,7 +396,7 @@ struct ctl_list {
 };
 
 enum ctl_list_flags {
-        CTL_LIST_LEAVING = 1u << 0, /* REMOVE was asked for */
+        CTL_LIST_LEAVING = 1u << 0, /* REMOVE was asked for, or the guest has given it away */
 };
 
 struct ctl_list_entry {

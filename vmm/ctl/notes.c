@@ -40,19 +40,19 @@ static void on_wake(void *arg, uint32_t events) {
 
 /* True: the guest has to be paused. */
 static bool tell_error(const struct notes *notes, struct device *d) {
-        int error = atomic_exchange(&d->report.error, 0);
+        struct device_error error = report_take_error(&d->report);
         struct ctl_event_io_error event = {
                 .id = d->place.id,
-                .error = error,
-                .write = d->report.operation,
-                .policy = d->report.policy,
+                .error = error.error,
+                .write = error.operation,
+                .policy = error.policy,
         };
 
-        if (error == 0)
+        if (error.error == 0)
                 return false;
         ctl_header_init(&event.header, CTL_EVENT_IO_ERROR, 0, sizeof(event));
         notes->send(notes->arg, &event.header);
-        return atomic_exchange(&d->report.stop, false);
+        return error.policy == CTL_ERROR_STOP;
 }
 
 static void tell_open(const struct notes *notes, struct device *d) {
@@ -65,6 +65,12 @@ static void tell_open(const struct notes *notes, struct device *d) {
         d->open_wanted = false;
         ctl_header_init(&event.header, CTL_EVENT_PORT, 0, sizeof(event));
         notes->send(notes->arg, &event.header);
+}
+
+/* No guest is paused for a device that has gone. */
+void notes_tell_last(struct notes *notes, struct device *d) {
+        (void) tell_error(notes, d);
+        tell_open(notes, d);
 }
 
 static void on_timer(void *arg, uint32_t events) {

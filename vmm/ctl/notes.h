@@ -32,5 +32,8 @@ void notes_done(struct notes *notes);
 /* Tells the state of all ports, changed or not: there is somebody new who knows none. Loop's thread. */
 void notes_tell_ports(struct notes *notes);
 
+/* Tells what there is still to tell of a device that is about to be forgotten. Loop's thread. */
+void notes_tell_last(struct notes *notes, struct device *d);
+
 /* There are reports. Any thread; `arg`: the notes. */
 void notes_wake(void *arg);

@@ -238,11 +238,13 @@ static int handle_hello(struct server *s, const struct ctl_message *message, str
 /* The devices in a slot are gone: one, or all ports. */
 static void on_removed(void *arg, unsigned slot) {
         struct server *s = arg;
-        uint32_t id;
+        struct device *d;
 
-        while ((id = devices_forget(&s->setup.devices, slot)) != 0) {
-                struct ctl_event_removed event = { .id = id };
+        while ((d = devices_in_slot(&s->setup.devices, slot))) {
+                struct ctl_event_removed event = { .id = d->place.id };
 
+                notes_tell_last(&s->notes, d);
+                devices_forget(&s->setup.devices, d);
                 ctl_header_init(&event.header, CTL_EVENT_REMOVED, 0, sizeof(event));
                 send_event(s, &event.header);
         }
@@ -357,7 +359,7 @@ static int handle_list(const struct server *s, const struct ctl_message *message
                 reply->entry[reply->n++] = (struct ctl_list_entry) {
                         .place = d->place,
                         .type = d->kind->add,
-                        .flags = d->is_leaving ? CTL_LIST_LEAVING : 0,
+                        .flags = devices_is_leaving(d, s->vm) ? CTL_LIST_LEAVING : 0,
                 };
         reply->more = d != NULL;
         return 0;

@@ -171,6 +171,7 @@ static void blk_init(struct blk *b, const struct blk_config *config) {
                 .error_policy = config->error_policy,
                 .rerror_policy = config->rerror_policy,
                 .io_error = config->io_error,
+                .driver_gone = config->driver_gone,
                 .arg = config->arg,
                 .notice = blk_raise,
                 .notice_arg = b,
@@ -255,6 +256,7 @@ static int create(const struct ctl_header *message, const int *fds, unsigned n_f
                 .error_policy = m->error_policy,
                 .rerror_policy = m->rerror_policy,
                 .io_error = report_io_error,
+                .driver_gone = report_driver_gone,
                 .arg = report,
         };
         int r = blk_new(&config, ret);

@@ -17,6 +17,9 @@ struct virtio_device;
  */
 typedef void (*blk_error_fn)(void *arg, int error, unsigned operation, enum ctl_error_policy policy);
 
+/* The driver has gone whose request the guest was to be paused for: it need not be any more. Any thread. */
+typedef void (*blk_gone_fn)(void *arg);
+
 struct blk_config {
         const char *name;   /* "vda"; copied */
         const char *serial; /* for GET_ID; copied; NULL: none */
@@ -26,6 +29,7 @@ struct blk_config {
         enum ctl_disk_cache cache;
         enum ctl_error_policy error_policy, rerror_policy; /* of writes and the like; of reads */
         blk_error_fn io_error;                             /* optional */
+        blk_gone_fn driver_gone;                           /* optional */
         void *arg;
 };
 

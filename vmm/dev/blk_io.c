@@ -572,6 +572,8 @@ bool blk_io_close(struct blk_io *io) {
 
         (void) pthread_mutex_lock(&io->lock);
         io->generation++;
+        if (io->halted && io->driver_gone)
+                io->driver_gone(io->arg);
         io->open = io->halted = false;
         io->counters.error = io->lost;
         list_move(&io->syncing, &io->spare);

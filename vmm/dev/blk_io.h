@@ -68,6 +68,7 @@ struct blk_io {
         enum ctl_disk_cache cache;
         enum ctl_error_policy error_policy, rerror_policy;
         blk_error_fn io_error;
+        blk_gone_fn driver_gone;
         void *arg;
         void (*notice)(void *arg); /* there are notices to take; any thread */
         void *notice_arg;

@@ -21,16 +21,25 @@ struct device_report {
         void (*wake)(void *arg); /* there is something to tell; any thread. NULL: nobody listens */
         void *arg;
 
-        _Atomic int error;          /* 0: nothing to tell */
-        _Atomic unsigned operation; /* as ctl_event_io_error.write */
-        _Atomic unsigned policy;    /* as ctl_event_io_error.policy */
-        _Atomic bool stop;          /* the guest has to be paused: nothing overwrites the reason for that */
-        _Atomic bool open;          /* of a port */
+        _Atomic uint64_t error; /* a struct device_error; 0: nothing to tell */
+        _Atomic bool open;      /* of a port */
 };
 
-/* Any thread. The first has the signature of blk_error_fn, with a struct device_report as `arg`. */
+struct device_error {
+        int32_t error;      /* negative errno; 0: none */
+        uint16_t operation; /* as ctl_event_io_error.write */
+        uint16_t policy;    /* as ctl_event_io_error.policy. STOP: the guest has to be paused */
+};
+
+/*
+ * Any thread. The first two have the signatures of blk_error_fn and blk_gone_fn, with a struct device_report as `arg`.
+ * Nothing overwrites an error for which the guest has to be paused, until it is taken. When the driver whose request it
+ * was has gone, the guest need not be paused any more.
+ */
 void report_io_error(void *arg, int error, unsigned operation, enum ctl_error_policy policy);
+void report_driver_gone(void *arg);
 void report_port_open(struct device_report *report, bool open);
+struct device_error report_take_error(struct device_report *report);
 
 struct device_kind {
         const char *name; /* what messages call it: "disk" */

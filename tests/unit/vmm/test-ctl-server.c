@@ -25,6 +25,7 @@
 #include "core/virtio.h"
 #include "ctl/message.h"
 #include "ctl/server.h"
+#include "driver.h"
 
 /* The pretended machine. */
 struct vm {
@@ -35,7 +36,7 @@ struct vm {
         enum ctl_reason reason;
         enum ctl_action action;
         _Atomic unsigned buttons, reboot_buttons, resets;
-        unsigned unplugged_slot;
+        unsigned unplugged_slot, leaving_slot;
         bool slow, pausing; /* its disks take their time */
         int event_fd;
         void (*order)(void); /* what the guest does when event_fd is written */
@@ -102,7 +103,13 @@ int vm_plug_virtio(struct vm *vm, struct virtio_device *dev, unsigned slot) {
         return fake_plug_error ? fake_plug_error : vm_add_virtio(vm, dev, slot);
 }
 
+bool vm_is_leaving(const struct vm *vm, unsigned slot) {
+        return slot == vm->leaving_slot;
+}
+
 int vm_unplug_virtio(struct vm *vm, unsigned slot, bool force) {
+        if (vm_is_leaving(vm, slot))
+                return -EALREADY;
         vm->unplugged_slot = slot;
         if (force)
                 vm->callbacks.removed(vm->callbacks.arg, slot);
@@ -688,6 +695,10 @@ static int add_nic(struct fixture *f, struct ctl_message *reply) {
         return call_fds(f, CTL_ADD_NIC, &nic, sizeof(nic), &fd, 1, reply);
 }
 
+static void eject_last_slot(void) {
+        fake.callbacks.removed(fake.callbacks.arg, CTL_DEVICES_MAX);
+}
+
 /* Each kind within its limit, and all together more than the bus has slots. */
 static void test_slots(void) {
         struct ctl_rng rng = { .place.id = 1000 };
@@ -710,6 +721,12 @@ static void test_slots(void) {
         CHECK_EQ(add_port(&f, "org.more"), 0);
         CHECK_EQ(start(&f, 0), 0);
         CHECK_EQ(fake.n_devices, CTL_DEVICES_MAX);
+        CHECK_EQ(add_nic(&f, &m), -E2BIG);
+        on_control(eject_last_slot); /* the ports' */
+        for (unsigned i = 0; i < 3; i++)
+                expect_event(f.client, CTL_EVENT_REMOVED, &m);
+        CHECK_EQ(add_nic(&f, &m), 0);
+        CHECK_EQ(add_nic(&f, &m), -E2BIG);
         CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
         CHECK_EQ(fixture_end(&f), 0);
 }
@@ -789,22 +806,114 @@ static void test_hot_plug(void) {
         CHECK_EQ(remove_device(&f, 99, 0), -ENODEV);
         CHECK_EQ(remove_device(&f, 70, 0), 0);
         CHECK_EQ(fake.unplugged_slot, 9);
-        CHECK_EQ(remove_device(&f, 70, 0), -EALREADY);
+        fake.unplugged_slot = 0;
+        CHECK_EQ(remove_device(&f, 70, 0), 0); /* the guest is asked again, */
+        CHECK_EQ(fake.unplugged_slot, 9);
+        fake.leaving_slot = 9;
+        CHECK_EQ(remove_device(&f, 70, 0), -EALREADY); /* until it has let go */
         CHECK_EQ(call_fds(&f, CTL_LIST, &request, sizeof(request), NULL, 0, &m), 0);
         CHECK_EQ(list->n, 3);
         CHECK_EQ(list->entry[1].place.id, 70);
         CHECK_EQ(list->entry[1].flags, CTL_LIST_LEAVING);
         CHECK_EQ(list->entry[2].flags, 0);
+        fake.leaving_slot = 10; /* the guest has given it away unasked */
+        CHECK_EQ(call_fds(&f, CTL_LIST, &request, sizeof(request), NULL, 0, &m), 0);
+        CHECK_EQ(list->entry[2].flags, CTL_LIST_LEAVING);
+        fake.leaving_slot = 0;
         on_control(eject_slot_9);
         expect_event(f.client, CTL_EVENT_REMOVED, &m);
         CHECK_EQ(removed->id, 70);
         CHECK_EQ(remove_device(&f, 70, 0), -ENODEV);
+        CHECK_EQ(add_disk_at(&f, 70, 9, &m), -EEXIST); /* an id means one device for ever */
+        CHECK_STR(((struct ctl_reply *) m.data)->text, "disk 'vdx': the id 70 is not above 71, which was in use");
+        CHECK_EQ(add_disk_at(&f, 72, 9, &m), 0);
 
         /* By force it may be gone before the reply. */
         CHECK_EQ(remove_device(&f, 71, CTL_REMOVE_FORCE), 0);
         CHECK_EQ(remove_device(&f, 71, CTL_REMOVE_FORCE), -ENODEV);
         CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
         CHECK_EQ(fixture_end(&f), 0);
+}
+
+/* The only disk, whose image the test has. */
+static int image_fd;
+
+/* The guest reads from an image that has become empty, which is an error. */
+static void read_nothing(struct driver *driver, struct ring *ring) {
+        const struct segment segments[] = { { DATA_START, 16 }, { DATA_START + 512, 512 }, { DATA_START + 16, 1 } };
+
+        CHECK_EQ(ftruncate(image_fd, 0), 0);
+        driver_init(driver, fake.devices[0]);
+        driver_activate(driver, ~0ull);
+        ring_init(ring, driver, 0, 16);
+        (void) ring_add(ring, segments, 1, 2); /* a header of zeroes: read sector 0 */
+        ring_do_kick(ring);
+}
+
+static void fail_and_wait(void) {
+        static struct driver driver;
+        static struct ring ring;
+
+        read_nothing(&driver, &ring);
+}
+
+static void fail_and_reset(void) {
+        struct driver driver;
+        struct ring ring;
+
+        read_nothing(&driver, &ring);
+        driver_reset(&driver);
+        guest_mem_free(driver.mem);
+}
+
+static void fail_and_leave(void) {
+        fail_and_reset();
+        fake.callbacks.removed(fake.callbacks.arg, 1);
+}
+
+static void expect_io_error(const struct fixture *f, enum ctl_error_policy policy) {
+        struct ctl_message m;
+        const struct ctl_event_io_error *event = (const struct ctl_event_io_error *) m.data;
+
+        expect_event(f->client, CTL_EVENT_IO_ERROR, &m);
+        CHECK_EQ(event->id, 1);
+        CHECK_EQ(event->error, -ENODATA);
+        CHECK_EQ(event->policy, policy);
+}
+
+/* The guest is paused for an error, but not when the driver has gone that waits for it; a disk's last error is told. */
+static void test_errors(void) {
+        static void (*const orders[])(void) = { fail_and_wait, fail_and_reset, fail_and_leave };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(orders); i++) {
+                struct ctl_disk disk = { .place = { .id = 1 }, .rerror_policy = CTL_ERROR_STOP, .name = "vda" };
+                struct ctl_message m;
+                struct fixture f;
+                int fd;
+
+                fixture_start(&f);
+                image_fd = make_image();
+                CHECK_EQ(hello(&f), 0);
+                CHECK_EQ(set_machine(&f), 0);
+                fd = make_image();
+                CHECK_EQ(call_fd(&f, CTL_SET_KERNEL, &(struct ctl_file) { .name = "kernel" }, sizeof(struct ctl_file),
+                                 fd),
+                         0);
+                close_fd(&fd);
+                fd = dup(image_fd);
+                CHECK_EQ(call_fd(&f, CTL_ADD_DISK, &disk, sizeof(disk), fd), 0);
+                close_fd(&fd);
+                CHECK_EQ(start(&f, 0), 0);
+                on_control(orders[i]);
+                expect_io_error(&f, i == 0 ? CTL_ERROR_STOP : CTL_ERROR_REPORT);
+                if (i == 0)
+                        expect_state(f.client, CTL_STATE_PAUSED, CTL_REASON_IO_ERROR);
+                if (i == 2)
+                        expect_event(f.client, CTL_EVENT_REMOVED, &m);
+                CHECK_EQ(call_plain(&f, CTL_QUIT), 0);
+                CHECK_EQ(fixture_end(&f), 0);
+                close_fd(&image_fd);
+        }
 }
 
 static void test_failed_start(void) {
@@ -1175,6 +1284,7 @@ int main(void) {
         RUN(test_slots);
         RUN(test_places);
         RUN(test_hot_plug);
+        RUN(test_errors);
         RUN(test_failed_start);
         RUN(test_peer_leaves);
         RUN(test_malformed);
