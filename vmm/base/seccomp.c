@@ -116,6 +116,7 @@ static const struct {
         { SYS_clock_gettime, ALL, {}, "clocks, where the vDSO has none" },
         { SYS_accept4, C | T, { IS(1, 0) }, "control peers, console peers, whatever their address" },
         { SYS_close, C | T, {}, "descriptors of rejected messages; console peers that left" },
+        { SYS_close, B, { OWN_IMAGE }, "a disk that leaves: closing it may have to write" },
         { SYS_recvmsg, C, { IS32(2, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) }, "control requests" },
         { SYS_sendto, C, { IS32(3, MSG_NOSIGNAL), IS(4, 0), IS(5, 0) }, "control replies, to the peer: no address" },
 

@@ -105,6 +105,7 @@ ATTEMPT(behind_the_end, SYS_pwritev, role->fd, &some, 1, role->size, 0)
 ATTEMPT(zero_behind_the_end, SYS_fallocate, role->fd, FALLOC_FL_ZERO_RANGE, role->size, 4096)
 ATTEMPT(other_disk, SYS_pwritev, role->fd + 1, &some, 1, 0, 0)
 ATTEMPT(read_other_disk, SYS_preadv, role->fd + 1, &some, 1, 0, 0)
+ATTEMPT(close_other_disk, SYS_close, role->fd + 1)
 ATTEMPT(other_writev, SYS_writev, role->fd + 1, &some, 1)
 ATTEMPT(other_readv, SYS_readv, role->fd + 1, &some, 1)
 ATTEMPT(long_write, SYS_write, role->fd, "123456789", 9)
@@ -167,6 +168,7 @@ const struct test_hook_attempt test_hook_attempts[] = {
         ENTRY(zero_behind_the_end, DISK),
         ENTRY(other_disk, DISK),
         ENTRY(read_other_disk, DISK),
+        ENTRY(close_other_disk, DISK),
         ENTRY(other_writev, DISK | NET | RNG),
         ENTRY(other_readv, DISK | NET | RNG),
         ENTRY(long_write, DISK | NET | RNG),

@@ -55,7 +55,12 @@ struct virtio_device_ops {
          * meanwhile, for which no kick comes.
          */
         void (*resume)(struct virtio_device *dev);
-        /* Frees the device itself, after a reset. Waits for requests still in flight. */
+        /*
+         * Optional: the device leaves a machine that goes on, and lets go of the part of its host end that may take its
+         * time. True: it has; false: the transport's idle() follows. After the last reset and quiesce, once.
+         */
+        bool (*release)(struct virtio_device *dev);
+        /* Frees the device itself, after a reset. Waits for requests still in flight; for none after a release. */
         void (*free)(struct virtio_device *dev);
 };
 
@@ -66,7 +71,7 @@ struct virtio_transport_ops {
         void (*config_changed)(struct virtio_device *dev);
         /* Sets DEVICE_NEEDS_RESET and notifies the driver (virtio 1.2 §2.1); device's loop. */
         void (*needs_reset)(struct virtio_device *dev);
-        /* A reset or quiesce that had to wait is done; device's loop. */
+        /* A reset, quiesce or release that had to wait is done; device's loop. */
         void (*idle)(struct virtio_device *dev);
 };
 

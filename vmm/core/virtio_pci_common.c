@@ -136,9 +136,18 @@ static void set_stopping(struct virtio_pci *v, bool stopping) {
         (void) pthread_mutex_unlock(&v->stop_lock);
 }
 
-static void update_busy(struct virtio_pci *v) {
-        bool busy = v->stopping || v->quiescing;
+/* Nothing of a device that leaves is at work any more: what its host end takes does not hold up who frees it. */
+static void release_device(struct virtio_pci *v) {
+        v->released = true;
+        v->releasing = v->dev->ops->release && !v->dev->ops->release(v->dev);
+}
 
+static void update_busy(struct virtio_pci *v) {
+        bool busy;
+
+        if (v->leaving && !v->stopping && !v->quiescing && !v->released)
+                release_device(v);
+        busy = v->stopping || v->quiescing || v->releasing;
         if (atomic_exchange(&v->busy, busy) && !busy)
                 part_settled(&v->part);
 }
@@ -210,16 +219,17 @@ void vpci_resume_device(struct virtio_pci *v) {
 
 /* A quiesce waits for more than a reset: for a flush, which would hold up whoever frees the device. */
 void vpci_leave(struct virtio_pci *v) {
-        v->leaving = true;
         vpci_quiesce_device(v);
         vpci_reset_device(v);
+        v->leaving = true;
+        update_busy(v);
 }
 
 /* The device is done with what it had to wait for. A reset ends what was there to be quiesced. */
 static void device_idle(struct virtio_device *dev) {
         struct virtio_pci *v = dev->transport_data;
 
-        v->quiescing = false;
+        v->quiescing = v->releasing = false;
         if (v->stopping)
                 finish_stop(v);
         update_busy(v);

@@ -39,9 +39,11 @@ struct virtio_pci {
         bool quiesced;       /* the machine stands still, or is about to */
         bool quiescing;      /* the device has not come to that yet */
         bool resetting;      /* the stop under way is a reset */
+        bool released;       /* the device was asked to let go of its host end */
+        bool releasing;      /* and has not done so yet */
         atomic_bool leaving; /* for good: the driver is not listened to any more; written on the loop */
 
-        atomic_bool busy; /* a stop or quiesce is under way; written on the loop */
+        atomic_bool busy; /* a stop, quiesce or release is under way; written on the loop */
 
         pthread_mutex_t stop_lock;
         pthread_cond_t stopped;
@@ -60,7 +62,7 @@ void vpci_stop_device(struct virtio_pci *v);
 /* The device comes to stand still; `quiescing` is false when it does. */
 void vpci_quiesce_device(struct virtio_pci *v);
 void vpci_resume_device(struct virtio_pci *v);
-/* Both, and no way back. */
+/* Both, and no way back; then the device lets go of its host end. */
 void vpci_leave(struct virtio_pci *v);
 /* A register of the common configuration; an access of another width than its own does nothing. */
 void vpci_common_read(struct virtio_pci *v, unsigned offset, void *data, unsigned len);

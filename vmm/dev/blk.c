@@ -95,6 +95,10 @@ static void blk_resume(struct virtio_device *dev) {
         blk_notices(b);
 }
 
+static bool blk_release(struct virtio_device *dev) {
+        return blk_io_release(&((struct blk *) dev)->io);
+}
+
 static void blk_config_read(struct virtio_device *dev, unsigned offset, void *data, unsigned len) {
         struct blk *b = (struct blk *) dev;
         memcpy(data, (uint8_t *) &b->config + offset, len);
@@ -119,6 +123,7 @@ static const struct virtio_device_ops blk_ops = {
         .quiesce = blk_quiesce,
         .resume = blk_resume,
         .kick = blk_kick,
+        .release = blk_release,
         .free = blk_free,
 };
 

@@ -207,7 +207,7 @@ static void raise_notice(struct blk_io *io, unsigned notice) {
 
 /* Something has finished: checks whether anybody is waiting for it. */
 static void settle(struct blk_io *io) {
-        if (!io->awaited || io->running > 0 || io->quiescing)
+        if (!io->awaited || io->running > 0 || io->quiescing || io->releasing)
                 return;
         io->awaited = io->closing = false;
         raise_notice(io, BLK_NOTICE_IDLE);
@@ -440,6 +440,17 @@ static void serve(struct blk_io *io, struct blk_worker *worker, struct blk_reque
         conclude(io, rq, r);
 }
 
+/* One worker does it, without the lock: there are no requests any more. */
+static void release(struct blk_io *io) {
+        struct disk disk = io->disk;
+
+        io->disk.fd = -EBADF;
+        (void) pthread_mutex_unlock(&io->lock);
+        disk_done(&disk);
+        (void) pthread_mutex_lock(&io->lock);
+        io->releasing = false;
+}
+
 /* Does one thing; false: there is nothing to do. */
 static bool step(struct blk_io *io, struct blk_worker *worker) {
         struct blk_request *rq;
@@ -454,6 +465,11 @@ static bool step(struct blk_io *io, struct blk_worker *worker) {
                         flush_group(io);
                 else
                         io->quiescing = false;
+                settle(io);
+                return true;
+        }
+        if (io->releasing && io->disk.fd >= 0 && io->running == 0 && !io->flushing) {
+                release(io);
                 settle(io);
                 return true;
         }
@@ -615,6 +631,18 @@ void blk_io_resume(struct blk_io *io) {
         else
                 work(io);
         (void) pthread_mutex_unlock(&io->lock);
+}
+
+bool blk_io_release(struct blk_io *io) {
+        bool is_idle;
+
+        (void) pthread_mutex_lock(&io->lock);
+        io->releasing = true;
+        work(io);
+        is_idle = !io->releasing;
+        await(io, !is_idle);
+        (void) pthread_mutex_unlock(&io->lock);
+        return is_idle;
 }
 
 unsigned blk_io_take_notices(struct blk_io *io) {

@@ -55,7 +55,7 @@ struct blk_counters {
 /* What the device's loop is told. */
 enum blk_notice {
         BLK_NOTICE_FAULT = 1u << 0, /* the driver broke the rules: see `fault` */
-        BLK_NOTICE_IDLE = 1u << 1,  /* what blk_io_close() or blk_io_quiesce() had to wait for is done */
+        BLK_NOTICE_IDLE = 1u << 1,  /* what blk_io_close(), _quiesce() or _release() had to wait for is done */
 };
 
 struct blk_io {
@@ -89,6 +89,7 @@ struct blk_io {
         bool dirty;     /* something was written since the last flush began */
         bool quiescing; /* blk_io_quiesce() has not come to its end */
         bool closing;   /* nor has blk_io_close() */
+        bool releasing; /* nor blk_io_release() */
         bool awaited;   /* BLK_NOTICE_IDLE is owed */
         bool flushing;
         unsigned running; /* requests that read or write guest memory or the disk */
@@ -120,5 +121,10 @@ bool blk_io_close(struct blk_io *io);
 bool blk_io_quiesce(struct blk_io *io);
 /* Goes on, first with what an error policy has held back; takes requests only if the device is live. */
 void blk_io_resume(struct blk_io *io);
+/*
+ * Closes the image, which may write what no flush has asked for (cache "unsafe") and so takes as long as the storage
+ * does. After the last close and quiesce. False: BLK_NOTICE_IDLE follows.
+ */
+bool blk_io_release(struct blk_io *io);
 /* Takes the notices; with BLK_NOTICE_FAULT `fault` says what the driver did. */
 unsigned blk_io_take_notices(struct blk_io *io);

@@ -36,6 +36,12 @@
 #define BOUNCE_SIZE  (256u << 10) /* per worker */
 #define BOUNCE_ALIGN 4096u        /* the largest alignment that is served */
 
+/*
+ * The control thread asks, and must not wait for a file server or a FUSE daemon. What the host knows is as new as the
+ * opening of the file.
+ */
+#define STATX_LOCAL (AT_EMPTY_PATH | AT_STATX_DONT_SYNC)
+
 static const uint8_t zeroes[64u << 10] __attribute__((aligned(BOUNCE_ALIGN)));
 
 static int init_block(struct disk *disk) {
@@ -59,7 +65,7 @@ static void query_alignment(struct disk *disk) {
 
         disk->memory_align = disk->offset_align = BOUNCE_ALIGN;
 #ifdef STATX_DIOALIGN
-        if (statx(disk->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) < 0 || !(stx.stx_mask & STATX_DIOALIGN) ||
+        if (statx(disk->fd, "", STATX_LOCAL, STATX_DIOALIGN, &stx) < 0 || !(stx.stx_mask & STATX_DIOALIGN) ||
             stx.stx_dio_offset_align == 0)
                 return;
         disk->memory_align = MAX(stx.stx_dio_mem_align, 1u);
@@ -95,7 +101,7 @@ int disk_init(struct disk *disk, int fd, bool readonly) {
 
         d.memory_align = d.offset_align = 1;
         flags = fcntl(fd, F_GETFL);
-        if (flags < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &st) < 0)
+        if (flags < 0 || statx(fd, "", STATX_LOCAL, STATX_TYPE | STATX_SIZE, &st) < 0)
                 return -errno;
         r = check_mode(flags, readonly);
         if (r < 0)

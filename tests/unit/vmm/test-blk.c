@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/seccomp.h"
 #include "dev/blk.h"
 #include "driver.h"
 
@@ -47,9 +48,25 @@ static bool hide_alignment;
 int __wrap_statx(int dir, const char *path, int flags, unsigned mask, struct statx *ret) {
         int r = __real_statx(dir, path, flags, mask, ret);
 
+        CHECK(flags & AT_STATX_DONT_SYNC); /* a file server may be gone */
         if (hide_alignment)
                 ret->stx_mask &= STATX_BASIC_STATS;
         return r;
+}
+
+int __wrap_close(int fd);
+int __real_close(int fd);
+
+static _Atomic bool close_blocks;
+static _Atomic unsigned closing;
+
+int __wrap_close(int fd) {
+        bool is_image = fd >= IMAGE_FD_MIN;
+
+        closing += is_image;
+        while (is_image && close_blocks)
+                (void) usleep(1000);
+        return __real_close(fd);
 }
 
 int __wrap_fdatasync(int fd) {
@@ -942,6 +959,39 @@ static void test_fault_comes_late(void) {
         close_fd(&f.image);
 }
 
+static void release_on_loop(void *arg) {
+        struct fixture *f = arg;
+
+        f->is_quiet = f->driver.dev->ops->release(f->driver.dev);
+}
+
+/* Closing an image may write what is in the page cache. Neither the loop nor who frees the disk waits for that. */
+static void test_closing_takes_time(void) {
+        struct fixture f;
+
+        fixture_init(&f, (struct blk_config) { .cache = CTL_CACHE_UNSAFE }, ~0ull);
+        threads_start(&f);
+        add_request(&f, VIRTIO_BLK_T_OUT, 0);
+        wait_status(&f, 0, VIRTIO_BLK_S_OK);
+        call(&f, quiesce_on_loop);
+        CHECK(f.is_quiet);
+        call(&f, reset_on_loop);
+        CHECK(f.is_quiet);
+        closing = 0;
+        close_blocks = true;
+        call(&f, release_on_loop);
+        CHECK(!f.is_quiet);
+        wait_for_count(&closing, 1);
+        (void) usleep(10000);
+        CHECK_EQ(f.driver.idles, 0);
+        close_blocks = false;
+        wait_for_count(&f.driver.idles, 1);
+        close_blocks = true;
+        threads_done(&f); /* there is nothing left to close */
+        close_blocks = false;
+        CHECK_EQ(closing, 1);
+}
+
 /* A write of a driver that has gone fails: the operator is told, but there is no guest to pause. */
 static void test_error_after_reset(void) {
         struct fixture f;
@@ -1212,6 +1262,7 @@ int main(void) {
         RUN(test_policies);
         RUN(test_error_after_reset);
         RUN(test_lost_data_stops_once);
+        RUN(test_closing_takes_time);
         RUN(test_free_at_work);
         RUN(test_direct);
         RUN(test_direct_lost);

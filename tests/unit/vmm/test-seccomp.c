@@ -143,6 +143,7 @@ static void disk_work(void) {
         expect(pwritev(OWN_FD, &iov, 1, OWN_SIZE - 1), EBADF);
         expect(pwritev(OWN_FD, &iov, 1, 4ll << 32 | 0xffffffff), EBADF);
         expect(fdatasync(OWN_FD), EBADF);
+        expect(close(OWN_FD), EBADF);
         expect(fallocate(OWN_FD, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, OWN_SIZE - 512, 512), EBADF);
         expect(fallocate(OWN_FD, FALLOC_FL_ZERO_RANGE, OWN_SIZE - 512, 512), EBADF);
 }

@@ -27,7 +27,9 @@ struct device {
         struct virtio_device dev;
         struct virtqueue queues[QUEUES];
         unsigned activated, resets, quiesces, resumes, kicks[QUEUES];
+        unsigned releases;
         bool slow;        /* has requests at work, until the test calls idle() */
+        bool is_held;     /* its host end takes its time to close, until the test calls idle() */
         bool ends_late;   /* they are done while the device is freed */
         uint64_t refused; /* features that the device does not take */
         int activate_result;
@@ -82,6 +84,11 @@ static void kick(struct virtio_device *dev, unsigned index) {
         loop_stop(dev->loop);
 }
 
+static bool release(struct virtio_device *dev) {
+        ((struct device *) dev)->releases++;
+        return !((struct device *) dev)->is_held;
+}
+
 static void device_free(struct virtio_device *dev) {
         /* What was at work has come to its end meanwhile: the transport is still there for it. */
         if (((struct device *) dev)->ends_late)
@@ -99,6 +106,7 @@ static const struct virtio_device_ops ops = {
         .quiesce = quiesce,
         .resume = resume,
         .kick = kick,
+        .release = release,
         .free = device_free,
 };
 
@@ -711,8 +719,8 @@ static void write_everything(struct board *b) {
 
 /* Once a device leaves no driver starts it again, whatever it writes and whatever befalls the machine. */
 static void test_leave(void) {
-        for (unsigned i = 0; i < 8; i++) {
-                bool with_driver = i & 1, slow = i & 2, paused = i & 4;
+        for (unsigned i = 0; i < 16; i++) {
+                bool with_driver = i & 1, slow = i & 2, paused = i & 4, is_held = i & 8;
                 const char *text;
                 struct board b;
 
@@ -725,21 +733,26 @@ static void test_leave(void) {
                 if (paused)
                         parts_quiesce(&b.parts);
                 b.d.slow = slow;
+                b.d.is_held = is_held;
                 CHECK(!virtio_pci_is_leaving(&b.d.dev));
                 virtio_pci_leave(&b.d.dev);
                 CHECK(virtio_pci_is_leaving(&b.d.dev) && !b.d.dev.live);
                 CHECK_EQ(b.d.quiesces, 1);
                 CHECK_EQ(b.d.resets, with_driver);
-                CHECK_EQ(virtio_pci_is_busy(&b.d.dev), slow && (with_driver || !paused));
+                slow = slow && (with_driver || !paused);
+                CHECK_EQ(virtio_pci_is_busy(&b.d.dev), slow || is_held);
+                CHECK_EQ(b.d.releases, !slow); /* not while something is at work */
                 write_everything(&b);
                 parts_reset_begin(&b.parts);
                 parts_quiesce(&b.parts);
                 parts_resume(&b.parts);
-                if (virtio_pci_is_busy(&b.d.dev)) {
+                for (unsigned k = 0; k < (unsigned) slow + is_held; k++) {
                         CHECK_EQ(idles, 0);
+                        CHECK(virtio_pci_is_busy(&b.d.dev));
                         b.d.dev.transport->idle(&b.d.dev);
-                        CHECK_EQ(idles, 1);
+                        CHECK_EQ(b.d.releases, 1);
                 }
+                CHECK_EQ(idles, slow || is_held);
                 CHECK(!virtio_pci_is_busy(&b.d.dev));
                 CHECK_EQ(parts_reset(&b.parts, &text), 0);
                 write_everything(&b);
