@@ -374,17 +374,12 @@ static int place_bar(struct pci_host *host, struct pci_device *dev) {
         return 0;
 }
 
-int pci_host_add(struct pci_host *host, struct pci_device *dev) {
-        unsigned slot;
-
-        for (slot = 1; slot < PCI_SLOTS && host->slot[slot]; slot++)
-                ;
-        return pci_host_add_at(host, dev, slot);
-}
-
-int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot) {
+int pci_host_add(struct pci_host *host, struct pci_device *dev, unsigned slot) {
         int r;
 
+        if (slot == 0)
+                for (slot = 1; slot < PCI_SLOTS && host->slot[slot]; slot++)
+                        ;
         if (slot >= PCI_SLOTS)
                 return -ENOSPC;
         if (host->slot[slot])

@@ -83,11 +83,10 @@ int pci_device_add_capability(struct pci_device *dev, const void *capability, un
 /* A 64-bit memory BAR 0; size a power of two, at least 4 KiB. */
 void pci_device_set_bar(struct pci_device *dev, uint64_t size);
 /*
- * Puts the device into the first free slot, or a given one, and its BAR into the window; vCPUs that run reach it at
- * once. The slot, or -ENOSPC: the bus is full; -EEXIST: the slot is taken.
+ * Puts the device into a slot, 0: the first free one, and its BAR into the window; vCPUs that run reach it at once. The
+ * slot, or -ENOSPC: the bus is full; -EEXIST: the slot is taken.
  */
-int pci_host_add(struct pci_host *host, struct pci_device *dev);
-int pci_host_add_at(struct pci_host *host, struct pci_device *dev, unsigned slot);
+int pci_host_add(struct pci_host *host, struct pci_device *dev, unsigned slot);
 unsigned pci_device_slot(const struct pci_device *dev); /* 0: not plugged */
 /* The guest finds nothing where the device is, which keeps slot and place. While no vCPU runs. */
 void pci_device_hide(struct pci_device *dev);

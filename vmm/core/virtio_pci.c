@@ -125,7 +125,11 @@ static bool set_ioeventfd(const struct virtio_pci *v, unsigned index, uint64_t b
         return ioctl(v->vm_fd, KVM_IOEVENTFD, &ioeventfd) == 0;
 }
 
-/* Without an ioeventfd, a notification arrives in bar_write() as an ordinary write. */
+/*
+ * Without an ioeventfd, a notification arrives in bar_write() as an ordinary write. KVM takes them one at a time, and
+ * waits for its readers at each, up to some milliseconds. A device leaves with the vCPUs at the gate for as long: it
+ * has one to three queues, unless it is the console, which no one takes away but the guest.
+ */
 static void disconnect_notifications(struct virtio_pci *v, uint64_t bar) {
         for (unsigned i = 0; i < v->n_queues; i++)
                 if (v->queue[i].notified_by_kvm) {
@@ -390,7 +394,7 @@ int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, 
         dev->transport_data = v;
         part_add(parts, &v->part, PART_DEVICE, &part_ops);
         /* Last: a vCPU may reach the device before this returns. */
-        r = slot ? pci_host_add_at(host, &v->pci, slot) : pci_host_add(host, &v->pci);
+        r = pci_host_add(host, &v->pci, slot);
         if (r < 0) {
                 part_remove(&v->part);
                 dev->transport = NULL;

@@ -20,6 +20,7 @@
 
 struct hotplug {
         struct part part;
+        struct bus *pio;
         struct power *power;
         hotplug_eject_fn eject;
         void *arg;
@@ -73,6 +74,7 @@ int hotplug_new(struct parts *parts, struct bus *pio, struct power *power, hotpl
 
         if (!hotplug)
                 return -ENOMEM;
+        hotplug->pio = pio;
         hotplug->power = power;
         hotplug->eject = eject;
         hotplug->arg = arg;
@@ -85,8 +87,10 @@ int hotplug_new(struct parts *parts, struct bus *pio, struct power *power, hotpl
 }
 
 struct hotplug *hotplug_free(struct hotplug *hotplug) {
-        if (hotplug)
-                part_remove(&hotplug->part);
+        if (!hotplug)
+                return NULL;
+        part_remove(&hotplug->part);
+        bus_remove(hotplug->pio, hotplug);
         free(hotplug);
         return NULL;
 }

@@ -31,6 +31,7 @@
 
 struct power {
         struct part part;
+        struct bus *pio;
         struct irq *irq;
         const struct power_ops *ops;
         void *arg;
@@ -84,14 +85,19 @@ static int power_reset(struct part *part, const char **ret_text) {
 
 static const struct part_ops part_ops = { .reset = power_reset };
 
+static void free_p(struct power **power) {
+        power_free(*power);
+}
+
 int power_new(struct parts *parts, struct bus *pio, struct irq *irq, const struct power_ops *ops, void *arg,
               struct power **ret) {
-        AUTOFREE struct power *power = NULL;
+        CLEANUP(free_p) struct power *power = NULL;
         int r;
 
         power = calloc(1, sizeof(*power));
         if (!power)
                 return -ENOMEM;
+        power->pio = pio;
         power->irq = irq;
         power->ops = ops;
         power->arg = arg;
@@ -107,8 +113,10 @@ int power_new(struct parts *parts, struct bus *pio, struct irq *irq, const struc
 }
 
 struct power *power_free(struct power *power) {
-        if (power)
-                part_remove(&power->part);
+        if (!power)
+                return NULL;
+        part_remove(&power->part);
+        bus_remove(power->pio, power);
         free(power);
         return NULL;
 }

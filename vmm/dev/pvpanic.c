@@ -72,7 +72,7 @@ int pvpanic_new(struct parts *parts, struct pci_host *host, void (*panicked)(voi
         pci_device_init(&pvpanic->pci, &pvpanic_ops, PVPANIC_VENDOR, PVPANIC_DEVICE, PVPANIC_CLASS, 1);
         pci_device_set_subsystem(&pvpanic->pci, PVPANIC_SUBVENDOR, PVPANIC_SUBSYSTEM);
         pci_device_set_bar(&pvpanic->pci, PVPANIC_BAR);
-        r = pci_host_add_at(host, &pvpanic->pci, PCI_SLOTS - 1);
+        r = pci_host_add(host, &pvpanic->pci, PCI_SLOTS - 1);
         if (r < 0)
                 return r;
         part_add(parts, &pvpanic->part, PART_DEVICE, &part_ops);

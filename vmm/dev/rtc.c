@@ -55,6 +55,7 @@ enum {
 #define SECONDS_MAX     253402300799ll /* 9999-12-31 23:59:59, the last that the registers can hold */
 
 struct rtc {
+        struct bus *pio;
         pthread_mutex_t lock;
         int64_t offset;
         uint8_t index;
@@ -219,6 +220,7 @@ int rtc_new(struct bus *pio, int64_t offset, struct rtc **ret) {
         if (!rtc)
                 return -ENOMEM;
         (void) pthread_mutex_init(&rtc->lock, NULL);
+        rtc->pio = pio;
         rtc->offset = offset;
         rtc->cmos[REG_A] = A_DIVIDER_32K | A_RATE_1024;
         rtc->cmos[REG_B] = B_24H;
@@ -232,6 +234,7 @@ int rtc_new(struct bus *pio, int64_t offset, struct rtc **ret) {
 struct rtc *rtc_free(struct rtc *rtc) {
         if (!rtc)
                 return NULL;
+        bus_remove(rtc->pio, rtc);
         (void) pthread_mutex_destroy(&rtc->lock);
         free(rtc);
         return NULL;

@@ -38,6 +38,7 @@
 
 struct serial {
         struct part part;
+        struct bus *pio;
         struct irq *irq;
         struct loop *loop;
         int fd;
@@ -314,6 +315,7 @@ int serial_new(struct parts *parts, struct bus *pio, struct irq *irq, int fd, st
         s = calloc(1, sizeof(*s));
         if (!s)
                 return -ENOMEM;
+        s->pio = pio;
         s->irq = irq;
         s->fd = -EBADF;
         s->log = OUTPUT_LOG_NONE;
@@ -340,6 +342,7 @@ struct serial *serial_free(struct serial *serial) {
         if (!serial)
                 return NULL;
         part_remove(&serial->part);
+        bus_remove(serial->pio, serial);
         loop_free(serial->loop);
         close_fd(&serial->fd);
         output_log_done(&serial->log);

@@ -73,6 +73,7 @@ static void test_rtc_time(void) {
                 CHECK(difference >= 0 && difference <= 2);
                 CHECK_EQ(cmos_get(&pio, 0xd), 0x80);
                 rtc_free(rtc);
+                CHECK_EQ(pio.n_ranges, 0);
         }
 }
 
@@ -175,6 +176,22 @@ static void test_power(void) {
         CHECK_EQ(get(&pio, LAYOUT_PORT_POWER + POWER_EVENT), 0);
         CHECK(!power_free(power));
         CHECK(!parts.first);
+        CHECK_EQ(pio.n_ranges, 0);
+        irq_free(irq);
+}
+
+/* One of its ports is taken: it leaves the others as they were. */
+static void test_power_fails(void) {
+        static const struct bus_ops nothing = { 0 };
+        struct bus pio = { 0 };
+        struct parts parts = { 0 };
+        struct power *power;
+        struct irq *irq;
+
+        CHECK_EQ(irq_new(-1, &irq), 0);
+        CHECK_EQ(bus_add(&pio, LAYOUT_PORT_KBD_RESET, 1, &nothing, &pio), 0);
+        CHECK_EQ(power_new(&parts, &pio, irq, NULL, NULL, &power), -EEXIST);
+        CHECK_EQ(pio.n_ranges, 1);
         irq_free(irq);
 }
 
@@ -245,6 +262,7 @@ static void test_hotplug(void) {
         CHECK(!hotplug_free(hotplug));
         CHECK(!power_free(power));
         CHECK(!parts.first);
+        CHECK_EQ(pio.n_ranges, 0);
         irq_free(irq);
 }
 
@@ -280,6 +298,7 @@ int main(void) {
         RUN(test_rtc_set);
         RUN(test_rtc_nonsense);
         RUN(test_power);
+        RUN(test_power_fails);
         RUN(test_hotplug);
         RUN(test_pvpanic);
         return 0;

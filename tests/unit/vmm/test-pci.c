@@ -71,7 +71,7 @@ static void board_init(struct board *b) {
         pci_device_init(&b->device.pci, &ops, 0x1234, 0x5678, 0x020000, 1);
         pci_device_set_bar(&b->device.pci, BAR);
         CHECK_EQ(msix_init(&b->device.pci, b->irq, VECTORS, TABLE), 0);
-        CHECK(pci_host_add(b->host, &b->device.pci) > 0);
+        CHECK(pci_host_add(b->host, &b->device.pci, 0) > 0);
 }
 
 static void board_done(struct board *b) {
@@ -220,7 +220,7 @@ static void test_full_bus(void) {
         board_init(&b);
         for (n = 0; n < PCI_SLOTS; n++) {
                 pci_device_init(&extra[n], &ops, 1, 1, 0, 0);
-                if (pci_host_add(b.host, &extra[n]) == -ENOSPC)
+                if (pci_host_add(b.host, &extra[n], 0) == -ENOSPC)
                         break;
         }
         CHECK_EQ(n, PCI_SLOTS - 2);
@@ -380,12 +380,12 @@ static void test_remove(void) {
                 CHECK(!dev->bar_mapped && !b.device.mapped);
                 CHECK_EQ(get(&b, 1, 0, 4), UINT32_MAX);
                 pci_host_remove(dev); /* once more is fine */
-                CHECK(pci_host_add_at(b.host, dev, slot) >= 0);
+                CHECK(pci_host_add(b.host, dev, slot) >= 0);
                 CHECK_EQ(pci_device_slot(dev), slot);
                 CHECK_EQ(dev->bar_home, home);
                 CHECK_EQ(get(&b, slot, 0, 4), 0x56781234);
                 pci_host_remove(dev);
-                CHECK(pci_host_add(b.host, dev) >= 0);
+                CHECK(pci_host_add(b.host, dev, 0) >= 0);
                 CHECK_EQ(pci_device_slot(dev), 1);
         }
         pci_host_remove(dev);
@@ -431,7 +431,7 @@ static void test_homes(void) {
                         *in = false;
                         continue;
                 }
-                r = pci_host_add(host, d);
+                r = pci_host_add(host, d, 0);
                 CHECK(r >= 0 || (r == -ENOSPC && d->bar_size == 1u << 28));
                 *in = r >= 0;
                 if (!*in || d->bar_size == 0)

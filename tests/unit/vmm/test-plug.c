@@ -78,16 +78,16 @@ INJECT(int, timerfd_create, (int clock, int flags), (clock, flags), -1, EMFILE)
 INJECT(int, pthread_create, (pthread_t * ret, const pthread_attr_t *attr, void *(*fn)(void *), void *arg),
        (ret, attr, fn, arg), EAGAIN, EAGAIN)
 
-int __wrap_pci_host_add(struct pci_host *host, struct pci_device *pci);
-int __real_pci_host_add(struct pci_host *host, struct pci_device *pci);
+int __wrap_pci_host_add(struct pci_host *host, struct pci_device *pci, unsigned slot);
+int __real_pci_host_add(struct pci_host *host, struct pci_device *pci, unsigned slot);
 
 /* A vCPU may reach a device from here on: it has to be complete. */
-int __wrap_pci_host_add(struct pci_host *host, struct pci_device *pci) {
+int __wrap_pci_host_add(struct pci_host *host, struct pci_device *pci, unsigned slot) {
         const struct virtio_pci *v = (const struct virtio_pci *) pci;
 
         if (pci->ops) /* not one of next_home()'s */
                 CHECK(v->dev->mem && v->dev->transport && v->dev->transport_data == v && v->part.parts);
-        return __real_pci_host_add(host, pci);
+        return __real_pci_host_add(host, pci, slot);
 }
 
 static unsigned count_gsis(struct irq *irq) {
@@ -105,7 +105,7 @@ static uint64_t next_home(struct board *b) {
 
         pci_device_init(&pci, NULL, 1, 1, 0, 0);
         pci_device_set_bar(&pci, 0x8000);
-        CHECK(pci_host_add(b->host, &pci) >= 0);
+        CHECK(pci_host_add(b->host, &pci, 0) >= 0);
         home = pci.bar_home;
         CHECK_EQ(pci_device_slot(&pci), 1);
         pci_host_remove(&pci);

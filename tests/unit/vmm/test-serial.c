@@ -36,6 +36,7 @@ static void machine_reset(struct port *p) {
 
 static void port_done(struct port *p) {
         CHECK(!serial_free(p->serial));
+        CHECK_EQ(p->pio.n_ranges, 0);
         irq_free(p->irq);
         close(p->peer);
 }
