@@ -27,6 +27,7 @@
 #include "base/sandbox.h"
 #include "base/seccomp.h"
 #include "board/devices.h"
+#include "board/version.h"
 #include "board/vm.h"
 #include "core/loop.h"
 #include "ctl/message.h"
@@ -90,8 +91,8 @@ static void use_journal(const struct options *options) {
                 return;
         (void) snprintf(name, sizeof(name), "LIBVIRT_DOMAIN=%s", options->name ?: "");
         (void) snprintf(uuid, sizeof(uuid), "DOMAIN_UUID=%s", options->uuid ?: "");
-        if (options->machine)
-                (void) snprintf(machine, sizeof(machine), "MACHINE=%s", options->machine), n++;
+        if (options->machine_name)
+                (void) snprintf(machine, sizeof(machine), "MACHINE=%s", options->machine_name), n++;
         log_to_journal(options->journal_fd, fields, n);
 }
 
@@ -382,6 +383,19 @@ static int make_devices(struct run *run) {
         return r;
 }
 
+static int choose_version(const struct options *o, struct vm_config *config) {
+        char known[OPTIONS_TEXT_MAX];
+
+        if (!o->machine)
+                return 0;
+        config->version = machine_version_named(o->machine);
+        if (config->version)
+                return 0;
+        machine_version_list(known, sizeof(known));
+        log_errorx("--machine: no version '%s'; there are: %s; micro is the newest", o->machine, known);
+        return -EINVAL;
+}
+
 static void fill_config(struct run *run) {
         const struct options *o = run->options;
         struct vm_config *config = &run->config;
@@ -448,7 +462,9 @@ static int run_by_hand(const struct options *options) {
         int r;
 
         run_init(&run, options);
-        r = open_all(&run);
+        r = choose_version(options, &run.config);
+        if (r >= 0)
+                r = open_all(&run);
         if (r >= 0)
                 r = lock_run_in(&run);
         if (r >= 0)

@@ -24,6 +24,7 @@ const char options_help[] =
         "  --kernel FILE          bzImage or ELF kernel for x86_64\n"
         "  --initrd FILE          initial RAM disk\n"
         "  --cmdline TEXT         kernel command line (default: console=ttyS0, or hvc0)\n"
+        "  --machine VERSION      machine that the guest sees, as micro-1 (default: micro, the newest)\n"
         "  --memory SIZE          guest memory, with suffix M or G (default: 256M)\n"
         "  --cpus N               number of vCPUs, 1 to 32 (default: 1)\n"
         "  --disk PATH[,readonly][,cache=writeback|writethrough|none|unsafe][,discard][,serial=TEXT]\n"
@@ -42,7 +43,7 @@ const char options_help[] =
         "Exit status: 0 when the guest powered off; 1 when it crashed, was ended, or could not be run.\n"
         "\n"
         "virtmicrod starts it with --control-fd N --uid N --name TEXT --uuid UUID\n"
-        "[--journal-fd N] [--machine TEXT]; everything else then comes by the control socket.\n";
+        "[--journal-fd N] [--machine-name TEXT]; everything else then comes by the control socket.\n";
 
 struct parser {
         struct options *options;
@@ -249,6 +250,11 @@ static int parse_machine(struct parser *p, char *value) {
         return 0;
 }
 
+static int parse_machine_name(struct parser *p, char *value) {
+        p->options->machine_name = value;
+        return 0;
+}
+
 static int parse_uid(struct parser *p, char *value) {
         uint64_t number;
         int r = parse_number(p, value, UINT32_MAX - 1, &number);
@@ -324,6 +330,7 @@ static const struct {
         { "--uid", true, parse_uid },
         { "--uuid", true, parse_uuid },
         { "--machine", true, parse_machine },
+        { "--machine-name", true, parse_machine_name },
         { "--control-fd", true, parse_control_fd },
         { "--journal-fd", true, parse_journal_fd },
         { "--help", false, parse_help },

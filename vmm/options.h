@@ -29,7 +29,8 @@ struct options {
 
         /* Run by hand. */
         const char *kernel, *initrd, *cmdline, *console_log;
-        uint64_t memory; /* bytes */
+        const char *machine; /* NULL: the newest version */
+        uint64_t memory;     /* bytes */
         unsigned cpus;
         struct option_disk disk[CTL_DISKS_MAX];
         struct option_net net[CTL_NICS_MAX];
@@ -38,7 +39,7 @@ struct options {
 
         /* Run by the daemon. */
         int control_fd, journal_fd; /* -1: not given */
-        const char *machine, *uuid;
+        const char *machine_name, *uuid;
 
         /* Both. */
         const char *name;

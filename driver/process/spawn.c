@@ -168,7 +168,7 @@ static void fill_arguments(struct plan *plan, const VmmSpawn *spawn, const char 
         if (spawn->journal_fd > 0) {
                 add_argument(plan, &n, "--journal-fd", G_STRINGIFY(CHILD_JOURNAL_FD));
                 if (spawn->machine)
-                        add_argument(plan, &n, "--machine", spawn->machine);
+                        add_argument(plan, &n, "--machine-name", spawn->machine);
         }
         plan->argv[n] = NULL;
 }

@@ -190,7 +190,7 @@ static int create_devices(struct machine *m, struct vm_config *config, const cha
         r = hotplug_new(&m->parts, &m->pio, m->power, on_eject, m, &m->hotplug);
         if (r < 0)
                 return r;
-        r = pci_host_new(&m->parts, &m->pio, &m->mmio, &m->pci);
+        r = pci_host_new(&m->parts, m->version, &m->pio, &m->mmio, &m->pci);
         if (r < 0)
                 return r;
         return pvpanic_new(&m->parts, m->pci, on_panic, m, &m->pvpanic);
@@ -201,6 +201,7 @@ static int create_vcpus(struct machine *m, const struct cpu_features *features, 
                 .parts = &m->parts,
                 .kvm_fd = m->kvm_fd,
                 .vm_fd = m->vm_fd,
+                .version = m->version,
                 .topology = m->topology,
                 .features = features,
                 .pio = &m->pio,
@@ -232,7 +233,7 @@ static int load(struct machine *m, struct boot_entry *ret, const char **ret_text
         r = guest_mem_span(m->mem, LAYOUT_ACPI, LAYOUT_ACPI_SIZE, &p);
         if (r < 0)
                 return r;
-        r = acpi_build(&m->topology, LAYOUT_ACPI, p, LAYOUT_ACPI_SIZE, &used);
+        r = acpi_build(m->version, &m->topology, LAYOUT_ACPI, p, LAYOUT_ACPI_SIZE, &used);
         if (r < 0)
                 return r;
         return boot_load(&source, ret, ret_text);
@@ -253,6 +254,7 @@ static int image_reset(struct part *part, const char **ret_text) {
 static const struct part_ops image_ops = { .reset = image_reset };
 
 static void take_config(struct machine *m, struct vm_config *config) {
+        m->version = config->version;
         m->kvm_fd = take_fd(&config->kvm_fd);
         m->kernel_fd = take_fd(&config->kernel_fd);
         m->initrd_fd = take_fd(&config->initrd_fd);

@@ -37,6 +37,7 @@ struct machine {
         struct thread_role serial_role;
         int kvm_fd, vm_fd, kernel_fd, initrd_fd;
         char cmdline[CTL_CMDLINE_MAX];
+        const struct machine_version *version;
         struct topology topology;
         struct guest_mem *mem;
         struct bus pio, mmio;

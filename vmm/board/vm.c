@@ -49,6 +49,7 @@
 #include "../dev/hotplug.h"
 #include "../dev/power.h"
 #include "machine.h"
+#include "version.h"
 
 #define NS_PER_S         1000000000ull
 #define RESTARTS_AT_ONCE 3u
@@ -99,6 +100,7 @@ struct vm {
 
 void vm_config_init(struct vm_config *config) {
         *config = (struct vm_config) {
+                .version = machine_version_newest(),
                 .memory = 256ull << 20,
                 .vcpus = 1,
                 .sockets = 1,

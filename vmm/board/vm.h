@@ -16,10 +16,12 @@
 #include "../core/cpu_features.h"
 #include "../ctl/ctl.h"
 
+struct machine_version;
 struct vm;
 struct virtio_device;
 
 struct vm_config {
+        const struct machine_version *version;
         uint64_t memory;       /* bytes */
         unsigned memory_flags; /* enum guest_mem_flags */
         uint64_t hugepage_size;
@@ -66,7 +68,7 @@ struct vm_callbacks {
         const struct vm_confinement *confinement; /* NULL: none */
 };
 
-/* Fills in defaults: one vCPU, fds -EBADF, restart on reboot. */
+/* Fills in defaults: the newest version, one vCPU, fds -EBADF, restart on reboot. */
 void vm_config_init(struct vm_config *config);
 /* Closes what is still in the config. */
 void vm_config_done(struct vm_config *config);

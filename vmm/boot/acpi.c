@@ -126,6 +126,7 @@ _Static_assert(offsetof(struct fadt, sleep_control) == 244, "ACPI 6.5 §5.2.9");
 _Static_assert(sizeof(struct mcfg) == 60, "PCI Firmware 3.3 §4.1.2");
 
 struct tables {
+        const struct machine_version *version;
         uint8_t *out;
         size_t size, used;
         uint64_t base;
@@ -140,9 +141,12 @@ static uint8_t checksum(const void *data, size_t len) {
         return (uint8_t) -sum;
 }
 
-static struct header header(const char *signature, size_t length, uint8_t revision) {
+static struct header header(const struct tables *t, const char *signature, size_t length, uint8_t revision) {
         struct header h = {
-                .length = (uint32_t) length, .revision = revision, .oem_revision = 1, .creator_revision = 1
+                .length = (uint32_t) length,
+                .revision = revision,
+                .oem_revision = t->version->acpi.oem_revision,
+                .creator_revision = 1,
         };
 
         memcpy(h.signature, signature, sizeof(h.signature));
@@ -313,7 +317,7 @@ static int add_dsdt(struct tables *t, uint64_t *ret) {
         aml_name_package(&aml, "_S5_", s5, ARRAY_SIZE(s5));
         if (aml.overflow)
                 return -ENOSPC;
-        dsdt.header = header("DSDT", sizeof(dsdt.header) + aml.used, 2);
+        dsdt.header = header(t, "DSDT", sizeof(dsdt.header) + aml.used, 2);
         memcpy(dsdt.aml, aml.bytes, aml.used);
         return add(t, &dsdt, sizeof(dsdt.header) + aml.used, ret);
 }
@@ -324,8 +328,8 @@ static struct gas io_byte(uint16_t port) {
 
 static int add_fadt(struct tables *t, uint64_t dsdt, uint64_t *ret) {
         struct fadt fadt = {
-                .header = header("FACP", sizeof(fadt), 6),
-                .minor = 5,
+                .header = header(t, "FACP", sizeof(fadt), 6),
+                .minor = t->version->acpi.minor,
                 .dsdt = (uint32_t) dsdt,
                 .x_dsdt = dsdt,
                 .boot_arch = FADT_BOOT_NO_VGA,
@@ -362,12 +366,12 @@ static int add_madt(struct tables *t, const struct topology *topology, uint64_t 
                                                        .uid = (uint8_t) i,
                                                        .apic_id = (uint8_t) topology_apic_id(topology, i),
                                                        .flags = 1 };
-        table.madt.header = header("APIC", len, 5);
+        table.madt.header = header(t, "APIC", len, 5);
         return add(t, &table, len, ret);
 }
 
 static int add_mcfg(struct tables *t, uint64_t *ret) {
-        struct mcfg mcfg = { .header = header("MCFG", sizeof(mcfg), 1), .base = LAYOUT_ECAM };
+        struct mcfg mcfg = { .header = header(t, "MCFG", sizeof(mcfg), 1), .base = LAYOUT_ECAM };
 
         return add(t, &mcfg, sizeof(mcfg), ret);
 }
@@ -376,7 +380,7 @@ static int add_xsdt(struct tables *t, const uint64_t entries[3], uint64_t *ret) 
         struct {
                 struct header header;
                 uint64_t entry[3];
-        } __attribute__((packed)) xsdt = { .header = header("XSDT", sizeof(xsdt), 1) };
+        } __attribute__((packed)) xsdt = { .header = header(t, "XSDT", sizeof(xsdt), 1) };
 
         memcpy(xsdt.entry, entries, sizeof(xsdt.entry));
         return add(t, &xsdt, sizeof(xsdt), ret);
@@ -394,8 +398,9 @@ static void write_rsdp(uint8_t *out, uint64_t xsdt) {
         memcpy(out, &rsdp, sizeof(rsdp));
 }
 
-int acpi_build(const struct topology *topology, uint64_t base, uint8_t *out, size_t size, size_t *ret_used) {
-        struct tables t = { .out = out, .size = size, .used = sizeof(struct rsdp), .base = base };
+int acpi_build(const struct machine_version *version, const struct topology *topology, uint64_t base, uint8_t *out,
+               size_t size, size_t *ret_used) {
+        struct tables t = { .version = version, .out = out, .size = size, .used = sizeof(struct rsdp), .base = base };
         uint64_t entries[3], dsdt, xsdt;
         int r;
 

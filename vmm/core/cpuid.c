@@ -3,21 +3,21 @@
  * CPUID: the host processor passed through as KVM_GET_SUPPORTED_CPUID gives it, with
  * changes where the answer depends on the virtual machine and not on the host:
  *
- *  1           APIC id, number of logical processors, x2APIC, TSC deadline, hypervisor
+ *  1           APIC id, number of logical processors
  *  4           who shares a cache; cores per package        (Intel)
- *  0xa, 0x80000001, 0x80000022   no performance monitoring: no PMU is virtualised   (Intel, AMD)
  *  0xb, 0x1f   the topology, one sub-leaf per level        (Intel, AMD Zen 2 and later)
  *  0x80000008  cores per package                           (AMD)
  *  0x8000001d  who shares a cache                          (AMD)
  *  0x8000001e  core, die and package of this processor     (AMD)
  *
- * Features requested by name are applied last. Nested virtualisation (svm, vmx) is most of KVM's
- * code and few guests use it, so it is off unless asked for.
+ * Bits that the machine has or lacks whatever the host are rules of its version: x2APIC, the TSC deadline timer (which
+ * KVM does not list, since it depends on the in-kernel LAPIC), the hypervisor bit; no performance monitoring. So is
+ * what a guest has only when it is asked for by name: nested virtualisation. Features requested by name are applied
+ * last.
  *
  * Register names and bits: Intel SDM volume 2, CPUID; AMD APM volume 3, appendix E.
  * The leaves from 0x40000000 on, with KVM's signature and paravirtual features, come
- * from KVM itself. The TSC deadline timer is not in KVM's list since it depends on the
- * in-kernel LAPIC, which this machine always has.
+ * from KVM itself.
  */
 #include "cpuid.h"
 
@@ -30,14 +30,7 @@
 
 #include "../base/cleanup.h"
 
-#define LEAF1_ECX_X2APIC       BIT(21)
-#define LEAF1_ECX_TSC_DEADLINE BIT(24)
-#define LEAF1_ECX_HYPERVISOR   BIT(31)
-#define LEAF1_EDX_HTT          BIT(28)
-
-#define LEAF80000001_ECX_PERFCTR_CORE BIT(23)
-#define LEAF80000001_ECX_PERFCTR_NB   BIT(24)
-#define LEAF80000001_ECX_PERFCTR_LLC  BIT(28)
+#define LEAF1_EDX_HTT BIT(28)
 
 #define LEVEL_TYPE_SMT  1u
 #define LEVEL_TYPE_CORE 2u
@@ -88,7 +81,6 @@ static unsigned cache_sharing(const struct topology *t, unsigned level) {
 
 static void adapt_1(struct kvm_cpuid_entry2 *e, const struct topology *t, unsigned apic_id) {
         e->ebx = (e->ebx & 0xffff) | MIN(package_ids(t), 255u) << 16 | apic_id << 24;
-        e->ecx |= LEAF1_ECX_X2APIC | LEAF1_ECX_TSC_DEADLINE | LEAF1_ECX_HYPERVISOR;
         if (package_ids(t) > 1)
                 e->edx |= LEAF1_EDX_HTT;
         else
@@ -169,13 +161,6 @@ static void adapt_entry(struct kvm_cpuid_entry2 *e, const struct topology *t, un
         case 0x8000001d:
                 adapt_cache(e, t);
                 break;
-        case 0x80000001:
-                e->ecx &= ~(LEAF80000001_ECX_PERFCTR_CORE | LEAF80000001_ECX_PERFCTR_NB | LEAF80000001_ECX_PERFCTR_LLC);
-                break;
-        case 0xa:
-        case 0x80000022:
-                e->eax = e->ebx = e->ecx = e->edx = 0;
-                break;
         case 0x80000008:
                 if (e->ecx != 0) /* reserved, thus zero, on Intel */
                         adapt_80000008(e, t);
@@ -186,11 +171,27 @@ static void adapt_entry(struct kvm_cpuid_entry2 *e, const struct topology *t, un
         }
 }
 
-void cpuid_adapt(struct kvm_cpuid2 *cpuid, const struct topology *topology, unsigned index) {
+static void apply_rule(const struct cpuid_rule *rule, struct kvm_cpuid_entry2 *e) {
+        e->eax = (e->eax | rule->set[CPUID_EAX]) & ~rule->clear[CPUID_EAX];
+        e->ebx = (e->ebx | rule->set[CPUID_EBX]) & ~rule->clear[CPUID_EBX];
+        e->ecx = (e->ecx | rule->set[CPUID_ECX]) & ~rule->clear[CPUID_ECX];
+        e->edx = (e->edx | rule->set[CPUID_EDX]) & ~rule->clear[CPUID_EDX];
+}
+
+static void apply_rules(const struct machine_version *version, struct kvm_cpuid_entry2 *e) {
+        for (const struct cpuid_rule *rule = version->cpuid; rule->function != 0; rule++)
+                if (rule->function == e->function)
+                        apply_rule(rule, e);
+}
+
+void cpuid_adapt(struct kvm_cpuid2 *cpuid, const struct machine_version *version, const struct topology *topology,
+                 unsigned index) {
         unsigned apic_id = topology_apic_id(topology, index);
 
-        for (unsigned i = 0; i < cpuid->nent; i++)
+        for (unsigned i = 0; i < cpuid->nent; i++) {
                 adapt_entry(&cpuid->entries[i], topology, apic_id);
+                apply_rules(version, &cpuid->entries[i]);
+        }
         adapt_topology(cpuid, topology, apic_id);
 }
 
@@ -246,20 +247,17 @@ static void set_feature(struct kvm_cpuid2 *cpuid, const struct cpu_feature *feat
                 *reg = on ? *reg | BIT(feature->bit) : *reg & ~BIT(feature->bit);
 }
 
-void cpuid_apply(struct kvm_cpuid2 *cpuid, const struct cpu_features *features) {
-        static const struct cpu_feature nested[] = {
-                { .function = 1, .reg = CPUID_ECX, .bit = 5 },          /* vmx */
-                { .function = 0x80000001, .reg = CPUID_ECX, .bit = 2 }, /* svm */
-        };
+void cpuid_apply(struct kvm_cpuid2 *cpuid, const struct machine_version *version, const struct cpu_features *features) {
+        static const struct cpu_feature svm = { .function = 0x80000001, .reg = CPUID_ECX, .bit = 2 };
 
-        for (unsigned i = 0; i < ARRAY_SIZE(nested); i++)
-                if (!is_mentioned(features, &nested[i]))
-                        set_feature(cpuid, &nested[i], false);
+        for (unsigned i = 0; i < version->n_cpu_opt_in; i++)
+                if (!is_mentioned(features, &version->cpu_opt_in[i]))
+                        set_feature(cpuid, &version->cpu_opt_in[i], false);
         for (unsigned i = 0; i < features->n; i++) {
                 const struct cpu_feature *f = &features->feature[i];
                 if (f->policy == CPU_DISABLE || f->policy == CPU_FORCE)
                         set_feature(cpuid, f, f->policy == CPU_FORCE);
         }
-        if (!has_feature(cpuid, &nested[1]))
+        if (!has_feature(cpuid, &svm))
                 remove_leaf(cpuid, 0x8000000a); /* what SVM can do */
 }

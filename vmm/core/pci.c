@@ -37,12 +37,11 @@
 #define CAPABILITY_START    0x40u
 #define CAPABILITY_ALIGN    4u
 
-#define HOST_VENDOR 0x1b36u /* Red Hat's ids, set aside for virtual hardware (pci-ids) */
-#define HOST_DEVICE 0x0008u /* PCIe host bridge */
-#define HOST_CLASS  0x060000u
+#define HOST_CLASS 0x060000u
 
 struct pci_host {
         struct part part;
+        const struct machine_version *version;
         struct pci_device *_Atomic slot[PCI_SLOTS];
         struct pci_device bridge;
         struct bus *pio, *mmio;
@@ -261,7 +260,8 @@ static void free_p(struct pci_host **host) {
         pci_host_free(*host);
 }
 
-int pci_host_new(struct parts *parts, struct bus *pio, struct bus *mmio, struct pci_host **ret) {
+int pci_host_new(struct parts *parts, const struct machine_version *version, struct bus *pio, struct bus *mmio,
+                 struct pci_host **ret) {
         CLEANUP(free_p) struct pci_host *host = NULL;
         int r;
 
@@ -269,9 +269,10 @@ int pci_host_new(struct parts *parts, struct bus *pio, struct bus *mmio, struct 
         if (!host)
                 return -ENOMEM;
         (void) pthread_mutex_init(&host->lock, NULL);
+        host->version = version;
         host->pio = pio;
         host->mmio = mmio;
-        pci_device_init(&host->bridge, NULL, HOST_VENDOR, HOST_DEVICE, HOST_CLASS, 0);
+        pci_device_init(&host->bridge, NULL, &version->host_bridge, HOST_CLASS);
         host->slot[0] = &host->bridge;
         r = bus_add(pio, LAYOUT_PORT_PCI, 8, &port_ops, host);
         if (r < 0)
@@ -299,22 +300,23 @@ struct pci_host *pci_host_free(struct pci_host *host) {
         return NULL;
 }
 
-void pci_device_init(struct pci_device *dev, const struct pci_device_ops *ops, uint16_t vendor, uint16_t device,
-                     uint32_t class_code, uint8_t revision) {
+const struct machine_version *pci_host_version(const struct pci_host *host) {
+        return host->version;
+}
+
+void pci_device_init(struct pci_device *dev, const struct pci_device_ops *ops, const struct pci_id *id,
+                     uint32_t class_code) {
         *dev = (struct pci_device) { .ops = ops, .capability_end = CAPABILITY_START };
         (void) pthread_mutex_init(&dev->lock, NULL);
-        store16(dev->config + PCI_VENDOR_ID, vendor);
-        store16(dev->config + PCI_DEVICE_ID, device);
-        store32(dev->config + PCI_CLASS_REVISION, class_code << 8 | revision);
+        store16(dev->config + PCI_VENDOR_ID, id->vendor);
+        store16(dev->config + PCI_DEVICE_ID, id->device);
+        store32(dev->config + PCI_CLASS_REVISION, class_code << 8 | id->revision);
+        store16(dev->config + PCI_SUBSYSTEM_VENDOR_ID, id->subsystem_vendor);
+        store16(dev->config + PCI_SUBSYSTEM_ID, id->subsystem);
         store16(dev->writable + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
         dev->writable[PCI_INTERRUPT_LINE] = 0xff;
         dev->writable[PCI_CACHE_LINE_SIZE] = 0xff;
         dev->writable[PCI_LATENCY_TIMER] = 0xff;
-}
-
-void pci_device_set_subsystem(struct pci_device *dev, uint16_t vendor, uint16_t device) {
-        store16(dev->config + PCI_SUBSYSTEM_VENDOR_ID, vendor);
-        store16(dev->config + PCI_SUBSYSTEM_ID, device);
 }
 
 void pci_device_done(struct pci_device *dev) {

@@ -12,6 +12,7 @@
 #include "bus.h"
 #include "irq.h"
 #include "part.h"
+#include "version.h"
 
 #define PCI_SLOTS        32u /* slot 0 is the host bridge */
 #define PCI_SLOT_LAST    30u /* for a device that may come and go; the first is 1 */
@@ -69,13 +70,15 @@ struct pci_device {
 };
 
 /* Claims ports, ECAM and the MMIO window. */
-int pci_host_new(struct parts *parts, struct bus *pio, struct bus *mmio, struct pci_host **ret);
+int pci_host_new(struct parts *parts, const struct machine_version *version, struct bus *pio, struct bus *mmio,
+                 struct pci_host **ret);
 struct pci_host *pci_host_free(struct pci_host *host); /* not the devices; NULL is fine; returns NULL */
 
+const struct machine_version *pci_host_version(const struct pci_host *host);
+
 /* Identity of a new device. After it: BAR, capabilities, MSI-X, then pci_host_add(). */
-void pci_device_init(struct pci_device *dev, const struct pci_device_ops *ops, uint16_t vendor, uint16_t device,
-                     uint32_t class_code, uint8_t revision);
-void pci_device_set_subsystem(struct pci_device *dev, uint16_t vendor, uint16_t device);
+void pci_device_init(struct pci_device *dev, const struct pci_device_ops *ops, const struct pci_id *id,
+                     uint32_t class_code);
 void pci_device_done(struct pci_device *dev);
 
 /* Adds a capability (id and next pointer included in `len`); its offset, or -ENOSPC. */

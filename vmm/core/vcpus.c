@@ -87,8 +87,8 @@ static int vcpu_create(struct vcpus *vcpus, struct vcpu *v, struct kvm_cpuid2 *c
                 v->run = NULL;
                 return -errno;
         }
-        cpuid_adapt(cpuid, &c->topology, v->index);
-        cpuid_apply(cpuid, c->features ?: &none);
+        cpuid_adapt(cpuid, c->version, &c->topology, v->index);
+        cpuid_apply(cpuid, c->version, c->features ?: &none);
         if (ioctl(v->fd, KVM_SET_CPUID2, cpuid) < 0)
                 return -errno;
         r = vcpu_state_init(v->fd);

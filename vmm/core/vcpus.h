@@ -13,12 +13,14 @@
 #include "part.h"
 #include "topology.h"
 #include "vcpu_state.h"
+#include "version.h"
 
 struct vcpus;
 
 struct vcpus_config {
         struct parts *parts; /* of the machine; a reset is everything as after vcpus_new() */
         int kvm_fd, vm_fd;   /* the caller's; outlive the vCPUs */
+        const struct machine_version *version;
         struct topology topology;
         const struct cpu_features *features; /* the caller's; only for vcpus_new(). NULL: none */
         const struct bus *pio, *mmio;

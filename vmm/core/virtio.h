@@ -84,7 +84,7 @@ struct virtio_device {
         unsigned config_size; /* bytes of device configuration */
         unsigned n_queues;    /* queues[0..n_queues) */
         struct virtqueue *queues;
-        uint64_t host_features; /* offered; the transport adds VERSION_1, EVENT_IDX, INDIRECT_DESC */
+        uint64_t host_features; /* offered; a transport adds its own and takes off what the machine's version lacks */
         uint64_t features;      /* negotiated; valid from activate to reset */
         bool live;              /* queues may be used: from DRIVER_OK on, not broken, not quiesced; device's loop */
         struct loop *loop;      /* owned by the device */

@@ -24,7 +24,9 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
+#include <linux/virtio_ring.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -34,10 +36,8 @@
 
 #include "../base/cleanup.h"
 
-#define VENDOR_VIRTIO   0x1af4u
-#define DEVICE_BASE     0x1040u /* §4.1.2: plus the virtio device id */
-#define SUBSYSTEM       0x1100u
-#define REVISION_MODERN 1u
+#define TRANSPORT_FEATURES                                                                                             \
+        (BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_RING_F_INDIRECT_DESC))
 
 #define BAR_SIZE          0x8000u
 #define OFFSET_COMMON     0x0000u
@@ -295,7 +295,7 @@ static void free_transport_p(struct virtio_pci **v) {
         free_transport(*v);
 }
 
-static int create_queues(struct virtio_pci *v) {
+static int create_queues(struct virtio_pci *v, uint16_t size_max) {
         unsigned n = v->dev->n_queues;
 
         v->queue = calloc(n, sizeof(*v->queue));
@@ -310,6 +310,7 @@ static int create_queues(struct virtio_pci *v) {
                 v->queue[i].kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
                 if (v->queue[i].kick_fd < 0)
                         return -errno;
+                v->dev->queues[i].size_max = MIN(v->dev->queues[i].size_max, size_max);
                 vq_reset(&v->dev->queues[i]);
         }
         return 0;
@@ -364,11 +365,24 @@ static const struct part_ops part_ops = {
         .is_busy = part_is_busy,
 };
 
+/* §4.1.2: the device id of the type 0, plus the type. */
+static struct pci_id identity(const struct machine_version *version, uint16_t type) {
+        struct pci_id id = version->virtio;
+
+        id.device = (uint16_t) (id.device + type);
+        return id;
+}
+
 int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, int vm_fd, struct guest_mem *mem,
                    struct virtio_device *dev, unsigned slot) {
         CLEANUP(free_transport_p) struct virtio_pci *v = NULL;
+        const struct machine_version *version = pci_host_version(host);
+        const struct virtio_version *limits = version_virtio(version, dev->type);
+        const struct pci_id id = identity(version, dev->type);
         int r;
 
+        if (!limits)
+                return -EOPNOTSUPP;
         if (dev->n_queues == 0 || dev->n_queues > QUEUES_MAX || dev->config_size > AREA_SIZE)
                 return -EINVAL;
         v = calloc(1, sizeof(*v));
@@ -379,11 +393,11 @@ int virtio_pci_new(struct parts *parts, struct pci_host *host, struct irq *irq, 
         (void) pthread_mutex_init(&v->stop_lock, NULL);
         (void) pthread_cond_init(&v->stopped, NULL);
         atomic_init(&v->config_vector, VIRTIO_MSI_NO_VECTOR);
-        pci_device_init(&v->pci, &pci_ops, VENDOR_VIRTIO, (uint16_t) (DEVICE_BASE + dev->type), dev->pci_class,
-                        REVISION_MODERN);
-        pci_device_set_subsystem(&v->pci, VENDOR_VIRTIO, SUBSYSTEM);
+        pci_device_init(&v->pci, &pci_ops, &id, dev->pci_class);
         pci_device_set_bar(&v->pci, BAR_SIZE);
-        r = create_queues(v);
+        /* The device offers what it can do; its machine's version has the last word. */
+        dev->host_features = (dev->host_features | TRANSPORT_FEATURES) & limits->features;
+        r = create_queues(v, limits->queue_size);
         if (r < 0)
                 return r;
         r = add_capabilities(v, irq);

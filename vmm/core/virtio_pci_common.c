@@ -31,13 +31,6 @@
 #define ISR_CONFIG BIT(1)
 #define NO_VECTOR  VIRTIO_MSI_NO_VECTOR
 
-#define TRANSPORT_FEATURES                                                                                             \
-        (BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_RING_F_INDIRECT_DESC))
-
-static uint64_t offered_features(const struct virtio_pci *v) {
-        return v->dev->host_features | TRANSPORT_FEATURES;
-}
-
 static void raise_vector(struct virtio_pci *v, uint16_t vector, uint8_t isr) {
         /* §4.1.4.5: the ISR is for drivers without MSI-X. */
         if (!msix_is_enabled(&v->pci))
@@ -249,7 +242,7 @@ const struct virtio_transport_ops vpci_transport_ops = {
 static bool features_are_fine(const struct virtio_pci *v) {
         const struct virtio_device *dev = v->dev;
 
-        return (v->driver_features & ~offered_features(v)) == 0 && (v->driver_features & BIT64(VIRTIO_F_VERSION_1)) &&
+        return (v->driver_features & ~v->dev->host_features) == 0 && (v->driver_features & BIT64(VIRTIO_F_VERSION_1)) &&
                (!dev->ops->features_valid || dev->ops->features_valid(dev, v->driver_features));
 }
 
@@ -318,8 +311,9 @@ static uint32_t read_common_register(struct virtio_pci *v, unsigned offset) {
         case VIRTIO_PCI_COMMON_DFSELECT:
                 return v->device_feature_select;
         case VIRTIO_PCI_COMMON_DF:
-                return v->device_feature_select < 2 ? (uint32_t) (offered_features(v) >> 32 * v->device_feature_select)
-                                                    : 0;
+                return v->device_feature_select < 2
+                               ? (uint32_t) (v->dev->host_features >> 32 * v->device_feature_select)
+                               : 0;
         case VIRTIO_PCI_COMMON_GFSELECT:
                 return v->driver_feature_select;
         case VIRTIO_PCI_COMMON_GF:

@@ -35,7 +35,7 @@
 
 #define CTL_MAGIC 0x31434d56u /* "VMC1" */
 #ifndef CTL_VERSION           /* a test is built with the one after it */
-#define CTL_VERSION 2u
+#define CTL_VERSION 3u
 #endif
 #define CTL_VERSION_PROMISED 2u /* the oldest that a monitor serves and that a daemon manages whole */
 #define CTL_VERSION_MIN      1u /* the oldest whose monitors a daemon can still watch and end */
@@ -146,6 +146,12 @@ enum ctl_action {
         CTL_ACTION_MAX,
 };
 
+/* Versions of the machine: what the guest sees of it. */
+enum ctl_machine_version {
+        CTL_MACHINE_MICRO_1 = 1,
+        CTL_MACHINE_VERSIONS, /* the first that does not exist */
+};
+
 struct ctl_machine {
         struct ctl_header header;
         uint64_t memory_bytes;  /* multiple of 2 MiB, CTL_MEMORY_MIN at least */
@@ -163,6 +169,9 @@ struct ctl_machine {
         uint8_t pad[5];
         uint8_t uuid[16]; /* RFC 4122 byte order */
         char name[CTL_NAME_MAX];
+        /* Since version 3 */
+        uint32_t version; /* enum ctl_machine_version; 0: CTL_MACHINE_MICRO_1 */
+        uint32_t pad2;
 };
 
 /* libvirt's <feature policy=>. */

@@ -11,6 +11,7 @@
 
 #include "../base/cleanup.h"
 #include "../board/fail.h"
+#include "../board/version.h"
 #include "../core/cpuid.h"
 #include "../core/memory.h"
 #include "../core/topology.h"
@@ -81,6 +82,7 @@ static int set_machine(struct setup *setup, struct ctl_message *message, char *t
                 r = check_memory(m, text);
         if (r < 0)
                 return r;
+        c->version = machine_version_find(m->version);
         c->memory = m->memory_bytes;
         c->memory_flags = memory_flags(m->flags);
         c->hugepage_size = m->hugepage_size;
@@ -127,7 +129,7 @@ static int set_cpu(struct setup *setup, const struct ctl_message *message, char 
         r = cpuid_new(c->kvm_fd, &cpuid);
         if (r < 0)
                 return fail(text, r, "CPU 'host': %s", strerror(-r));
-        cpuid_adapt(cpuid, &topology, 0);
+        cpuid_adapt(cpuid, c->version, &topology, 0);
         conflict = cpuid_find_conflict(cpuid, &c->cpu_features);
         if (!conflict)
                 return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * pvpanic as a PCI device, 1b36:0011, for which Linux has a driver (pvpanic-pci). A page
+ * pvpanic as a PCI device, 1b36:0011 (board/version.c), for which Linux has a driver (pvpanic-pci). A page
  * of memory with one register, the byte at 0: reading gives the events that are understood,
  * writing reports them. Bit 0: the kernel panicked and stays so; bit 1: it panicked and
  * now boots its crash kernel (docs/specs/pvpanic of QEMU).
@@ -18,11 +18,7 @@
 
 #include "../base/cleanup.h"
 
-#define PVPANIC_VENDOR     0x1b36u
-#define PVPANIC_DEVICE     0x0011u
 #define PVPANIC_CLASS      0x088000u /* system peripheral, other */
-#define PVPANIC_SUBVENDOR  0x1af4u
-#define PVPANIC_SUBSYSTEM  0x1100u
 #define PVPANIC_BAR        4096u
 #define EVENT_PANICKED     BIT(0)
 #define EVENT_CRASH_LOADED BIT(1)
@@ -69,8 +65,7 @@ int pvpanic_new(struct parts *parts, struct pci_host *host, void (*panicked)(voi
                 return -ENOMEM;
         pvpanic->panicked = panicked;
         pvpanic->arg = arg;
-        pci_device_init(&pvpanic->pci, &pvpanic_ops, PVPANIC_VENDOR, PVPANIC_DEVICE, PVPANIC_CLASS, 1);
-        pci_device_set_subsystem(&pvpanic->pci, PVPANIC_SUBVENDOR, PVPANIC_SUBSYSTEM);
+        pci_device_init(&pvpanic->pci, &pvpanic_ops, &pci_host_version(host)->panic, PVPANIC_CLASS);
         pci_device_set_bar(&pvpanic->pci, PVPANIC_BAR);
         r = pci_host_add(host, &pvpanic->pci, PCI_SLOTS - 1);
         if (r < 0)

@@ -9,6 +9,7 @@
 
 #include "../../unit/vmm/fake-irq.h"
 #include "base/cleanup.h"
+#include "board/version.h"
 #include "core/layout.h"
 #include "core/virtio_pci.h"
 #include "dev/power.h"
@@ -45,7 +46,7 @@ static void board_init(struct board *b) {
 
         CHECK_EQ(irq_new(-1, &b->irq), 0);
         CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
-        CHECK_EQ(pci_host_new(&b->parts, &b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->pio, &b->mmio, &b->host), 0);
         CHECK_EQ(rng_new(&config, &b->dev), 0);
         CHECK(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, b->dev, 0) > 0);
         CHECK_EQ(pvpanic_new(&b->parts, b->host, ignore_panic, b, &b->pvpanic), 0);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "board/version.h"
 #include "boot/acpi.h"
 #include "core/layout.h"
 
@@ -66,8 +67,10 @@ int main(int argc, char **argv) {
         topology.cores = (unsigned) atoi(argv[3]);
         topology.threads = (unsigned) atoi(argv[4]);
         topology.vcpus = (unsigned) atoi(argv[5]);
-        check(acpi_build(&topology, LAYOUT_ACPI, tables, 16, &used) < 0, "too little room goes unnoticed");
-        check(acpi_build(&topology, LAYOUT_ACPI, tables, sizeof(tables), &used) == 0, "build");
+        check(acpi_build(machine_version_newest(), &topology, LAYOUT_ACPI, tables, 16, &used) < 0,
+              "too little room goes unnoticed");
+        check(acpi_build(machine_version_newest(), &topology, LAYOUT_ACPI, tables, sizeof(tables), &used) == 0,
+              "build");
 
         check(memcmp(tables, "RSD PTR ", 8) == 0 && tables[15] == 2, "RSDP");
         check_sum(tables, 20);

@@ -94,6 +94,7 @@ static void machine(void) {
                 .on_crash = CTL_ACTION_PRESERVE,
                 .uuid = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 },
                 .name = "web1",
+                .version = version >= 3 ? CTL_MACHINE_MICRO_1 : 0,
         };
 
         say(CTL_SET_MACHINE, &m, sizeof(m), 1);

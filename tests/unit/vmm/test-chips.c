@@ -6,6 +6,7 @@
 #include <linux/pci_regs.h>
 #include <time.h>
 
+#include "board/version.h"
 #include "core/layout.h"
 #include "dev/hotplug.h"
 #include "dev/power.h"
@@ -275,7 +276,7 @@ static void test_pvpanic(void) {
         struct pvpanic *pvpanic;
         uint64_t config = LAYOUT_ECAM + (PCI_SLOTS - 1) * 0x8000;
 
-        CHECK_EQ(pci_host_new(&parts, &pio, &mmio, &host), 0);
+        CHECK_EQ(pci_host_new(&parts, machine_version_newest(), &pio, &mmio, &host), 0);
         CHECK_EQ(pvpanic_new(&parts, host, on_panic, &asked, &pvpanic), 0);
         CHECK_EQ(get(&mmio, config), 0x36);
         put(&mmio, config + PCI_COMMAND, PCI_COMMAND_MEMORY);

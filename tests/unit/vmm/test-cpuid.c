@@ -7,6 +7,7 @@
 
 #include "../test.h"
 #include "base/cleanup.h"
+#include "board/version.h"
 #include "core/cpuid.h"
 
 static struct kvm_cpuid_entry2 adapted(struct kvm_cpuid_entry2 entry) {
@@ -16,7 +17,7 @@ static struct kvm_cpuid_entry2 adapted(struct kvm_cpuid_entry2 entry) {
         CHECK(cpuid);
         cpuid->nent = 1;
         cpuid->entries[0] = entry;
-        cpuid_adapt(cpuid, &topology, 1);
+        cpuid_adapt(cpuid, machine_version_newest(), &topology, 1);
         CHECK_EQ(cpuid->entries[0].function, entry.function);
         return cpuid->entries[0];
 }
@@ -74,7 +75,7 @@ static void test_nesting_is_off(void) {
         AUTOFREE struct kvm_cpuid2 *cpuid = host_new();
         struct cpu_features none = { 0 };
 
-        cpuid_apply(cpuid, &none);
+        cpuid_apply(cpuid, machine_version_newest(), &none);
         CHECK_EQ(cpuid->nent, 3);
         CHECK_EQ(cpuid->entries[0].ecx, BIT(25));
         CHECK_EQ(cpuid->entries[2].ecx, BIT(5));
@@ -91,7 +92,7 @@ static void test_nesting_on_request(void) {
                 add(&features, svm, on[i]);
                 add(&features, vmx, on[i]);
                 CHECK(!cpuid_find_conflict(cpuid, &features));
-                cpuid_apply(cpuid, &features);
+                cpuid_apply(cpuid, machine_version_newest(), &features);
                 CHECK_EQ(cpuid->nent, 4);
                 CHECK_EQ(cpuid->entries[0].ecx, BIT(5) | BIT(25));
                 CHECK_EQ(cpuid->entries[2].ecx, BIT(2) | BIT(5));
@@ -105,8 +106,8 @@ static void test_features(void) {
         add(&features, aes, CPU_DISABLE);
         add(&features, fsgsbase, CPU_FORCE);
         CHECK(!cpuid_find_conflict(cpuid, &features));
-        cpuid_apply(cpuid, &features);
-        cpuid_apply(cpuid, &features); /* the next vCPU */
+        cpuid_apply(cpuid, machine_version_newest(), &features);
+        cpuid_apply(cpuid, machine_version_newest(), &features); /* the next vCPU */
         CHECK_EQ(cpuid->entries[0].ecx, 0);
         CHECK_EQ(cpuid->entries[1].ebx, BIT(3) | BIT(0));
 }

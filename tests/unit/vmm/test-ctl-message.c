@@ -198,6 +198,8 @@ static void test_values(void) {
         CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, on_crash, 0xff), -EINVAL);
         CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, on_crash, CTL_ACTION_PRESERVE), 0);
         CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, pad, 1), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, version, 0xff), -EINVAL);
+        CHECK_EQ(BENT(CTL_SET_MACHINE, struct ctl_machine, 1, pad2, 1), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, flags, 4), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, cache, 3), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_DISK, struct ctl_disk, 1, pad, 1), -EINVAL);
@@ -293,6 +295,7 @@ static void test_older_is_extended(void) {
 
 static void test_fits_an_older(void) {
         struct ctl_disk disk = { .place.id = 1 };
+        struct ctl_machine machine = { .version = CTL_MACHINE_MICRO_1 };
         struct ctl_header pause;
         struct ctl_event_state state = { .state = CTL_STATE_PAUSED, .reason = CTL_REASON_IO_ERROR };
         struct ctl_event_io_error error = { .id = 3, .error = -5, .policy = CTL_ERROR_STOP };
@@ -308,6 +311,14 @@ static void test_fits_an_older(void) {
         CHECK_STR(text, "ADD_DISK: version 1 of the control protocol does not have it");
         CHECK_EQ(ctl_fit(&disk.header, 2, 1, text), 0);
         CHECK_EQ(disk.header.length, sizeof(disk));
+
+        /* One of version 2 has one machine, which needs no name. */
+        ctl_header_init(&machine.header, CTL_SET_MACHINE, 1, sizeof(machine));
+        CHECK_EQ(ctl_fit(&machine.header, 2, 1, text), -EOPNOTSUPP);
+        CHECK_STR(text, "SET_MACHINE: version 2 of the control protocol cannot do this");
+        machine.version = 0;
+        CHECK_EQ(ctl_fit(&machine.header, 2, 1, text), 0);
+        CHECK_EQ(machine.header.length, offsetof(struct ctl_machine, version));
 
         /* What the monitor tells is cut, and an unknown reason is none. */
         ctl_header_init(&error.header, CTL_EVENT_IO_ERROR, 0, sizeof(error));
@@ -330,8 +341,18 @@ static void test_agreement(void) {
         static const struct {
                 uint32_t own_min, min, max, version;
         } cases[] = {
-                { 1, 1, 1, 1 }, { 1, 1, 2, 2 }, { 1, 1, 3, 2 }, { 1, 2, 2, 2 }, { 1, 2, UINT32_MAX, 2 }, { 1, 3, 3, 0 },
-                { 1, 0, 0, 0 }, { 1, 0, 1, 1 }, { 1, 2, 1, 0 }, { 2, 1, 1, 0 }, { 2, 1, 2, 2 },          { 2, 0, 1, 0 },
+                { 1, 1, 1, 1 },
+                { 1, 1, CTL_VERSION, CTL_VERSION },
+                { 1, 1, CTL_VERSION + 1, CTL_VERSION },
+                { 1, 2, 2, 2 },
+                { 1, 2, UINT32_MAX, CTL_VERSION },
+                { 1, CTL_VERSION + 1, CTL_VERSION + 1, 0 },
+                { 1, 0, 0, 0 },
+                { 1, 0, 1, 1 },
+                { 1, 2, 1, 0 },
+                { 2, 1, 1, 0 },
+                { 2, 1, 2, 2 },
+                { 2, 0, 1, 0 },
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++)

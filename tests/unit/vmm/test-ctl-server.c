@@ -604,12 +604,12 @@ static void test_other_daemons(void) {
         close_fd(&f.client);
         f.client = client_connect(&f);
         CHECK_EQ(call_fds(&f, CTL_HELLO, &request, sizeof(request), NULL, 0, &m), -EPROTONOSUPPORT);
-        CHECK_STR(((struct ctl_reply *) m.data)->text, "peer speaks protocol versions 1 to 1, this monitor 2 to 2");
+        CHECK_STR(((struct ctl_reply *) m.data)->text, "peer speaks protocol versions 1 to 1, this monitor 2 to 3");
         CHECK_EQ(call_plain(&f, CTL_QUERY), -EINVAL); /* nothing was agreed on */
 
-        request.version_max = 3;
+        request.version_max = CTL_VERSION + 1;
         ctl_header_init(&request.header, CTL_HELLO, 9, sizeof(request));
-        request.header.version = 3;
+        request.header.version = CTL_VERSION + 1;
         CHECK_EQ(ctl_send(f.client, &request, NULL, 0), 0);
         receive(f.client, &m);
         CHECK_EQ(((struct ctl_hello_reply *) m.data)->version, CTL_VERSION);

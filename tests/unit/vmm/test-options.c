@@ -31,6 +31,9 @@ static void test_good(void) {
         CHECK_EQ(o.cpus, 32);
         CHECK(o.rng && o.virtio_console && !o.no_reboot);
         CHECK_STR(o.console_log, "/l");
+        CHECK(!o.machine);
+        CHECK_EQ(parse(&o, text, "--kernel k --machine micro-1"), 0);
+        CHECK_STR(o.machine, "micro-1");
         CHECK_EQ(parse(&o, text, "--kernel k --memory 128 --disk /d,readonly,cache=none,serial=S --disk e,discard"), 0);
         CHECK_EQ(o.memory, 128ull << 20);
         CHECK_EQ(o.n_disks, 2);
@@ -43,7 +46,9 @@ static void test_good(void) {
         CHECK_EQ(o.net[0].mac[5], 0x0c);
         CHECK_EQ(o.net[0].mtu, 9000);
         CHECK(o.net[0].no_vhost && o.net[0].has_mac && !o.net[1].has_mac);
-        CHECK_EQ(parse(&o, text, "--control-fd 3 --uid 1000 --name n --uuid u --journal-fd 4 --machine m"), 0);
+        CHECK_EQ(parse(&o, text, "--control-fd 3 --uid 1000 --name n --uuid u --journal-fd 4 --machine-name m"), 0);
+        CHECK_STR(o.machine_name, "m");
+        CHECK(!o.machine);
         CHECK_EQ(o.control_fd, 3);
         CHECK_EQ(o.journal_fd, 4);
         CHECK_EQ(o.uid, 1000);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "board/version.h"
 #include "core/layout.h"
 #include "core/pci.h"
 #include "fake-irq.h"
@@ -18,6 +19,8 @@ struct device {
         bool mapped;
         uint64_t address, offset;
 };
+
+static const struct pci_id any_id = { .vendor = 0x1234, .device = 0x5678, .revision = 1 };
 
 struct board {
         struct parts parts;
@@ -67,8 +70,8 @@ static const struct pci_device_ops ops = {
 static void board_init(struct board *b) {
         *b = (struct board) { 0 };
         CHECK_EQ(irq_new(-1, &b->irq), 0);
-        CHECK_EQ(pci_host_new(&b->parts, &b->pio, &b->mmio, &b->host), 0);
-        pci_device_init(&b->device.pci, &ops, 0x1234, 0x5678, 0x020000, 1);
+        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->pio, &b->mmio, &b->host), 0);
+        pci_device_init(&b->device.pci, &ops, &any_id, 0x020000);
         pci_device_set_bar(&b->device.pci, BAR);
         CHECK_EQ(msix_init(&b->device.pci, b->irq, VECTORS, TABLE), 0);
         CHECK(pci_host_add(b->host, &b->device.pci, 0) > 0);
@@ -219,7 +222,7 @@ static void test_full_bus(void) {
 
         board_init(&b);
         for (n = 0; n < PCI_SLOTS; n++) {
-                pci_device_init(&extra[n], &ops, 1, 1, 0, 0);
+                pci_device_init(&extra[n], &ops, &any_id, 0);
                 if (pci_host_add(b.host, &extra[n], 0) == -ENOSPC)
                         break;
         }
@@ -393,7 +396,7 @@ static void test_remove(void) {
         CHECK_EQ(gsis_taken(&b), 0);
         for (unsigned i = 1; i <= VECTORS; i++) {
                 pci_device_done(dev);
-                pci_device_init(dev, &ops, 0x1234, 0x5678, 0x020000, 1);
+                pci_device_init(dev, &ops, &any_id, 0x020000);
                 b.irq->gsis_max = i;
                 CHECK_EQ(msix_init(dev, b.irq, VECTORS, TABLE), i < VECTORS ? -ENOSPC : 0);
                 msix_done(dev);
@@ -414,9 +417,9 @@ static void test_homes(void) {
         struct parts parts = { 0 };
         struct pci_host *host;
 
-        CHECK_EQ(pci_host_new(&parts, &pio, &mmio, &host), 0);
+        CHECK_EQ(pci_host_new(&parts, machine_version_newest(), &pio, &mmio, &host), 0);
         for (unsigned i = 0; i < ARRAY_SIZE(dev); i++) {
-                pci_device_init(&dev[i], NULL, 1, 1, 0, 0);
+                pci_device_init(&dev[i], NULL, &any_id, 0);
                 if (sizes[i % ARRAY_SIZE(sizes)] > 0)
                         pci_device_set_bar(&dev[i], sizes[i % ARRAY_SIZE(sizes)]);
         }

@@ -21,6 +21,7 @@
 #include "../count.h"
 #include "../test.h"
 #include "base/cleanup.h"
+#include "board/version.h"
 #include "core/layout.h"
 #include "core/virtio_pci_internal.h"
 #include "dev/blk.h"
@@ -100,10 +101,11 @@ static unsigned count_gsis(struct irq *irq) {
 }
 
 static uint64_t next_home(struct board *b) {
+        static const struct pci_id any_id = { .vendor = 1, .device = 1 };
         struct pci_device pci;
         uint64_t home;
 
-        pci_device_init(&pci, NULL, 1, 1, 0, 0);
+        pci_device_init(&pci, NULL, &any_id, 0);
         pci_device_set_bar(&pci, 0x8000);
         CHECK(pci_host_add(b->host, &pci, 0) >= 0);
         home = pci.bar_home;
@@ -152,7 +154,7 @@ static void board_init(struct board *b) {
         region.userspace_addr = (uint64_t) b->mem->host;
         CHECK_EQ(ioctl(b->vm_fd, KVM_SET_USER_MEMORY_REGION, &region), 0);
         CHECK_EQ(irq_new(b->vm_fd, &b->irq), 0);
-        CHECK_EQ(pci_host_new(&b->parts, &b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->pio, &b->mmio, &b->host), 0);
 }
 
 static void board_done(struct board *b) {

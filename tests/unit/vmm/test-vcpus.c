@@ -14,6 +14,7 @@
 
 #include "../test.h"
 #include "base/cleanup.h"
+#include "board/version.h"
 #include "core/irq.h"
 #include "core/memory.h"
 #include "core/vcpus.h"
@@ -63,6 +64,7 @@ static void on_parked(void *arg) {
 static bool board_init(struct board *b) {
         struct kvm_userspace_memory_region region = { .memory_size = GUEST_MEM_MIN };
         struct vcpus_config config = { .parts = &b->parts,
+                                       .version = machine_version_newest(),
                                        .topology = { 1, 1, 1, 1, 1 },
                                        .pio = &b->pio,
                                        .mmio = &b->mmio,
@@ -248,6 +250,7 @@ static void test_prepare_refuses(void) {
         config = (struct vcpus_config) { .parts = &b.parts,
                                          .kvm_fd = b.kvm_fd,
                                          .vm_fd = b.vm_fd,
+                                         .version = machine_version_newest(),
                                          .topology = { 2, 1, 1, 2, 1 },
                                          .pio = &b.pio,
                                          .mmio = &b.mmio,

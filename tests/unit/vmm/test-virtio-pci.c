@@ -6,19 +6,22 @@
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <pthread.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "board/version.h"
 #include "core/layout.h"
 #include "core/virtio_pci.h"
 #include "fake-irq.h"
 
 #define QUEUES      2u
 #define CONFIG_SIZE 6u
-#define FEATURE     BIT64(5)
+#define FEATURE     BIT64(VIRTIO_NET_F_MAC)
 #define DEVICE_CFG  0x2000u
 #define NOTIFY      0x3000u
 #define MSIX_TABLE  0x4000u
@@ -114,11 +117,11 @@ static void put16(struct board *b, unsigned slot_offset, uint16_t value) {
         bus_write(&b->mmio, LAYOUT_ECAM + 0x8000 + slot_offset, &value, 2);
 }
 
-static void board_init(struct board *b) {
+static void board_init_version(struct board *b, const struct machine_version *version) {
         *b = (struct board) { .d.queues = { { .size_max = 16 }, { .size_max = 8 } } };
         b->d.dev = (struct virtio_device) { .ops = &ops,
                                             .name = "test",
-                                            .type = 4,
+                                            .type = VIRTIO_ID_NET,
                                             .pci_class = 0xff0000,
                                             .config_size = CONFIG_SIZE,
                                             .n_queues = QUEUES,
@@ -127,9 +130,13 @@ static void board_init(struct board *b) {
         CHECK_EQ(loop_new("test", &b->d.dev.loop), 0);
         CHECK_EQ(irq_new(-1, &b->irq), 0);
         CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
-        CHECK_EQ(pci_host_new(&b->parts, &b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_host_new(&b->parts, version, &b->pio, &b->mmio, &b->host), 0);
         CHECK(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, &b->d.dev, 0) > 0);
         put16(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
+static void board_init(struct board *b) {
+        board_init_version(b, machine_version_newest());
 }
 
 static void board_done(struct board *b) {
@@ -210,7 +217,7 @@ static void test_4_1_2_identity(void) {
 
         board_init(&b);
         bus_read(&b.mmio, LAYOUT_ECAM + 0x8000, &id, 4);
-        CHECK_EQ(id, 0x10441af4);
+        CHECK_EQ(id, 0x10411af4);
         bus_read(&b.mmio, LAYOUT_ECAM + 0x8000 + PCI_CLASS_REVISION, &id, 4);
         CHECK_EQ(id, 0xff000001);
         board_done(&b);
@@ -239,6 +246,26 @@ static void test_4_1_4_capabilities(void) {
                 at = cap.cap_next;
         }
         CHECK_EQ(seen, 0x3e);
+        board_done(&b);
+}
+
+/* A device offers no more than its machine's version has, whatever it could do. */
+static void test_version_limits(void) {
+        struct machine_version old = *machine_version_newest();
+        struct virtio_device unknown = { .type = VIRTIO_ID_FS, .n_queues = 1 };
+        struct board b;
+
+        memset(old.virtio_type, 0, sizeof(old.virtio_type));
+        old.virtio_type[0] = (struct virtio_version) { VIRTIO_ID_NET, 8, BIT64(VIRTIO_F_VERSION_1) };
+        board_init_version(&b, &old);
+        CHECK_EQ(get_features(&b), BIT64(VIRTIO_F_VERSION_1));
+        negotiate(&b, FEATURE | BIT64(VIRTIO_F_VERSION_1));
+        CHECK(!(status(&b) & VIRTIO_CONFIG_S_FEATURES_OK));
+        for (unsigned i = 0; i < QUEUES; i++) {
+                put(&b, VIRTIO_PCI_COMMON_Q_SELECT, i, 2);
+                CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_SIZE, 2), 8);
+        }
+        CHECK_EQ(virtio_pci_new(&b.parts, b.host, b.irq, -1, b.mem, &unknown, 0), -EOPNOTSUPP);
         board_done(&b);
 }
 
@@ -836,6 +863,7 @@ static void test_activate_fails(void) {
 int main(void) {
         RUN(test_4_1_2_identity);
         RUN(test_4_1_4_capabilities);
+        RUN(test_version_limits);
         RUN(test_3_1_1_start);
         RUN(test_2_2_2_features_refused);
         RUN(test_2_1_driver_ok_without_features);
