@@ -8,6 +8,7 @@
 #include "conf/capabilities.h"
 
 #include "conf/host_info.h"
+#include "conf/machine.h"
 #include "conf/xml_write.h"
 
 static void format_pages(XmlWriter *w) {
@@ -125,6 +126,14 @@ static void format_toggle(XmlWriter *w, const char *name) {
         xml_end(w);
 }
 
+/* The first is what virt-install takes. */
+static void format_machine(XmlWriter *w, const char *name, const char *canonical) {
+        xml_begin(w, "machine");
+        xml_put(w, "canonical", canonical);
+        xml_putf(w, "maxCpus", "%u", DOMAIN_VCPUS_MAX);
+        xml_end_text(w, name);
+}
+
 static void format_guest(XmlWriter *w, const char *emulator) {
         xml_begin(w, "guest");
         xml_element(w, "os_type", "hvm");
@@ -132,9 +141,9 @@ static void format_guest(XmlWriter *w, const char *emulator) {
         xml_put(w, "name", "x86_64");
         xml_element(w, "wordsize", "64");
         xml_element(w, "emulator", emulator);
-        xml_begin(w, "machine");
-        xml_putf(w, "maxCpus", "%u", DOMAIN_VCPUS_MAX);
-        xml_end_text(w, "microvm");
+        format_machine(w, MACHINE_NEWEST, machine_newest());
+        for (guint i = 0; machine_versions[i]; i++)
+                format_machine(w, machine_versions[i], NULL);
         xml_leaf_attr(w, "domain", "type", "kvm");
         xml_end(w);
         xml_begin(w, "features");

@@ -107,7 +107,7 @@ typedef struct DomainNumaTune {
 
 typedef struct DomainOs {
         char *arch;    /* "x86_64" */
-        char *machine; /* NULL or "microvm" as the XML had it */
+        char *machine; /* a version: "micro-1" */
         char *kernel, *initrd, *cmdline;
         GPtrArray *boot; /* char*: <boot dev=...>, kept for clients */
 } DomainOs;
@@ -294,7 +294,7 @@ typedef struct DomainDef {
         DomainPciAddress ports_pci; /* of the device that all virtio consoles and channels share */
         DomainRng *rng;             /* NULL: none */
         GPtrArray *notes; /* char*: what legacy_devices=convert changed, for dominfo's Messages and the journal
-                           * ("machine type 'q35' became microvm") */
+                           * ("machine type 'q35' became micro-1") */
 } DomainDef;
 
 typedef enum DomainParseFlags {

@@ -9,11 +9,10 @@
 
 #include "conf/capabilities.h"
 #include "conf/domain_def.h"
+#include "conf/machine.h"
 #include "conf/xml_read.h"
 #include "conf/xml_write.h"
 #include "util/error.h"
-
-#define MACHINE "microvm"
 
 static gboolean check_argument(const char *what, const char *given, const char *ours, const char *const *known,
                                GError **err) {
@@ -26,6 +25,16 @@ static gboolean check_argument(const char *what, const char *given, const char *
         return FALSE;
 }
 
+static gboolean check_machine(const char *machine, GError **err) {
+        if (machine_canonical(machine))
+                return TRUE;
+        g_autofree char *known = g_strjoinv(", ", (char **) machine_versions);
+        return error_set(err, VIR_ERR_INVALID_ARG,
+                         "the machine '%s' is not supported by emulator 'virtmicro-vmm': there are " MACHINE_NEWEST
+                         " (the newest), %s",
+                         machine, known);
+}
+
 static gboolean check_arguments(const char *emulator, const char *arch, const char *machine, const char *virttype,
                                 GError **err) {
         static const char *const virttypes[] = { "none", "qemu",      "kqemu", "kvm",    "xen",    "lxc",
@@ -36,8 +45,7 @@ static gboolean check_arguments(const char *emulator, const char *arch, const ch
                                               "mips",   "sparc64", NULL };
         g_autofree char *name = emulator ? g_path_get_basename(emulator) : NULL;
         return check_argument("virttype", virttype, "kvm", virttypes, err) &&
-               check_argument("architecture", arch, "x86_64", arches, err) &&
-               check_argument("machine", machine, MACHINE, NULL, err) &&
+               check_argument("architecture", arch, "x86_64", arches, err) && check_machine(machine, err) &&
                check_argument("emulator", name, "virtmicro-vmm", NULL, err);
 }
 
@@ -128,7 +136,7 @@ char *domain_capabilities_format(const char *emulator, const char *arch, const c
         xml_begin(&w, "domainCapabilities");
         xml_element(&w, "path", emulator ? emulator : VMM_PATH);
         xml_element(&w, "domain", "kvm");
-        xml_element(&w, "machine", MACHINE);
+        xml_element(&w, "machine", machine_canonical(machine));
         xml_element(&w, "arch", "x86_64");
         xml_begin(&w, "vcpu");
         xml_putf(&w, "max", "%u", DOMAIN_VCPUS_MAX);

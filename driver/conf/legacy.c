@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "conf/domain_names.h"
+#include "conf/machine.h"
 #include "util/error.h"
 
 #define TARGET_LETTERS 26
@@ -32,24 +33,34 @@ static gboolean rejects(guint flags) {
 
 /* --- Machine -------------------------------------------------------------------------- */
 
-#define MACHINE  "microvm"
 #define EMULATOR "virtmicro-vmm"
 
 gboolean legacy_machine_is_foreign(const char *machine) {
-        return machine && strcmp(machine, MACHINE) != 0;
+        return machine && !machine_is_ours(machine);
+}
+
+/* The daemon's own definition may name a version that came after this daemon: it is kept, and does not start. */
+static gboolean set_version(DomainDef *def, const char *machine, guint flags, GError **err) {
+        gboolean is_own = domain_parse_is_own(flags);
+        const char *version = is_own ? machine_canonical_own(machine) : machine_canonical(machine);
+        if (!version && !is_own)
+                return machine_refuse(machine, err);
+        def->os.machine = g_strdup(version ? version : machine);
+        return TRUE;
 }
 
 gboolean legacy_machine(DomainDef *def, guint flags, GError **err) {
         g_autofree char *machine = g_steal_pointer(&def->os.machine);
-        def->os.machine = g_strdup(MACHINE);
         if (!legacy_machine_is_foreign(machine))
-                return TRUE;
+                return set_version(def, machine, flags, err);
         if (rejects(flags)) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
-                                 "machine type '%s' is not supported: write machine='" MACHINE "' or leave it out",
+                                 "machine type '%s' is not supported: write machine='" MACHINE_NEWEST
+                                 "' or leave it out",
                                  machine);
         }
-        note(def, "machine type '%s' became " MACHINE, machine);
+        def->os.machine = g_strdup(machine_newest());
+        note(def, "machine type '%s' became %s", machine, def->os.machine);
         return TRUE;
 }
 

@@ -9,7 +9,7 @@
 #include "conf/domain_parse.h"
 
 gboolean legacy_machine_is_foreign(const char *machine); /* NULL is not */
-/* Machine types other than ours. */
+/* The version of the machine, and machine types other than ours. */
 gboolean legacy_machine(DomainDef *def, guint flags, GError **err);
 /* CPU models by name. */
 gboolean legacy_cpu(DomainDef *def, guint flags, GError **err);

@@ -20,6 +20,7 @@
 
 #include "conf/cpu_features.h"
 #include "conf/domain_def_internal.h"
+#include "conf/machine.h"
 #include "conf/xml_read.h"
 #include "conf/xml_verdict.h"
 #include "util/error.h"
@@ -108,6 +109,7 @@ static gboolean set_machine(const DomainDef *def, struct ctl_machine *m, GError 
         if (!set_memory(&def->memory, m, err))
                 return FALSE;
         set_topology(def, m);
+        m->version = machine_number(def->os.machine);
         m->rtc_offset = rtc_offset(&def->clock);
         if (strcmp(def->clock.offset, "utc") != 0)
                 m->flags |= CTL_MACHINE_UTC_LOCALTIME;
@@ -318,6 +320,8 @@ static gboolean check_nic(const DomainNic *nic, GError **err) {
 
 static gboolean check_machine(const DomainDef *def, GError **err) {
         const DomainCpu *cpu = &def->cpu;
+        if (machine_number(def->os.machine) == 0)
+                return machine_refuse(def->os.machine, err);
         if (!def->os.kernel)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                           "domain '%s' has no kernel to boot, and microVMs have no firmware: add <kernel> (and usually "

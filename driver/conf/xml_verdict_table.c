@@ -682,8 +682,8 @@ static const XmlRule rules[] = {
           "mipsel openrisc parisc parisc64 ppc ppc64 ppc64le ppcemb riscv32 riscv64 s390 s390x sh4 sh4eb sparc "
           "sparc64 unicore32 xtensa xtensaeb", XML_REFUSED, "the host is x86_64: remove it" },
         { "os/type/@arch", NULL, NULL, XML_SERVED, NULL },
-        { "os/type/@machine", NULL, "microvm", XML_SERVED, NULL },
-        { "os/type/@machine", NULL, NULL, XML_CONVERTED, "became microvm" },
+        { "os/type/@machine", NULL, "micro micro-1 microvm", XML_SERVED, NULL },
+        { "os/type/@machine", NULL, NULL, XML_CONVERTED, "becomes the newest version of micro" },
         { "perf", NULL, NULL, XML_NOTED, "use perf(1) on the scope" },
         { "pm", NULL, NULL, XML_CONTAINER, NULL },
         { "pm/suspend-to-disk", "enabled=yes", NULL, XML_REFUSED, "the machine does not sleep: write enabled='no'" },

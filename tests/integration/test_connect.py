@@ -77,8 +77,18 @@ def test_domcapabilities():
     assert capabilities.find("os/loader").get("supported") == "no"
 
 
+def test_machine_versions():
+    """Installers take the first machine; `canonical` says what becomes of its name."""
+    machines = ElementTree.fromstring(helpers.virsh("capabilities")).findall("guest/arch/machine")
+    assert machines[0].text == "micro"
+    assert machines[0].get("canonical") == machines[-1].text == "micro-1"
+    for name in ("micro", "micro-1"):
+        told = ElementTree.fromstring(helpers.virsh("domcapabilities", "--machine", name))
+        assert told.findtext("machine") == "micro-1"
+
+
 def test_domcapabilities_with_all_options():
-    told = helpers.virsh("domcapabilities", "--virttype", "kvm", "--arch", "x86_64", "--machine", "microvm",
+    told = helpers.virsh("domcapabilities", "--virttype", "kvm", "--arch", "x86_64", "--machine", "micro-1",
                          "--emulatorbin", helpers.VMM)
     assert told == helpers.virsh("domcapabilities")
 
@@ -88,6 +98,7 @@ def test_domcapabilities_with_all_options():
     ("--arch", "bogus", "unknown architecture: bogus"),
     ("--arch", "aarch64", "aarch64"),
     ("--machine", "bogus", "bogus"),
+    ("--machine", "micro-99", "there are micro (the newest), micro-1"),
 ])
 def test_domcapabilities_of_unknown_values(option, value, message):
     text = helpers.virsh("domcapabilities", option, value, check=False)

@@ -135,6 +135,23 @@ def test_validate(make_domain):
     assert parsed(domain).find("nonsense") is None
 
 
+@pytest.mark.parametrize("machine", ["", " machine='micro'", " machine='micro-1'"])
+def test_a_definition_has_a_machine_version(make_domain, machine):
+    domain = make_domain(define=False)
+    rewrite(domain, "<type arch='x86_64'>", f"<type arch='x86_64'{machine}>")
+    helpers.virsh("define", domain.path)
+    assert parsed(domain).find("os/type").get("machine") == "micro-1"
+
+
+def test_an_unknown_machine_version_is_refused(make_domain):
+    domain = make_domain(define=False)
+    rewrite(domain, "<type", "<type machine='micro-99'")
+    text = helpers.virsh("define", domain.path, check=False)
+    assert "unsupported configuration: Emulator 'virtmicro-vmm' does not support machine type 'micro-99'" in text
+    assert "there are micro (the newest), micro-1" in text
+    assert not domain.exists()
+
+
 def test_redefine(make_domain):
     domain = make_domain(uid="22222222-2222-3333-4444-555555555555")
     rewrite(domain, "<memory unit='MiB'>128<", "<memory unit='MiB'>256<")

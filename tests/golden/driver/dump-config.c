@@ -24,6 +24,7 @@ static void dump_machine(GString *out, const struct ctl_machine *m) {
         domain_uuid_format(m->uuid, uuid);
         g_string_append_printf(out, "SET_MACHINE name=%s uuid=%s memory=%" G_GUINT64_FORMAT, m->name, uuid,
                                (guint64) m->memory_bytes);
+        g_string_append_printf(out, " version=%u", m->version);
         if (m->hugepage_size != 0)
                 g_string_append_printf(out, " hugepage=%" G_GUINT64_FORMAT, (guint64) m->hugepage_size);
         g_string_append_printf(out, " vcpus=%u topology=%u:%u:%u:%u", m->vcpus, m->sockets, m->dies, m->cores,

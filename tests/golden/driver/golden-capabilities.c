@@ -85,6 +85,7 @@ static void test_arguments(void) {
                 { NULL, "bogus", NULL, NULL, "unknown architecture: bogus" },
                 { NULL, "aarch64", NULL, NULL, "the architecture 'aarch64' is not supported" },
                 { NULL, NULL, "q35", NULL, "the machine 'q35' is not supported" },
+                { NULL, NULL, "micro-2", NULL, "there are micro (the newest), micro-1" },
                 { "/usr/bin/qemu-system-x86_64", NULL, NULL, NULL, "the emulator 'qemu-system-x86_64' is not" },
         };
         for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {

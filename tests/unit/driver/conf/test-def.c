@@ -7,8 +7,10 @@
 
 #include "conf/cpu_features.h"
 #include "conf/domain_def_internal.h"
+#include "conf/machine.h"
 #include "conf/vmm_config.h"
 #include "conf/xml_read.h"
+#include "conf/xml_verdict.h"
 #include "conf/xml_write.h"
 #include "util/error.h"
 
@@ -133,7 +135,7 @@ static void test_defaults(void) {
         g_assert_cmpuint(def->memory.current_kib, ==, 65536);
         g_assert_cmpuint(def->vcpus, ==, 1);
         g_assert_cmpstr(def->os.arch, ==, "x86_64");
-        g_assert_cmpstr(def->os.machine, ==, "microvm");
+        g_assert_cmpstr(def->os.machine, ==, "micro-1");
         g_assert_cmpstr(def->clock.offset, ==, "utc");
         g_assert_cmpint(def->on_poweroff, ==, DOMAIN_ACTION_DESTROY);
         g_assert_cmpint(def->on_reboot, ==, DOMAIN_ACTION_RESTART);
@@ -141,6 +143,50 @@ static void test_defaults(void) {
         g_assert_false(def->has_on_reboot);
         g_assert_cmpstr(def->rng->backend_path, ==, "/dev/urandom");
         g_assert_cmpuint(def->notes->len, ==, 0);
+}
+
+static char *with_machine(const char *machine) {
+        return g_strdup_printf(HEAD "<os><type%s>hvm</type><kernel>/k</kernel></os></domain>", machine);
+}
+
+/* A definition says which version it is of, so that it stays that machine. */
+static void test_machine_version(void) {
+        static const char *const cases[] = { "", " machine='micro'", " machine='micro-1'", " machine='microvm'" };
+        for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autoptr(GError) err = NULL;
+                g_autofree char *xml = with_machine(cases[i]);
+                g_autoptr(DomainDef) def = parse(xml), own = domain_def_parse(xml, DOMAIN_PARSE_OWN, NULL, &err);
+                g_assert_no_error(err);
+                g_assert_cmpstr(def->os.machine, ==, "micro-1");
+                g_assert_cmpstr(own->os.machine, ==, "micro-1"); /* from before there were versions */
+                g_assert_cmpuint(def->notes->len, ==, 0);
+        }
+}
+
+/* What a newer daemon has written is kept, though it cannot start. */
+static void test_machine_version_to_come(void) {
+        static const guint flags[] = { DOMAIN_PARSE_OWN, DOMAIN_PARSE_STATUS };
+        for (gsize i = 0; i < G_N_ELEMENTS(flags); i++) {
+                g_autoptr(GError) err = NULL;
+                g_autofree char *xml = with_machine(" machine='micro-99'");
+                g_autoptr(DomainDef) own = domain_def_parse(xml, flags[i], NULL, &err);
+                g_assert_no_error(err);
+                g_assert_cmpstr(own->os.machine, ==, "micro-99");
+                g_assert_false(domain_def_check_startable(own, &err));
+                g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
+                g_assert_nonnull(strstr(err->message, "does not support machine type 'micro-99'"));
+        }
+}
+
+/* The table of verdicts names what is ours. */
+static void test_machine_verdicts(void) {
+        gsize n = 0;
+        const XmlRule *rules = xml_verdict_rules(&n);
+        g_autofree char *expected = NULL, *versions = g_strjoinv(" ", (char **) machine_versions);
+        expected = g_strdup_printf(MACHINE_NEWEST " %s microvm", versions);
+        for (gsize i = 0; i < n; i++)
+                if (strcmp(rules[i].path, "os/type/@machine") == 0 && rules[i].values)
+                        g_assert_cmpstr(rules[i].values, ==, expected);
 }
 
 static void test_find(void) {
@@ -667,6 +713,9 @@ int main(int argc, char **argv) {
         g_test_add_func("/def/mac", test_mac);
         g_test_add_func("/def/generated", test_generated);
         g_test_add_func("/def/defaults", test_defaults);
+        g_test_add_func("/machine/version", test_machine_version);
+        g_test_add_func("/machine/version-to-come", test_machine_version_to_come);
+        g_test_add_func("/machine/verdicts", test_machine_verdicts);
         g_test_add_func("/def/find", test_find);
         g_test_add_func("/def/names", test_names);
         g_test_add_func("/def/escaping", test_escaping);

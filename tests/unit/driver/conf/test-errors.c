@@ -109,6 +109,15 @@ static const BadXml machine[] = {
           "numerical overflow: value too large: 99999999EiB", 0 },
         { "<domain type='kvm'><name>x</name><memory>18446744073709551616</memory></domain>", VIR_ERR_XML_ERROR,
           "XML error: Invalid value '18446744073709551616'", 0 },
+        { O("<type machine='micro-0'>hvm</type>"), VIR_ERR_CONFIG_UNSUPPORTED,
+          "unsupported configuration: Emulator 'virtmicro-vmm' does not support machine type 'micro-0': there are "
+          "micro "
+          "(the newest), micro-1" },
+        { O("<type machine='micro-2'>hvm</type>"), VIR_ERR_CONFIG_UNSUPPORTED,
+          "unsupported configuration: Emulator 'virtmicro-vmm' does not support machine type 'micro-2'",
+          DOMAIN_PARSE_REJECT_LEGACY },
+        { O("<type machine='micro-'>hvm</type>"), VIR_ERR_CONFIG_UNSUPPORTED,
+          "unsupported configuration: Emulator 'virtmicro-vmm' does not support machine type 'micro-'" },
         { V("<vcpu>0</vcpu>"), VIR_ERR_INTERNAL_ERROR, "internal error: a domain needs", 0 },
         { V("<vcpu>abc</vcpu>"), VIR_ERR_XML_ERROR, "XML error: maximum vcpus count must be an integer", 0 },
         { V("<vcpu>33</vcpu>"), VIR_ERR_CONFIG_UNSUPPORTED,
