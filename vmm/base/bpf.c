@@ -13,7 +13,7 @@
  * never runs, and the calls that a guest causes most come first. Nothing is allocated: the program is on the
  * stack of the thread that installs it.
  *
- * Arguments are 64 bits, which BPF compares in halves (x86_64 is little-endian).
+ * Arguments are 64 bits, which BPF compares in halves (of a little-endian host).
  */
 #include "bpf.h"
 
@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "../arch/arch.h"
 
 #define NEXT_RULE 0xffu /* a jump's target that is not known yet */
 
@@ -129,7 +131,7 @@ void bpf_begin(struct bpf_program *p) {
         p->n = p->group = 0;
         p->overflow = false;
         emit_load(p, offsetof(struct seccomp_data, arch));
-        emit_jump(p, BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0);
+        emit_jump(p, BPF_JEQ, arch_audit, 1, 0);
         emit_return(p, SECCOMP_RET_KILL_PROCESS);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * System call filters. Two tables define them: which kinds of thread make a call, with which arguments, and
- * why. One is for system calls, the other for ioctl requests.
+ * why. One is for system calls, the other for ioctl requests; the architecture adds those of its own (arch_ioctls).
  *
  * Filters add up: threads start with a copy of the control thread's and can only narrow it. So a call that any
  * thread may make needs a row for control as well; what control may not do, no thread can.
@@ -33,6 +33,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../arch/arch.h"
 #include "bpf.h"
 #include "cleanup.h"
 #include "log.h"
@@ -53,6 +54,15 @@
 #define THREAD_FLAGS                                                                                                   \
         (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |             \
          CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
+
+/* What the C library calls for epoll_wait() and poll(): the later architectures have only the later calls. */
+#ifdef SYS_epoll_wait
+#define WAIT_CALL SYS_epoll_wait
+#define POLL_CALL SYS_poll
+#else
+#define WAIT_CALL SYS_epoll_pwait
+#define POLL_CALL SYS_ppoll
+#endif
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -109,10 +119,10 @@ static const struct {
         { SYS_fallocate, B, { OWN_IMAGE, IS(1, FALLOC_FL_ZERO_RANGE), BELOW(2, OWN(OWN_SIZE)) }, "write zeroes" },
 
         { SYS_futex, ALL, {}, "locks, joining threads" },
-        { SYS_epoll_wait, ALL & ~V, {}, "loops" },
+        { WAIT_CALL, ALL & ~V, {}, "loops" },
         { SYS_epoll_ctl, ALL & ~(V | S), {}, "sources that come and go" },
         { SYS_timerfd_settime, C | R, {}, "rate limits; when notes are collected" },
-        { SYS_poll, C | T, {}, "console: wait for room; peer gone?" },
+        { POLL_CALL, C | T, {}, "console: wait for room; peer gone?" },
         { SYS_clock_gettime, ALL, {}, "clocks, where the vDSO has none" },
         { SYS_accept4, C | T, { IS(1, 0) }, "control peers, console peers, whatever their address" },
         { SYS_close, C | T, {}, "descriptors of rejected messages; console peers that left" },
@@ -199,38 +209,9 @@ static const struct {
         { KVM_GET_API_VERSION, C, "the host's KVM" },
         { KVM_CHECK_EXTENSION, C, "the host's KVM" },
         { KVM_GET_VCPU_MMAP_SIZE, C, "the host's KVM" },
-        { KVM_GET_SUPPORTED_CPUID, C, "the host's KVM" },
-        { KVM_GET_MSR_INDEX_LIST, C, "the host's KVM" },
         { KVM_CREATE_VM, C, "building the machine" },
-        { KVM_ENABLE_CAP, C, "building the machine: no PMU" },
-        { KVM_SET_IDENTITY_MAP_ADDR, C, "building the machine" },
-        { KVM_SET_TSS_ADDR, C, "building the machine" },
-        { KVM_CREATE_IRQCHIP, C, "building the machine" },
         { KVM_SET_USER_MEMORY_REGION, C, "building the machine" },
         { KVM_CREATE_VCPU, C, "building the machine" },
-        { KVM_SET_CPUID2, C, "building the machine" },
-        { KVM_KVMCLOCK_CTRL, C, "resume: time was taken from the guest" },
-        { KVM_NMI, C, "virsh inject-nmi" },
-        { KVM_GET_IRQCHIP, C, "state after power on, for resets" },
-        { KVM_SET_IRQCHIP, C, "reset" },
-        { KVM_GET_MSRS, C, "state after power on" },
-        { KVM_SET_MSRS, C, "reset" },
-        { KVM_GET_REGS, C, "state after power on" },
-        { KVM_SET_REGS, C, "reset" },
-        { KVM_GET_SREGS, C, "state after power on" },
-        { KVM_SET_SREGS, C, "reset" },
-        { KVM_GET_DEBUGREGS, C, "state after power on" },
-        { KVM_SET_DEBUGREGS, C, "reset" },
-        { KVM_GET_VCPU_EVENTS, C, "state after power on" },
-        { KVM_SET_VCPU_EVENTS, C, "reset" },
-        { KVM_GET_LAPIC, C, "state after power on" },
-        { KVM_SET_LAPIC, C, "reset" },
-        { KVM_GET_MP_STATE, C, "state after power on" },
-        { KVM_SET_MP_STATE, C, "reset" },
-        { KVM_GET_XSAVE, C, "state after power on" },
-        { KVM_SET_XSAVE, C, "reset" },
-        { KVM_GET_XCRS, C, "state after power on" },
-        { KVM_SET_XCRS, C, "reset" },
 };
 
 /* A check with the values of this process and thread. */
@@ -254,13 +235,18 @@ static struct bpf_check resolve(struct bpf_check check, const struct thread_role
         return check;
 }
 
-static void add_ioctls(struct bpf_program *p, enum thread_kind kind) {
-        for (size_t i = 0; i < ARRAY_SIZE(ioctls); i++) {
-                const struct bpf_check checks[BPF_CHECKS_MAX] = { IS32(1, ioctls[i].request) };
+static void allow_ioctl(struct bpf_program *p, unsigned request) {
+        const struct bpf_check checks[BPF_CHECKS_MAX] = { IS32(1, request) };
 
+        bpf_allow(p, SYS_ioctl, checks);
+}
+
+static void add_ioctls(struct bpf_program *p, enum thread_kind kind) {
+        for (size_t i = 0; i < ARRAY_SIZE(ioctls); i++)
                 if (ioctls[i].kinds & BIT(kind))
-                        bpf_allow(p, SYS_ioctl, checks);
-        }
+                        allow_ioctl(p, ioctls[i].request);
+        for (const struct arch_ioctl *own = arch_ioctls; kind == THREAD_CONTROL && own->request != 0; own++)
+                allow_ioctl(p, own->request);
 }
 
 static void add_calls(struct bpf_program *p, const struct thread_role *role) {

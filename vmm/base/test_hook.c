@@ -40,6 +40,10 @@ __attribute__((constructor)) static void take_option(int argc, char **argv) {
                 }
 }
 
+#ifndef SYS_dup2 /* later architectures have one call for both */
+#define SYS_dup2 SYS_dup3
+#endif
+
 #define ATTEMPT(name, ...)                                                                                             \
         static void try_##name(const struct thread_role *role) {                                                       \
                 (void) role;                                                                                           \

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The board: a hardware-reduced ACPI PC without firmware.
+ * The board: a hardware-reduced ACPI machine without firmware.
  *
- *   in KVM     vCPUs with local APICs, IOAPIC; a PIC that comes with it and is not announced; no PIT: guests
- *   calibrate by kvm-clock or CPUID I/O ports  COM1, CMOS clock, power block (see layout.h) PCI        one bus,
- *   configuration by ECAM and by ports: virtio devices from slot 1 on,
- *              the panic device in the last
+ *   of the architecture  vCPUs with their interrupt controllers, in KVM; serial port, clock and the like; how a kernel
+ * is booted (arch/) power block, slots   which ACPI's tables point to (dev/power.c, dev/hotplug.c) PCI one bus: virtio
+ * devices from slot 1 on, the panic device in the last
  *
  * Whatever has state is one of the machine's parts (core/part.h). A reset works in place and walks them: devices first
  * (on their own loops, until no request uses guest memory), then the interrupt chips and the vCPUs' registers, and last
@@ -20,25 +19,17 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "../arch/arch.h"
 #include "../base/cleanup.h"
-#include "../boot/acpi.h"
-#include "../boot/boot.h"
-#include "../core/irqchip.h"
-#include "../core/layout.h"
 #include "../core/virtio.h"
 #include "../core/virtio_pci.h"
 #include "../dev/hotplug.h"
 #include "../dev/power.h"
 #include "../dev/pvpanic.h"
-#include "../dev/rtc.h"
-#include "../dev/serial.h"
-
-#define APIC_ID_MAX 254u
 
 static int check_kvm(int kvm_fd, const char **ret_text) {
-        static const int needed[] = { KVM_CAP_IRQCHIP,   KVM_CAP_USER_MEMORY, KVM_CAP_SET_TSS_ADDR,
-                                      KVM_CAP_EXT_CPUID, KVM_CAP_MP_STATE,    KVM_CAP_IRQ_ROUTING,
-                                      KVM_CAP_IRQFD,     KVM_CAP_IOEVENTFD,   KVM_CAP_IMMEDIATE_EXIT };
+        static const int needed[] = { KVM_CAP_IRQCHIP, KVM_CAP_USER_MEMORY, KVM_CAP_MP_STATE,      KVM_CAP_IRQ_ROUTING,
+                                      KVM_CAP_IRQFD,   KVM_CAP_IOEVENTFD,   KVM_CAP_IMMEDIATE_EXIT };
 
         *ret_text = "/dev/kvm is not the KVM interface that this program knows";
         if (ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
@@ -47,7 +38,7 @@ static int check_kvm(int kvm_fd, const char **ret_text) {
         for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
                 if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, (unsigned long) needed[i]) <= 0)
                         return -EOPNOTSUPP;
-        return 0;
+        return arch_check_kvm(kvm_fd, ret_text);
 }
 
 static int check_topology(const struct topology *t, const char **ret_text) {
@@ -58,26 +49,10 @@ static int check_topology(const struct topology *t, const char **ret_text) {
         if (t->sockets > TOPOLOGY_PART_MAX || t->dies > TOPOLOGY_PART_MAX || t->cores > TOPOLOGY_PART_MAX ||
             t->threads > TOPOLOGY_PART_MAX || (uint64_t) t->sockets * t->dies * t->cores * t->threads < t->vcpus)
                 return -EINVAL;
-        for (unsigned i = 0; i < t->vcpus; i++)
-                if (topology_apic_id(t, i) > APIC_ID_MAX)
-                        return -EINVAL;
-        return 0;
-}
-
-/*
- * CPUID reports no PMU, which is enough on Intel. AMD's first four counters have no CPUID bit: KVM has to
- * disable them, before vCPUs are created. If it cannot (before Linux 5.18), they stay.
- */
-static void disable_pmu(struct machine *m) {
-        struct kvm_enable_cap cap = { .cap = KVM_CAP_PMU_CAPABILITY, .args = { KVM_PMU_CAP_DISABLE } };
-        int has = ioctl(m->kvm_fd, KVM_CHECK_EXTENSION, (unsigned long) KVM_CAP_PMU_CAPABILITY);
-
-        if (has > 0 && (has & KVM_PMU_CAP_DISABLE))
-                (void) ioctl(m->vm_fd, KVM_ENABLE_CAP, &cap);
+        return arch_check_topology(t, ret_text);
 }
 
 static int create_vm(struct machine *m, const char **ret_text) {
-        uint64_t identity = LAYOUT_KVM_IDENTITY;
         int r;
 
         *ret_text = "KVM cannot create a virtual machine";
@@ -86,12 +61,11 @@ static int create_vm(struct machine *m, const char **ret_text) {
         while (m->vm_fd < 0 && errno == EINTR);
         if (m->vm_fd < 0)
                 return -errno;
-        if (ioctl(m->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0 ||
-            ioctl(m->vm_fd, KVM_SET_TSS_ADDR, (unsigned long) LAYOUT_KVM_TSS) < 0)
-                return -errno;
-        disable_pmu(m);
+        r = arch_vm_init(m->kvm_fd, m->vm_fd, ret_text);
+        if (r < 0)
+                return r;
         *ret_text = "KVM has no in-kernel interrupt controller";
-        r = irqchip_new(&m->parts, m->vm_fd, &m->irqchip);
+        r = arch_irqchip_new(&m->parts, m->vm_fd, &m->irqchip);
         if (r < 0)
                 return r;
         return irq_new(m->vm_fd, &m->irq);
@@ -167,33 +141,36 @@ static void on_eject(void *arg, uint32_t slots) {
 
 static const struct power_ops power_ops = { .off = on_power_off, .reset = on_reset };
 
+static int create_chips(struct machine *m, struct vm_config *config, const char **ret_text) {
+        struct arch_chips_config chips = {
+                .serial_fd = config->serial_fd,
+                .serial_log_fd = config->serial_log_fd,
+                .rtc_offset = config->rtc_offset,
+        };
+        int r = arch_chips_new(&m->parts, &m->pio, m->irq, m->power, m->pci, &chips, &m->chips, ret_text);
+
+        config->serial_fd = chips.serial_fd;
+        config->serial_log_fd = chips.serial_log_fd;
+        return r;
+}
+
 static int create_devices(struct machine *m, struct vm_config *config, const char **ret_text) {
         int r;
 
-        *ret_text = "the serial port's terminal cannot be used";
-        r = serial_new(&m->parts, &m->pio, m->irq, config->serial_fd, &m->serial);
-        if (r < 0)
-                return r;
-        config->serial_fd = -EBADF;
-        *ret_text = "the serial port's log cannot be written to";
-        r = config->serial_log_fd >= 0 ? serial_set_log(m->serial, config->serial_log_fd) : 0;
-        if (r < 0)
-                return r;
-        config->serial_log_fd = -EBADF;
-        *ret_text = "cannot create the machine's chips";
-        r = rtc_new(&m->pio, config->rtc_offset, &m->rtc);
-        if (r < 0)
-                return r;
+        *ret_text = "cannot create the machine's devices";
         r = power_new(&m->parts, &m->pio, m->irq, &power_ops, m, &m->power);
         if (r < 0)
                 return r;
         r = hotplug_new(&m->parts, &m->pio, m->power, on_eject, m, &m->hotplug);
         if (r < 0)
                 return r;
-        r = pci_host_new(&m->parts, m->version, &m->pio, &m->mmio, &m->pci);
+        r = pci_host_new(&m->parts, m->version, &m->mmio, &m->pci);
         if (r < 0)
                 return r;
-        return pvpanic_new(&m->parts, m->pci, on_panic, m, &m->pvpanic);
+        r = pvpanic_new(&m->parts, m->pci, on_panic, m, &m->pvpanic);
+        if (r < 0)
+                return r;
+        return create_chips(m, config, ret_text);
 }
 
 static int create_vcpus(struct machine *m, const struct cpu_features *features, const char **ret_text) {
@@ -217,38 +194,18 @@ static int create_vcpus(struct machine *m, const struct cpu_features *features, 
         return vcpus_new(&config, &m->vcpus);
 }
 
-static int load(struct machine *m, struct boot_entry *ret, const char **ret_text) {
-        struct boot_source source = {
+static int image_reset(struct part *part, const char **ret_text) {
+        struct machine *m = CONTAINER_OF(part, struct machine, image);
+        struct arch_image image = {
+                .version = m->version,
+                .topology = &m->topology,
                 .mem = m->mem,
                 .kernel_fd = m->kernel_fd,
                 .initrd_fd = m->initrd_fd,
                 .cmdline = m->cmdline,
-                .rsdp = LAYOUT_ACPI,
         };
-        size_t used;
-        void *p;
-        int r;
 
-        *ret_text = "the ACPI tables do not fit";
-        r = guest_mem_span(m->mem, LAYOUT_ACPI, LAYOUT_ACPI_SIZE, &p);
-        if (r < 0)
-                return r;
-        r = acpi_build(m->version, &m->topology, LAYOUT_ACPI, p, LAYOUT_ACPI_SIZE, &used);
-        if (r < 0)
-                return r;
-        return boot_load(&source, ret, ret_text);
-}
-
-static int image_reset(struct part *part, const char **ret_text) {
-        struct machine *m = CONTAINER_OF(part, struct machine, image);
-        struct boot_entry entry;
-        int r;
-
-        r = load(m, &entry, ret_text);
-        if (r < 0)
-                return r;
-        *ret_text = "KVM does not take the boot processor's registers";
-        return vcpus_set_entry(m->vcpus, &entry);
+        return arch_boot(&image, m->vcpus, ret_text);
 }
 
 static const struct part_ops image_ops = { .reset = image_reset };
@@ -322,14 +279,13 @@ struct machine *machine_free(struct machine *machine) {
         vcpus_free(machine->vcpus);
         for (unsigned i = 0; i < machine->n_devices; i++)
                 virtio_pci_free(machine->device[i]);
+        arch_chips_free(machine->chips);
         pvpanic_free(machine->pvpanic);
         pci_host_free(machine->pci);
-        serial_free(machine->serial);
-        rtc_free(machine->rtc);
         hotplug_free(machine->hotplug);
         power_free(machine->power);
         irq_free(machine->irq);
-        irqchip_free(machine->irqchip);
+        arch_irqchip_free(machine->irqchip);
         close_fd(&machine->vm_fd);
         guest_mem_free(machine->mem);
         close_fd(&machine->kvm_fd);
@@ -397,7 +353,7 @@ int machine_start(struct machine *machine, const char **ret_text) {
         int r;
 
         *ret_text = "cannot start the devices' threads";
-        r = serial_start(machine->serial, machine->enter_thread, &machine->serial_role);
+        r = arch_chips_start(machine->chips, machine->enter_thread, &machine->serial_role);
         if (r < 0)
                 return r;
         for (unsigned i = 0; i < machine->n_devices; i++) {

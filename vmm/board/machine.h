@@ -25,7 +25,8 @@ struct machine_ops {
         void (*settled)(void *arg);
 };
 
-struct irqchip;
+struct arch_chips;
+struct arch_irqchip;
 
 struct machine {
         /* What a reset or a pause walks: all that has state. Once parts_are_busy() is false, a reset goes on, a pause
@@ -42,11 +43,10 @@ struct machine {
         struct guest_mem *mem;
         struct bus pio, mmio;
         struct irq *irq;
-        struct irqchip *irqchip;
+        struct arch_irqchip *irqchip;
         struct part image; /* what the machine boots: kernel and tables in memory, and where they are entered */
         struct pci_host *pci;
-        struct serial *serial;
-        struct rtc *rtc;
+        struct arch_chips *chips;
         struct power *power;
         struct hotplug *hotplug;
         struct pvpanic *pvpanic;

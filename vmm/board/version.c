@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The versions of the machine, a row for each. A row is the whole difference between two versions: who builds the
- * machine takes such values from it, and tests/golden/vmm/machine/ has what comes of them, for each version in a file.
- * HACKING.md says when a change needs a new row and how to add it.
+ * The versions of the machine, a row for each. A row, with its part in arch/x86_64/version.c, is the whole difference
+ * between two versions: who builds the machine takes such values from it, and tests/golden/vmm/machine/ has what comes
+ * of them, for each version in a file. HACKING.md says when a change needs a new row and how to add it.
  *
  * What is not here is either the definition's to say (number of devices, their slots), follows from it (topology), or
  * the host's (the processor's features; what KVM says of itself from leaf 0x40000000 on).
@@ -21,17 +21,6 @@
 
 #include "../base/cleanup.h"
 #include "../ctl/ctl.h"
-
-/* Register bits of CPUID (Intel SDM volume 2, CPUID; AMD APM volume 3, appendix E). */
-#define LEAF1_ECX_X2APIC       BIT(21)
-#define LEAF1_ECX_TSC_DEADLINE BIT(24)
-#define LEAF1_ECX_HYPERVISOR   BIT(31)
-
-#define LEAF80000001_ECX_PERFCTR_CORE BIT(23)
-#define LEAF80000001_ECX_PERFCTR_NB   BIT(24)
-#define LEAF80000001_ECX_PERFCTR_LLC  BIT(28)
-
-#define ALL UINT32_MAX
 
 #define RED_HAT 0x1b36u /* ids set aside for virtual hardware (pci-ids) */
 #define VIRTIO  0x1af4u /* virtio 1.2 §4.1.2 */
@@ -53,20 +42,7 @@
 static const struct machine_version versions[] = {
         {
                 .name = "micro-1",
-                /* The LAPIC is KVM's, with what KVM does not list for that reason; no performance monitoring. */
-                .cpuid = { { .function = 1,
-                             .set = { [CPUID_ECX] =
-                                              LEAF1_ECX_X2APIC | LEAF1_ECX_TSC_DEADLINE | LEAF1_ECX_HYPERVISOR } },
-                           { .function = 0xa, .clear = { ALL, ALL, ALL, ALL } },
-                           { .function = 0x80000001,
-                             .clear = { [CPUID_ECX] = LEAF80000001_ECX_PERFCTR_CORE | LEAF80000001_ECX_PERFCTR_NB |
-                                                      LEAF80000001_ECX_PERFCTR_LLC } },
-                           { .function = 0x80000022, .clear = { ALL, ALL, ALL, ALL } } },
-                /* Nested virtualisation is most of KVM's code, and few guests use it. */
-                .cpu_opt_in = { { .function = 1, .reg = CPUID_ECX, .bit = 5 },            /* vmx */
-                                { .function = 0x80000001, .reg = CPUID_ECX, .bit = 2 } }, /* svm */
-                .n_cpu_opt_in = 2,
-                .acpi = { .oem_revision = 1, .minor = 5 },
+                .arch = &arch_micro_1,
                 .host_bridge = { .vendor = RED_HAT, .device = 0x0008 },
                 .panic = { RED_HAT, 0x0011, .subsystem_vendor = VIRTIO, .subsystem = 0x1100, .revision = 1 },
                 .virtio = { VIRTIO, 0x1040, .subsystem_vendor = VIRTIO, .subsystem = 0x1100, .revision = 1 },

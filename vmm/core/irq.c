@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * GSI routing. GSIs 0 to 23 are the IOAPIC's pins one to one (no PIC: the machine is
- * ACPI hardware-reduced), from 24 on each GSI is one MSI-X vector of some device.
+ * GSI routing. The first ARCH_LINES GSIs are the interrupt controller's lines one to one, each one after them is one
+ * MSI-X vector of some device.
  *
  * A GSI is taken with its vector and comes back with it; the lowest free one goes first. Its route exists from the
  * first time that the guest programs the vector until then.
@@ -24,7 +24,7 @@
 #include "../base/cleanup.h"
 
 /*
- * The pins, and a vector for each queue and one for the configuration of MACHINE_DEVICES_MAX devices: 37 for a console
+ * The lines, and a vector for each queue and one for the configuration of MACHINE_DEVICES_MAX devices: 37 for a console
  * with all its ports, 3 for an interface, 2 for the others; below 150. KVM's own limit is 4096.
  */
 #define IRQ_ROUTES_MAX 256u
@@ -40,14 +40,6 @@ static int commit(struct irq *irq) {
         if (ioctl(irq->vm_fd, KVM_SET_GSI_ROUTING, irq->table) < 0)
                 return -errno;
         return 0;
-}
-
-static void add_pin(struct kvm_irq_routing *table, unsigned pin) {
-        table->entries[table->nr++] = (struct kvm_irq_routing_entry) {
-                .gsi = pin,
-                .type = KVM_IRQ_ROUTING_IRQCHIP,
-                .u.irqchip = { .irqchip = KVM_IRQCHIP_IOAPIC, .pin = pin },
-        };
 }
 
 static void free_p(struct irq **irq) {
@@ -66,9 +58,9 @@ int irq_new(int vm_fd, struct irq **ret) {
         irq->table = calloc(1, sizeof(*irq->table) + IRQ_ROUTES_MAX * sizeof(irq->table->entries[0]));
         if (!irq->table)
                 return -ENOMEM;
-        for (unsigned pin = 0; pin < IRQ_IOAPIC_PINS; pin++) {
-                add_pin(irq->table, pin);
-                irq->taken[pin] = true;
+        for (unsigned line = 0; line < ARCH_LINES; line++) {
+                arch_line_route(line, &irq->table->entries[irq->table->nr++]);
+                irq->taken[line] = true;
         }
         r = commit(irq);
         if (r < 0)
@@ -86,17 +78,17 @@ struct irq *irq_free(struct irq *irq) {
         return NULL;
 }
 
-void irq_set_line(struct irq *irq, unsigned pin, unsigned level) {
-        struct kvm_irq_level line = { .irq = pin, .level = level };
+void irq_set_line(struct irq *irq, unsigned line, unsigned level) {
+        struct kvm_irq_level state = { .irq = line, .level = level };
 
-        (void) ioctl(irq->vm_fd, KVM_IRQ_LINE, &line);
+        (void) ioctl(irq->vm_fd, KVM_IRQ_LINE, &state);
 }
 
 int irq_msi_new(struct irq *irq, unsigned *ret_gsi) {
         int r = -ENOSPC;
 
         (void) pthread_mutex_lock(&irq->lock);
-        for (unsigned gsi = IRQ_IOAPIC_PINS; gsi < IRQ_ROUTES_MAX && r < 0; gsi++)
+        for (unsigned gsi = ARCH_LINES; gsi < IRQ_ROUTES_MAX && r < 0; gsi++)
                 if (!irq->taken[gsi]) {
                         irq->taken[gsi] = true;
                         *ret_gsi = gsi;
@@ -110,7 +102,7 @@ int irq_msi_new(struct irq *irq, unsigned *ret_gsi) {
 static bool remove_route(struct irq *irq, unsigned gsi) {
         struct kvm_irq_routing *table = irq->table;
 
-        for (unsigned i = IRQ_IOAPIC_PINS; i < table->nr; i++)
+        for (unsigned i = ARCH_LINES; i < table->nr; i++)
                 if (table->entries[i].gsi == gsi) {
                         table->entries[i] = table->entries[--table->nr];
                         return true;
@@ -137,7 +129,7 @@ void irq_msi_free(struct irq *irq, const unsigned *gsis, unsigned n) {
 static struct kvm_irq_routing_entry *msi_entry(struct irq *irq, unsigned gsi) {
         struct kvm_irq_routing *table = irq->table;
 
-        for (unsigned i = IRQ_IOAPIC_PINS; i < table->nr; i++)
+        for (unsigned i = ARCH_LINES; i < table->nr; i++)
                 if (table->entries[i].gsi == gsi)
                         return &table->entries[i];
         return &table->entries[table->nr++];

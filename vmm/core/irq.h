@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Interrupts into the in-kernel chips: lines of the IOAPIC, and MSIs that KVM delivers
+ * Interrupts into the in-kernel chips: lines of the interrupt controller, and MSIs that KVM delivers
  * when an eventfd is written.
  */
 #pragma once
 
 #include <stdint.h>
 
-#define IRQ_IOAPIC_PINS 24u
+#include "../arch/arch.h"
 
 struct irq;
 
-/* Sets the routing of the IOAPIC's pins; `vm_fd` stays the caller's and outlives this. */
+/* Sets the routing of the lines; `vm_fd` stays the caller's and outlives this. */
 int irq_new(int vm_fd, struct irq **ret);
 struct irq *irq_free(struct irq *irq); /* NULL is fine; returns NULL */
 
-/* Drives an IOAPIC pin; any thread. */
-void irq_set_line(struct irq *irq, unsigned pin, unsigned level);
+/* Drives a line, below ARCH_LINES; any thread. */
+void irq_set_line(struct irq *irq, unsigned line, unsigned level);
 
 /* Reserves a GSI for an MSI. -ENOSPC when there is none; any thread. */
 int irq_msi_new(struct irq *irq, unsigned *ret_gsi);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Guest memory: one host mapping, seen by the guest as RAM from 0 up to the hole at
- * 3 GiB and, when there is more, from 4 GiB on. Everything in the hole (PCI windows,
- * ECAM, IOAPIC, LAPIC) is not RAM, and guest_mem_span() says so.
+ * Guest memory: one host mapping, seen by the guest where the architecture has RAM (arch_ram()). What is between the
+ * ranges, devices or nothing, is not RAM, and guest_mem_span() says so.
  *
  * By default the mapping is private and anonymous, aligned to 2 MiB and advised to be backed by transparent
  * huge pages; pages appear when the guest touches them. A shared or hugetlb mapping is a memfd that can be
@@ -103,13 +102,12 @@ static int map_shared(struct guest_mem *mem, unsigned flags, uint64_t hugepage_s
 }
 
 static void lay_out(struct guest_mem *mem) {
-        uint64_t low = MIN(mem->size, GUEST_MEM_HOLE_START);
+        struct arch_ram ram[ARCH_RAM_MAX];
+        unsigned n = arch_ram(mem->size, ram);
+        uint8_t *host = mem->host;
 
-        mem->range[0] = (struct guest_mem_range) { .gpa = 0, .size = low, .host = mem->host };
-        if (mem->size > low)
-                mem->range[1] = (struct guest_mem_range) { .gpa = GUEST_MEM_HOLE_END,
-                                                           .size = mem->size - low,
-                                                           .host = mem->host + low };
+        for (unsigned i = 0; i < n; host += ram[i++].size)
+                mem->range[i] = (struct guest_mem_range) { .gpa = ram[i].gpa, .size = ram[i].size, .host = host };
 }
 
 static void free_p(struct guest_mem **mem) {

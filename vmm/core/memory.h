@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Guest memory: one host mapping that the guest sees as two ranges, below and above
- * the hole that ends at 4 GiB (PCI windows, ECAM, IOAPIC, LAPIC). guest_mem_span() is
+ * Guest memory: one host mapping that the guest sees as the ranges that its architecture has. guest_mem_span() is
  * the only place that turns a guest address into a pointer.
  */
 #pragma once
@@ -9,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GUEST_MEM_MIN        (64ull << 20)
-#define GUEST_MEM_HOLE_START 0xc0000000ull /* 3 GiB */
-#define GUEST_MEM_HOLE_END   0x100000000ull
+#include "../arch/arch.h"
+
+#define GUEST_MEM_MIN (64ull << 20)
 
 enum guest_mem_flags {
         GUEST_MEM_SHARED = 1u << 0,  /* memfd, MAP_SHARED */
@@ -25,8 +24,8 @@ struct guest_mem_range {
 };
 
 struct guest_mem {
-        struct guest_mem_range range[2];
-        uint8_t *host; /* start of the one mapping */
+        struct guest_mem_range range[ARCH_RAM_MAX]; /* ascending */
+        uint8_t *host;                              /* start of the one mapping */
         uint64_t size;
 };
 

@@ -2,11 +2,9 @@
 /*
  * PCI: a host bridge at 00:00.0 and one bus of single-function devices.
  *
- * Configuration space is reached in two ways: by ECAM (PCI Express Base 5.0 §7.2.2: 4 KiB
- * per function, announced in the MCFG table) and by ports 0xcf8 and 0xcfc (PCI Local Bus
- * 3.0 §3.2.2.3.2), which kernels use before they have read ACPI. Functions are
- * conventional: 256 bytes, beyond that ones. Each device has a mask of bits that the
- * guest can change, everything else is constant.
+ * Configuration space is reached by ECAM (PCI Express Base 5.0 §7.2.2: 4 KiB per function, announced in the MCFG
+ * table), and by what else an architecture has. Functions are conventional: 256 bytes, beyond that ones. Each device
+ * has a mask of bits that the guest can change, everything else is constant.
  *
  * A device has at most one BAR: 64-bit memory at BAR 0, for which pci_host_add() finds a place that is no other
  * device's home in the window below 4 GiB, since there is no firmware to do it. The guest can size and move it
@@ -18,9 +16,9 @@
  * interrupts, which are memory writes too, and its config_written() stops its work. A device whose bit was
  * never set works, since firmware would have set it.
  *
- * Locks: config and BAR place of a device under its own lock, the address latch of the ports under the host's.
- * BAR accesses are forwarded with no lock held, so a device may block and call back. Slots have none: the control
- * thread fills one in one store, when the device is complete, and empties it only while no vCPU runs.
+ * Locks: config and BAR place of a device under its own lock. BAR accesses are forwarded with no lock held, so a device
+ * may block and call back. Slots have none: the control thread fills one in one store, when the device is complete, and
+ * empties it only while no vCPU runs.
  */
 #include "pci.h"
 
@@ -29,11 +27,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../arch/arch.h"
 #include "../base/cleanup.h"
-#include "layout.h"
 
 #define ECAM_FUNCTION_BYTES 4096u
-#define CF8_ENABLE          BIT(31)
 #define CAPABILITY_START    0x40u
 #define CAPABILITY_ALIGN    4u
 
@@ -44,9 +41,7 @@ struct pci_host {
         const struct machine_version *version;
         struct pci_device *_Atomic slot[PCI_SLOTS];
         struct pci_device bridge;
-        struct bus *pio, *mmio;
-        pthread_mutex_t lock;
-        uint32_t address; /* port 0xcf8 */
+        struct bus *mmio;
 };
 
 static uint32_t load32(const uint8_t *p) {
@@ -73,8 +68,8 @@ static bool bar_place(const struct pci_device *dev, uint64_t *ret) {
         uint64_t address = (load32(dev->config + PCI_BASE_ADDRESS_0) & ~(uint64_t) 0xf) |
                            (uint64_t) load32(dev->config + PCI_BASE_ADDRESS_1) << 32;
 
-        if (!decodes_memory(dev) || address < LAYOUT_PCI_WINDOW ||
-            address - LAYOUT_PCI_WINDOW > LAYOUT_PCI_WINDOW_SIZE - dev->bar_size)
+        if (!decodes_memory(dev) || address < arch_layout.pci_window ||
+            address - arch_layout.pci_window > arch_layout.pci_window_size - dev->bar_size)
                 return false;
         *ret = address;
         return true;
@@ -158,54 +153,25 @@ static void ecam_write(void *arg, uint64_t offset, const void *data, unsigned le
                 config_write(dev, (unsigned) (offset % ECAM_FUNCTION_BYTES), data, len);
 }
 
-/* PCI Local Bus 3.0 §3.2.2.3.2: bus 23:16, device 15:11, function 10:8, register 7:2. */
-static struct pci_device *port_target(struct pci_host *host, uint64_t port, unsigned len, unsigned *ret_offset) {
-        uint32_t address;
+void pci_host_config_read(struct pci_host *host, unsigned slot, unsigned function, unsigned offset, void *data,
+                          unsigned len) {
+        struct pci_device *dev = config_target(host, slot, function, offset, len);
 
-        (void) pthread_mutex_lock(&host->lock);
-        address = host->address;
-        (void) pthread_mutex_unlock(&host->lock);
-        if (port < 4 || !(address & CF8_ENABLE) || (address >> 16 & 0xff) != 0)
-                return NULL;
-        *ret_offset = (address & 0xfc) + (unsigned) (port - 4);
-        return config_target(host, address >> 11 & 0x1f, address >> 8 & 7, *ret_offset, len);
+        if (dev)
+                config_read(dev, offset, data, len);
 }
 
-static void port_read(void *arg, uint64_t offset, void *data, unsigned len) {
-        struct pci_host *host = arg;
-        struct pci_device *dev;
-        unsigned reg;
+void pci_host_config_write(struct pci_host *host, unsigned slot, unsigned function, unsigned offset, const void *data,
+                           unsigned len) {
+        struct pci_device *dev = config_target(host, slot, function, offset, len);
 
-        if (offset == 0 && len == 4) {
-                (void) pthread_mutex_lock(&host->lock);
-                memcpy(data, &host->address, len);
-                (void) pthread_mutex_unlock(&host->lock);
-                return;
-        }
-        dev = port_target(host, offset, len, &reg);
         if (dev)
-                config_read(dev, reg, data, len);
-}
-
-static void port_write(void *arg, uint64_t offset, const void *data, unsigned len) {
-        struct pci_host *host = arg;
-        struct pci_device *dev;
-        unsigned reg;
-
-        if (offset == 0 && len == 4) {
-                (void) pthread_mutex_lock(&host->lock);
-                memcpy(&host->address, data, len);
-                (void) pthread_mutex_unlock(&host->lock);
-                return;
-        }
-        dev = port_target(host, offset, len, &reg);
-        if (dev)
-                config_write(dev, reg, data, len);
+                config_write(dev, offset, data, len);
 }
 
 /* The device whose BAR covers the whole access, and where in the BAR it is. */
 static struct pci_device *window_target(struct pci_host *host, uint64_t offset, unsigned len, uint64_t *ret_offset) {
-        uint64_t address = LAYOUT_PCI_WINDOW + offset;
+        uint64_t address = arch_layout.pci_window + offset;
 
         for (unsigned i = 0; i < PCI_SLOTS; i++) {
                 struct pci_device *dev = host->slot[i];
@@ -241,16 +207,12 @@ static void window_write(void *arg, uint64_t offset, const void *data, unsigned 
 }
 
 static const struct bus_ops ecam_ops = { .read = ecam_read, .write = ecam_write };
-static const struct bus_ops port_ops = { .read = port_read, .write = port_write };
 static const struct bus_ops window_ops = { .read = window_read, .write = window_write };
 
 static int host_reset(struct part *part, const char **ret_text) {
         struct pci_host *host = CONTAINER_OF(part, struct pci_host, part);
 
         pci_device_reset(&host->bridge);
-        (void) pthread_mutex_lock(&host->lock);
-        host->address = 0;
-        (void) pthread_mutex_unlock(&host->lock);
         return 0;
 }
 
@@ -260,27 +222,21 @@ static void free_p(struct pci_host **host) {
         pci_host_free(*host);
 }
 
-int pci_host_new(struct parts *parts, const struct machine_version *version, struct bus *pio, struct bus *mmio,
-                 struct pci_host **ret) {
+int pci_host_new(struct parts *parts, const struct machine_version *version, struct bus *mmio, struct pci_host **ret) {
         CLEANUP(free_p) struct pci_host *host = NULL;
         int r;
 
         host = calloc(1, sizeof(*host));
         if (!host)
                 return -ENOMEM;
-        (void) pthread_mutex_init(&host->lock, NULL);
         host->version = version;
-        host->pio = pio;
         host->mmio = mmio;
         pci_device_init(&host->bridge, NULL, &version->host_bridge, HOST_CLASS);
         host->slot[0] = &host->bridge;
-        r = bus_add(pio, LAYOUT_PORT_PCI, 8, &port_ops, host);
+        r = bus_add(mmio, arch_layout.ecam, arch_layout.ecam_size, &ecam_ops, host);
         if (r < 0)
                 return r;
-        r = bus_add(mmio, LAYOUT_ECAM, LAYOUT_ECAM_SIZE, &ecam_ops, host);
-        if (r < 0)
-                return r;
-        r = bus_add(mmio, LAYOUT_PCI_WINDOW, LAYOUT_PCI_WINDOW_SIZE, &window_ops, host);
+        r = bus_add(mmio, arch_layout.pci_window, arch_layout.pci_window_size, &window_ops, host);
         if (r < 0)
                 return r;
         part_add(parts, &host->part, PART_DEVICE, &part_ops);
@@ -292,10 +248,8 @@ struct pci_host *pci_host_free(struct pci_host *host) {
         if (!host)
                 return NULL;
         part_remove(&host->part);
-        bus_remove(host->pio, host);
         bus_remove(host->mmio, host);
         pci_device_done(&host->bridge);
-        (void) pthread_mutex_destroy(&host->lock);
         free(host);
         return NULL;
 }
@@ -362,13 +316,13 @@ static const struct pci_device *neighbour(const struct pci_host *host, uint64_t 
 /* The first place that is no other device's home. */
 static int place_bar(struct pci_host *host, struct pci_device *dev) {
         const struct pci_device *taken;
-        uint64_t at = LAYOUT_PCI_WINDOW;
+        uint64_t at = arch_layout.pci_window;
 
         if (dev->bar_size == 0)
                 return 0;
         while ((taken = neighbour(host, at, dev->bar_size)))
                 at = (taken->bar_home + taken->bar_size + dev->bar_size - 1) & ~(dev->bar_size - 1);
-        if (at - LAYOUT_PCI_WINDOW > LAYOUT_PCI_WINDOW_SIZE - dev->bar_size)
+        if (at - arch_layout.pci_window > arch_layout.pci_window_size - dev->bar_size)
                 return -ENOSPC;
         store32(dev->config + PCI_BASE_ADDRESS_0, (uint32_t) at | PCI_BASE_ADDRESS_MEM_TYPE_64);
         store32(dev->config + PCI_BASE_ADDRESS_1, (uint32_t) (at >> 32));

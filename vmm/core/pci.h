@@ -69,12 +69,16 @@ struct pci_device {
         struct msix msix;
 };
 
-/* Claims ports, ECAM and the MMIO window. */
-int pci_host_new(struct parts *parts, const struct machine_version *version, struct bus *pio, struct bus *mmio,
-                 struct pci_host **ret);
+/* Claims ECAM and the MMIO window. */
+int pci_host_new(struct parts *parts, const struct machine_version *version, struct bus *mmio, struct pci_host **ret);
 struct pci_host *pci_host_free(struct pci_host *host); /* not the devices; NULL is fine; returns NULL */
 
 const struct machine_version *pci_host_version(const struct pci_host *host);
+/* An access to configuration space; where there is nothing it changes neither `data` nor anything else. Any thread. */
+void pci_host_config_read(struct pci_host *host, unsigned slot, unsigned function, unsigned offset, void *data,
+                          unsigned len);
+void pci_host_config_write(struct pci_host *host, unsigned slot, unsigned function, unsigned offset, const void *data,
+                           unsigned len);
 
 /* Identity of a new device. After it: BAR, capabilities, MSI-X, then pci_host_add(). */
 void pci_device_init(struct pci_device *dev, const struct pci_device_ops *ops, const struct pci_id *id,

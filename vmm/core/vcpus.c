@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vCPU threads. Each runs KVM_RUN in a loop and serves the exits: port I/O and MMIO go to the buses, exits
- * after which the vCPU cannot continue go to config.failed.
+ * vCPU threads. Each runs KVM_RUN in a loop and serves the exits: accesses to registers go to the buses, exits that
+ * only an architecture has to it, and those after which the vCPU cannot continue to config.failed.
  *
  * The gate. `closed` is a set of reasons to stop, which a vCPU checks before each KVM_RUN. To close it, set the
  * bit, then each vCPU's immediate_exit, then send SIGRTMIN. A vCPU clears immediate_exit, then checks `closed`.
@@ -20,6 +20,7 @@
 #include "vcpus.h"
 
 #include <errno.h>
+#include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -31,11 +32,11 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
+#include "../arch/arch.h"
 #include "../base/cleanup.h"
 #include "../base/log.h"
 #include "../base/seccomp.h"
 #include "../base/thread.h"
-#include "cpuid.h"
 
 enum gate {
         GATE_PAUSED = 1u << 0,
@@ -48,7 +49,7 @@ struct vcpu {
         unsigned index;
         int fd;
         struct kvm_run *run;
-        struct vcpu_state *initial;
+        struct vcpu_state *initial; /* after power on */
         pthread_t thread;
         bool has_thread;
         bool prepared; /* under the lock */
@@ -74,12 +75,10 @@ static void kick_handler(int sig) {
         (void) sig;
 }
 
-static int vcpu_create(struct vcpus *vcpus, struct vcpu *v, struct kvm_cpuid2 *cpuid) {
-        static const struct cpu_features none;
+static int vcpu_create(struct vcpus *vcpus, struct vcpu *v, struct arch_cpu *cpu) {
         const struct vcpus_config *c = &vcpus->config;
-        int r;
 
-        v->fd = ioctl(c->vm_fd, KVM_CREATE_VCPU, (unsigned long) topology_apic_id(&c->topology, v->index));
+        v->fd = ioctl(c->vm_fd, KVM_CREATE_VCPU, (unsigned long) arch_vcpu_id(&c->topology, v->index));
         if (v->fd < 0)
                 return -errno;
         v->run = mmap(NULL, vcpus->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
@@ -87,29 +86,26 @@ static int vcpu_create(struct vcpus *vcpus, struct vcpu *v, struct kvm_cpuid2 *c
                 v->run = NULL;
                 return -errno;
         }
-        cpuid_adapt(cpuid, c->version, &c->topology, v->index);
-        cpuid_apply(cpuid, c->version, c->features ?: &none);
-        if (ioctl(v->fd, KVM_SET_CPUID2, cpuid) < 0)
-                return -errno;
-        r = vcpu_state_init(v->fd);
-        if (r < 0)
-                return r;
-        return vcpu_state_save(c->kvm_fd, v->fd, &v->initial);
+        return arch_vcpu_init(cpu, c->features, c->kvm_fd, v->fd, v->index, &v->initial);
+}
+
+static void free_cpu(struct arch_cpu **cpu) {
+        arch_cpu_free(*cpu);
 }
 
 static int create_all(struct vcpus *vcpus) {
-        AUTOFREE struct kvm_cpuid2 *cpuid = NULL;
+        CLEANUP(free_cpu) struct arch_cpu *cpu = NULL;
         int r;
 
         r = ioctl(vcpus->config.kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
         if (r < 0)
                 return -errno;
         vcpus->run_size = (size_t) r;
-        r = cpuid_new(vcpus->config.kvm_fd, &cpuid);
+        r = arch_cpu_new(vcpus->config.kvm_fd, vcpus->config.version, &vcpus->config.topology, &cpu);
         if (r < 0)
                 return r;
         for (unsigned i = 0; i < vcpus->n; i++) {
-                r = vcpu_create(vcpus, &vcpus->vcpu[i], cpuid);
+                r = vcpu_create(vcpus, &vcpus->vcpu[i], cpu);
                 if (r < 0)
                         return r;
         }
@@ -122,7 +118,7 @@ static int vcpus_reset(struct part *part, const char **ret_text) {
 
         *ret_text = "KVM does not take the vCPUs' registers";
         for (unsigned i = 0; i < vcpus->n; i++) {
-                r = vcpu_state_restore(vcpus->vcpu[i].fd, vcpus->vcpu[i].initial);
+                r = arch_vcpu_restore(vcpus->vcpu[i].fd, vcpus->vcpu[i].initial);
                 if (r < 0)
                         return r;
         }
@@ -196,26 +192,13 @@ struct vcpus *vcpus_free(struct vcpus *vcpus) {
                 if (v->run)
                         (void) munmap(v->run, vcpus->run_size);
                 close_fd(&v->fd);
-                vcpu_state_free(v->initial);
+                arch_vcpu_state_free(v->initial);
         }
         (void) pthread_cond_destroy(&vcpus->changed);
         (void) pthread_mutex_destroy(&vcpus->lock);
         free(vcpus->vcpu);
         free(vcpus);
         return NULL;
-}
-
-static void serve_io(struct vcpu *v) {
-        const struct kvm_run *run = v->run;
-        uint8_t *data = (uint8_t *) v->run + run->io.data_offset;
-        unsigned size = run->io.size, count = run->io.count;
-
-        for (unsigned i = 0; i < count; i++, data += size) {
-                if (run->io.direction == KVM_EXIT_IO_OUT)
-                        bus_write(v->vcpus->config.pio, run->io.port, data, size);
-                else
-                        bus_read(v->vcpus->config.pio, run->io.port, data, size);
-        }
 }
 
 static void serve_mmio(struct vcpu *v) {
@@ -245,28 +228,34 @@ static void describe_failure(const struct vcpu *v) {
         }
 }
 
-static void serve_exit(struct vcpu *v) {
-        switch (v->run->exit_reason) {
-        case KVM_EXIT_IO:
-                serve_io(v);
+/* An exit that other architectures do not have. */
+static void serve_arch_exit(struct vcpu *v) {
+        switch (arch_vcpu_exit(v->run, v->vcpus->config.pio)) {
+        case ARCH_EXIT_SERVED:
                 break;
-        case KVM_EXIT_MMIO:
-                serve_mmio(v);
-                break;
-        case KVM_EXIT_INTR:
-        case KVM_EXIT_IRQ_WINDOW_OPEN:
-                break;
-        case KVM_EXIT_SHUTDOWN:
+        case ARCH_EXIT_RESET:
                 if (log_guest_may(&v->failures))
                         log_warningx("vCPU %u: triple fault: resetting the machine, as on a PC", v->index);
                 vcpus_hold(v->vcpus);
                 v->vcpus->config.shut_down(v->vcpus->config.arg, v->index);
                 break;
-        default:
+        case ARCH_EXIT_UNKNOWN:
                 if (log_guest_may(&v->failures))
                         describe_failure(v);
                 vcpus_hold(v->vcpus);
                 v->vcpus->config.failed(v->vcpus->config.arg, v->index);
+        }
+}
+
+static void serve_exit(struct vcpu *v) {
+        switch (v->run->exit_reason) {
+        case KVM_EXIT_MMIO:
+                serve_mmio(v);
+                break;
+        case KVM_EXIT_INTR:
+                break;
+        default:
+                serve_arch_exit(v);
         }
 }
 
@@ -290,7 +279,7 @@ static void settle(struct vcpu *v) {
                 if (ioctl(v->fd, KVM_RUN, 0) < 0)
                         return;
                 /* One instruction can need several exits. */
-                if (v->run->exit_reason != KVM_EXIT_IO && v->run->exit_reason != KVM_EXIT_MMIO)
+                if (!arch_vcpu_exit_is_access(v->run))
                         return;
                 serve_exit(v);
         }
@@ -415,9 +404,8 @@ bool vcpus_pause(struct vcpus *vcpus) {
 }
 
 void vcpus_resume(struct vcpus *vcpus) {
-        /* Tells a guest with kvm-clock that it was stopped, which avoids soft lockup reports. */
         for (unsigned i = 0; i < vcpus->n; i++)
-                (void) ioctl(vcpus->vcpu[i].fd, KVM_KVMCLOCK_CTRL, 0);
+                arch_vcpu_resumed(vcpus->vcpu[i].fd);
         open_gate(vcpus, GATE_PAUSED);
 }
 
@@ -430,14 +418,15 @@ void vcpus_release(struct vcpus *vcpus) {
 }
 
 int vcpus_set_entry(struct vcpus *vcpus, const struct boot_entry *entry) {
-        return vcpu_state_set_entry(vcpus->vcpu[0].fd, entry);
+        return arch_vcpu_enter(vcpus->vcpu[0].fd, entry);
 }
 
 int vcpus_nmi(struct vcpus *vcpus) {
-        for (unsigned i = 0; i < vcpus->n; i++)
-                if (ioctl(vcpus->vcpu[i].fd, KVM_NMI, 0) < 0)
-                        return -errno;
-        return 0;
+        int r = 0;
+
+        for (unsigned i = 0; i < vcpus->n && r == 0; i++)
+                r = arch_vcpu_nmi(vcpus->vcpu[i].fd);
+        return r;
 }
 
 unsigned vcpus_tids(const struct vcpus *vcpus, pid_t *tids, unsigned max) {

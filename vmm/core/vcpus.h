@@ -12,7 +12,6 @@
 #include "cpu_features.h"
 #include "part.h"
 #include "topology.h"
-#include "vcpu_state.h"
 #include "version.h"
 
 struct vcpus;

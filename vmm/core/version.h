@@ -2,24 +2,17 @@
 /*
  * Versions of the machine: what guests see of it beyond what the definition asks for. A guest that was started under a
  * version meets the same machine wherever it goes on, whatever monitor runs it; so what a version says never changes.
- * board/version.c has the values; here is what can differ, for those who build the machine.
+ * board/version.c has the values, and arch/ those of the processor and the tables; here is what can differ, for those
+ * who build the machine.
  */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cpu_features.h"
+#include "../arch/arch.h"
 
-#define VERSION_CPUID_RULES  8u
-#define VERSION_CPU_OPT_INS  4u
 #define VERSION_VIRTIO_TYPES 8u
-
-/* Bits of a leaf's registers that are the machine's and not the host's; the arrays go by enum cpuid_register. */
-struct cpuid_rule {
-        uint32_t function; /* 0: the end of the list; leaf 0 has no rule */
-        uint32_t set[4], clear[4];
-};
 
 struct pci_id {
         uint16_t vendor, device, subsystem_vendor, subsystem;
@@ -35,15 +28,7 @@ struct virtio_version {
 struct machine_version {
         const char *name; /* "micro-1" */
 
-        struct cpuid_rule cpuid[VERSION_CPUID_RULES + 1];
-        struct cpu_feature cpu_opt_in[VERSION_CPU_OPT_INS]; /* absent unless asked for by name */
-        unsigned n_cpu_opt_in;
-
-        struct {
-                uint8_t oem_revision; /* of each table */
-                uint8_t minor;        /* of the ACPI specification, after 6 */
-        } acpi;
-
+        const struct arch_version *arch; /* processor and tables */
         struct pci_id host_bridge, panic;
         struct pci_id virtio; /* its device id is that of the type 0 */
         struct virtio_version virtio_type[VERSION_VIRTIO_TYPES + 1];

@@ -9,10 +9,10 @@
 
 #include <string.h>
 
+#include "../arch/arch.h"
 #include "../base/cleanup.h"
 #include "../board/fail.h"
 #include "../board/version.h"
-#include "../core/cpuid.h"
 #include "../core/memory.h"
 #include "../core/topology.h"
 
@@ -113,12 +113,16 @@ static void copy_features(const struct ctl_cpu *m, struct cpu_features *ret) {
         }
 }
 
+static void free_cpu(struct arch_cpu **cpu) {
+        arch_cpu_free(*cpu);
+}
+
 /* Refused here rather than at START, where the message could not name the feature. */
 static int set_cpu(struct setup *setup, const struct ctl_message *message, char *text) {
         const struct ctl_cpu *m = (const struct ctl_cpu *) message->data;
         struct vm_config *c = &setup->config;
         const struct topology topology = { c->vcpus, c->sockets, c->dies, c->cores, c->threads };
-        AUTOFREE struct kvm_cpuid2 *cpuid = NULL;
+        CLEANUP(free_cpu) struct arch_cpu *cpu = NULL;
         const struct cpu_feature *conflict;
         const char *name;
         int r;
@@ -126,11 +130,10 @@ static int set_cpu(struct setup *setup, const struct ctl_message *message, char 
         if (!setup->has_machine)
                 return fail(text, -EINVAL, "set the machine before its CPU");
         copy_features(m, &c->cpu_features);
-        r = cpuid_new(c->kvm_fd, &cpuid);
+        r = arch_cpu_new(c->kvm_fd, c->version, &topology, &cpu);
         if (r < 0)
                 return fail(text, r, "CPU 'host': %s", strerror(-r));
-        cpuid_adapt(cpuid, c->version, &topology, 0);
-        conflict = cpuid_find_conflict(cpuid, &c->cpu_features);
+        conflict = arch_cpu_conflict(cpu, &c->cpu_features);
         if (!conflict)
                 return 0;
         name = m->feature[conflict - c->cpu_features.feature].name;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Hot plug by ACPI: a register block and an event of the Generic Event Device (power.h). boot/acpi.c gives each slot of
- * the PCI bus a device object; on the event the guest's AML reads UP and DOWN and notifies the objects of the slots
+ * Hot plug by ACPI: a register block and an event of the Generic Event Device (power.h). The ACPI tables give each slot
+ * of the PCI bus a device object; on the event the guest's AML reads UP and DOWN and notifies the objects of the slots
  * whose bits are set, with "device check" (ACPI 6.5 §5.6.6: 1) and "eject request" (3). A guest that has stopped the
  * driver evaluates _EJ0, which writes the slot's bit to EJECT.
  *
@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../arch/arch.h"
 #include "../base/cleanup.h"
-#include "../core/layout.h"
 
 struct hotplug {
         struct part part;
@@ -78,7 +78,7 @@ int hotplug_new(struct parts *parts, struct bus *pio, struct power *power, hotpl
         hotplug->power = power;
         hotplug->eject = eject;
         hotplug->arg = arg;
-        r = bus_add(pio, LAYOUT_PORT_HOTPLUG, HOTPLUG_PORTS, &bus_ops, hotplug);
+        r = bus_add(pio, arch_layout.hotplug, HOTPLUG_PORTS, &bus_ops, hotplug);
         if (r < 0)
                 return r;
         part_add(parts, &hotplug->part, PART_DEVICE, &part_ops);

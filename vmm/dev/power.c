@@ -7,9 +7,7 @@
  *   2 reset (§4.8.3.6): writing POWER_RESET_VALUE resets the machine
  *   3 event: which event the Generic Event Device's interrupt is about; reading clears
  *
- * The FADT and the DSDT (boot/acpi.c) point here. In addition the keyboard controller's
- * command 0xfe (pulse the reset line), which kernels try with reboot=k, resets too; the
- * rest of that controller does not exist, and its status reads as idle.
+ * The FADT and the DSDT point here.
  *
  * Registers are served on vCPU threads; the event byte is atomic.
  */
@@ -20,14 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../arch/arch.h"
 #include "../base/cleanup.h"
-#include "../core/layout.h"
 
-#define SLEEP_ENABLE    BIT(5)
-#define SLEEP_TYPE(v)   ((v) >> 2 & 7u)
-#define SLEEP_WAKE      BIT(7)
-#define POWER_PORTS     4u
-#define KBD_PULSE_RESET 0xfeu
+#define SLEEP_ENABLE  BIT(5)
+#define SLEEP_TYPE(v) ((v) >> 2 & 7u)
+#define SLEEP_WAKE    BIT(7)
+#define POWER_PORTS   4u
 
 struct power {
         struct part part;
@@ -61,25 +58,13 @@ static void power_write(void *arg, uint64_t offset, const void *data, unsigned l
                 power->ops->reset(power->arg);
 }
 
-static void kbd_read(void *arg, uint64_t offset, void *data, unsigned len) {
-        memset(data, 0, len);
-}
-
-static void kbd_write(void *arg, uint64_t offset, const void *data, unsigned len) {
-        struct power *power = arg;
-
-        if (*(const uint8_t *) data == KBD_PULSE_RESET)
-                power->ops->reset(power->arg);
-}
-
 static const struct bus_ops power_ops = { .read = power_read, .write = power_write };
-static const struct bus_ops kbd_ops = { .read = kbd_read, .write = kbd_write };
 
 static int power_reset(struct part *part, const char **ret_text) {
         struct power *power = CONTAINER_OF(part, struct power, part);
 
         atomic_store(&power->events, 0);
-        irq_set_line(power->irq, LAYOUT_IRQ_GED, 0);
+        irq_set_line(power->irq, arch_layout.event_line, 0);
         return 0;
 }
 
@@ -101,10 +86,7 @@ int power_new(struct parts *parts, struct bus *pio, struct irq *irq, const struc
         power->irq = irq;
         power->ops = ops;
         power->arg = arg;
-        r = bus_add(pio, LAYOUT_PORT_POWER, POWER_PORTS, &power_ops, power);
-        if (r < 0)
-                return r;
-        r = bus_add(pio, LAYOUT_PORT_KBD_RESET, 1, &kbd_ops, power);
+        r = bus_add(pio, arch_layout.power, POWER_PORTS, &power_ops, power);
         if (r < 0)
                 return r;
         part_add(parts, &power->part, PART_DEVICE, &part_ops);
@@ -121,11 +103,15 @@ struct power *power_free(struct power *power) {
         return NULL;
 }
 
-/* The pin is edge triggered: a pulse is one event. */
+void power_ask_reset(struct power *power) {
+        power->ops->reset(power->arg);
+}
+
+/* The line is edge triggered: a pulse is one event. */
 void power_event(struct power *power, uint8_t event) {
         atomic_fetch_or(&power->events, event);
-        irq_set_line(power->irq, LAYOUT_IRQ_GED, 1);
-        irq_set_line(power->irq, LAYOUT_IRQ_GED, 0);
+        irq_set_line(power->irq, arch_layout.event_line, 1);
+        irq_set_line(power->irq, arch_layout.event_line, 0);
 }
 
 void power_button(struct power *power) {

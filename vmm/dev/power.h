@@ -35,5 +35,7 @@ struct power *power_free(struct power *power); /* NULL is fine; returns NULL */
 
 /* Presses the button; any thread. */
 void power_button(struct power *power);
+/* The guest asks for a reset in another way than by the device's registers; as power_ops.reset. */
+void power_ask_reset(struct power *power);
 /* Raises an event, POWER_EVENT_*; any thread. */
 void power_event(struct power *power, uint8_t event);

@@ -5,9 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "arch/x86_64/boot.h"
+#include "arch/x86_64/layout.h"
 #include "base/cleanup.h"
-#include "boot/boot.h"
-#include "core/layout.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

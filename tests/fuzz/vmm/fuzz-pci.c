@@ -8,15 +8,14 @@
 #include <string.h>
 
 #include "../../unit/vmm/fake-irq.h"
+#include "arch/arch.h"
+#include "arch/x86_64/layout.h"
 #include "base/cleanup.h"
 #include "board/version.h"
-#include "core/layout.h"
 #include "core/virtio_pci.h"
 #include "dev/power.h"
 #include "dev/pvpanic.h"
 #include "dev/rng.h"
-#include "dev/rtc.h"
-#include "dev/serial.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -28,9 +27,8 @@ struct board {
         struct pci_host *host;
         struct virtio_device *dev;
         struct pvpanic *pvpanic;
-        struct rtc *rtc;
         struct power *power;
-        struct serial *serial;
+        struct arch_chips *chips;
 };
 
 static void ignore(void *arg) {
@@ -42,25 +40,25 @@ static void ignore_panic(void *arg, bool goes_on) {
 static const struct power_ops power_ops = { .off = ignore, .reset = ignore };
 
 static void board_init(struct board *b) {
+        struct arch_chips_config chips = { .serial_fd = -EBADF, .serial_log_fd = -EBADF };
+        const char *text;
         struct rng_config config = { .fd = open("/dev/zero", O_RDONLY | O_CLOEXEC) };
 
         CHECK_EQ(irq_new(-1, &b->irq), 0);
         CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
-        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->mmio, &b->host), 0);
         CHECK_EQ(rng_new(&config, &b->dev), 0);
         CHECK(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, b->dev, 0) > 0);
         CHECK_EQ(pvpanic_new(&b->parts, b->host, ignore_panic, b, &b->pvpanic), 0);
-        CHECK_EQ(rtc_new(&b->pio, 0, &b->rtc), 0);
         CHECK_EQ(power_new(&b->parts, &b->pio, b->irq, &power_ops, b, &b->power), 0);
-        CHECK_EQ(serial_new(&b->parts, &b->pio, b->irq, -1, &b->serial), 0);
+        CHECK_EQ(arch_chips_new(&b->parts, &b->pio, b->irq, b->power, b->host, &chips, &b->chips, &text), 0);
 }
 
 static void board_done(struct board *b) {
         virtio_pci_free(b->dev);
         pvpanic_free(b->pvpanic);
-        rtc_free(b->rtc);
+        arch_chips_free(b->chips);
         power_free(b->power);
-        serial_free(b->serial);
         pci_host_free(b->host);
         guest_mem_free(b->mem);
         irq_free(b->irq);

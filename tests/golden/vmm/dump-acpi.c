@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch/x86_64/acpi.h"
+#include "arch/x86_64/layout.h"
 #include "board/version.h"
-#include "boot/acpi.h"
-#include "core/layout.h"
 
 static uint8_t tables[LAYOUT_ACPI_SIZE];
 static size_t used;

@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #include "../../unit/vmm/fake-irq.h"
+#include "arch/x86_64/acpi.h"
+#include "arch/x86_64/cpuid.h"
+#include "arch/x86_64/layout.h"
 #include "base/cleanup.h"
 #include "board/version.h"
-#include "boot/acpi.h"
-#include "core/cpuid.h"
-#include "core/layout.h"
 #include "core/virtio_pci.h"
 #include "dev/blk.h"
 #include "dev/console.h"
@@ -32,7 +32,7 @@ static const struct topology topology = { .vcpus = 8, .sockets = 1, .dies = 2, .
 
 struct board {
         struct parts parts;
-        struct bus pio, mmio;
+        struct bus mmio;
         struct irq *irq;
         struct guest_mem *mem;
         struct pci_host *host;
@@ -203,7 +203,7 @@ static void print_devices(const struct machine_version *version) {
 
         CHECK_EQ(irq_new(-1, &b.irq), 0);
         CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b.mem), 0);
-        CHECK_EQ(pci_host_new(&b.parts, version, &b.pio, &b.mmio, &b.host), 0);
+        CHECK_EQ(pci_host_new(&b.parts, version, &b.mmio, &b.host), 0);
         CHECK_EQ(pvpanic_new(&b.parts, b.host, on_panic, NULL, &b.pvpanic), 0);
         print_config(&b, "host bridge", 0);
         print_config(&b, "panic device", PCI_SLOTS - 1);

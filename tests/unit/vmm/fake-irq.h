@@ -15,7 +15,7 @@
 
 struct irq {
         bool taken[FAKE_GSIS];
-        unsigned line[IRQ_IOAPIC_PINS], edges[IRQ_IOAPIC_PINS];
+        unsigned line[ARCH_LINES], edges[ARCH_LINES];
         struct {
                 uint64_t address;
                 uint32_t data;
@@ -41,7 +41,7 @@ struct irq *irq_free(struct irq *irq) {
 }
 
 void irq_set_line(struct irq *irq, unsigned pin, unsigned level) {
-        CHECK(pin < IRQ_IOAPIC_PINS);
+        CHECK(pin < ARCH_LINES);
         irq->edges[pin] += level && !irq->line[pin];
         irq->line[pin] = level;
 }

@@ -10,10 +10,10 @@
 #include <unistd.h>
 
 #include "../test.h"
+#include "arch/x86_64/boot.h"
+#include "arch/x86_64/layout.h"
+#include "arch/x86_64/loader.h"
 #include "base/cleanup.h"
-#include "boot/boot.h"
-#include "boot/loader.h"
-#include "core/layout.h"
 
 #define MIB (1ull << 20)
 
@@ -115,7 +115,7 @@ static void test_memory_above_the_hole(void) {
         params = at(mem, entry.argument, sizeof(*params));
         CHECK_EQ(params->hdr.ramdisk_image, 0x80000000 - 4096); /* as the kernel wants it */
         CHECK_EQ(params->e820_entries, 5);
-        CHECK_EQ(params->e820_table[4].addr, GUEST_MEM_HOLE_END);
+        CHECK_EQ(params->e820_table[4].addr, LAYOUT_HOLE_END);
         CHECK_EQ(params->e820_table[4].size, 1024 * MIB);
         guest_mem_free(mem);
 }
@@ -174,7 +174,7 @@ static void test_bad_bzimages(void) {
         CHECK_EQ(boot(b, sizeof(*b), NULL, 0, "", mem, &entry), -EOPNOTSUPP);
         b->header.loadflags = LOADED_HIGH;
         static const uint64_t places[] = { 0,        LAYOUT_HIGH_START - 1, 57 * MIB,
-                                           64 * MIB, UINT64_MAX - 4095,     GUEST_MEM_HOLE_START };
+                                           64 * MIB, UINT64_MAX - 4095,     LAYOUT_HOLE_START };
         for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
                 b->header.pref_address = places[i];
                 CHECK_EQ(boot(b, sizeof(*b), NULL, 0, "", mem, &entry), -ENOMEM);

@@ -6,12 +6,14 @@
 #include <linux/pci_regs.h>
 #include <time.h>
 
+#include "arch/arch.h"
+#include "arch/x86_64/layout.h"
+#include "arch/x86_64/rtc.h"
+#include "base/cleanup.h"
 #include "board/version.h"
-#include "core/layout.h"
 #include "dev/hotplug.h"
 #include "dev/power.h"
 #include "dev/pvpanic.h"
-#include "dev/rtc.h"
 #include "fake-irq.h"
 
 time_t __wrap_time(time_t *t);
@@ -159,14 +161,13 @@ static void test_power(void) {
         put(&pio, LAYOUT_PORT_POWER + POWER_SLEEP_CONTROL, 5 << 2); /* not enabled */
         put(&pio, LAYOUT_PORT_POWER + POWER_SLEEP_CONTROL, 3 << 2 | 1 << 5);
         put(&pio, LAYOUT_PORT_POWER + POWER_RESET, 0);
-        put(&pio, LAYOUT_PORT_KBD_RESET, 0xd1);
         CHECK_EQ(asked.off + asked.reset, 0);
         put(&pio, LAYOUT_PORT_POWER + POWER_SLEEP_CONTROL, 5 << 2 | 1 << 5);
         CHECK_EQ(asked.off, 1);
         put(&pio, LAYOUT_PORT_POWER + POWER_RESET, POWER_RESET_VALUE);
-        put(&pio, LAYOUT_PORT_KBD_RESET, 0xfe);
+        CHECK_EQ(asked.reset, 1);
+        power_ask_reset(power);
         CHECK_EQ(asked.reset, 2);
-        CHECK_EQ(get(&pio, LAYOUT_PORT_KBD_RESET), 0);
 
         power_button(power);
         CHECK_EQ(irq->edges[LAYOUT_IRQ_GED], 1);
@@ -181,19 +182,57 @@ static void test_power(void) {
         irq_free(irq);
 }
 
-/* One of its ports is taken: it leaves the others as they were. */
-static void test_power_fails(void) {
-        static const struct bus_ops nothing = { 0 };
-        struct bus pio = { 0 };
+/* What is not PCI; the keyboard controller can reset the machine, and nothing else. */
+static void test_legacy(void) {
+        static const struct power_ops ops = { .off = on_off, .reset = on_reset };
+        struct arch_chips_config config = { .serial_fd = -EBADF, .serial_log_fd = -EBADF };
+        struct bus pio = { 0 }, mmio = { 0 };
+        struct asked asked = { 0 };
         struct parts parts = { 0 };
+        struct arch_chips *chips;
+        struct pci_host *host;
         struct power *power;
+        const char *text;
         struct irq *irq;
 
         CHECK_EQ(irq_new(-1, &irq), 0);
-        CHECK_EQ(bus_add(&pio, LAYOUT_PORT_KBD_RESET, 1, &nothing, &pio), 0);
-        CHECK_EQ(power_new(&parts, &pio, irq, NULL, NULL, &power), -EEXIST);
-        CHECK_EQ(pio.n_ranges, 1);
+        CHECK_EQ(pci_host_new(&parts, machine_version_newest(), &mmio, &host), 0);
+        CHECK_EQ(power_new(&parts, &pio, irq, &ops, &asked, &power), 0);
+        CHECK_EQ(arch_chips_new(&parts, &pio, irq, power, host, &config, &chips, &text), 0);
+        put(&pio, LAYOUT_PORT_KBD_RESET, 0xd1);
+        CHECK_EQ(asked.reset, 0);
+        put(&pio, LAYOUT_PORT_KBD_RESET, 0xfe);
+        CHECK_EQ(asked.reset, 1);
+        CHECK_EQ(get(&pio, LAYOUT_PORT_KBD_RESET), 0);
+        CHECK(!arch_chips_free(chips));
+        CHECK(!arch_chips_free(NULL));
+        power_free(power);
+        CHECK_EQ(pio.n_ranges, 0);
+        pci_host_free(host);
+        CHECK(!parts.first);
         irq_free(irq);
+}
+
+/* One of their ports is taken: they leave the others as they were. */
+static void test_legacy_fails(void) {
+        static const uint64_t taken[] = { LAYOUT_PORT_SERIAL, LAYOUT_PORT_RTC, LAYOUT_PORT_PCI, LAYOUT_PORT_KBD_RESET };
+        static const struct bus_ops nothing = { 0 };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(taken); i++) {
+                struct arch_chips_config config = { .serial_fd = -EBADF, .serial_log_fd = -EBADF };
+                struct bus pio = { 0 };
+                struct parts parts = { 0 };
+                struct arch_chips *chips;
+                const char *text;
+                struct irq *irq;
+
+                CHECK_EQ(irq_new(-1, &irq), 0);
+                CHECK_EQ(bus_add(&pio, taken[i], 1, &nothing, &pio), 0);
+                CHECK_EQ(arch_chips_new(&parts, &pio, irq, NULL, NULL, &config, &chips, &text), -EEXIST);
+                CHECK_EQ(pio.n_ranges, 1);
+                CHECK(!parts.first);
+                irq_free(irq);
+        }
 }
 
 static void on_eject(void *arg, uint32_t slots) {
@@ -268,7 +307,7 @@ static void test_hotplug(void) {
 }
 
 static void test_pvpanic(void) {
-        struct bus pio = { 0 }, mmio = { 0 };
+        struct bus mmio = { 0 };
         struct asked asked = { 0 };
         struct parts parts = { 0 };
         const char *text;
@@ -276,7 +315,7 @@ static void test_pvpanic(void) {
         struct pvpanic *pvpanic;
         uint64_t config = LAYOUT_ECAM + (PCI_SLOTS - 1) * 0x8000;
 
-        CHECK_EQ(pci_host_new(&parts, machine_version_newest(), &pio, &mmio, &host), 0);
+        CHECK_EQ(pci_host_new(&parts, machine_version_newest(), &mmio, &host), 0);
         CHECK_EQ(pvpanic_new(&parts, host, on_panic, &asked, &pvpanic), 0);
         CHECK_EQ(get(&mmio, config), 0x36);
         put(&mmio, config + PCI_COMMAND, PCI_COMMAND_MEMORY);
@@ -299,7 +338,8 @@ int main(void) {
         RUN(test_rtc_set);
         RUN(test_rtc_nonsense);
         RUN(test_power);
-        RUN(test_power_fails);
+        RUN(test_legacy);
+        RUN(test_legacy_fails);
         RUN(test_hotplug);
         RUN(test_pvpanic);
         return 0;

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 #include "../test.h"
+#include "arch/x86_64/cpuid.h"
 #include "base/cleanup.h"
 #include "board/version.h"
-#include "core/cpuid.h"
 
 static struct kvm_cpuid_entry2 adapted(struct kvm_cpuid_entry2 entry) {
         const struct topology topology = { .vcpus = 2, .sockets = 1, .dies = 1, .cores = 2, .threads = 1 };

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "../test.h"
+#include "arch/x86_64/layout.h"
 #include "core/memory.h"
 
 #define MIB (1ull << 20)
@@ -49,7 +50,7 @@ static void test_edges_of_one_range(void) {
         CHECK_EQ(span(mem, 1, UINT64_MAX), -EFAULT);
         CHECK_EQ(span(mem, UINT64_MAX, 1), -EFAULT);
         CHECK_EQ(span(mem, UINT64_MAX, UINT64_MAX), -EFAULT);
-        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END, 1), -EFAULT);
+        CHECK_EQ(span(mem, LAYOUT_HOLE_END, 1), -EFAULT);
         guest_mem_free(mem);
 }
 
@@ -57,16 +58,16 @@ static void test_hole(void) {
         struct guest_mem *mem = make(4096 * MIB, 0);
         void *low, *high;
 
-        CHECK_EQ(span(mem, GUEST_MEM_HOLE_START - 1, 1), 0);
-        CHECK_EQ(span(mem, GUEST_MEM_HOLE_START - 1, 2), -EFAULT);
-        CHECK_EQ(span(mem, GUEST_MEM_HOLE_START, 1), -EFAULT);
-        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END - 1, 1), -EFAULT);
-        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END - 1, 2), -EFAULT);
-        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END, 1024 * MIB), 0);
-        CHECK_EQ(span(mem, GUEST_MEM_HOLE_END, 1024 * MIB + 1), -EFAULT);
+        CHECK_EQ(span(mem, LAYOUT_HOLE_START - 1, 1), 0);
+        CHECK_EQ(span(mem, LAYOUT_HOLE_START - 1, 2), -EFAULT);
+        CHECK_EQ(span(mem, LAYOUT_HOLE_START, 1), -EFAULT);
+        CHECK_EQ(span(mem, LAYOUT_HOLE_END - 1, 1), -EFAULT);
+        CHECK_EQ(span(mem, LAYOUT_HOLE_END - 1, 2), -EFAULT);
+        CHECK_EQ(span(mem, LAYOUT_HOLE_END, 1024 * MIB), 0);
+        CHECK_EQ(span(mem, LAYOUT_HOLE_END, 1024 * MIB + 1), -EFAULT);
         /* Both ranges are one mapping, the second behind the first. */
-        CHECK_EQ(guest_mem_span(mem, GUEST_MEM_HOLE_START - 1, 1, &low), 0);
-        CHECK_EQ(guest_mem_span(mem, GUEST_MEM_HOLE_END, 1, &high), 0);
+        CHECK_EQ(guest_mem_span(mem, LAYOUT_HOLE_START - 1, 1, &low), 0);
+        CHECK_EQ(guest_mem_span(mem, LAYOUT_HOLE_END, 1, &high), 0);
         CHECK((uint8_t *) high - (uint8_t *) low == 1);
         guest_mem_free(mem);
 }

@@ -3,9 +3,10 @@
 #include <linux/pci_regs.h>
 #include <unistd.h>
 
+#include "arch/x86_64/layout.h"
+#include "arch/x86_64/pci_ports.h"
 #include "base/cleanup.h"
 #include "board/version.h"
-#include "core/layout.h"
 #include "core/pci.h"
 #include "fake-irq.h"
 
@@ -26,6 +27,7 @@ struct board {
         struct parts parts;
         struct bus pio, mmio;
         struct pci_host *host;
+        struct pci_ports *ports;
         struct irq *irq;
         struct device device;
 };
@@ -70,7 +72,8 @@ static const struct pci_device_ops ops = {
 static void board_init(struct board *b) {
         *b = (struct board) { 0 };
         CHECK_EQ(irq_new(-1, &b->irq), 0);
-        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_ports_new(&b->parts, &b->pio, b->host, &b->ports), 0);
         pci_device_init(&b->device.pci, &ops, &any_id, 0x020000);
         pci_device_set_bar(&b->device.pci, BAR);
         CHECK_EQ(msix_init(&b->device.pci, b->irq, VECTORS, TABLE), 0);
@@ -80,6 +83,7 @@ static void board_init(struct board *b) {
 static void board_done(struct board *b) {
         msix_done(&b->device.pci);
         pci_device_done(&b->device.pci);
+        CHECK(!pci_ports_free(b->ports));
         pci_host_free(b->host);
         irq_free(b->irq);
 }
@@ -403,6 +407,7 @@ static void test_remove(void) {
                 CHECK_EQ(gsis_taken(&b), 0);
         }
         pci_device_done(dev);
+        pci_ports_free(b.ports);
         pci_host_free(b.host);
         CHECK_EQ(b.pio.n_ranges + b.mmio.n_ranges, 0);
         irq_free(b.irq);
@@ -413,11 +418,11 @@ static void test_homes(void) {
         static const uint64_t sizes[] = { 0x1000, 0x8000, 0, 1u << 28, 0x4000, 0x1000, 1u << 24 };
         struct pci_device dev[PCI_SLOTS - 1];
         bool is_in[PCI_SLOTS - 1] = { false };
-        struct bus pio = { 0 }, mmio = { 0 };
+        struct bus mmio = { 0 };
         struct parts parts = { 0 };
         struct pci_host *host;
 
-        CHECK_EQ(pci_host_new(&parts, machine_version_newest(), &pio, &mmio, &host), 0);
+        CHECK_EQ(pci_host_new(&parts, machine_version_newest(), &mmio, &host), 0);
         for (unsigned i = 0; i < ARRAY_SIZE(dev); i++) {
                 pci_device_init(&dev[i], NULL, &any_id, 0);
                 if (sizes[i % ARRAY_SIZE(sizes)] > 0)

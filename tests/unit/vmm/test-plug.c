@@ -20,9 +20,9 @@
 
 #include "../count.h"
 #include "../test.h"
+#include "arch/x86_64/layout.h"
 #include "base/cleanup.h"
 #include "board/version.h"
-#include "core/layout.h"
 #include "core/virtio_pci_internal.h"
 #include "dev/blk.h"
 #include "dev/console.h"
@@ -154,7 +154,7 @@ static void board_init(struct board *b) {
         region.userspace_addr = (uint64_t) b->mem->host;
         CHECK_EQ(ioctl(b->vm_fd, KVM_SET_USER_MEMORY_REGION, &region), 0);
         CHECK_EQ(irq_new(b->vm_fd, &b->irq), 0);
-        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->mmio, &b->host), 0);
 }
 
 static void board_done(struct board *b) {

@@ -6,8 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/layout.h"
-#include "dev/serial.h"
+#include "arch/x86_64/layout.h"
+#include "arch/x86_64/serial.h"
 #include "fake-irq.h"
 
 struct port {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../test.h"
+#include "arch/x86_64/vcpu_state.h"
 #include "base/cleanup.h"
 #include "board/version.h"
 #include "core/irq.h"

@@ -13,9 +13,9 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "arch/x86_64/layout.h"
 #include "base/cleanup.h"
 #include "board/version.h"
-#include "core/layout.h"
 #include "core/virtio_pci.h"
 #include "fake-irq.h"
 
@@ -42,7 +42,7 @@ struct device {
 
 struct board {
         struct parts parts;
-        struct bus pio, mmio;
+        struct bus mmio;
         struct pci_host *host;
         struct irq *irq;
         struct guest_mem *mem;
@@ -130,7 +130,7 @@ static void board_init_version(struct board *b, const struct machine_version *ve
         CHECK_EQ(loop_new("test", &b->d.dev.loop), 0);
         CHECK_EQ(irq_new(-1, &b->irq), 0);
         CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
-        CHECK_EQ(pci_host_new(&b->parts, version, &b->pio, &b->mmio, &b->host), 0);
+        CHECK_EQ(pci_host_new(&b->parts, version, &b->mmio, &b->host), 0);
         CHECK(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, &b->d.dev, 0) > 0);
         put16(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }

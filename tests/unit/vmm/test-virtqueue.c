@@ -7,6 +7,7 @@
 
 #include <linux/virtio_ring.h>
 
+#include "arch/x86_64/layout.h"
 #include "base/cleanup.h"
 #include "test.h"
 
@@ -88,7 +89,7 @@ static void test_2_7_size_and_alignment(void) {
                 { 8, MEMORY - 16, AVAIL, USED, -EFAULT },
                 { 8, DESC, MEMORY - 2, USED, -EFAULT },
                 { 8, DESC, AVAIL, UINT64_MAX - 3, -EFAULT },
-                { 8, GUEST_MEM_HOLE_START, AVAIL, USED, -EFAULT },
+                { 8, LAYOUT_HOLE_START, AVAIL, USED, -EFAULT },
         };
         struct guest_mem *mem;
 
@@ -209,7 +210,7 @@ static void test_buffers_outside_of_memory(void) {
                 { MEMORY - 1, 2 },
                 { UINT64_MAX, 1 },
                 { UINT64_MAX - 1, UINT32_MAX },
-                { GUEST_MEM_HOLE_START - 1, 2 },
+                { LAYOUT_HOLE_START - 1, 2 },
                 { 0, UINT32_MAX },
         };
 

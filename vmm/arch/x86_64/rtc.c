@@ -20,8 +20,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "../base/cleanup.h"
-#include "../core/layout.h"
+#include "../../base/cleanup.h"
+#include "layout.h"
 
 #define CMOS_BYTES 128u
 #define RTC_PORTS  2u

@@ -24,9 +24,12 @@
 
 #include <asm/bootparam.h>
 
-#include "../base/cleanup.h"
-#include "../core/layout.h"
-#include "../dev/power.h"
+#include "../../base/cleanup.h"
+#include "../../core/vcpus.h"
+#include "../../dev/power.h"
+#include "../arch.h"
+#include "acpi.h"
+#include "layout.h"
 #include "loader.h"
 
 #define PAGE             4096ull
@@ -320,4 +323,31 @@ int boot_load(const struct boot_source *source, struct boot_entry *ret, const ch
         if (kernel.entry_pvh != 0)
                 return enter_pvh(source, &kernel, &initrd, ret);
         return enter_long_mode(source, &kernel, &initrd, ret);
+}
+
+int arch_boot(const struct arch_image *image, struct vcpus *vcpus, const char **ret_text) {
+        struct boot_source source = {
+                .mem = image->mem,
+                .kernel_fd = image->kernel_fd,
+                .initrd_fd = image->initrd_fd,
+                .cmdline = image->cmdline,
+                .rsdp = LAYOUT_ACPI,
+        };
+        struct boot_entry entry;
+        size_t used;
+        void *p;
+        int r;
+
+        *ret_text = "the ACPI tables do not fit";
+        r = guest_mem_span(image->mem, LAYOUT_ACPI, LAYOUT_ACPI_SIZE, &p);
+        if (r < 0)
+                return r;
+        r = acpi_build(image->version, image->topology, LAYOUT_ACPI, p, LAYOUT_ACPI_SIZE, &used);
+        if (r < 0)
+                return r;
+        r = boot_load(&source, &entry, ret_text);
+        if (r < 0)
+                return r;
+        *ret_text = "KVM does not take the boot processor's registers";
+        return vcpus_set_entry(vcpus, &entry);
 }

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../core/topology.h"
-#include "../core/version.h"
+#include "../../core/topology.h"
+#include "../../core/version.h"
 
 /* Builds all tables into `out` as they lie at guest address `base`; the RSDP is at its start. -ENOSPC: too small. */
 int acpi_build(const struct machine_version *version, const struct topology *topology, uint64_t base, uint8_t *out,

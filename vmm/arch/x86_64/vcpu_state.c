@@ -23,7 +23,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "../base/cleanup.h"
+#include "../../base/cleanup.h"
+#include "../arch.h"
 
 #define MSR_TSC              0x10u
 #define MSR_FEATURE_CONTROL  0x3au
@@ -152,7 +153,7 @@ static int save_msrs(int kvm_fd, int vcpu_fd, struct vcpu_state *state) {
 }
 
 static void free_p(struct vcpu_state **state) {
-        vcpu_state_free(*state);
+        arch_vcpu_state_free(*state);
 }
 
 int vcpu_state_save(int kvm_fd, int vcpu_fd, struct vcpu_state **ret) {
@@ -176,7 +177,7 @@ int vcpu_state_save(int kvm_fd, int vcpu_fd, struct vcpu_state **ret) {
         return 0;
 }
 
-struct vcpu_state *vcpu_state_free(struct vcpu_state *state) {
+struct vcpu_state *arch_vcpu_state_free(struct vcpu_state *state) {
         if (!state)
                 return NULL;
         free(state->msrs);
@@ -201,7 +202,7 @@ static int restore_sregs(int vcpu_fd, const struct kvm_sregs *sregs) {
  * The guest may have been in VMX operation, in which KVM takes no CR4 without VMXE: locking the feature away leaves it.
  * The APIC base (in sregs) and the CPU features come before what depends on them: MSRs, then the LAPIC.
  */
-int vcpu_state_restore(int vcpu_fd, const struct vcpu_state *state) {
+int arch_vcpu_restore(int vcpu_fd, const struct vcpu_state *state) {
         (void) set_msr(vcpu_fd, MSR_FEATURE_CONTROL, 0); /* fails where there is no such register */
         if (restore_sregs(vcpu_fd, &state->sregs) < 0 || ioctl(vcpu_fd, KVM_SET_REGS, &state->regs) < 0 ||
             ioctl(vcpu_fd, KVM_SET_DEBUGREGS, &state->debugregs) < 0)
@@ -272,7 +273,7 @@ static void enter_protected(struct kvm_sregs *s, const struct boot_entry *entry)
         s->efer |= EFER_LME | EFER_LMA;
 }
 
-int vcpu_state_set_entry(int vcpu_fd, const struct boot_entry *entry) {
+int arch_vcpu_enter(int vcpu_fd, const struct boot_entry *entry) {
         struct kvm_regs regs = { .rflags = RFLAGS_SET, .rip = entry->rip };
         struct kvm_sregs sregs;
 

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "memory.h"
+#include <stdint.h>
 
 /* RAM below 1 MiB, used until the kernel has its own tables. */
 #define LAYOUT_GDT          0x500ull
@@ -19,8 +19,12 @@
 #define LAYOUT_RESET_VECTOR 0xffff0ull /* F000:FFF0, 16 bytes up to 1 MiB */
 #define LAYOUT_HIGH_START   0x100000ull
 
-/* In the hole below 4 GiB. */
-#define LAYOUT_PCI_WINDOW      GUEST_MEM_HOLE_START
+/* RAM is below the hole and, when there is more, above it. */
+#define LAYOUT_HOLE_START 0xc0000000ull /* 3 GiB */
+#define LAYOUT_HOLE_END   0x100000000ull
+
+/* In the hole. */
+#define LAYOUT_PCI_WINDOW      LAYOUT_HOLE_START
 #define LAYOUT_PCI_WINDOW_SIZE 0x20000000ull
 #define LAYOUT_ECAM            0xe8000000ull
 #define LAYOUT_ECAM_SIZE       0x100000ull /* bus 0 only: 32 slots of 8 functions of 4 KiB */

@@ -18,12 +18,14 @@
 #include <errno.h>
 #include <string.h>
 
-#include "../base/cleanup.h"
-#include "../core/layout.h"
-#include "../core/pci.h"
-#include "../dev/hotplug.h"
-#include "../dev/power.h"
+#include "../../base/cleanup.h"
+#include "../../core/pci.h"
+#include "../../dev/hotplug.h"
+#include "../../dev/power.h"
 #include "aml.h"
+#include "apic_id.h"
+#include "layout.h"
+#include "version.h"
 
 #define OEM_ID      "VIRTMI"
 #define OEM_TABLE   "VMICRO  "
@@ -145,7 +147,7 @@ static struct header header(const struct tables *t, const char *signature, size_
         struct header h = {
                 .length = (uint32_t) length,
                 .revision = revision,
-                .oem_revision = t->version->acpi.oem_revision,
+                .oem_revision = t->version->arch->acpi.oem_revision,
                 .creator_revision = 1,
         };
 
@@ -329,7 +331,7 @@ static struct gas io_byte(uint16_t port) {
 static int add_fadt(struct tables *t, uint64_t dsdt, uint64_t *ret) {
         struct fadt fadt = {
                 .header = header(t, "FACP", sizeof(fadt), 6),
-                .minor = t->version->acpi.minor,
+                .minor = t->version->arch->acpi.minor,
                 .dsdt = (uint32_t) dsdt,
                 .x_dsdt = dsdt,
                 .boot_arch = FADT_BOOT_NO_VGA,

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "../core/bus.h"
+#include "../../core/bus.h"
 
 struct rtc;
 

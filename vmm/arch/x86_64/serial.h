@@ -4,9 +4,9 @@
  */
 #pragma once
 
-#include "../core/bus.h"
-#include "../core/irq.h"
-#include "../core/part.h"
+#include "../../core/bus.h"
+#include "../../core/irq.h"
+#include "../../core/part.h"
 
 struct serial;
 

@@ -6,9 +6,9 @@
 
 #include <linux/kvm.h>
 
-#include "cpu_features.h"
-#include "topology.h"
-#include "version.h"
+#include "../../core/cpu_features.h"
+#include "../../core/topology.h"
+#include "../../core/version.h"
 
 #define CPUID_ENTRIES_MAX 256u
 

@@ -14,8 +14,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "../base/cleanup.h"
-#include "../core/layout.h"
+#include "../../base/cleanup.h"
+#include "layout.h"
 #include "loader.h"
 
 #define HEADER_OFFSET       0x1f1u

@@ -8,7 +8,7 @@
 
 #include <asm/bootparam.h>
 
-#include "../core/memory.h"
+#include "../../core/memory.h"
 
 /* A kernel in guest memory. */
 struct boot_kernel {

@@ -34,7 +34,3 @@ void boot_gdt_fill(enum boot_mode mode, uint64_t gdt[BOOT_GDT_ENTRIES]);
 int vcpu_state_init(int vcpu_fd);
 /* Reads all state that KVM can read and write; the caller frees it. */
 int vcpu_state_save(int kvm_fd, int vcpu_fd, struct vcpu_state **ret);
-int vcpu_state_restore(int vcpu_fd, const struct vcpu_state *state);
-struct vcpu_state *vcpu_state_free(struct vcpu_state *state); /* NULL is fine; returns NULL */
-
-int vcpu_state_set_entry(int vcpu_fd, const struct boot_entry *entry);

@@ -28,7 +28,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "../base/cleanup.h"
+#include "../../base/cleanup.h"
+#include "apic_id.h"
+#include "version.h"
 
 #define LEAF1_EDX_HTT BIT(28)
 
@@ -179,7 +181,7 @@ static void apply_rule(const struct cpuid_rule *rule, struct kvm_cpuid_entry2 *e
 }
 
 static void apply_rules(const struct machine_version *version, struct kvm_cpuid_entry2 *e) {
-        for (const struct cpuid_rule *rule = version->cpuid; rule->function != 0; rule++)
+        for (const struct cpuid_rule *rule = version->arch->cpuid; rule->function != 0; rule++)
                 if (rule->function == e->function)
                         apply_rule(rule, e);
 }
@@ -250,9 +252,9 @@ static void set_feature(struct kvm_cpuid2 *cpuid, const struct cpu_feature *feat
 void cpuid_apply(struct kvm_cpuid2 *cpuid, const struct machine_version *version, const struct cpu_features *features) {
         static const struct cpu_feature svm = { .function = 0x80000001, .reg = CPUID_ECX, .bit = 2 };
 
-        for (unsigned i = 0; i < version->n_cpu_opt_in; i++)
-                if (!is_mentioned(features, &version->cpu_opt_in[i]))
-                        set_feature(cpuid, &version->cpu_opt_in[i], false);
+        for (unsigned i = 0; i < version->arch->n_cpu_opt_in; i++)
+                if (!is_mentioned(features, &version->arch->cpu_opt_in[i]))
+                        set_feature(cpuid, &version->arch->cpu_opt_in[i], false);
         for (unsigned i = 0; i < features->n; i++) {
                 const struct cpu_feature *f = &features->feature[i];
                 if (f->policy == CPU_DISABLE || f->policy == CPU_FORCE)

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../core/memory.h"
-#include "../core/vcpu_state.h"
+#include "../../core/memory.h"
+#include "vcpu_state.h"
 
 struct boot_source {
         const struct guest_mem *mem;

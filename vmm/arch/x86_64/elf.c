@@ -16,8 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../base/cleanup.h"
-#include "../core/layout.h"
+#include "../../base/cleanup.h"
+#include "layout.h"
 #include "loader.h"
 
 #define PHDRS_MAX         64u

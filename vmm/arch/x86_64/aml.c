@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-#include "../base/cleanup.h"
+#include "../../base/cleanup.h"
 
 enum {
         OP_ZERO = 0x00,

@@ -25,10 +25,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "../base/cleanup.h"
-#include "../core/layout.h"
-#include "../core/loop.h"
-#include "output_log.h"
+#include "../../base/cleanup.h"
+#include "../../core/loop.h"
+#include "../../dev/output_log.h"
+#include "layout.h"
 
 #define SERIAL_PORTS     8u
 #define FIFO_BYTES       16u
