@@ -19,10 +19,7 @@
 #include <unistd.h>
 
 #include "../count.h"
-#include "../test.h"
-#include "arch/x86_64/layout.h"
-#include "base/cleanup.h"
-#include "board/version.h"
+#include "board.h"
 #include "core/virtio_pci_internal.h"
 #include "dev/blk.h"
 #include "dev/console.h"
@@ -33,15 +30,6 @@
 #define NOTIFY     0x3000u
 #define MSIX_TABLE 0x4000u
 #define RINGS      0x100000u
-
-struct board {
-        struct parts parts;
-        struct bus pio, mmio;
-        int kvm_fd, vm_fd;
-        struct guest_mem *mem;
-        struct irq *irq;
-        struct pci_host *host;
-};
 
 /* What there is of everything that a device takes. */
 struct inventory {
@@ -120,7 +108,7 @@ static struct inventory take_stock(struct board *b) {
                 .fds = count_entries("/proc/self/fd"),
                 .threads = count_entries("/proc/self/task"),
                 .gsis = count_gsis(b->irq),
-                .ranges = b->pio.n_ranges + b->mmio.n_ranges,
+                .ranges = b->mmio.n_ranges,
                 .home = next_home(b),
         };
 }
@@ -139,31 +127,6 @@ static void check_stock(struct board *b, const struct inventory *before) {
         CHECK_EQ(now.ranges, before->ranges);
         CHECK_EQ(now.home, before->home);
         CHECK(!b->parts.first->next); /* the PCI host */
-}
-
-static void board_init(struct board *b) {
-        struct kvm_userspace_memory_region region = { .memory_size = GUEST_MEM_MIN };
-
-        *b = (struct board) { .kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC) };
-        if (b->kvm_fd < 0)
-                TEST_SKIP("there is no /dev/kvm");
-        b->vm_fd = ioctl(b->kvm_fd, KVM_CREATE_VM, 0);
-        CHECK(b->vm_fd >= 0);
-        CHECK_EQ(ioctl(b->vm_fd, KVM_CREATE_IRQCHIP, 0), 0);
-        CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
-        region.userspace_addr = (uint64_t) b->mem->host;
-        CHECK_EQ(ioctl(b->vm_fd, KVM_SET_USER_MEMORY_REGION, &region), 0);
-        CHECK_EQ(irq_new(b->vm_fd, &b->irq), 0);
-        CHECK_EQ(pci_host_new(&b->parts, machine_version_newest(), &b->mmio, &b->host), 0);
-}
-
-static void board_done(struct board *b) {
-        pci_host_free(b->host);
-        CHECK_EQ(b->pio.n_ranges + b->mmio.n_ranges, 0);
-        irq_free(b->irq);
-        guest_mem_free(b->mem);
-        close_fd(&b->vm_fd);
-        close_fd(&b->kvm_fd);
 }
 
 static int new_blk(struct virtio_device **ret) {
@@ -226,43 +189,19 @@ static const struct kind {
         int (*make)(struct virtio_device **ret);
 } kinds[] = { { "blk", new_blk }, { "net", new_net }, { "console", new_console }, { "rng", new_rng } };
 
-static uint32_t get(struct board *b, unsigned offset, unsigned len) {
-        uint32_t value = 0;
-
-        bus_read(&b->mmio, LAYOUT_PCI_WINDOW + offset, &value, len);
-        return value;
-}
-
-static void put(struct board *b, unsigned offset, uint32_t value, unsigned len) {
-        bus_write(&b->mmio, LAYOUT_PCI_WINDOW + offset, &value, len);
-}
-
-static void put_config(struct board *b, unsigned offset, uint16_t value) {
-        bus_write(&b->mmio, LAYOUT_ECAM + 0x8000 + offset, &value, sizeof(value));
-}
-
 static void set_up_queue(struct board *b, unsigned index) {
         uint32_t at = RINGS + index * 0x10000;
 
-        put(b, VIRTIO_PCI_COMMON_Q_SELECT, index, 2);
-        put(b, VIRTIO_PCI_COMMON_Q_SIZE, 8, 2);
-        put(b, VIRTIO_PCI_COMMON_Q_MSIX, index, 2);
-        put(b, VIRTIO_PCI_COMMON_Q_DESCLO, at, 4);
-        put(b, VIRTIO_PCI_COMMON_Q_AVAILLO, at + 0x1000, 4);
-        put(b, VIRTIO_PCI_COMMON_Q_USEDLO, at + 0x2000, 4);
-        put(b, VIRTIO_PCI_COMMON_Q_ENABLE, 1, 2);
+        put_queue(b, index, index, at, at + 0x1000, at + 0x2000);
 }
 
 /* A driver that takes all queues and vectors into use. */
 static void drive(struct board *b, const struct virtio_device *dev) {
         const struct pci_device *pci = dev->transport_data;
 
-        put_config(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-        put(b, VIRTIO_PCI_COMMON_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER, 1);
-        put(b, VIRTIO_PCI_COMMON_GFSELECT, 1, 4);
-        put(b, VIRTIO_PCI_COMMON_GF, 1u << (VIRTIO_F_VERSION_1 - 32), 4);
-        put(b, VIRTIO_PCI_COMMON_STATUS, get(b, VIRTIO_PCI_COMMON_STATUS, 1) | VIRTIO_CONFIG_S_FEATURES_OK, 1);
-        put_config(b, pci->msix.capability + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE);
+        put16(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+        negotiate(b, BIT64(VIRTIO_F_VERSION_1));
+        put16(b, pci->msix.capability + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE);
         for (unsigned i = 0; i < dev->n_queues; i++) {
                 unsigned entry = MSIX_TABLE + i * PCI_MSIX_ENTRY_SIZE;
 
@@ -271,7 +210,7 @@ static void drive(struct board *b, const struct virtio_device *dev) {
                 put(b, entry + PCI_MSIX_ENTRY_VECTOR_CTRL, 0, 4);
                 set_up_queue(b, i);
         }
-        put(b, VIRTIO_PCI_COMMON_STATUS, get(b, VIRTIO_PCI_COMMON_STATUS, 1) | VIRTIO_CONFIG_S_DRIVER_OK, 1);
+        go(b);
         for (unsigned i = 0; i < dev->n_queues; i++)
                 put(b, NOTIFY + 4 * i, i, 2);
 }
@@ -324,7 +263,7 @@ static void test_cycles(void) {
                 struct inventory before;
                 struct board b;
 
-                board_init(&b);
+                board_open(&b, true);
                 before = take_stock(&b);
                 for (unsigned i = 0; i < CYCLES; i++) {
                         struct virtio_device *dev;
@@ -338,7 +277,7 @@ static void test_cycles(void) {
                 }
                 check_stock(&b, &before);
                 check_notifications(&b);
-                board_done(&b);
+                board_close(&b);
         }
 }
 
@@ -349,7 +288,7 @@ static void test_failures(void) {
                 struct inventory before;
                 struct board b;
 
-                board_init(&b);
+                board_open(&b, true);
                 before = take_stock(&b);
                 for (unsigned n = 1;; n++) {
                         struct virtio_device *dev;
@@ -370,7 +309,7 @@ static void test_failures(void) {
                 }
                 CHECK(failures > 10);
                 check_notifications(&b);
-                board_done(&b);
+                board_close(&b);
         }
 }
 
@@ -380,7 +319,7 @@ static void test_any_order(void) {
         struct inventory before;
         struct board b;
 
-        board_init(&b);
+        board_open(&b, true);
         before = take_stock(&b);
         for (unsigned i = 0; i < ARRAY_SIZE(dev); i++) {
                 CHECK_EQ(plug(&b, &kinds[3], &dev[i]), 0);
@@ -401,7 +340,7 @@ static void test_any_order(void) {
         for (unsigned i = ARRAY_SIZE(dev); i-- > 0;)
                 unplug(dev[i]);
         check_stock(&b, &before);
-        board_done(&b);
+        board_close(&b);
 }
 
 struct hostile {
@@ -416,16 +355,13 @@ static void *write_registers(void *arg) {
         struct board *b = hostile->board;
 
         while (!hostile->stop) {
-                put_config(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-                put(b, VIRTIO_PCI_COMMON_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER, 1);
-                put(b, VIRTIO_PCI_COMMON_GFSELECT, 1, 4);
-                put(b, VIRTIO_PCI_COMMON_GF, 1u << (VIRTIO_F_VERSION_1 - 32), 4);
-                put(b, VIRTIO_PCI_COMMON_STATUS, VIRTIO_CONFIG_S_FEATURES_OK, 1);
+                put16(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+                negotiate(b, BIT64(VIRTIO_F_VERSION_1));
                 set_up_queue(b, 0);
                 put(b, MSIX_TABLE + PCI_MSIX_ENTRY_VECTOR_CTRL, 0, 4);
-                put(b, VIRTIO_PCI_COMMON_STATUS, VIRTIO_CONFIG_S_DRIVER_OK, 1);
+                set_status(b, VIRTIO_CONFIG_S_DRIVER_OK);
                 put(b, NOTIFY, 0, 2);
-                put(b, VIRTIO_PCI_COMMON_STATUS, 0, 1);
+                set_status(b, 0);
                 hostile->rounds++;
         }
         return NULL;
@@ -440,7 +376,7 @@ static void test_hostile(void) {
                 pthread_t vcpu;
                 struct board b;
 
-                board_init(&b);
+                board_open(&b, true);
                 before = take_stock(&b);
                 hostile.board = &b;
                 CHECK_EQ(pthread_create(&vcpu, NULL, write_registers, &hostile), 0);
@@ -457,7 +393,7 @@ static void test_hostile(void) {
                 virtio_pci_unplug(dev);
                 virtio_pci_free(dev);
                 check_stock(&b, &before);
-                board_done(&b);
+                board_close(&b);
         }
 }
 

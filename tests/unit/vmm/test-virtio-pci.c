@@ -13,10 +13,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "arch/x86_64/layout.h"
-#include "base/cleanup.h"
-#include "board/version.h"
-#include "core/virtio_pci.h"
+#include "board.h"
 #include "fake-irq.h"
 
 #define QUEUES      2u
@@ -40,14 +37,7 @@ struct device {
         bool freed;
 };
 
-struct board {
-        struct parts parts;
-        struct bus mmio;
-        struct pci_host *host;
-        struct irq *irq;
-        struct guest_mem *mem;
-        struct device d;
-};
+static struct device d;
 
 static void config_read(struct virtio_device *dev, unsigned offset, void *data, unsigned len) {
         CHECK(offset + len <= CONFIG_SIZE);
@@ -113,25 +103,19 @@ static const struct virtio_device_ops ops = {
         .free = device_free,
 };
 
-static void put16(struct board *b, unsigned slot_offset, uint16_t value) {
-        bus_write(&b->mmio, LAYOUT_ECAM + 0x8000 + slot_offset, &value, 2);
-}
-
 static void board_init_version(struct board *b, const struct machine_version *version) {
-        *b = (struct board) { .d.queues = { { .size_max = 16 }, { .size_max = 8 } } };
-        b->d.dev = (struct virtio_device) { .ops = &ops,
-                                            .name = "test",
-                                            .type = VIRTIO_ID_NET,
-                                            .pci_class = 0xff0000,
-                                            .config_size = CONFIG_SIZE,
-                                            .n_queues = QUEUES,
-                                            .queues = b->d.queues,
-                                            .host_features = FEATURE };
-        CHECK_EQ(loop_new("test", &b->d.dev.loop), 0);
-        CHECK_EQ(irq_new(-1, &b->irq), 0);
-        CHECK_EQ(guest_mem_new(GUEST_MEM_MIN, 0, 0, &b->mem), 0);
-        CHECK_EQ(pci_host_new(&b->parts, version, &b->mmio, &b->host), 0);
-        CHECK(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, &b->d.dev, 0) > 0);
+        board_open_version(b, version, false);
+        d = (struct device) { .queues = { { .size_max = 16 }, { .size_max = 8 } } };
+        d.dev = (struct virtio_device) { .ops = &ops,
+                                         .name = "test",
+                                         .type = VIRTIO_ID_NET,
+                                         .pci_class = 0xff0000,
+                                         .config_size = CONFIG_SIZE,
+                                         .n_queues = QUEUES,
+                                         .queues = d.queues,
+                                         .host_features = FEATURE };
+        CHECK_EQ(loop_new("test", &d.dev.loop), 0);
+        CHECK(virtio_pci_new(&b->parts, b->host, b->irq, -1, b->mem, &d.dev, 0) > 0);
         put16(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
@@ -140,22 +124,9 @@ static void board_init(struct board *b) {
 }
 
 static void board_done(struct board *b) {
-        virtio_pci_free(&b->d.dev);
-        CHECK(b->d.freed);
-        pci_host_free(b->host);
-        irq_free(b->irq);
-        guest_mem_free(b->mem);
-}
-
-static uint32_t get(struct board *b, unsigned offset, unsigned len) {
-        uint32_t value = 0;
-
-        bus_read(&b->mmio, LAYOUT_PCI_WINDOW + offset, &value, len);
-        return value;
-}
-
-static void put(struct board *b, unsigned offset, uint32_t value, unsigned len) {
-        bus_write(&b->mmio, LAYOUT_PCI_WINDOW + offset, &value, len);
+        virtio_pci_free(&d.dev);
+        CHECK(d.freed);
+        board_close(b);
 }
 
 static uint64_t get_features(struct board *b) {
@@ -167,40 +138,8 @@ static uint64_t get_features(struct board *b) {
         return features | get(b, VIRTIO_PCI_COMMON_DF, 4);
 }
 
-static void put_features(struct board *b, uint64_t features) {
-        put(b, VIRTIO_PCI_COMMON_GFSELECT, 0, 4);
-        put(b, VIRTIO_PCI_COMMON_GF, (uint32_t) features, 4);
-        put(b, VIRTIO_PCI_COMMON_GFSELECT, 1, 4);
-        put(b, VIRTIO_PCI_COMMON_GF, (uint32_t) (features >> 32), 4);
-}
-
-static uint8_t status(struct board *b) {
-        return (uint8_t) get(b, VIRTIO_PCI_COMMON_STATUS, 1);
-}
-
-static void set_status(struct board *b, uint8_t value) {
-        put(b, VIRTIO_PCI_COMMON_STATUS, value, 1);
-}
-
-static void negotiate(struct board *b, uint64_t features) {
-        set_status(b, VIRTIO_CONFIG_S_ACKNOWLEDGE);
-        set_status(b, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-        put_features(b, features);
-        set_status(b, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK);
-}
-
 static void set_up_queue(struct board *b, unsigned index, uint64_t desc) {
-        put(b, VIRTIO_PCI_COMMON_Q_SELECT, index, 2);
-        put(b, VIRTIO_PCI_COMMON_Q_SIZE, 8, 2);
-        put(b, VIRTIO_PCI_COMMON_Q_DESCLO, (uint32_t) desc, 4);
-        put(b, VIRTIO_PCI_COMMON_Q_DESCHI, (uint32_t) (desc >> 32), 4);
-        put(b, VIRTIO_PCI_COMMON_Q_AVAILLO, 0x2000, 4);
-        put(b, VIRTIO_PCI_COMMON_Q_USEDLO, 0x3000, 4);
-        put(b, VIRTIO_PCI_COMMON_Q_ENABLE, 1, 2);
-}
-
-static void go(struct board *b) {
-        set_status(b, status(b) | VIRTIO_CONFIG_S_DRIVER_OK);
+        put_queue(b, index, VIRTIO_MSI_NO_VECTOR, desc, 0x2000, 0x3000);
 }
 
 static void machine_reset(struct board *b) {
@@ -280,18 +219,18 @@ static void test_3_1_1_start(void) {
         CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_NUMQ, 2), QUEUES);
         set_up_queue(&b, 0, 0x1000);
         CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
-        CHECK_EQ(b.d.activated, 0);
+        CHECK_EQ(d.activated, 0);
         go(&b);
-        CHECK_EQ(b.d.activated, 1);
-        CHECK_EQ(b.d.dev.features, FEATURE | BIT64(VIRTIO_F_VERSION_1));
-        CHECK(!b.d.queues[0].event_idx);
+        CHECK_EQ(d.activated, 1);
+        CHECK_EQ(d.dev.features, FEATURE | BIT64(VIRTIO_F_VERSION_1));
+        CHECK(!d.queues[0].event_idx);
         /* Features are final; DRIVER_OK a second time changes nothing. */
         put_features(&b, 0);
         go(&b);
-        CHECK_EQ(b.d.activated, 1);
-        CHECK_EQ(b.d.dev.features, FEATURE | BIT64(VIRTIO_F_VERSION_1));
+        CHECK_EQ(d.activated, 1);
+        CHECK_EQ(d.dev.features, FEATURE | BIT64(VIRTIO_F_VERSION_1));
         board_done(&b);
-        CHECK_EQ(b.d.resets, 1);
+        CHECK_EQ(d.resets, 1);
 }
 
 static void test_2_2_2_features_refused(void) {
@@ -306,10 +245,10 @@ static void test_2_2_2_features_refused(void) {
                 set_status(&b, 0);
         }
         /* Offered, but not in this combination. */
-        b.d.refused = FEATURE;
+        d.refused = FEATURE;
         negotiate(&b, BIT64(VIRTIO_F_VERSION_1) | FEATURE);
         CHECK(!(status(&b) & VIRTIO_CONFIG_S_FEATURES_OK));
-        CHECK_EQ(b.d.dev.features, 0);
+        CHECK_EQ(d.dev.features, 0);
         /* Features are final only once FEATURES_OK is set. */
         put_features(&b, BIT64(VIRTIO_F_VERSION_1));
         set_status(&b, status(&b) | VIRTIO_CONFIG_S_FEATURES_OK);
@@ -322,9 +261,9 @@ static void test_2_1_driver_ok_without_features(void) {
 
         board_init(&b);
         set_status(&b, VIRTIO_CONFIG_S_DRIVER_OK);
-        CHECK_EQ(b.d.activated, 0);
+        CHECK_EQ(d.activated, 0);
         CHECK(status(&b) & VIRTIO_CONFIG_S_NEEDS_RESET);
-        CHECK_EQ(b.d.dev.guest_errors.count, 1);
+        CHECK_EQ(d.dev.guest_errors.count, 1);
         set_status(&b, 0);
         CHECK_EQ(status(&b), 0);
         board_done(&b);
@@ -340,7 +279,7 @@ static void test_2_4_reset(void) {
         put(&b, VIRTIO_PCI_COMMON_MSIX, 0, 2);
         go(&b);
         set_status(&b, 0);
-        CHECK_EQ(b.d.resets, 1);
+        CHECK_EQ(d.resets, 1);
         CHECK_EQ(status(&b), 0);
         put(&b, VIRTIO_PCI_COMMON_Q_SELECT, 0, 2);
         CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
@@ -349,7 +288,7 @@ static void test_2_4_reset(void) {
         CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_Q_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
         CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
         set_status(&b, 0); /* not active: the device hears nothing */
-        CHECK_EQ(b.d.resets, 1);
+        CHECK_EQ(d.resets, 1);
         board_done(&b);
 }
 
@@ -429,12 +368,12 @@ static void test_4_1_4_6_device_configuration(void) {
         struct board b;
 
         board_init(&b);
-        memcpy(b.d.config, "\1\2\3\4\5\6", CONFIG_SIZE);
+        memcpy(d.config, "\1\2\3\4\5\6", CONFIG_SIZE);
         CHECK_EQ(get(&b, DEVICE_CFG, 4), 0x04030201);
         CHECK_EQ(get(&b, DEVICE_CFG + 4, 4), 0x0605);
         CHECK_EQ(get(&b, DEVICE_CFG + CONFIG_SIZE, 2), 0);
         put(&b, DEVICE_CFG + 4, 0x99999999, 4);
-        CHECK_EQ(b.d.config[5], 0x99);
+        CHECK_EQ(d.config[5], 0x99);
         board_done(&b);
 }
 
@@ -451,7 +390,7 @@ static void test_4_1_4_9_window(void) {
                         at = i;
         }
         CHECK(at > 0);
-        memcpy(b.d.config, "\1\2\3\4\5\6", CONFIG_SIZE);
+        memcpy(d.config, "\1\2\3\4\5\6", CONFIG_SIZE);
         value = DEVICE_CFG + 2;
         bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 8, &value, 4);
         value = 2;
@@ -460,7 +399,7 @@ static void test_4_1_4_9_window(void) {
         CHECK_EQ(value & 0xffff, 0x0403);
         value = 0x7777;
         bus_write(&b.mmio, LAYOUT_ECAM + 0x8000 + at + 16, &value, 4);
-        CHECK_EQ(b.d.config[2], 0x77);
+        CHECK_EQ(d.config[2], 0x77);
         /* Beyond the BAR, of no width, not aligned: nothing happens. */
         static const uint32_t bad[][2] = {
                 { 0x8000, 4 }, { 0xfffffffc, 4 }, { 0x2000, 0 }, { 0x2000, 3 }, { 0x2001, 2 }
@@ -483,9 +422,9 @@ static void test_notification_reaches_the_device(void) {
         go(&b);
         put(&b, NOTIFY + 4 * QUEUES, 0, 2); /* no such queue */
         put(&b, NOTIFY + 4, 1, 2);
-        CHECK_EQ(loop_run(b.d.dev.loop), 0);
-        CHECK_EQ(b.d.kicks[1], 1);
-        CHECK_EQ(b.d.kicks[0], 0);
+        CHECK_EQ(loop_run(d.dev.loop), 0);
+        CHECK_EQ(d.kicks[1], 1);
+        CHECK_EQ(d.kicks[0], 0);
         board_done(&b);
 }
 
@@ -496,7 +435,7 @@ static bool is_signalled(struct board *b, unsigned gsi) {
 }
 
 static void enable_msix(struct board *b) {
-        struct pci_device *pci = b->d.dev.transport_data;
+        struct pci_device *pci = d.dev.transport_data;
 
         put16(b, pci->msix.capability + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE);
         for (unsigned v = 0; v <= QUEUES; v++)
@@ -514,19 +453,19 @@ static void test_interrupts(void) {
         put(&b, VIRTIO_PCI_COMMON_MSIX, 0, 2);
         go(&b);
         enable_msix(&b);
-        b.d.dev.transport->queue_interrupt(&b.d.dev, 1);
+        d.dev.transport->queue_interrupt(&d.dev, 1);
         CHECK(is_signalled(&b, 2));
         CHECK(!is_signalled(&b, 0));
         CHECK_EQ(get(&b, 0x1000, 1), 0);
-        b.d.dev.transport->queue_interrupt(&b.d.dev, 0); /* has no vector */
+        d.dev.transport->queue_interrupt(&d.dev, 0); /* has no vector */
         generation = (uint8_t) get(&b, VIRTIO_PCI_COMMON_CFGGENERATION, 1);
-        b.d.dev.transport->config_changed(&b.d.dev);
+        d.dev.transport->config_changed(&d.dev);
         CHECK(is_signalled(&b, 0));
         CHECK(get(&b, VIRTIO_PCI_COMMON_CFGGENERATION, 1) != generation);
         /* §2.1.2: a device that needs a reset says so once, and is kicked no more. */
-        virtio_device_fail(&b.d.dev, "test");
+        virtio_device_fail(&d.dev, "test");
         CHECK(is_signalled(&b, 0));
-        virtio_device_fail(&b.d.dev, "test");
+        virtio_device_fail(&d.dev, "test");
         CHECK(!is_signalled(&b, 0));
         CHECK(status(&b) & VIRTIO_CONFIG_S_NEEDS_RESET);
         machine_reset(&b);
@@ -541,8 +480,8 @@ static void test_4_1_4_5_isr(void) {
         board_init(&b);
         negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
         go(&b);
-        b.d.dev.transport->queue_interrupt(&b.d.dev, 1);
-        b.d.dev.transport->config_changed(&b.d.dev);
+        d.dev.transport->queue_interrupt(&d.dev, 1);
+        d.dev.transport->config_changed(&d.dev);
         CHECK_EQ(get(&b, 0x1000, 1), 3);
         CHECK_EQ(get(&b, 0x1000, 1), 0);
         board_done(&b);
@@ -558,12 +497,12 @@ static void test_bus_mastering_taken_away(void) {
         put(&b, VIRTIO_PCI_COMMON_Q_MSIX, 1, 2);
         enable_msix(&b);
         go(&b);
-        CHECK_EQ(b.d.activated, 1);
+        CHECK_EQ(d.activated, 1);
         CHECK(b.irq->msi[1].fd >= 0);
 
         put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY);
-        CHECK_EQ(b.d.resets, 1);
-        CHECK(!b.d.queues[0].enabled);
+        CHECK_EQ(d.resets, 1);
+        CHECK(!d.queues[0].enabled);
         CHECK_EQ(status(&b) & VIRTIO_CONFIG_S_DRIVER_OK, 0);
         CHECK_EQ(b.irq->msi[1].fd, -1);
         /* What the driver writes to the table now changes nothing. */
@@ -573,21 +512,21 @@ static void test_bus_mastering_taken_away(void) {
         /* Given back: interrupts again, queues only after a reset. */
         put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
         CHECK(b.irq->msi[1].fd >= 0);
-        CHECK_EQ(b.d.activated, 1);
+        CHECK_EQ(d.activated, 1);
         set_status(&b, 0);
-        CHECK_EQ(b.d.resets, 1);
+        CHECK_EQ(d.resets, 1);
         negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
         set_up_queue(&b, 0, 0x1000);
         go(&b);
-        CHECK_EQ(b.d.activated, 2);
-        CHECK(b.d.queues[0].enabled);
+        CHECK_EQ(d.activated, 2);
+        CHECK(d.queues[0].enabled);
 
         /* Other bits of the register are of no concern, and a machine reset begins anew. */
         put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
-        CHECK_EQ(b.d.resets, 1);
+        CHECK_EQ(d.resets, 1);
         put16(&b, PCI_COMMAND, 0);
         machine_reset(&b);
-        CHECK_EQ(b.d.resets, 2);
+        CHECK_EQ(d.resets, 2);
         put16(&b, PCI_COMMAND, PCI_COMMAND_MEMORY);
         enable_msix(&b);
         CHECK(b.irq->msi[1].fd >= 0);
@@ -605,7 +544,7 @@ static void go_with_a_queue(struct board *b) {
         negotiate(b, BIT64(VIRTIO_F_VERSION_1));
         set_up_queue(b, 0, 0x1000);
         go(b);
-        CHECK(b->d.dev.live);
+        CHECK(d.dev.live);
 }
 
 /* §4.1.4.3.2: the driver waits for 0. Until the device's requests are done nothing changes, whatever is written. */
@@ -620,37 +559,37 @@ static void test_2_4_reset_takes_time(void) {
         idles = 0;
         go_with_a_queue(&b);
         before = status(&b);
-        b.d.slow = true;
+        d.slow = true;
         set_status(&b, 0);
         set_status(&b, 0);
-        CHECK_EQ(b.d.resets, 1);
-        CHECK(parts_are_busy(&b.parts) && !b.d.dev.live);
+        CHECK_EQ(d.resets, 1);
+        CHECK(parts_are_busy(&b.parts) && !d.dev.live);
         CHECK_EQ(status(&b), before);
-        CHECK(b.d.queues[0].enabled);
+        CHECK(d.queues[0].enabled);
         set_status(&b, VIRTIO_CONFIG_S_ACKNOWLEDGE);
         put(&b, VIRTIO_PCI_COMMON_Q_SELECT, 1, 2);
         CHECK_EQ(status(&b), before);
-        b.d.dev.transport->idle(&b.d.dev);
+        d.dev.transport->idle(&d.dev);
         CHECK_EQ(idles, 1);
         CHECK_EQ(status(&b), 0);
-        CHECK(!b.d.queues[0].enabled);
+        CHECK(!d.queues[0].enabled);
 
         /* A machine's reset after one of the driver's, or on the way from standing still. */
-        b.d.slow = false;
+        d.slow = false;
         go_with_a_queue(&b);
-        b.d.slow = true;
+        d.slow = true;
         parts_quiesce(&b.parts);
         CHECK(parts_are_busy(&b.parts));
         set_status(&b, 0);
         parts_reset_begin(&b.parts);
-        CHECK_EQ(b.d.resets, 2);
-        b.d.dev.transport->idle(&b.d.dev);
+        CHECK_EQ(d.resets, 2);
+        d.dev.transport->idle(&d.dev);
         CHECK_EQ(idles, 2);
         CHECK(!parts_are_busy(&b.parts));
         CHECK_EQ(parts_reset(&b.parts, &text), 0);
         parts_resume(&b.parts);
-        CHECK(!b.d.dev.live);
-        b.d.slow = false;
+        CHECK(!d.dev.live);
+        d.slow = false;
         board_done(&b);
 }
 
@@ -665,29 +604,29 @@ static void test_standing_still(void) {
         go_with_a_queue(&b);
         parts_quiesce(&b.parts);
         parts_quiesce(&b.parts);
-        CHECK_EQ(b.d.quiesces, 1);
-        CHECK(!b.d.dev.live && !parts_are_busy(&b.parts));
+        CHECK_EQ(d.quiesces, 1);
+        CHECK(!d.dev.live && !parts_are_busy(&b.parts));
         parts_resume(&b.parts);
         parts_resume(&b.parts);
-        CHECK_EQ(b.d.resumes, 1);
-        CHECK(b.d.dev.live);
+        CHECK_EQ(d.resumes, 1);
+        CHECK(d.dev.live);
         CHECK_EQ(idles, 0);
 
         /* On the way to it: also when it is taken back. */
-        b.d.slow = true;
+        d.slow = true;
         parts_quiesce(&b.parts);
         CHECK(parts_are_busy(&b.parts));
         parts_resume(&b.parts);
-        CHECK(b.d.dev.live && !parts_are_busy(&b.parts));
+        CHECK(d.dev.live && !parts_are_busy(&b.parts));
         parts_quiesce(&b.parts);
-        b.d.dev.transport->idle(&b.d.dev);
-        CHECK(!b.d.dev.live && !parts_are_busy(&b.parts));
+        d.dev.transport->idle(&d.dev);
+        CHECK(!d.dev.live && !parts_are_busy(&b.parts));
 
         /* A device that is broken stays so. */
-        virtio_device_fail(&b.d.dev, "broken");
+        virtio_device_fail(&d.dev, "broken");
         parts_resume(&b.parts);
-        CHECK(!b.d.dev.live);
-        b.d.slow = false;
+        CHECK(!d.dev.live);
+        d.slow = false;
         board_done(&b);
 }
 
@@ -703,16 +642,16 @@ static void test_bus_mastering_waits(void) {
 
         board_init(&b);
         go_with_a_queue(&b);
-        b.d.slow = true;
+        d.slow = true;
         CHECK_EQ(pthread_create(&vcpu, NULL, take_bus_mastering, &b), 0);
         while (!parts_are_busy(&b.parts))
                 (void) usleep(1000);
         (void) usleep(50000);
         CHECK_EQ(pthread_tryjoin_np(vcpu, NULL), EBUSY);
-        b.d.dev.transport->idle(&b.d.dev);
+        d.dev.transport->idle(&d.dev);
         CHECK_EQ(pthread_join(vcpu, NULL), 0);
-        CHECK(!b.d.queues[0].enabled);
-        b.d.slow = false;
+        CHECK(!d.queues[0].enabled);
+        d.slow = false;
         board_done(&b);
 }
 
@@ -725,7 +664,7 @@ static void test_free_at_work(void) {
         b.parts.arg = &b.parts;
         idles = 0;
         go_with_a_queue(&b);
-        b.d.slow = b.d.ends_late = true;
+        d.slow = d.ends_late = true;
         board_done(&b);
         CHECK_EQ(idles, 1);
         CHECK(!parts_are_busy(&b.parts));
@@ -759,47 +698,45 @@ static void test_leave(void) {
                         go_with_a_queue(&b);
                 if (paused)
                         parts_quiesce(&b.parts);
-                b.d.slow = slow;
-                b.d.is_held = is_held;
-                CHECK(!virtio_pci_is_leaving(&b.d.dev));
-                virtio_pci_leave(&b.d.dev);
-                CHECK(virtio_pci_is_leaving(&b.d.dev) && !b.d.dev.live);
-                CHECK_EQ(b.d.quiesces, 1);
-                CHECK_EQ(b.d.resets, with_driver);
+                d.slow = slow;
+                d.is_held = is_held;
+                CHECK(!virtio_pci_is_leaving(&d.dev));
+                virtio_pci_leave(&d.dev);
+                CHECK(virtio_pci_is_leaving(&d.dev) && !d.dev.live);
+                CHECK_EQ(d.quiesces, 1);
+                CHECK_EQ(d.resets, with_driver);
                 slow = slow && (with_driver || !paused);
-                CHECK_EQ(virtio_pci_is_busy(&b.d.dev), slow || is_held);
-                CHECK_EQ(b.d.releases, !slow); /* not while something is at work */
+                CHECK_EQ(virtio_pci_is_busy(&d.dev), slow || is_held);
+                CHECK_EQ(d.releases, !slow); /* not while something is at work */
                 write_everything(&b);
                 parts_reset_begin(&b.parts);
                 parts_quiesce(&b.parts);
                 parts_resume(&b.parts);
                 for (unsigned k = 0; k < (unsigned) slow + is_held; k++) {
                         CHECK_EQ(idles, 0);
-                        CHECK(virtio_pci_is_busy(&b.d.dev));
-                        b.d.dev.transport->idle(&b.d.dev);
-                        CHECK_EQ(b.d.releases, 1);
+                        CHECK(virtio_pci_is_busy(&d.dev));
+                        d.dev.transport->idle(&d.dev);
+                        CHECK_EQ(d.releases, 1);
                 }
                 CHECK_EQ(idles, slow || is_held);
-                CHECK(!virtio_pci_is_busy(&b.d.dev));
+                CHECK(!virtio_pci_is_busy(&d.dev));
                 CHECK_EQ(parts_reset(&b.parts, &text), 0);
                 write_everything(&b);
-                CHECK_EQ(b.d.activated, with_driver);
-                CHECK_EQ(b.d.config[0], 0);
-                CHECK_EQ(b.d.resumes, 0);
-                CHECK(!b.d.dev.live && !b.d.queues[0].enabled);
+                CHECK_EQ(d.activated, with_driver);
+                CHECK_EQ(d.config[0], 0);
+                CHECK_EQ(d.resumes, 0);
+                CHECK(!d.dev.live && !d.queues[0].enabled);
                 CHECK_EQ(status(&b), 0);
 
-                virtio_pci_unplug(&b.d.dev);
-                CHECK_EQ(virtio_pci_slot(&b.d.dev), 0);
+                virtio_pci_unplug(&d.dev);
+                CHECK_EQ(virtio_pci_slot(&d.dev), 0);
                 CHECK_EQ(get(&b, VIRTIO_PCI_COMMON_STATUS, 1), 0xff);
-                b.d.slow = false;
-                virtio_pci_free(&b.d.dev);
-                CHECK(b.d.freed);
+                d.slow = false;
+                virtio_pci_free(&d.dev);
+                CHECK(d.freed);
                 for (unsigned gsi = 0; gsi < FAKE_GSIS; gsi++)
                         CHECK(!b.irq->taken[gsi]);
-                pci_host_free(b.host);
-                irq_free(b.irq);
-                guest_mem_free(b.mem);
+                board_close(&b);
         }
 }
 
@@ -810,16 +747,16 @@ static void test_leave_while_a_vcpu_waits(void) {
 
         board_init(&b);
         go_with_a_queue(&b);
-        b.d.slow = true;
+        d.slow = true;
         CHECK_EQ(pthread_create(&vcpu, NULL, take_bus_mastering, &b), 0);
         while (!parts_are_busy(&b.parts))
                 (void) usleep(1000);
-        virtio_pci_leave(&b.d.dev);
-        CHECK(virtio_pci_is_busy(&b.d.dev));
-        b.d.dev.transport->idle(&b.d.dev);
-        CHECK(!virtio_pci_is_busy(&b.d.dev));
+        virtio_pci_leave(&d.dev);
+        CHECK(virtio_pci_is_busy(&d.dev));
+        d.dev.transport->idle(&d.dev);
+        CHECK(!virtio_pci_is_busy(&d.dev));
         CHECK_EQ(pthread_join(vcpu, NULL), 0);
-        b.d.slow = false;
+        d.slow = false;
         board_done(&b);
 }
 
@@ -851,13 +788,13 @@ static void test_activate_fails(void) {
         struct board b;
 
         board_init(&b);
-        b.d.activate_result = -EIO;
+        d.activate_result = -EIO;
         negotiate(&b, BIT64(VIRTIO_F_VERSION_1));
         set_up_queue(&b, 1, 0x1000);
         go(&b);
         CHECK(status(&b) & VIRTIO_CONFIG_S_NEEDS_RESET);
         board_done(&b);
-        CHECK_EQ(b.d.resets, 0);
+        CHECK_EQ(d.resets, 0);
 }
 
 int main(void) {
