@@ -43,7 +43,7 @@ struct run {
         struct vm *vm;
         struct vm_config config;
         int status; /* exit status */
-        int signal_fd, terminal_fd, console_fd, rng_fd, log_fd;
+        int signal_fd, terminal_fd, console_fd, rng_fd, vsock_fd, log_fd;
         int disk_fd[CTL_DISKS_MAX];
         int nic_fd[CTL_NICS_MAX][2]; /* the TAP, and /dev/vhost-net if it is used */
         uint8_t mac[CTL_NICS_MAX][6];
@@ -228,6 +228,8 @@ static int open_all(struct run *run) {
                 r = terminal_pair(&run->terminal_fd, &run->console_fd);
         if (r >= 0 && o->rng)
                 r = open_file("/dev/urandom", O_RDONLY, "entropy source", &run->rng_fd);
+        if (r >= 0 && o->cid)
+                r = open_file("/dev/vhost-vsock", O_RDWR, "socket device", &run->vsock_fd);
         if (r >= 0 && o->console_log)
                 r = open_log(o->console_log, &run->log_fd);
         return r;
@@ -245,6 +247,8 @@ static int lock_run_in(const struct run *run) {
                 fds[n++] = run->config.initrd_fd;
         if (run->rng_fd >= 0)
                 fds[n++] = run->rng_fd;
+        if (run->vsock_fd >= 0)
+                fds[n++] = run->vsock_fd;
         if (run->log_fd >= 0)
                 fds[n++] = run->log_fd;
         for (unsigned i = 0; i < run->options->n_disks; i++)
@@ -358,6 +362,13 @@ static int make_rng(struct run *run) {
         return add_device(run, CTL_ADD_RNG, &m.header, sizeof(m), &run->rng_fd, 1, "entropy source", "/dev/urandom");
 }
 
+static int make_vsock(struct run *run) {
+        struct ctl_vsock m = { .place.id = ++run->last_id, .cid = run->options->cid };
+
+        return add_device(run, CTL_ADD_VSOCK, &m.header, sizeof(m), &run->vsock_fd, 1, "socket device",
+                          "/dev/vhost-vsock");
+}
+
 static int make_console(struct run *run) {
         struct ctl_port m = { .place.id = ++run->last_id, .flags = CTL_PORT_CONSOLE };
         int fds[] = { run->console_fd, run->log_fd };
@@ -380,6 +391,8 @@ static int make_devices(struct run *run) {
                 r = make_net(run, i);
         if (run->options->rng && r >= 0)
                 r = make_rng(run);
+        if (run->options->cid && r >= 0)
+                r = make_vsock(run);
         return r;
 }
 
@@ -439,6 +452,7 @@ static void run_init(struct run *run, const struct options *options) {
                               .terminal_fd = -EBADF,
                               .console_fd = -EBADF,
                               .rng_fd = -EBADF,
+                              .vsock_fd = -EBADF,
                               .log_fd = -EBADF };
         vm_config_init(&run->config);
         devices_init(&run->devices, NULL, NULL);

@@ -32,6 +32,7 @@ const char options_help[] =
         "  --net tap=NAME[,mac=XX:XX:XX:XX:XX:XX][,mtu=N][,vhost=on|off]\n"
         "                         existing TAP interface as virtio network interface\n"
         "  --rng                  virtio entropy device\n"
+        "  --vsock CID            virtio socket device; CID is the guest's address, 3 or more\n"
         "  --console serial|virtio  which console is on standard input and output (default: serial)\n"
         "  --console-log FILE     append what the guest writes there to FILE as well\n"
         "  --no-reboot            exit when the guest reboots\n"
@@ -290,6 +291,18 @@ static int parse_rng(struct parser *p, char *value) {
         return 0;
 }
 
+static int parse_vsock(struct parser *p, char *value) {
+        uint64_t number;
+        int r = parse_number(p, value, UINT32_MAX - 1, &number);
+
+        if (r < 0)
+                return r;
+        if (number < CTL_CID_MIN)
+                return complain(p, "not the address of a guest:", value);
+        p->options->cid = (uint32_t) number;
+        return 0;
+}
+
 static int parse_console_log(struct parser *p, char *value) {
         p->options->console_log = value;
         return 0;
@@ -323,6 +336,7 @@ static const struct {
         { "--disk", true, parse_disk },
         { "--net", true, parse_net },
         { "--rng", false, parse_rng },
+        { "--vsock", true, parse_vsock },
         { "--console", true, parse_console },
         { "--console-log", true, parse_console_log },
         { "--no-reboot", false, parse_no_reboot },

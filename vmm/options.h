@@ -36,6 +36,7 @@ struct options {
         struct option_net net[CTL_NICS_MAX];
         unsigned n_disks, n_nets;
         bool rng, no_reboot, virtio_console;
+        uint32_t cid; /* of the guest's sockets; 0: it has none */
 
         /* Run by the daemon. */
         int control_fd, journal_fd; /* -1: not given */

@@ -48,7 +48,8 @@
 #define T   BIT(THREAD_CONSOLE)
 #define S   BIT(THREAD_SERIAL)
 #define R   BIT(THREAD_RNG)
-#define ALL (C | V | B | N | T | S | R)
+#define K   BIT(THREAD_VSOCK)
+#define ALL (C | V | B | N | T | S | R | K)
 
 /* What pthread_create() of glibc passes to clone. */
 #define THREAD_FLAGS                                                                                                   \
@@ -96,11 +97,11 @@ static const struct {
         const char *why;
 } calls[] = {
         { SYS_read, C | V | S, {}, "eventfds, timers, signalfd, terminals" },
-        { SYS_read, B | N | T | R, { IS(2, sizeof(uint64_t)) }, "eventfds, timers" },
+        { SYS_read, B | N | T | R | K, { IS(2, sizeof(uint64_t)) }, "eventfds, timers" },
         { SYS_read, N, { IS32(0, OWN(OWN_FD)) }, "frames that came while the link was down" },
         { SYS_write, C | V | S | T, { NO_IMAGE(0) }, "eventfds, terminals, log lines; exit record" },
-        { SYS_write, B | N | R, { NO_IMAGE(0), IS(2, sizeof(uint64_t)) }, "eventfds" },
-        { SYS_write, B | N | R, { IS32(0, OWN(OWN_LOG)) }, "log lines" },
+        { SYS_write, B | N | R | K, { NO_IMAGE(0), IS(2, sizeof(uint64_t)) }, "eventfds" },
+        { SYS_write, B | N | R | K, { IS32(0, OWN(OWN_LOG)) }, "log lines" },
         { SYS_preadv, C, {}, "kernel and initrd" },
         { SYS_preadv, B, { OWN_IMAGE }, "the disk" },
         { SYS_pwritev, C, { IMAGE(0) }, "what disks' threads narrow" },
@@ -109,7 +110,7 @@ static const struct {
         { SYS_readv, N | R, { IS32(0, OWN(OWN_FD)) }, "frames, entropy into guest buffers" },
         { SYS_writev, C | T, { NO_IMAGE(0) }, "console output" },
         { SYS_writev, N, { IS32(0, OWN(OWN_FD)) }, "frames" },
-        { SYS_writev, V | B | N | S | R, { IS32(0, STDERR_FILENO) }, "the C library's last words" },
+        { SYS_writev, V | B | N | S | R | K, { IS32(0, STDERR_FILENO) }, "the C library's last words" },
         { SYS_fdatasync, C, { IMAGE(0) }, "what disks' threads narrow" },
         { SYS_fdatasync, B, { OWN_IMAGE }, "guest flushes" },
         /* Zeroing without KEEP_SIZE: with it, blocks could be allocated past the end, where no size limit applies. */
@@ -145,7 +146,7 @@ static const struct {
         { SYS_brk, ALL & ~(V | S), {}, "malloc" },
         { SYS_munmap, ALL & ~(V | S), {}, "free; stacks of ended threads" },
         { SYS_mmap, C, { HAS_NOT(2, PROT_EXEC) }, "guest memory, exit record, malloc; never executable" },
-        { SYS_mmap, B | N | T | R, { HAS_NOT(2, PROT_EXEC), IS32(4, UINT32_MAX) }, "malloc: no file" },
+        { SYS_mmap, B | N | T | R | K, { HAS_NOT(2, PROT_EXEC), IS32(4, UINT32_MAX) }, "malloc: no file" },
         { SYS_mprotect, C, { HAS_NOT(2, PROT_EXEC) }, "malloc, guard pages of stacks; never executable" },
         { SYS_madvise, ALL, { IS32(2, MADV_DONTNEED) }, "stacks of ending threads" },
         { SYS_madvise, C, { IS32(2, MADV_HUGEPAGE) }, "guest memory" },
@@ -185,18 +186,20 @@ static const struct {
         { KVM_SET_GSI_ROUTING, C | V, "the driver programs an MSI-X vector" },
         { BLKDISCARD, C | B, "discard" },
         { BLKZEROOUT, C | B, "write zeroes" },
-        { VHOST_SET_FEATURES, C | N, "vhost-net: the driver is ready" },
-        { VHOST_SET_MEM_TABLE, C | N, "the same" },
-        { VHOST_SET_VRING_NUM, C | N, "vhost-net: a queue starts" },
-        { VHOST_SET_VRING_BASE, C | N, "the same" },
-        { VHOST_SET_VRING_ADDR, C | N, "the same" },
-        { VHOST_SET_VRING_KICK, C | N, "the same" },
-        { VHOST_SET_VRING_CALL, C | N, "the same" },
+        { VHOST_SET_FEATURES, C | N | K, "vhost: the driver is ready" },
+        { VHOST_SET_MEM_TABLE, C | N | K, "the same" },
+        { VHOST_SET_VRING_NUM, C | N | K, "vhost: a queue starts" },
+        { VHOST_SET_VRING_BASE, C | N | K, "the same" },
+        { VHOST_SET_VRING_ADDR, C | N | K, "the same" },
+        { VHOST_SET_VRING_KICK, C | N | K, "the same" },
+        { VHOST_SET_VRING_CALL, C | N | K, "the same" },
         { VHOST_NET_SET_BACKEND, C | N, "vhost-net: a queue starts or stops, the link changes" },
+        { VHOST_VSOCK_SET_RUNNING, C | K, "vhost-vsock: both queues start or stop" },
         { TUNSETOFFLOAD, C | N, "offloads that the driver has taken" },
         { TUNSETVNETHDRSZ, C | N, "the header in front of frames" },
-        { VHOST_GET_FEATURES, C, "vhost-net: does it know the queues' layout?" },
-        { VHOST_SET_OWNER, C, "vhost-net" },
+        { VHOST_GET_FEATURES, C, "vhost: does it know the queues' layout?" },
+        { VHOST_SET_OWNER, C, "vhost: whose memory it is" },
+        { VHOST_VSOCK_SET_GUEST_CID, C, "vhost-vsock: the guest's address" },
         { TUNGETIFF, C, "is it a TAP?" },
         { BLKGETSIZE64, C, "size of a block device" },
         { BLKSSZGET, C, "its sectors" },

@@ -14,6 +14,7 @@ enum thread_kind {
         THREAD_CONSOLE,
         THREAD_SERIAL,
         THREAD_RNG,
+        THREAD_VSOCK,
         THREAD_KIND_MAX,
 };
 

@@ -102,6 +102,9 @@ ATTEMPT(terminal_unused, SYS_ioctl, SOME_FD, TIOCSTI, "x")
 ATTEMPT(kvm_create, SYS_ioctl, SOME_FD, KVM_CREATE_VM, 0)
 ATTEMPT(kvm_run, SYS_ioctl, SOME_FD, KVM_RUN, 0)
 ATTEMPT(vhost, SYS_ioctl, SOME_FD, VHOST_SET_MEM_TABLE, NULL)
+ATTEMPT(vhost_backend, SYS_ioctl, SOME_FD, VHOST_NET_SET_BACKEND, NULL)
+ATTEMPT(vsock_address, SYS_ioctl, SOME_FD, VHOST_VSOCK_SET_GUEST_CID, NULL)
+ATTEMPT(vsock_running, SYS_ioctl, SOME_FD, VHOST_VSOCK_SET_RUNNING, NULL)
 ATTEMPT(zero_out, SYS_ioctl, SOME_FD, BLKZEROOUT, NULL)
 
 /* Limits of a single thread. */
@@ -119,11 +122,12 @@ ATTEMPT(long_write, SYS_write, role->fd, "123456789", 9)
 #define DISK    BIT(THREAD_DISK)
 #define NET     BIT(THREAD_NET)
 #define RNG     BIT(THREAD_RNG)
+#define VSOCK   BIT(THREAD_VSOCK)
 #define ALL     (BIT(THREAD_KIND_MAX) - 1)
 
 const char *const test_hook_kinds[THREAD_KIND_MAX] = {
         [THREAD_CONTROL] = "control", [THREAD_VCPU] = "vcpu",     [THREAD_DISK] = "disk", [THREAD_NET] = "net",
-        [THREAD_CONSOLE] = "console", [THREAD_SERIAL] = "serial", [THREAD_RNG] = "rng",
+        [THREAD_CONSOLE] = "console", [THREAD_SERIAL] = "serial", [THREAD_RNG] = "rng",   [THREAD_VSOCK] = "vsock",
 };
 
 #define ENTRY(name, kinds)                                                                                             \
@@ -166,7 +170,10 @@ const struct test_hook_attempt test_hook_attempts[] = {
         ENTRY(terminal_unused, ALL),
         ENTRY(kvm_create, ALL & ~CONTROL),
         ENTRY(kvm_run, ALL & ~(CONTROL | VCPU)),
-        ENTRY(vhost, ALL & ~(CONTROL | NET)),
+        ENTRY(vhost, ALL & ~(CONTROL | NET | VSOCK)),
+        ENTRY(vhost_backend, ALL & ~(CONTROL | NET)),
+        ENTRY(vsock_address, ALL & ~CONTROL),
+        ENTRY(vsock_running, ALL & ~(CONTROL | VSOCK)),
         ENTRY(zero_out, ALL & ~(CONTROL | DISK)),
         ENTRY(behind_the_end, DISK),
         ENTRY(zero_behind_the_end, DISK),
@@ -175,7 +182,7 @@ const struct test_hook_attempt test_hook_attempts[] = {
         ENTRY(close_other_disk, DISK),
         ENTRY(other_writev, DISK | NET | RNG),
         ENTRY(other_readv, DISK | NET | RNG),
-        ENTRY(long_write, DISK | NET | RNG),
+        ENTRY(long_write, DISK | NET | RNG | VSOCK),
         { .name = NULL },
 };
 

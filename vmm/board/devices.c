@@ -17,7 +17,7 @@
 #include "vm.h"
 
 /* A row a kind. */
-static const struct device_kind *const kinds[] = { &blk_kind, &net_kind, &port_kind, &rng_kind };
+static const struct device_kind *const kinds[] = { &blk_kind, &net_kind, &port_kind, &rng_kind, &vsock_kind };
 
 static const struct device_kind *kind_of(uint16_t type) {
         for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
@@ -34,7 +34,8 @@ static const struct ctl_place *place_of(const struct ctl_header *message) {
 _Static_assert(CTL_SLOT_MAX == PCI_SLOT_LAST, "a slot is what the protocol says");
 _Static_assert(offsetof(struct ctl_disk, place) == offsetof(struct ctl_rng, place) &&
                        offsetof(struct ctl_nic, place) == offsetof(struct ctl_rng, place) &&
-                       offsetof(struct ctl_port, place) == offsetof(struct ctl_rng, place),
+                       offsetof(struct ctl_port, place) == offsetof(struct ctl_rng, place) &&
+                       offsetof(struct ctl_vsock, place) == offsetof(struct ctl_rng, place),
                "the place comes first");
 
 /* What messages call a device: "disk 'vda'". */
@@ -46,6 +47,8 @@ static const char *name_of(const struct ctl_header *message) {
                 return ((const struct ctl_nic *) message)->name;
         case CTL_ADD_PORT:
                 return ((const struct ctl_port *) message)->name;
+        case CTL_ADD_VSOCK:
+                return "vsock";
         default:
                 return "rng";
         }

@@ -15,6 +15,7 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <linux/virtio_vsock.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,7 +50,8 @@ static const struct machine_version versions[] = {
                 .virtio_type = { { VIRTIO_ID_NET, 256, RING_FEATURES | NET_FEATURES },
                                  { VIRTIO_ID_BLOCK, 256, RING_FEATURES | BLK_FEATURES },
                                  { VIRTIO_ID_CONSOLE, 128, RING_FEATURES | BIT64(VIRTIO_CONSOLE_F_MULTIPORT) },
-                                 { VIRTIO_ID_RNG, 64, RING_FEATURES } },
+                                 { VIRTIO_ID_RNG, 64, RING_FEATURES },
+                                 { VIRTIO_ID_VSOCK, 128, RING_FEATURES | BIT64(VIRTIO_VSOCK_F_SEQPACKET) } },
         },
 };
 

@@ -51,17 +51,18 @@
 #define CTL_NICS_MAX         8u
 #define CTL_MTU_MIN          68u /* least MTU that an interface may advertise (virtio 1.2 §5.1.4.1) */
 #define CTL_PORTS_MAX        16u /* virtio-console ports */
-#define CTL_DEVICES_MAX      30u /* PCI slots for disks, interfaces, the entropy device, and one for all ports */
+#define CTL_DEVICES_MAX      30u /* PCI slots for disks, interfaces, entropy and socket device, and one for all ports */
 #define CTL_CPU_FEATURES_MAX 96u /* CPUID bits requested by name */
 #define CTL_FEATURE_NAME_MAX 28u /* with NUL: libvirt's longest is "avx512-vpopcntdq" */
 #define CTL_SERIAL_MAX       21u /* disk serial number, with NUL (virtio 1.2 §5.2.6.1: 20 bytes) */
+#define CTL_CID_MIN          3u  /* least address of a guest's sockets: the others are taken (virtio 1.2 §5.10.4) */
 #define CTL_SEGMENTS_MAX     1u  /* PCI segments */
 #define CTL_SLOT_MAX         30u /* the last PCI slot for a device; the first is 1 */
 #define CTL_LIST_MAX         64u /* devices in one reply to LIST */
 #define CTL_STATS_MAX        32u /* and to STATS */
 
 enum ctl_type {
-        /* Requests valid before START; ADD_DISK, ADD_NIC and ADD_RNG also after it */
+        /* Requests valid before START; ADD_DISK, ADD_NIC, ADD_RNG and ADD_VSOCK also after it */
         CTL_HELLO = 1,       /* ctl_hello;                       reply ctl_hello_reply */
         CTL_SET_MACHINE,     /* ctl_machine   + kvm fd;          reply ctl_reply */
         CTL_SET_KERNEL,      /* ctl_file      + fd;              reply ctl_reply */
@@ -75,6 +76,7 @@ enum ctl_type {
         CTL_ADD_RNG,         /* ctl_rng       + fd;              reply ctl_reply */
         CTL_START,           /* ctl_start;                       reply ctl_reply */
         CTL_SET_CPU,         /* ctl_cpu;                         reply ctl_reply */
+        CTL_ADD_VSOCK,       /* ctl_vsock     + vhost-vsock fd;  reply ctl_reply */
 
         /* Requests valid after START */
         CTL_PAUSE = 64,    /* ctl_header;                      reply ctl_reply */
@@ -288,6 +290,14 @@ struct ctl_rng {
         struct ctl_place place;
         uint32_t rate_bytes;  /* 0: unlimited */
         uint32_t rate_period; /* milliseconds */
+};
+
+/* Since version 3 */
+struct ctl_vsock {
+        struct ctl_header header;
+        struct ctl_place place;
+        uint32_t cid; /* the guest's address, CTL_CID_MIN at least; no other guest of the host has it */
+        uint32_t pad;
 };
 
 enum ctl_start_flags {

@@ -32,6 +32,7 @@ enum field_kind {
         FIELD_ENUM8,
         FIELD_LEAST16, /* 0, or at least `limit` */
         FIELD_ID,      /* not 0 */
+        FIELD_CID,     /* CTL_CID_MIN at least, and not UINT32_MAX */
         FIELD_ZERO,    /* padding */
 };
 
@@ -70,6 +71,7 @@ struct rule {
 #define ENUM8(s, m, max)  FIELD(s, m, FIELD_ENUM8, max)
 #define LEAST(s, m, min)  FIELD(s, m, FIELD_LEAST16, min)
 #define ID(s, m)          FIELD(s, m, FIELD_ID, 0)
+#define CID(s, m)         FIELD(s, m, FIELD_CID, 0)
 #define ZERO(s, m)        FIELD(s, m, FIELD_ZERO, 0)
 #define UP_TO(s, m)       (offsetof(s, m) + SIZE_OF(s, m))
 
@@ -122,6 +124,8 @@ static const struct rule rules[] = {
           { PLACE(struct ctl_port), FLAGS(struct ctl_port, flags, PORT_FLAGS), ZERO(struct ctl_port, pad),
             STRING(struct ctl_port, name) }, .since = 2 },
         { "ADD_RNG", CTL_ADD_RNG, 1, 1, sizeof(struct ctl_rng), REPLY, { PLACE(struct ctl_rng) }, .since = 2 },
+        { "ADD_VSOCK", CTL_ADD_VSOCK, 1, 1, sizeof(struct ctl_vsock), REPLY,
+          { PLACE(struct ctl_vsock), CID(struct ctl_vsock, cid), ZERO(struct ctl_vsock, pad) }, .since = 3 },
         { "SET_CPU", CTL_SET_CPU, 0, 0, sizeof(struct ctl_cpu), REPLY,
           { ENUM(struct ctl_cpu, n, CTL_CPU_FEATURES_MAX + 1), ZERO(struct ctl_cpu, pad) }, .since = 2 },
         { "START", CTL_START, 0, 0, sizeof(struct ctl_start), REPLY,
@@ -335,6 +339,10 @@ static const char *field_fault(const struct field *field, const uint8_t *data, u
                 return field_value(field, data) != 0 && field_value(field, data) < limit ? "is too small" : NULL;
         case FIELD_ID:
                 return field_value(field, data) == 0 ? "is zero" : NULL;
+        case FIELD_CID:
+                return field_value(field, data) < CTL_CID_MIN || field_value(field, data) == UINT32_MAX
+                               ? "is not the address of a guest"
+                               : NULL;
         case FIELD_ENUM32:
         case FIELD_ENUM16:
         case FIELD_ENUM8:

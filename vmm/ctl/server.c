@@ -388,7 +388,8 @@ static int handle_run_request(struct server *s, uint16_t type, char *text) {
 }
 
 static bool is_add(uint16_t type) {
-        return type == CTL_ADD_DISK || type == CTL_ADD_NIC || type == CTL_ADD_PORT || type == CTL_ADD_RNG;
+        return type == CTL_ADD_DISK || type == CTL_ADD_NIC || type == CTL_ADD_PORT || type == CTL_ADD_RNG ||
+               type == CTL_ADD_VSOCK;
 }
 
 /* Whether the state allows the request. */

@@ -59,4 +59,4 @@ struct device_kind {
         void (*set_link)(struct virtio_device *dev, bool up);
 };
 
-extern const struct device_kind blk_kind, net_kind, port_kind, rng_kind;
+extern const struct device_kind blk_kind, net_kind, port_kind, rng_kind, vsock_kind;

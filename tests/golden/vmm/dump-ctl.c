@@ -137,6 +137,7 @@ static void devices(void) {
         };
         struct ctl_port console = { .place = { .id = 3, .slot = 7 }, .flags = CTL_PORT_CONSOLE };
         struct ctl_port channel = { .place = { .id = 4, .slot = 7 }, .name = "org.example.0" };
+        struct ctl_vsock vsock = { .place = { .id = 6, .slot = 8 }, .cid = CTL_CID_MIN };
         struct ctl_rng rng = { .place = { .id = 5, .slot = 4 }, .rate_bytes = 1024, .rate_period = 1000 };
 
         say(CTL_ADD_DISK, &disk, sizeof(disk), 1);
@@ -149,6 +150,10 @@ static void devices(void) {
         ok(CTL_ADD_PORT);
         say(CTL_ADD_RNG, &rng, sizeof(rng), 1);
         ok(CTL_ADD_RNG);
+        if (version < 3)
+                return;
+        say(CTL_ADD_VSOCK, &vsock, sizeof(vsock), 1);
+        ok(CTL_ADD_VSOCK);
 }
 
 static void number(void *words, size_t size, uint64_t first) {

@@ -85,7 +85,7 @@ static void send_reply(const struct ctl_message *request, uint32_t serial, int e
         } u = { .reply = { .error = error } };
 
         if (request->header.type == CTL_HELLO)
-                u.hello.version = is("future") ? 99 : CTL_VERSION; /* as one of version 3 says, too */
+                u.hello.version = is("future") ? 99 : CTL_VERSION; /* as one of a later version says, too */
         if (request->header.type == CTL_QUERY) {
                 u.query.state = CTL_STATE_RUNNING;
                 u.query.vcpus = 1;

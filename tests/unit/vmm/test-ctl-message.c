@@ -27,6 +27,7 @@ static const struct {
         { CTL_ADD_NIC, sizeof(struct ctl_nic), 1, 2 },
         { CTL_ADD_PORT, sizeof(struct ctl_port), 1, 2 },
         { CTL_ADD_RNG, sizeof(struct ctl_rng), 1, 1 },
+        { CTL_ADD_VSOCK, sizeof(struct ctl_vsock), 1, 1 },
         { CTL_START, sizeof(struct ctl_start), 0, 0 },
         { CTL_SET_CPU, sizeof(struct ctl_cpu), 0, 0 },
         { CTL_PAUSE, sizeof(struct ctl_header), 0, 0 },
@@ -52,6 +53,9 @@ static void message_init(struct ctl_message *m, uint16_t type, size_t length, un
         /* What all in good shape have: a place, and whom they are about. */
         if (type >= CTL_ADD_DISK && type <= CTL_ADD_RNG && length >= sizeof(struct ctl_rng))
                 ((struct ctl_rng *) m->data)->place.id = 1;
+        if (type == CTL_ADD_VSOCK && length >= sizeof(struct ctl_vsock))
+                *(struct ctl_vsock *) m->data =
+                        (struct ctl_vsock) { .header = m->header, .place.id = 1, .cid = CTL_CID_MIN };
         if (type == CTL_SET_LINK || type == CTL_REMOVE)
                 ((struct ctl_link *) m->data)->id = 1;
 }
@@ -135,6 +139,22 @@ static int check_bent(uint16_t type, size_t length, unsigned n_fds, size_t at, s
 #define BENT(t, s, fds, member, value)                                                                                 \
         check_bent(t, sizeof(s), fds, offsetof(s, member), sizeof(((s *) NULL)->member), value)
 
+/* virtio 1.2 §5.10.4 */
+static void test_cid(void) {
+        static const struct {
+                uint32_t cid;
+                int result;
+        } cases[] = { { 0, -EINVAL }, { 2, -EINVAL }, { 3, 0 }, { UINT32_MAX - 1, 0 }, { UINT32_MAX, -EINVAL } };
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct ctl_message m;
+
+                message_init(&m, CTL_ADD_VSOCK, sizeof(struct ctl_vsock), 1);
+                ((struct ctl_vsock *) m.data)->cid = cases[i].cid;
+                CHECK_EQ(check(&m), cases[i].result);
+        }
+}
+
 /* virtio 1.2 §5.1.4.1 */
 static void test_mtu(void) {
         static const struct {
@@ -211,6 +231,8 @@ static void test_values(void) {
         CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, place.slot, CTL_SLOT_MAX), 0);
         CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, place.slot, CTL_SLOT_MAX + 1), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_RNG, struct ctl_rng, 1, place.pad, 1), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_VSOCK, struct ctl_vsock, 1, place.id, 0), -EINVAL);
+        CHECK_EQ(BENT(CTL_ADD_VSOCK, struct ctl_vsock, 1, pad, 1), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_NIC, struct ctl_nic, 1, flags, 2), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, flags, 4), -EINVAL);
         CHECK_EQ(BENT(CTL_ADD_PORT, struct ctl_port, 1, pad, 4), -EINVAL);
@@ -465,6 +487,7 @@ int main(void) {
         RUN(test_types);
         RUN(test_versions);
         RUN(test_mtu);
+        RUN(test_cid);
         RUN(test_cpu_features);
         RUN(test_strings);
         RUN(test_values);

@@ -23,13 +23,15 @@ static void test_good(void) {
         struct options o;
         char text[OPTIONS_TEXT_MAX];
 
-        CHECK_EQ(parse(&o, text, "--kernel=k --initrd i --memory 1G --cpus 32 --rng --console virtio --console-log /l"),
+        CHECK_EQ(parse(&o, text,
+                       "--kernel=k --initrd i --memory 1G --cpus 32 --rng --vsock 3 --console virtio --console-log /l"),
                  0);
         CHECK_STR(o.kernel, "k");
         CHECK_STR(o.initrd, "i");
         CHECK_EQ(o.memory, 1ull << 30);
         CHECK_EQ(o.cpus, 32);
         CHECK(o.rng && o.virtio_console && !o.no_reboot);
+        CHECK_EQ(o.cid, 3);
         CHECK_STR(o.console_log, "/l");
         CHECK(!o.machine);
         CHECK_EQ(parse(&o, text, "--kernel k --machine micro-1"), 0);
@@ -82,6 +84,9 @@ static void test_bad(void) {
                 "--kernel k --uid 0",
                 "--kernel k --uid 4294967295",
                 "--kernel k --rng=yes",
+                "--kernel k --vsock",
+                "--kernel k --vsock 2",
+                "--kernel k --vsock 4294967295",
         };
         struct options o;
 

@@ -180,6 +180,13 @@ static void raw_terminal(void) {
                 expect(ioctl(CLOSED, requests[i], NULL), EBADF);
 }
 
+static void vsock_work(void) {
+        everyone();
+        allocate();
+        expect(ioctl(CLOSED, VHOST_SET_MEM_TABLE, NULL), EBADF);
+        expect(ioctl(CLOSED, VHOST_VSOCK_SET_RUNNING, NULL), EBADF);
+}
+
 static void control_work(void) {
         struct msghdr msg = {};
         struct rlimit limit = { 1 << 20, 1 << 20 };
@@ -204,6 +211,7 @@ static void test_allowed(void) {
         CHECK_EQ(run_filtered(THREAD_CONSOLE, console_work), 0);
         CHECK_EQ(run_filtered(THREAD_SERIAL, everyone), 0);
         CHECK_EQ(run_filtered(THREAD_RNG, everyone), 0);
+        CHECK_EQ(run_filtered(THREAD_VSOCK, vsock_work), 0);
 }
 
 /* What a flaw in the C library or here ends in has its own name in the journal: no SIGSYS. */
@@ -223,7 +231,7 @@ static void test_abort(void) {
 static void test_counts(void) {
         static const unsigned most[THREAD_KIND_MAX] = {
                 [THREAD_CONTROL] = 50, [THREAD_VCPU] = 15,   [THREAD_DISK] = 30, [THREAD_NET] = 30,
-                [THREAD_CONSOLE] = 30, [THREAD_SERIAL] = 30, [THREAD_RNG] = 30,
+                [THREAD_CONSOLE] = 30, [THREAD_SERIAL] = 30, [THREAD_RNG] = 30,  [THREAD_VSOCK] = 20,
         };
 
         for (unsigned k = 0; k < THREAD_KIND_MAX; k++) {
