@@ -14,6 +14,7 @@
  *   tried again in the background until it has succeeded (process/vmm_connect.c)
  *   until then the domain is shown as it was last known, calls that need the monitor fail
  *   with a sentence, destroy works, and no other domain waits
+ *   what an earlier daemon has told the monitor, but not written down, is taken back
  *   a status that is damaged is made up from what kernel and systemd say (status.c); a start
  *   is refused while anybody serves the domain's control socket (domain_check_free())
  */
@@ -21,6 +22,7 @@
 
 #include "domain/affinity.h"
 #include "domain/launch.h"
+#include "domain/nic_change.h"
 #include "domain/status.h"
 #include "systemd/scope.h"
 #include "util/error.h"
@@ -197,7 +199,27 @@ static void learn_threads(Domain *d, const Greeting *greeting) {
         affinity_watch_kick(d->driver->affinity);
 }
 
-/* Rare, and the only part that needs the job. */
+/* Calls that need them ask again when this fails. A monitor of version 1 has none to tell. */
+static void learn_devices(Domain *d, const Greeting *greeting) {
+        g_autoptr(GError) err = NULL;
+        domain_lock(d);
+        if (d->run.vmm == greeting->vmm && !domain_learn_devices(d, FALSE, &err) &&
+            !g_error_matches(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_UNSUPPORTED))
+                domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
+        domain_unlock(d);
+}
+
+/* With the job, which a change of an interface has as well. */
+static void restore_links(Domain *d, const Greeting *greeting) {
+        g_autoptr(GError) err = NULL;
+        domain_job_wait(d);
+        if (d->run.vmm == greeting->vmm && !nic_restore_links(d, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "its guest may see other link states than its XML says: %s",
+                           err->message);
+        domain_job_end(d);
+}
+
+/* Rare. */
 static void settle(Domain *d, const Greeting *greeting) {
         g_autoptr(GError) err = NULL;
         domain_job_wait(d);
@@ -216,8 +238,13 @@ static void settle(Domain *d, const Greeting *greeting) {
 static void finish_greeting(Domain *d, gpointer data) {
         Greeting *greeting = data;
         if (!driver_stopping(d->driver)) {
+                gboolean ready = greeting->reply.state != CTL_STATE_SETUP;
                 learn_threads(d, greeting);
-                if (greeting->reply.state == CTL_STATE_SETUP || d->run.reboot_pending)
+                if (ready) {
+                        learn_devices(d, greeting);
+                        restore_links(d, greeting);
+                }
+                if (!ready || d->run.reboot_pending)
                         settle(d, greeting);
         }
         vmm_unref(greeting->vmm);

@@ -135,7 +135,16 @@ guint32 device_ids_give(DeviceIds *ids, const char *alias);
 guint32 device_ids_find(const DeviceIds *ids, const char *alias); /* 0: it has none, or there is no such device */
 /* For the status file. `def`: the running definition, at either time. */
 char *device_ids_format(const DeviceIds *ids, const DomainDef *def);
-DeviceIds *device_ids_parse(const char *text, const DomainDef *def);
+DeviceIds *device_ids_parse(const char *text, const DomainDef *def); /* "": unknown, until they are learned */
+/* What the monitor lists (struct ctl_list_entry), by kind and slot; devices that it does not have get no id. */
+void device_ids_learn(DeviceIds *ids, const DomainDef *def, const GArray *list);
+/*
+ * Asks the monitor for its devices if their ids are unknown, since the status was lost. Without `wait` a second at
+ * most. Lock held, of an active domain; may drop it.
+ */
+gboolean domain_learn_devices(Domain *d, gboolean wait, GError **err);
+/* The id by which the monitor knows a device; asks for it if need be. Lock held, of an active domain; may drop it. */
+gboolean domain_device_id(Domain *d, const char *alias, guint32 *ret, GError **err);
 
 /* change.c */
 /* Makes the host do what `def` says of a running domain; may drop the lock. */

@@ -52,10 +52,33 @@ static gboolean link_differs(const DomainNic *from, const DomainNic *to) {
         return from->link_down != to->link_down;
 }
 
-static gboolean change_link(Domain *d, const DomainNic *from, const DomainNic *to, GError **err) {
-        struct ctl_link message = { .id = device_ids_find(d->run.devices, to->alias), .up = !to->link_down };
+static gboolean restore_link(Domain *d, Vmm *vmm, const DomainNic *nic, GError **err) {
+        struct ctl_link message = { .id = device_ids_find(d->run.devices, nic->alias), .up = !nic->link_down };
         struct ctl_reply reply;
-        return vmm_call(d->run.vmm, CTL_SET_LINK, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err);
+        if (message.id == 0)
+                return TRUE;
+        domain_unlock(d);
+        gboolean ok = vmm_call_briefly(vmm, CTL_SET_LINK, &message, sizeof(message), &reply, sizeof(reply), err);
+        domain_lock(d);
+        return ok;
+}
+
+gboolean nic_restore_links(Domain *d, GError **err) {
+        Vmm *vmm = d->run.vmm;
+        for (guint i = 0; i < d->def->nics->len; i++)
+                if (!restore_link(d, vmm, g_ptr_array_index(d->def->nics, i), err))
+                        return FALSE;
+        return TRUE;
+}
+
+static gboolean change_link(Domain *d, const DomainNic *from, const DomainNic *to, GError **err) {
+        struct ctl_link message = { .up = !to->link_down };
+        struct ctl_reply reply;
+        domain_lock(d);
+        gboolean known = domain_device_id(d, to->alias, &message.id, err);
+        domain_unlock(d);
+        return known &&
+               vmm_call(d->run.vmm, CTL_SET_LINK, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err);
 }
 
 static const Step steps[] = {

@@ -13,3 +13,9 @@ typedef struct NicChange {
 gboolean nic_change_check(const DomainNic *old, const DomainNic *new, GError **err);
 /* A HostFunc, whose data is a NicChange. */
 gboolean nic_follows(Domain *d, const DomainDef *def, gconstpointer data, GError **err);
+/*
+ * Tells the monitor the link states of the live definition again, since an earlier daemon may have ended between a
+ * change and its status file. A monitor that is slow or too old is not waited for. Lock and job held; may drop the
+ * lock.
+ */
+gboolean nic_restore_links(Domain *d, GError **err);

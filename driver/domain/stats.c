@@ -55,6 +55,14 @@ static gboolean snapshot_take_active(Domain *d, Snapshot *ret, GError **err) {
         return error_set(err, VIR_ERR_OPERATION_INVALID, "domain is not running");
 }
 
+/* The same with the ids of devices known. */
+static gboolean snapshot_take_devices(Domain *d, Snapshot *ret, GError **err) {
+        domain_lock(d);
+        gboolean ok = !d->run.vmm || domain_learn_devices(d, TRUE, err);
+        domain_unlock(d);
+        return ok && snapshot_take_active(d, ret, err);
+}
+
 /* One page; `wait`: else none that the monitor does not answer at once. */
 static gboolean fetch_page(const Snapshot *s, gboolean wait, guint32 after, struct ctl_stats_reply *ret, GError **err) {
         struct ctl_stats message = { .after = after };
@@ -83,7 +91,7 @@ static const struct ctl_device_stats *stats_of(const GArray *all, const Snapshot
         guint32 id = device_ids_find(s->devices, disk->alias);
         for (guint i = 0; i < all->len; i++) {
                 const struct ctl_device_stats *stats = &g_array_index(all, struct ctl_device_stats, i);
-                if (stats->id == id && stats->type == CTL_ADD_DISK)
+                if (id != 0 && stats->id == id && stats->type == CTL_ADD_DISK)
                         return stats;
         }
         return NULL;
@@ -117,11 +125,13 @@ void domain_get_info(Domain *d, virDomainInfoPtr ret) {
 /* An empty path means all disks together, as in libvirt. */
 static gboolean fetch_disk_stats(Domain *d, const char *path, struct ctl_disk_stats *ret, GError **err) {
         g_auto(Snapshot) s = { 0 };
-        if (!snapshot_take_active(d, &s, err))
+        if (!snapshot_take_devices(d, &s, err))
                 return FALSE;
         const DomainDisk *wanted = *path ? domain_def_find_disk(s.def, path) : NULL;
         if (*path && !wanted)
                 return error_set(err, VIR_ERR_INVALID_ARG, "invalid path '%s' not assigned to domain", path);
+        if (wanted && wanted->source && device_ids_find(s.devices, wanted->alias) == 0)
+                return error_set(err, VIR_ERR_OPERATION_FAILED, "the running domain does not have disk '%s'", path);
         g_autoptr(GArray) all = fetch_monitor_stats(&s, TRUE, err);
         if (!all)
                 return FALSE;
@@ -214,7 +224,7 @@ static gboolean read_block_info(const char *path, virDomainBlockInfoPtr ret, GEr
 
 gboolean domain_get_disk_errors(Domain *d, GPtrArray *targets, GArray *errors, guint *ret_disks, GError **err) {
         g_auto(Snapshot) s = { 0 };
-        if (!snapshot_take_active(d, &s, err))
+        if (!snapshot_take_devices(d, &s, err))
                 return FALSE;
         g_autoptr(GArray) all = fetch_monitor_stats(&s, TRUE, err);
         if (!all)

@@ -6,9 +6,9 @@
  * says in which control group a process is and under which uid, systemd whose scope that group is and
  * which name and UUID it was started for (scope_identify()). Nothing that a process says about itself
  * counts, its command line included. With the persistent definition that is enough to show the domain
- * as running, shut it down and end it; what only the file knew (TAPs, terminals) is lost, and a note
- * in the domain's messages says so. Network ports are found by their owner when they are to be given
- * back (release.c).
+ * as running, shut it down and end it. The monitor tells which devices it has (device_ids.c). What only
+ * the file knew (TAPs, terminals) is lost, and a note in the domain's messages says so. Network ports are found by
+ * their owner when they are to be given back (release.c).
  */
 #include "domain/status.h"
 
@@ -172,8 +172,10 @@ static DomainDef *recover_def(const char *name, const char *uuid, const DomainDe
         DomainDef *def = known ? domain_def_copy(known) : domain_def_parse(xml, DOMAIN_PARSE_OWN, NULL, NULL);
         const char *note = known ? "its status was damaged: TAPs and terminals of this run are not known"
                                  : "its status was damaged: nothing is known but its name, UUID and process";
-        if (def)
-                g_ptr_array_add(def->notes, g_strdup(note));
+        if (!def)
+                return NULL;
+        domain_def_assign_aliases(def);
+        g_ptr_array_add(def->notes, g_strdup(note));
         return def;
 }
 

@@ -87,7 +87,7 @@ gboolean vmm_call_briefly(Vmm *vmm, enum ctl_type type, gpointer message, gsize 
                           gsize reply_size, GError **err);
 /*
  * The devices that the monitor has at this moment: struct ctl_list_entry, by rising ids, each of a kind and at an
- * address of the protocol. One that is to leave is among them until it has gone. NULL on error, of which an older
- * monitor's is VIR_ERR_OPERATION_UNSUPPORTED.
+ * address of the protocol. One that is to leave is among them until it has gone. Without `wait` it
+ * asks by vmm_call_briefly(). NULL on error, of which an older monitor's is VIR_ERR_OPERATION_UNSUPPORTED.
  */
-GArray *vmm_list_devices(Vmm *vmm, GError **err);
+GArray *vmm_list_devices(Vmm *vmm, gboolean wait, GError **err);

@@ -40,14 +40,21 @@ static const char *take_page(const struct ctl_list_reply *page, guint32 *after, 
         return all->len > DEVICES_MAX ? "it has more devices than a machine" : NULL;
 }
 
-GArray *vmm_list_devices(Vmm *vmm, GError **err) {
+static gboolean fetch(Vmm *vmm, gboolean wait, guint32 after, struct ctl_list_reply *ret, GError **err) {
+        struct ctl_list message = { .after = after };
+        if (wait)
+                return vmm_call(vmm, CTL_LIST, &message, sizeof(message), NULL, 0, ret, sizeof(*ret), err);
+        return vmm_call_briefly(vmm, CTL_LIST, &message, sizeof(message), ret, sizeof(*ret), err);
+}
+
+GArray *vmm_list_devices(Vmm *vmm, gboolean wait, GError **err) {
         g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(struct ctl_list_entry));
-        struct ctl_list message = { .after = 0 };
         struct ctl_list_reply page;
+        guint32 after = 0;
         do {
-                if (!vmm_call(vmm, CTL_LIST, &message, sizeof(message), NULL, 0, &page, sizeof(page), err))
+                if (!fetch(vmm, wait, after, &page, err))
                         return NULL;
-                const char *fault = take_page(&page, &message.after, all);
+                const char *fault = take_page(&page, &after, all);
                 if (fault)
                         return error_null(err, VIR_ERR_OPERATION_FAILED,
                                           "the monitor's list of its devices is invalid: %s", fault);

@@ -172,6 +172,8 @@ static void misbehave(const struct ctl_message *request) {
                 _exit(7);
         else if (is("refuses"))
                 send_reply(request, serial, -EINVAL, "kernel is not one:\033[31m \xff red\n");
+        else if (is("refuses-list") && request->header.type == CTL_LIST)
+                send_reply(request, serial, -EIO, "no list");
         else if (is("refuses-silently"))
                 send_reply(request, serial, -ENOENT, "");
         else if (request->header.type == CTL_QUIT) {

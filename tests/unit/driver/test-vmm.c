@@ -301,7 +301,7 @@ static void test_monitor_of_version_2(Fixture *f, gconstpointer unused) {
 static void test_list(Fixture *f, gconstpointer unused) {
         g_autoptr(GError) err = NULL;
         Vmm *vmm = start(f, "list");
-        g_autoptr(GArray) all = vmm_list_devices(vmm, &err);
+        g_autoptr(GArray) all = vmm_list_devices(vmm, TRUE, &err);
         g_assert_no_error(err);
         g_assert_cmpuint(all->len, ==, 6);
         const struct ctl_list_entry *entry = &g_array_index(all, struct ctl_list_entry, 1);
@@ -311,13 +311,13 @@ static void test_list(Fixture *f, gconstpointer unused) {
         stop(vmm);
 
         vmm = start(f, "good");
-        g_autoptr(GArray) none = vmm_list_devices(vmm, &err);
+        g_autoptr(GArray) none = vmm_list_devices(vmm, TRUE, &err);
         g_assert_no_error(err);
         g_assert_cmpuint(none->len, ==, 0);
         stop(vmm);
 
         vmm = adopt_version(f, "version-1");
-        g_assert_null(vmm_list_devices(vmm, &err));
+        g_assert_null(vmm_list_devices(vmm, TRUE, &err));
         g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_UNSUPPORTED);
         stop(vmm);
 }
@@ -339,7 +339,7 @@ static void test_hostile_lists(Fixture *f, gconstpointer unused) {
         for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autoptr(GError) err = NULL;
                 Vmm *vmm = start(f, cases[i].mode);
-                g_assert_null(vmm_list_devices(vmm, &err));
+                g_assert_null(vmm_list_devices(vmm, TRUE, &err));
                 g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_FAILED);
                 if (!strstr(err->message, cases[i].fault))
                         g_error("%s: '%s'", cases[i].mode, err->message);

@@ -33,33 +33,44 @@ static char *state_file(Fixture *f, unsigned i, const char *suffix) {
         return g_build_filename(f->config.state_dir, file, NULL);
 }
 
-/* Starts a monitor that serves the domain's socket, and lets go of it. */
-static void start_monitor(Fixture *f, unsigned i) {
+/* Starts a monitor that serves the domain's socket, and lets go of it. `mode`: of fake-monitor.c. */
+static void start_monitor_as(Fixture *f, unsigned i, const char *mode) {
         g_autoptr(GError) err = NULL;
-        g_autofree char *path = state_file(f, i, ".ctl");
+        g_autofree char *path = state_file(f, i, ".ctl"), *log = state_file(f, i, ".log");
+        int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         VmmSpawn spawn = {
                 .binary = g_getenv("FAKE_MONITOR"),
-                .name = "good",
+                .name = mode,
                 .uuid = "u",
                 .uid = getuid(),
                 .socket_path = path,
-                .log_fd = -1,
+                .log_fd = log_fd,
         };
         f->monitor[i] = vmm_spawn(&spawn, NULL, &err);
         g_assert_no_error(err);
         vmm_disconnect(f->monitor[i]);
+        (void) close(log_fd);
 }
 
-static void write_status(Fixture *f, unsigned i, const char *more) {
+static void start_monitor(Fixture *f, unsigned i) {
+        start_monitor_as(f, i, "good");
+}
+
+static void write_status_with(Fixture *f, unsigned i, const char *more, const char *devices) {
         g_autofree char *path = state_file(f, i, ".xml");
         g_autofree char *text = g_strdup_printf(
                 "<domstatus state='1' reason='1' pid='%d' start-time='%" G_GUINT64_FORMAT
                 "' uid='%u' unit='vm%u.scope' "
                 "machine='vm%u' cgroup='' registered='0'%s><domain type='kvm' id='%u'><name>vm%u</name>"
                 "<uuid>5f2e1d1c-0a3b-4c5d-8e7f-11223344556%u</uuid><memory unit='MiB'>64</memory><vcpu>1</vcpu><os>"
-                "<type arch='x86_64'>hvm</type><kernel>/vmlinuz</kernel></os></domain></domstatus>",
-                (int) vmm_pid(f->monitor[i]), vmm_start_time(f->monitor[i]), 100000 + i, i, i, more, i + 1, i, i);
+                "<type arch='x86_64'>hvm</type><kernel>/vmlinuz</kernel></os>%s</domain></domstatus>",
+                (int) vmm_pid(f->monitor[i]), vmm_start_time(f->monitor[i]), 100000 + i, i, i, more, i + 1, i, i,
+                devices);
         g_assert_true(g_file_set_contents(path, text, -1, NULL));
+}
+
+static void write_status(Fixture *f, unsigned i, const char *more) {
+        write_status_with(f, i, more, "");
 }
 
 static void set_up(Fixture *f, gconstpointer data) {
@@ -274,6 +285,109 @@ static void test_name_of_another_uuid(Fixture *f, gconstpointer data) {
         g_assert_cmpuint(driver_count_active(f->driver), ==, 1);
 }
 
+/*
+ * The devices that fake-monitor.c lists, in another order, and a disk that it does not have. The serial port has no id,
+ * and is a console as well.
+ */
+#define DEVICES                                                                                                        \
+        "<devices>"                                                                                                    \
+        "<disk type='file' device='disk'><source file='/img'/><target dev='vda' bus='virtio'/>"                        \
+        "<alias name='virtio-disk0'/><address type='pci' slot='0x02'/></disk>"                                         \
+        "<disk type='file' device='disk'><source file='/new'/><target dev='vdb' bus='virtio'/>"                        \
+        "<alias name='virtio-disk1'/><address type='pci' slot='0x07'/></disk>"                                         \
+        "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/><target dev='vnet0'/>"       \
+        "<link state='down'/><alias name='net0'/><address type='pci' slot='0x03'/></interface>"                        \
+        "<interface type='bridge'><mac address='52:54:00:00:00:02'/><source bridge='br0'/><target dev='vnet1'/>"       \
+        "<alias name='net1'/><address type='pci' slot='0x05'/></interface>"                                            \
+        "<serial type='pty'><alias name='serial0'/></serial>"                                                          \
+        "<channel type='unix'><source mode='bind' path='/a'/><target type='virtio' name='a'/><alias name='a'/>"        \
+        "</channel>"                                                                                                   \
+        "<channel type='unix'><source mode='bind' path='/b'/><target type='virtio' name='b'/><alias name='b'/>"        \
+        "</channel>"                                                                                                   \
+        "<rng model='virtio'><backend model='random'>/dev/urandom</backend><alias name='rng0'/>"                       \
+        "<address type='pci' slot='0x01'/></rng></devices>"
+
+static void iterate_until_file_has(const char *path, const char *text) {
+        gint64 deadline = g_get_monotonic_time() + 10 * G_TIME_SPAN_SECOND;
+        for (;;) {
+                g_autofree char *contents = NULL;
+                (void) g_main_context_iteration(NULL, FALSE);
+                if (g_file_get_contents(path, &contents, NULL, NULL) && strstr(contents, text))
+                        return;
+                if (g_get_monotonic_time() >= deadline)
+                        g_error("'%s' is not in %s: %s", text, path, contents);
+                g_usleep(1000);
+        }
+}
+
+static gboolean get_disk_errors(Domain *d, GError **err) {
+        g_autoptr(GPtrArray) targets = g_ptr_array_new_with_free_func(g_free);
+        g_autoptr(GArray) errors = g_array_new(FALSE, FALSE, sizeof(int));
+        guint n = 0;
+        return domain_get_disk_errors(d, targets, errors, &n, err);
+}
+
+static gboolean get_stats(Domain *d, const char *target, GError **err) {
+        virDomainBlockStatsStruct stats;
+        return domain_get_block_stats(d, target, &stats, err);
+}
+
+/* By kind and slot; what was learned is written down, and links are set by it. */
+static void test_devices_are_learned(Fixture *f, gconstpointer devices) {
+        static const struct {
+                const char *alias;
+                guint32 id;
+        } expected[] = { { "virtio-disk0", 3 }, { "virtio-disk1", 0 }, { "net0", 7 },
+                         { "net1", 5 },         { "serial0", 0 },      { "a", 9 },
+                         { "b", 11 },           { "rng0", 13 } };
+        g_autofree char *path = state_file(f, 0, ".xml"), *log = state_file(f, 0, ".log");
+        g_autoptr(GError) err = NULL;
+        start_monitor_as(f, 0, "list");
+        write_status_with(f, 0, devices, DEVICES);
+        begin(f);
+        g_autoptr(Domain) d = find(f, 0);
+        g_assert_true(get_disk_errors(d, &err)); /* asks, if nobody has asked yet */
+        for (gsize i = 0; i < G_N_ELEMENTS(expected); i++)
+                g_assert_cmpuint(device_ids_find(d->run.devices, expected[i].alias), ==, expected[i].id);
+        iterate_until_file_has(path, "devices='13 3 0 7 5 0 0 9 11 13'");
+        iterate_until_file_has(log, "link 7 down\nlink 5 up\n");
+        g_assert_true(get_stats(d, "vda", &err));
+        g_assert_false(get_stats(d, "vdb", &err));
+        g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_FAILED);
+        g_assert_nonnull(strstr(err->message, "'vdb'"));
+        g_assert_cmpuint(device_ids_give(d->run.devices, "x"), ==, 14);
+}
+
+/* No figures instead of wrong ones, as long as they are unknown. */
+static void test_devices_stay_unknown(Fixture *f, gconstpointer mode) {
+        g_autofree char *path = state_file(f, 0, ".xml");
+        g_autoptr(GError) err = NULL;
+        start_monitor_as(f, 0, mode);
+        write_status_with(f, 0, "", DEVICES);
+        begin(f);
+        g_autoptr(Domain) d = find(f, 0);
+        for (unsigned i = 0; i < 2; i++) {
+                g_assert_false(i ? get_stats(d, "vda", &err) : get_disk_errors(d, &err));
+                g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_FAILED);
+                g_assert_nonnull(strstr(err->message, "the devices of domain 'vm0' are not known"));
+                g_clear_error(&err);
+        }
+        g_assert_true(domain_suspend(d, &err)); /* the rest of it works */
+        domain_lock(d);
+        g_assert_true(status_save(d, &err));
+        domain_unlock(d);
+        iterate_until_file_has(path, "devices=''");
+}
+
+/* An earlier daemon may have ended between a change and its status file. */
+static void test_links_are_restored(Fixture *f, gconstpointer data) {
+        g_autofree char *log = state_file(f, 0, ".log");
+        start_monitor(f, 0);
+        write_status_with(f, 0, " devices='8 1 2 7 8 0 0 3 4 5'", DEVICES);
+        begin(f);
+        iterate_until_file_has(log, "link 7 down\nlink 8 up\n");
+}
+
 #define ADD(path, data, func) g_test_add("/adopt/" path, Fixture, data, set_up, func, tear_down)
 
 int main(int argc, char **argv) {
@@ -294,6 +408,11 @@ int main(int argc, char **argv) {
             "<domstatus state='1' pid='7' unit='u'><domain type='kvm' id='1'><name>other</name>"
             "<memory>65536</memory><os><type>hvm</type><kernel>/k</kernel></os></domain></domstatus>",
             test_no_double);
+        ADD("devices-are-learned/none", "", test_devices_are_learned);
+        ADD("devices-are-learned/too-few", " devices='9 1 2'", test_devices_are_learned);
+        ADD("devices-stay-unknown/falls", "list-falls", test_devices_stay_unknown);
+        ADD("devices-stay-unknown/refuses", "refuses-list", test_devices_stay_unknown);
+        ADD("links-are-restored", NULL, test_links_are_restored);
         ADD("name-of-another-uuid", NULL, test_name_of_another_uuid);
         return g_test_run();
 }
