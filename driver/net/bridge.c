@@ -78,7 +78,9 @@ static gboolean set_isolated(NetlinkSocket *sock, int ifindex, GError **err) {
         return netlink_request(sock, message, err, "cannot isolate the port");
 }
 
-static gboolean check_vlan(const LinkInfo *bridge, const TapConfig *config, GError **err) {
+gboolean bridge_check(const LinkInfo *bridge, const TapConfig *config, GError **err) {
+        if (!config->has_vlan)
+                return TRUE;
         if (config->vlan_tag < VLAN_MIN || config->vlan_tag > VLAN_MAX) {
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "VLAN tag %u is not one of %u to %u",
                                  config->vlan_tag, VLAN_MIN, VLAN_MAX);
@@ -95,7 +97,7 @@ static gboolean check_vlan(const LinkInfo *bridge, const TapConfig *config, GErr
 gboolean bridge_plug(NetlinkSocket *sock, const LinkInfo *bridge, int ifindex, const TapConfig *config, GError **err) {
         struct nl_msg *message;
 
-        if (config->has_vlan && !check_vlan(bridge, config, err))
+        if (!bridge_check(bridge, config, err))
                 return FALSE;
         message = netlink_link_message(RTM_SETLINK, 0, AF_UNSPEC, ifindex);
         (void) nla_put_u32(message, IFLA_MASTER, (guint32) bridge->ifindex);

@@ -39,6 +39,8 @@ gboolean netlink_get_link(NetlinkSocket *sock, const char *name, LinkInfo *ret, 
 
 /* Looks a bridge up; if there is none, the error says what to do. */
 gboolean bridge_find(NetlinkSocket *sock, const char *name, LinkInfo *ret, GError **err);
+/* What bridge_plug() would refuse, without doing anything. */
+gboolean bridge_check(const LinkInfo *bridge, const TapConfig *config, GError **err);
 /* Plugs an interface that is still down into a bridge: VLAN and isolation are in force before the first frame. */
 gboolean bridge_plug(NetlinkSocket *sock, const LinkInfo *bridge, int ifindex, const TapConfig *config, GError **err);
 

@@ -265,20 +265,25 @@ static gboolean leave_bridge(NetlinkSocket *sock, int ifindex, const char *name,
 }
 
 /* Lowered meanwhile, so that no frame is in a VLAN that is not the guest's. It is raised in any case. */
-static gboolean replug(NetlinkSocket *sock, const char *name, int ifindex, const TapConfig *to, GError **err) {
-        LinkInfo bridge;
-        gboolean ok;
-
-        if (!bridge_find(sock, to->bridge, &bridge, err) || !set_up(sock, ifindex, name, FALSE, err))
+static gboolean replug(NetlinkSocket *sock, const char *name, int ifindex, const LinkInfo *bridge, const TapConfig *to,
+                       GError **err) {
+        if (!set_up(sock, ifindex, name, FALSE, err))
                 return FALSE;
-        ok = leave_bridge(sock, ifindex, name, err) && bridge_plug(sock, &bridge, ifindex, to, err);
+        gboolean ok = leave_bridge(sock, ifindex, name, err) && bridge_plug(sock, bridge, ifindex, to, err);
         return set_up(sock, ifindex, name, TRUE, ok ? err : NULL) && ok;
 }
 
+static void return_to(NetlinkSocket *sock, const char *name, int ifindex, const TapConfig *from) {
+        g_autoptr(GError) lost = NULL;
+        LinkInfo bridge;
+        if (!bridge_find(sock, from->bridge, &bridge, &lost) || !replug(sock, name, ifindex, &bridge, from, &lost))
+                g_warning("TAP '%s' could not be put back into bridge '%s': %s", name, from->bridge, lost->message);
+}
+
+/* What can be refused is, before the TAP leaves its bridge. */
 gboolean tap_move(const char *name, const TapConfig *from, const TapConfig *to, GError **err) {
         g_autoptr(NetlinkSocket) sock = check_known(name, err) ? netlink_open(err) : NULL;
-        g_autoptr(GError) lost = NULL;
-        LinkInfo link;
+        LinkInfo link, bridge;
         gboolean missing;
 
         if (!sock)
@@ -288,10 +293,11 @@ gboolean tap_move(const char *name, const TapConfig *from, const TapConfig *to, 
                         set_missing(err, name);
                 return FALSE;
         }
-        if (replug(sock, name, link.ifindex, to, err))
+        if (!bridge_find(sock, to->bridge, &bridge, err) || !bridge_check(&bridge, to, err))
+                return FALSE;
+        if (replug(sock, name, link.ifindex, &bridge, to, err))
                 return TRUE;
-        if (!replug(sock, name, link.ifindex, from, &lost))
-                g_warning("TAP '%s' could not be put back into bridge '%s': %s", name, from->bridge, lost->message);
+        return_to(sock, name, link.ifindex, from);
         return FALSE;
 }
 

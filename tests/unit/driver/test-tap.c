@@ -363,6 +363,8 @@ static void test_move(void) {
         assert_shows("isolated on", "bridge -d link show dev mover");
         assert_shows("fe:54:00:11:22:33", "ip link show mover");
 
+        /* A refusal takes it nowhere: the bridge would forget what is behind a port that leaves it. */
+        g_assert_true(done(run("bridge fdb add 52:54:00:aa:bb:cc dev mover master static")));
         nowhere.bridge = "br8"; /* which does not filter VLANs */
         g_assert_false(tap_move("mover", &there, &nowhere, &err));
         g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_CONFIG_UNSUPPORTED);
@@ -374,6 +376,7 @@ static void test_move(void) {
         assert_shows("master br8", "ip link show mover");
         assert_shows("UP", "ip link show mover");
         assert_shows("isolated on", "bridge -d link show dev mover");
+        assert_shows("52:54:00:aa:bb:cc", "bridge fdb show dev mover");
 
         g_assert_true(tap_move("mover", &there, &here, &err));
         assert_shows("master br7", "ip link show mover");
