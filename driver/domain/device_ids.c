@@ -9,6 +9,10 @@
 #include "domain/internal.h"
 #include "util/error.h"
 
+/* The monitor refuses ids of devices that have gone, which it does not list: more than were ever plugged and unplugged.
+ */
+#define IDS_SKIPPED 65536u
+
 struct DeviceIds {
         GHashTable *by_alias; /* char* -> id */
         guint32 last;
@@ -149,8 +153,9 @@ void device_ids_learn(DeviceIds *ids, const DomainDef *def, const GArray *list) 
         if (def->rng)
                 learn_one(ids, list, CTL_ADD_RNG, &def->rng->pci, def->rng->alias);
         learn_ports(ids, list, def);
+        ids->last = IDS_SKIPPED;
         if (list->len > 0) /* of a device that the definition does not have, too */
-                ids->last = MAX(ids->last, g_array_index(list, struct ctl_list_entry, list->len - 1).place.id);
+                ids->last += g_array_index(list, struct ctl_list_entry, list->len - 1).place.id;
         ids->unknown = FALSE;
 }
 

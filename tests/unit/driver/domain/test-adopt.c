@@ -349,13 +349,13 @@ static void test_devices_are_learned(Fixture *f, gconstpointer devices) {
         g_assert_true(get_disk_errors(d, &err)); /* asks, if nobody has asked yet */
         for (gsize i = 0; i < G_N_ELEMENTS(expected); i++)
                 g_assert_cmpuint(device_ids_find(d->run.devices, expected[i].alias), ==, expected[i].id);
-        iterate_until_file_has(path, "devices='13 3 0 7 5 0 0 9 11 13'");
+        iterate_until_file_has(path, "devices='65549 3 0 7 5 0 0 9 11 13'");
         iterate_until_file_has(log, "link 7 down\nlink 5 up\n");
         g_assert_true(get_stats(d, "vda", &err));
         g_assert_false(get_stats(d, "vdb", &err));
         g_assert_error(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_FAILED);
         g_assert_nonnull(strstr(err->message, "'vdb'"));
-        g_assert_cmpuint(device_ids_give(d->run.devices, "x"), ==, 14);
+        g_assert_cmpuint(device_ids_give(d->run.devices, "x"), ==, 65550);
 }
 
 /* No figures instead of wrong ones, as long as they are unknown. */
