@@ -15,8 +15,9 @@
  *   until then the domain is shown as it was last known, calls that need the monitor fail
  *   with a sentence, destroy works, and no other domain waits
  *   what an earlier daemon has told the monitor, but not written down, is taken back
- *   a status that is damaged is made up from what kernel and systemd say (status.c); a start
- *   is refused while anybody serves the domain's control socket (domain_check_free())
+ *   a status that is damaged is made up from what kernel and systemd say (status.c); while
+ *   systemd does not answer, it is asked again every few seconds
+ *   a start is refused while anybody serves the domain's control socket (domain_check_free())
  */
 #include <string.h>
 
@@ -27,6 +28,22 @@
 #include "systemd/scope.h"
 #include "util/error.h"
 #include "util/file.h"
+
+#define RETRY_S 3u /* between two questions to systemd about domains whose status is damaged */
+
+struct Adoptions {
+        Driver *driver;
+        GThreadPool *pool; /* of one thread, for waits for systemd */
+        GMutex lock;
+        GQueue unknown; /* Unknown*, that wait for the timer */
+        guint timer;
+};
+
+/* A domain of which systemd has not told yet. Nobody else gets the uid that its monitor may have. */
+typedef struct Unknown {
+        char *name;
+        guint32 uid; /* 0: none */
+} Unknown;
 
 /* A domain that an earlier daemon started. */
 typedef struct Found {
@@ -49,27 +66,55 @@ static void make_room(Driver *driver, const DomainDef *def) {
         g_autoptr(Domain) other = driver_lookup_by_name(driver, def->name, NULL);
         if (!other)
                 return;
-        g_warning("the definition of domain '%s' is ignored: a domain of this name and another UUID runs", def->name);
-        domain_lock(other);
-        driver_remove(other);
-        domain_unlock(other);
+        domain_job_wait(other);
+        if (!domain_active(other)) {
+                g_warning("the definition of domain '%s' is ignored: a domain of this name and another UUID runs",
+                          def->name);
+                driver_remove(other);
+        }
+        domain_job_end(other);
 }
 
-/* The domain that a live definition belongs to: a persistent one, or a new transient one. Takes the definition. */
-static Domain *attach(Driver *driver, Status *status) {
-        DomainDef *def = g_steal_pointer(&status->def);
-        Domain *d = driver_lookup_by_uuid(driver, def->uuid, NULL);
-        int id = def->id;
-        if (d && strcmp(d->name, def->name) == 0) {
+/* The persistent domain that a live definition is of, which then has it, with lock and job; NULL: there is none. */
+static Domain *claim_persistent(Driver *driver, DomainDef *def) {
+        g_autoptr(Domain) d = driver_lookup_by_uuid(driver, def->uuid, NULL);
+        if (!d)
+                return NULL;
+        domain_job_wait(d);
+        if (!d->removed && !domain_active(d) && strcmp(d->name, def->name) == 0) {
                 d->newdef = d->def;
                 d->def = def;
-        } else {
-                if (d) /* renamed on disk while it ran */
-                        driver_remove(d);
-                g_clear_pointer(&d, domain_unref);
-                make_room(driver, def);
-                d = domain_new(driver, def);
-                (void) driver_insert(driver, d);
+                return g_steal_pointer(&d);
+        }
+        if (!domain_active(d)) /* renamed on disk while it ran */
+                driver_remove(d);
+        domain_job_end(d);
+        return NULL;
+}
+
+/* The same, or a new transient domain, for which there is room unless another one runs. Takes the definition. */
+static Domain *claim(Driver *driver, DomainDef *def) {
+        Domain *d = claim_persistent(driver, def);
+        if (d)
+                return d;
+        make_room(driver, def);
+        d = domain_new(driver, def);
+        domain_job_wait(d);
+        if (driver_insert(driver, d))
+                return d;
+        domain_job_end(d);
+        domain_unref(d);
+        return NULL;
+}
+
+/* NULL: another domain of its name or UUID runs. */
+static Domain *attach(Driver *driver, Status *status) {
+        DomainDef *def = g_steal_pointer(&status->def);
+        int id = def->id;
+        Domain *d = claim(driver, def);
+        if (!d) {
+                g_warning("process %d is not managed: another domain of its name or UUID runs", (int) status->pid);
+                return NULL;
         }
         d->def->id = id;
         d->state = status->state;
@@ -90,43 +135,65 @@ static Domain *attach(Driver *driver, Status *status) {
                 if (nic->portid)
                         (void) g_hash_table_add(d->ports, g_strdup(nic->portid));
         }
-        driver->last_id = MAX(driver->last_id, id);
+        driver_note_id(driver, id);
         driver_note_uid(driver, status->uid);
         g_atomic_int_inc(&driver->n_active);
+        domain_job_end(d);
         return d;
 }
 
-/* FALSE: nothing seems to run; a start checks again. */
-static gboolean recover(Driver *driver, const char *name, const char *why, Status *ret) {
+/* Asks systemd. A domain of which nothing seems to run is checked again when it is started. */
+static Recovery recover(Driver *driver, const char *name, Status *ret) {
         g_autoptr(Domain) d = driver_lookup_by_name(driver, name, NULL);
-        status_clear(ret);
-        *ret = (Status) { 0 };
-        if (!status_recover(driver, name, d ? d->def : NULL, ret)) {
-                g_warning("the status of domain '%s' is damaged, and its monitor does not run: %s", name, why);
-                return FALSE;
+        DomainDef *known = NULL;
+        if (d) {
+                domain_lock(d);
+                known = domain_persistent_def(d) ? domain_def_copy(domain_persistent_def(d)) : NULL;
+                domain_unlock(d);
         }
-        g_warning("the status of domain '%s' is damaged; recovered from process %d: %s", name, (int) ret->pid, why);
-        return TRUE;
+        Recovery result = status_recover(driver, name, known, ret);
+        if (result == RECOVERY_DONE)
+                g_warning("the status of domain '%s' was damaged; it is recovered from process %d", name,
+                          (int) ret->pid);
+        else if (result == RECOVERY_NOTHING)
+                g_warning("the status of domain '%s' is damaged, and its monitor does not run", name);
+        domain_def_free(known);
+        return result;
+}
+
+static void recover_later(Driver *driver, const char *name, const Status *status);
+
+static Found *found_new(Driver *driver, Status *status, gboolean recovered) {
+        Domain *d = attach(driver, status);
+        if (!d)
+                return NULL;
+        Found *found = g_new0(Found, 1);
+        *found = (Found) { .domain = d, .pid = status->pid, .start_time = status->start_time, .recovered = recovered };
+        return found;
 }
 
 static gboolean find_one(Driver *driver, const char *name, gpointer data, GError **err) {
-        GPtrArray *all = data;
         g_autoptr(GError) failed = NULL;
         g_auto(Status) status = { 0 };
+        Recovery result = RECOVERY_DONE;
         if (!status_load(driver, name, &status, &failed)) {
                 if (file_error_is_shortage(failed)) {
                         g_propagate_error(err, g_steal_pointer(&failed));
                         return FALSE;
                 }
-                if (!recover(driver, name, failed->message, &status))
-                        return TRUE;
+                g_warning("the status of domain '%s': %s", name, failed->message);
+                status_clear(&status);
+                status = (Status) { 0 };
+                result = recover(driver, name, &status);
         }
-        Found *found = g_new0(Found, 1);
-        found->recovered = failed != NULL;
-        found->pid = status.pid;
-        found->start_time = status.start_time;
-        found->domain = attach(driver, &status);
-        g_ptr_array_add(all, found);
+        if (result == RECOVERY_UNKNOWN) {
+                g_warning("systemd does not say whether the monitor of domain '%s' runs; the daemon keeps asking",
+                          name);
+                recover_later(driver, name, &status);
+        }
+        Found *found = result == RECOVERY_DONE ? found_new(driver, &status, failed != NULL) : NULL;
+        if (found)
+                g_ptr_array_add(data, found);
         return TRUE;
 }
 
@@ -152,9 +219,8 @@ static void connect_one(const Found *found) {
         g_autofree char *socket_path = state_path(d->driver, d->name, ".ctl");
         VmmCallbacks callbacks = domain_vmm_callbacks;
         callbacks.data = domain_ref(d);
+        domain_job_wait(d);
         domain_logs_adopt(d);
-        if (!domain_job_begin(d, NULL)) /* nobody else has it yet */
-                return;
         d->run.vmm = vmm_adopt(socket_path, found->pid, found->start_time, &callbacks, &err);
         if (d->run.vmm) {
                 scope_hold(d->driver->bus, d->run.unit);
@@ -168,6 +234,86 @@ static void connect_one(const Found *found) {
         domain_unref(d);
         driver_run(d->driver, finish_lost, d, NULL);
         domain_unlock(d);
+}
+
+/* --- Those that systemd does not tell of at first ----------------------------------------- */
+
+static void unknown_free(gpointer data) {
+        Unknown *unknown = data;
+        g_free(unknown->name);
+        g_free(unknown);
+}
+
+static gboolean ask_again(gpointer data) {
+        Adoptions *adoptions = data;
+        Unknown *unknown;
+        g_mutex_lock(&adoptions->lock);
+        adoptions->timer = 0;
+        while ((unknown = g_queue_pop_head(&adoptions->unknown)))
+                (void) g_thread_pool_push(adoptions->pool, unknown, NULL);
+        g_mutex_unlock(&adoptions->lock);
+        return G_SOURCE_REMOVE;
+}
+
+static void recover_later(Driver *driver, const char *name, const Status *status) {
+        Adoptions *adoptions = driver->adoptions;
+        Unknown *unknown = g_new0(Unknown, 1);
+        *unknown = (Unknown) { .name = g_strdup(name), .uid = status->uid };
+        driver_note_id(driver, status->id);
+        if (unknown->uid != 0)
+                driver_note_uid(driver, unknown->uid);
+        g_mutex_lock(&adoptions->lock);
+        g_queue_push_tail(&adoptions->unknown, unknown);
+        if (adoptions->timer == 0 && !driver_stopping(driver))
+                adoptions->timer = g_timeout_add_seconds(RETRY_S, ask_again, adoptions);
+        g_mutex_unlock(&adoptions->lock);
+}
+
+/* To clients it was shut off, or unknown. */
+static void adopt_late(Driver *driver, Status *status) {
+        Found *found = found_new(driver, status, TRUE);
+        if (!found)
+                return;
+        domain_lock(found->domain);
+        event_lifecycle(found->domain, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_BOOTED);
+        domain_unlock(found->domain);
+        connect_one(found);
+        found_free(found);
+}
+
+static void recover_main(gpointer item, gpointer data) {
+        Driver *driver = ((Adoptions *) data)->driver;
+        Unknown *unknown = item;
+        g_auto(Status) status = { 0 };
+        g_cancellable_push_current(driver->stop);
+        Recovery result = driver_stopping(driver) ? RECOVERY_NOTHING : recover(driver, unknown->name, &status);
+        g_cancellable_pop_current(driver->stop);
+        if (result == RECOVERY_DONE)
+                adopt_late(driver, &status);
+        else if (result == RECOVERY_UNKNOWN)
+                recover_later(driver, unknown->name, &status);
+        if (unknown->uid != 0)
+                driver_drop_uid(driver, unknown->uid);
+        unknown_free(unknown);
+}
+
+Adoptions *adoptions_new(Driver *driver) {
+        Adoptions *adoptions = g_new0(Adoptions, 1);
+        adoptions->driver = driver;
+        g_mutex_init(&adoptions->lock);
+        g_queue_init(&adoptions->unknown);
+        adoptions->pool = g_thread_pool_new(recover_main, adoptions, 1, FALSE, NULL);
+        return adoptions;
+}
+
+void adoptions_free(Adoptions *adoptions) {
+        if (!adoptions)
+                return;
+        g_thread_pool_free(adoptions->pool, FALSE, TRUE); /* the driver is stopping and has cancelled the call */
+        g_clear_handle_id(&adoptions->timer, g_source_remove);
+        g_queue_clear_full(&adoptions->unknown, unknown_free);
+        g_mutex_clear(&adoptions->lock);
+        g_free(adoptions);
 }
 
 gboolean driver_adopt_all(Driver *driver, GError **err) {
@@ -270,7 +416,7 @@ gboolean domain_check_free(const Driver *driver, const char *name, GError **err)
                 return FALSE;
         if (!served)
                 return TRUE;
-        gboolean found = status_recover(driver, name, NULL, &status);
+        gboolean found = status_recover(driver, name, NULL, &status) == RECOVERY_DONE;
         return error_set(
                 err, VIR_ERR_OPERATION_INVALID,
                 "a monitor of domain '%s' is running that this daemon does not manage: restart virtmicrod to find "

@@ -106,6 +106,7 @@ Driver *driver_new(const DriverConfig *config, GError **err) {
                 g_warning("no system bus, so no domain can be started: %s", bus_error->message);
         driver->affinity = affinity_watch_new(driver);
         driver->libvirt = libvirt_client_new(config->neighbour_timeout);
+        driver->adoptions = adoptions_new(driver);
         driver->releases = releases_new(driver, err);
         if (driver->releases && config_load_all(driver, err) && driver_adopt_all(driver, err)) {
                 releases_resume(driver->releases);
@@ -131,6 +132,7 @@ void driver_free(Driver *driver) {
         g_cancellable_cancel(driver->stop);
         g_thread_pool_free(driver->starts, FALSE, TRUE);
         g_thread_pool_free(driver->background, FALSE, TRUE);
+        adoptions_free(driver->adoptions);
         releases_free(driver->releases);
         libvirt_client_free(driver->libvirt);
         guest_logs_free(driver->logs);
@@ -191,6 +193,12 @@ int driver_next_id(Driver *driver) {
         int id = ++driver->last_id;
         g_mutex_unlock(&driver->lock);
         return id;
+}
+
+void driver_note_id(Driver *driver, int id) {
+        g_mutex_lock(&driver->lock);
+        driver->last_id = MAX(driver->last_id, id);
+        g_mutex_unlock(&driver->lock);
 }
 
 gboolean driver_insert(Driver *driver, Domain *d) {

@@ -29,6 +29,7 @@
 typedef struct EventQueue EventQueue;
 typedef GHashTable Terminals; /* terminals.c: path -> descriptor */
 typedef struct Releases Releases;
+typedef struct Adoptions Adoptions;
 typedef struct DeviceIds DeviceIds;
 
 struct Driver {
@@ -40,6 +41,7 @@ struct Driver {
         gint stopping;           /* atomic: driver_free() has begun */
         LibvirtClient *libvirt;
         Releases *releases;
+        Adoptions *adoptions;
         EventQueue *events;
         GuestLogs *logs; /* guests' output on its way to files */
         struct AffinityWatch *affinity;
@@ -201,6 +203,8 @@ gboolean status_write(const Driver *driver, const DomainDef *def, const DomainRu
 void status_delete(Domain *d);
 
 /* adopt.c */
+Adoptions *adoptions_new(Driver *driver);
+void adoptions_free(Adoptions *adoptions); /* of a driver that is stopping */
 /* FALSE when it cannot read the files for want of descriptors or memory; no guest is harmed. */
 gboolean driver_adopt_all(Driver *driver, GError **err);
 /* What the monitor reports about itself after connecting. Main thread, lock held. */
@@ -268,6 +272,7 @@ gboolean driver_take_name(Domain *d, const char *name);
 void driver_set_name(Domain *d, const char *name);
 void driver_drop_name(Driver *driver, const char *name);
 int driver_next_id(Driver *driver);
+void driver_note_id(Driver *driver, int id); /* of a running domain: the next ones are higher */
 /* A uid that no other monitor has, preferably uid_base + id; 0: none is free. driver_drop_uid() gives it back. */
 guint32 driver_take_uid(Driver *driver, int id);
 void driver_note_uid(Driver *driver, guint32 uid); /* of a running monitor */

@@ -12,9 +12,11 @@
  */
 #include "domain/status.h"
 
+#include <errno.h>
 #include <glib/gstdio.h>
 #include <libxml/parser.h>
 #include <libxml/tree.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -147,12 +149,6 @@ void status_delete(Domain *d) {
 
 /* --- Recovering --------------------------------------------------------------------------- */
 
-static char *read_proc(const char *pid, const char *file) {
-        g_autofree char *path = g_build_filename("/proc", pid, file, NULL);
-        char *text = NULL;
-        return g_file_get_contents(path, &text, NULL, NULL) ? text : NULL;
-}
-
 /* The id in the name of a scope that can only be the domain's; -1: it is not. */
 static int id_of_scope(const char *unit, const char *name) {
         int id = -1;
@@ -179,63 +175,95 @@ static DomainDef *recover_def(const char *name, const char *uuid, const DomainDe
         return def;
 }
 
-/* The control group of a process, below the root of the hierarchy; NULL: the process has gone. */
-static char *group_of(const char *pid) {
-        g_autofree char *text = read_proc(pid, "cgroup");
+/* The control group of a process, below the root of the hierarchy; NULL with RECOVERY_UNKNOWN or, of one that has gone,
+ * RECOVERY_NOTHING. */
+static char *group_of(const char *pid, Recovery *ret) {
+        g_autofree char *path = g_build_filename("/proc", pid, "cgroup", NULL);
+        g_autofree char *text = NULL;
+        g_autoptr(GError) err = NULL;
+        *ret = RECOVERY_NOTHING;
+        if (!g_file_get_contents(path, &text, NULL, &err) && file_error_is_shortage(err))
+                *ret = RECOVERY_UNKNOWN;
         const char *group = text ? strstr(text, "0::/") : NULL;
         return group ? g_strchomp(g_strdup(group + strlen("0::"))) : NULL;
 }
 
 /* The domain that systemd was told of when the scope `unit` was started, if `group` is that scope's. */
-static DomainDef *identify(const Driver *driver, const char *unit, const char *group, const char *name,
-                           const DomainDef *known) {
+static Recovery identify(const Driver *driver, const char *unit, const char *group, const char *name,
+                         const DomainDef *known, Status *ret) {
         guint8 uuid[16];
         char text[37];
-        if (!driver->bus || !scope_identify(driver->bus, unit, group, name, uuid))
-                return NULL;
+        switch (driver->bus ? scope_identify(driver->bus, unit, group, name, uuid) : SCOPE_UNKNOWN) {
+        case SCOPE_OF_DOMAIN:
+                break;
+        case SCOPE_OF_ANOTHER:
+                return RECOVERY_NOTHING;
+        case SCOPE_UNKNOWN:
+        default:
+                return RECOVERY_UNKNOWN;
+        }
         domain_uuid_format(uuid, text);
-        return recover_def(name, text, known && memcmp(known->uuid, uuid, sizeof(uuid)) == 0 ? known : NULL);
+        ret->def = recover_def(name, text, known && memcmp(known->uuid, uuid, sizeof(uuid)) == 0 ? known : NULL);
+        return ret->def ? RECOVERY_DONE : RECOVERY_NOTHING;
 }
 
-/* TRUE when the process is in the domain's scope, so that it is its monitor. */
-static gboolean recover_from(const Driver *driver, const char *pid, const char *name, const DomainDef *known,
-                             Status *ret) {
-        g_autofree char *group = group_of(pid);
-        g_autofree char *unit = group ? g_path_get_basename(group) : NULL;
-        int id = unit ? id_of_scope(unit, name) : -1;
-        if (id < 0)
-                return FALSE;
+/* First of all, so that another process of this number is not taken for it: vmm_adopt() compares. */
+static Recovery describe_process(const char *pid, int id, Status *ret) {
         *ret = (Status) {
+                .id = id,
                 .state = VIR_DOMAIN_RUNNING, /* until the monitor has answered */
                 .registered = TRUE,
                 .recovered = TRUE,
                 .pid = (pid_t) g_ascii_strtoll(pid, NULL, 10),
         };
-        /* First, so that another process of this number is not taken for it: vmm_adopt() compares. */
-        if (!process_start_time(ret->pid, &ret->start_time, NULL) || !process_uid(ret->pid, &ret->uid))
-                return FALSE;
-        ret->def = identify(driver, unit, group, name, known);
-        if (!ret->def)
-                return FALSE;
+        if (process_start_time(ret->pid, &ret->start_time, NULL) && process_uid(ret->pid, &ret->uid))
+                return RECOVERY_DONE;
+        return kill(ret->pid, 0) < 0 && errno == ESRCH ? RECOVERY_NOTHING : RECOVERY_UNKNOWN;
+}
+
+/* RECOVERY_DONE when the process is in the domain's scope, so that it is its monitor. */
+static Recovery recover_from(const Driver *driver, const char *pid, const char *name, const DomainDef *known,
+                             Status *ret) {
+        Recovery result;
+        g_autofree char *group = group_of(pid, &result);
+        g_autofree char *unit = group ? g_path_get_basename(group) : NULL;
+        int id = unit ? id_of_scope(unit, name) : -1;
+        if (id < 0)
+                return result;
+        result = describe_process(pid, id, ret);
+        if (result == RECOVERY_DONE)
+                result = identify(driver, unit, group, name, known, ret);
+        if (result != RECOVERY_DONE)
+                return result;
         ret->def->id = id;
         ret->unit = g_steal_pointer(&unit);
         ret->machine = scope_machine_name(id, name);
         ret->cgroup = g_build_filename("/sys/fs/cgroup", group, NULL);
         ret->terminals = g_strdup(TERMINALS_NONE);
         ret->devices = g_strdup("");
-        return TRUE;
+        return RECOVERY_DONE;
 }
 
-gboolean status_recover(const Driver *driver, const char *name, const DomainDef *known, Status *ret) {
+Recovery status_recover(const Driver *driver, const char *name, const DomainDef *known, Status *ret) {
         g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+        Recovery result = dir ? RECOVERY_NOTHING : RECOVERY_UNKNOWN;
+        Status unknown = { 0 };
         const char *pid;
         while (dir && (pid = g_dir_read_name(dir))) {
-                if (!g_ascii_isdigit(pid[0]))
-                        continue;
-                if (recover_from(driver, pid, name, known, ret))
-                        return TRUE;
-                status_clear(ret);
-                *ret = (Status) { 0 };
+                Status one = { 0 };
+                switch (g_ascii_isdigit(pid[0]) ? recover_from(driver, pid, name, known, &one) : RECOVERY_NOTHING) {
+                case RECOVERY_DONE:
+                        *ret = one;
+                        return RECOVERY_DONE;
+                case RECOVERY_UNKNOWN:
+                        unknown = one; /* without strings */
+                        result = RECOVERY_UNKNOWN;
+                        break;
+                case RECOVERY_NOTHING:
+                default:
+                        break;
+                }
         }
-        return FALSE;
+        *ret = unknown;
+        return result;
 }

@@ -17,15 +17,13 @@ typedef struct JobWait {
         char *result; /* NULL until removed */
 } JobWait;
 
+/* Whether the service says so; that there is no service is no answer. */
 static gboolean error_is_missing(const GError *error) {
         static const char *const names[] = {
                 SYSTEMD_NAME ".NoSuchUnit",
                 SYSTEMD_NAME ".UnitMasked",
                 "org.freedesktop.machine1.NoSuchMachine",
-                "org.freedesktop.DBus.Error.ServiceUnknown",
-                "org.freedesktop.DBus.Error.NameHasNoOwner",
                 "org.freedesktop.DBus.Error.UnknownObject",
-                "org.freedesktop.DBus.Error.Spawn.ServiceNotFound",
         };
         g_autofree char *name = g_dbus_error_get_remote_error(error);
 

@@ -14,9 +14,10 @@
 #define MACHINED_MANAGER MACHINED_NAME ".Manager"
 #define MACHINED_SERVICE "libvirt-micro" /* shown as SERVICE by machinectl list */
 
-/* Not installed, masked or broken: the errors differ, but the name never has an owner. */
+/* Not installed, masked or broken: the errors differ, but the name never has an owner. No answer is no proof of that.
+ */
 static gboolean machined_runs(GDBusConnection *bus) {
-        gboolean owned = FALSE;
+        gboolean owned = TRUE;
         g_autoptr(GVariant) reply =
                 bus_call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameHasOwner",
                          g_variant_new("(s)", MACHINED_NAME), NULL, NULL);

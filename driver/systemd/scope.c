@@ -121,11 +121,24 @@ static gboolean parse_description(const char *text, const char *name, guint8 ret
         return strcmp(text, expected) == 0 && domain_uuid_parse(uuid, ret_uuid);
 }
 
-gboolean scope_identify(GDBusConnection *bus, const char *unit, const char *group, const char *name,
-                        guint8 ret_uuid[16]) {
-        g_autofree char *own = get_text(bus, unit, SYSTEMD_NAME ".Scope", "ControlGroup");
-        g_autofree char *description = get_text(bus, unit, SYSTEMD_NAME ".Unit", "Description");
-        return own && description && strcmp(own, group) == 0 && parse_description(description, name, ret_uuid);
+/* FALSE: systemd does not answer. *ret is NULL when it has no such unit. */
+static gboolean ask_text(GDBusConnection *bus, const char *unit, const char *interface, const char *property,
+                         char **ret) {
+        gboolean missing = FALSE;
+        g_autoptr(GVariant) value = unit_get_property(bus, unit, interface, property, &missing, NULL);
+        *ret = value && g_variant_is_of_type(value, G_VARIANT_TYPE_STRING) ? g_variant_dup_string(value, NULL) : NULL;
+        return value || missing;
+}
+
+ScopeIdentity scope_identify(GDBusConnection *bus, const char *unit, const char *group, const char *name,
+                             guint8 ret_uuid[16]) {
+        g_autofree char *own = NULL, *description = NULL;
+        if (!ask_text(bus, unit, SYSTEMD_NAME ".Scope", "ControlGroup", &own) ||
+            !ask_text(bus, unit, SYSTEMD_NAME ".Unit", "Description", &description))
+                return SCOPE_UNKNOWN;
+        if (own && description && strcmp(own, group) == 0 && parse_description(description, name, ret_uuid))
+                return SCOPE_OF_DOMAIN;
+        return SCOPE_OF_ANOTHER;
 }
 
 static guint64 get_limit_kib(GDBusConnection *bus, const char *unit) {

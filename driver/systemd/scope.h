@@ -24,12 +24,14 @@ char *scope_slice_name(const char *partition, GError **err);
  */
 gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *unit, const char *slice, pid_t pid,
                      guint stop_timeout, GError **err);
+/* SCOPE_UNKNOWN: systemd does not answer, which says nothing about the scope. */
+typedef enum ScopeIdentity { SCOPE_OF_DOMAIN, SCOPE_OF_ANOTHER, SCOPE_UNKNOWN } ScopeIdentity;
 /*
  * Whether systemd has a scope `unit` whose control group is `group` (below the root of the hierarchy), and which
  * scope_start() has started for a domain of this name. *ret_uuid is the domain's.
  */
-gboolean scope_identify(GDBusConnection *bus, const char *unit, const char *group, const char *name,
-                        guint8 ret_uuid[16]);
+ScopeIdentity scope_identify(GDBusConnection *bus, const char *unit, const char *group, const char *name,
+                             guint8 ret_uuid[16]);
 /* Holds a scope that an earlier daemon has started, as scope_start() does. Waits for nobody; any thread. */
 void scope_hold(GDBusConnection *bus, const char *unit);
 /*

@@ -12,7 +12,7 @@
 
 /*
  * A method call with libvirt's error for what the service answers: VIR_ERR_DBUS_SERVICE and its text. NULL on
- * error; *missing (unless NULL) says whether the error was that there is no such unit, machine or service.
+ * error; *missing (unless NULL) says whether the service's answer was that there is no such unit, machine or job.
  */
 GVariant *bus_call(GDBusConnection *bus, const char *name, const char *path, const char *interface, const char *method,
                    GVariant *parameters, gboolean *missing, GError **err);

@@ -145,6 +145,74 @@ def test_damaged_status(no_leaks, make_domain, network, define):
         domain.start("--paused")
 
 
+def test_devices_of_a_damaged_status(no_leaks, make_domain, make_disk, bridge):
+    """The monitor tells which devices it has, so that they can be asked about and changed."""
+    mac = "52:54:00:12:34:56"
+    domain = make_domain(devices=helpers.disk_xml(make_disk()) + helpers.interface_xml(bridge=bridge, mac=mac))
+    domain.start("--paused")
+    devices = status_of(domain).get("devices")
+    assert int(devices.split()[0]) >= 2
+    stop_daemon()
+    (helpers.STATE / f"{domain.name}.xml").write_text("<domstatus")
+    start_daemon()
+    helpers.wait_for(lambda: domain.state() == "paused", what="the monitor has reported it")
+    assert domain.virsh("domblkerror").strip() == "No errors found"
+    assert "vda rd_req" in domain.virsh("domblkstat", "vda")
+    assert mac in domain.virsh("domiflist")
+    assert domain.virsh("domif-getlink", mac).split()[-1] == "up"
+    domain.virsh("domif-setlink", mac, "down")
+    assert domain.virsh("domif-getlink", mac).split()[-1] == "down"
+    assert status_of(domain).get("devices").split()[1:] == devices.split()[1:]
+    helpers.run("systemctl", "restart", "virtmicrod.service")
+    assert domain.virsh("domif-getlink", mac).split()[-1] == "down"
+    domain.virsh("destroy")
+
+
+@pytest.fixture
+def deaf_systemd():
+    """set(True): systemd's answers to root do not get through the bus any more."""
+    policy = pathlib.Path("/etc/dbus-1/system.d/virtmicro-tests.conf")
+
+    def switch(deaf):
+        if deaf:
+            policy.write_text('<busconfig><policy context="mandatory">'
+                              '<deny send_destination="org.freedesktop.systemd1" send_member="GetUnit" '
+                              'send_interface="org.freedesktop.systemd1.Manager"/>'
+                              '</policy></busconfig>')
+        else:
+            policy.unlink(missing_ok=True)
+        helpers.run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                    "ReloadConfig")
+
+    yield switch
+    switch(False)
+
+
+@pytest.mark.parametrize("define", (True, False))
+def test_damaged_status_while_systemd_does_not_answer(no_leaks, deaf_systemd, make_domain, define):
+    """Nothing is concluded from that: the guest is found once systemd answers, and cannot be doubled until then."""
+    domain = make_domain(define=define)
+    helpers.virsh(*(("start", domain.name) if define else ("create", domain.path)), "--paused")
+    before, uid = identity(domain), status_of(domain).get("uid")
+    stop_daemon()
+    (helpers.STATE / f"{domain.name}.xml").write_text("<domstatus")
+    deaf_systemd(True)
+    start_daemon()
+    if define:
+        assert domain.state() == "shut off"
+        assert "a monitor of domain" in domain.virsh("start", check=False)
+    else:
+        assert not domain.exists()
+        assert "a monitor of domain" in helpers.virsh("create", domain.path, check=False)
+    helpers.time.sleep(5)  # for it to be asked for, in vain
+    assert before[0] in helpers.monitors()
+    deaf_systemd(False)
+    helpers.wait_for(lambda: domain.exists() and domain.state() == "paused", what="it is found")
+    assert identity(domain) == before
+    assert status_of(domain).get("uid") == uid
+    domain.virsh("destroy")
+
+
 def test_ports_of_a_run_whose_status_was_lost(no_leaks, make_domain, network):
     """They are given back even when libvirt answers a later daemon, and the domain runs again by then."""
     domain = make_domain(devices=helpers.interface_xml(network=network) * 2)

@@ -36,6 +36,23 @@ static void test_unit_name(void) {
         g_assert_cmpstr(odd, ==, "machine-micro\\x2d1\\x2da.b.scope");
 }
 
+/* Without systemd nothing is known; that is not to say that the scope is of another domain. */
+static void test_identity_without_answer(void) {
+        g_autoptr(GTestDBus) alone = g_test_dbus_new(G_TEST_DBUS_NONE);
+        g_autoptr(GError) err = NULL;
+        guint8 uuid[16];
+        g_assert_cmpint(scope_identify(NULL, "x.scope", "/x.scope", "x", uuid), ==, SCOPE_UNKNOWN);
+        g_test_dbus_up(alone); /* nobody has systemd's name on it */
+        g_autoptr(GDBusConnection) bus = g_dbus_connection_new_for_address_sync(
+                g_test_dbus_get_bus_address(alone),
+                G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION, NULL,
+                NULL, &err);
+        g_assert_no_error(err);
+        g_assert_cmpint(scope_identify(bus, "x.scope", "/x.scope", "x", uuid), ==, SCOPE_UNKNOWN);
+        g_assert_true(g_dbus_connection_close_sync(bus, NULL, &err));
+        g_test_dbus_down(alone);
+}
+
 static void test_slice_name(void) {
         static const struct {
                 const char *partition, *slice;
@@ -343,6 +360,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/scope/machine-name", test_machine_name);
         g_test_add_func("/scope/unit-name", test_unit_name);
         g_test_add_func("/scope/slice-name", test_slice_name);
+        g_test_add_func("/scope/identity-without-answer", test_identity_without_answer);
         g_test_add_func("/scope/quota", test_quota);
         g_test_add_func("/scope/pins", test_pins);
         g_test_add_func("/scope/numa", test_numa);
