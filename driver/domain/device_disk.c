@@ -65,6 +65,8 @@ static gboolean disk_update(DomainDef *def, guint index, const DomainDevice *dev
         DomainDisk *disk = DEVICE_COPY(device, disks);
         if (!disk->pci.present)
                 disk->pci = old->pci;
+        if (!disk->alias)
+                disk->alias = g_strdup(old->alias);
         device_replace(def->disks, index, disk);
         return TRUE;
 }

@@ -78,13 +78,15 @@ static void nic_remove(DomainDef *def, guint index) {
         g_ptr_array_remove_index(def->nics, index);
 }
 
-/* A MAC or an address that was not given stays. */
+/* A MAC, an address or an alias that was not given stays. */
 static gboolean nic_update(DomainDef *def, guint index, const DomainDevice *device, GError **err) {
         const DomainNic *old = g_ptr_array_index(def->nics, index);
         DomainNic *nic = DEVICE_COPY(device, nics);
         memcpy(nic->mac, old->mac, sizeof(nic->mac));
         if (!nic->pci.present)
                 nic->pci = old->pci;
+        if (!nic->alias)
+                nic->alias = g_strdup(old->alias);
         device_replace(def->nics, index, nic);
         return TRUE;
 }
@@ -96,18 +98,19 @@ typedef struct Plan {
 
 static gboolean nic_update_live(const DomainDef *old_def, DomainDef *def, guint index, const DomainDevice *device,
                                 HostChange *ret, GError **err) {
-        const DomainNic *old = g_ptr_array_index(old_def->nics, index), *wanted = nic_of(device);
-        DomainNic *nic = g_ptr_array_index(def->nics, index);
-        if (!nic_change_check(old, wanted, err))
+        const DomainNic *old = g_ptr_array_index(old_def->nics, index);
+        DomainNic *nic = g_ptr_array_index(def->nics, index), wanted = *nic_of(device);
+        nic_keep_dictated(old, &wanted);
+        if (!nic_change_check(old, &wanted, err))
                 return FALSE;
         g_free(nic->source);
-        nic->source = g_strdup(wanted->source);
-        nic->has_vlan = wanted->has_vlan;
-        nic->vlan_tag = wanted->vlan_tag;
-        nic->isolated = wanted->isolated;
-        nic->link_down = wanted->link_down;
-        nic->inbound = wanted->inbound;
-        nic->outbound = wanted->outbound;
+        nic->source = g_strdup(wanted.source);
+        nic->has_vlan = wanted.has_vlan;
+        nic->vlan_tag = wanted.vlan_tag;
+        nic->isolated = wanted.isolated;
+        nic->link_down = wanted.link_down;
+        nic->inbound = wanted.inbound;
+        nic->outbound = wanted.outbound;
         Plan *plan = g_new0(Plan, 1);
         plan->change = (NicChange) { .old = old, .new = nic, .in_force = &plan->in_force };
         *ret = (HostChange) { nic_follows, plan };

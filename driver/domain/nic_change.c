@@ -122,6 +122,27 @@ gboolean nic_follows(Domain *d, const DomainDef *def, gconstpointer data, GError
         return ok;
 }
 
+/* --- What the network says --- */
+
+static void keep_limit(const DomainBandwidth *old, DomainBandwidth *wanted) {
+        if (!wanted->present)
+                *wanted = *old;
+        else if (wanted->floor == 0)
+                wanted->floor = old->floor;
+}
+
+void nic_keep_dictated(const DomainNic *old, DomainNic *wanted) {
+        if (old->type != DOMAIN_NIC_NETWORK || wanted->type != DOMAIN_NIC_NETWORK)
+                return;
+        keep_limit(&old->inbound, &wanted->inbound);
+        keep_limit(&old->outbound, &wanted->outbound);
+        if (!wanted->has_vlan) {
+                wanted->has_vlan = old->has_vlan;
+                wanted->vlan_tag = old->vlan_tag;
+        }
+        wanted->isolated |= old->isolated;
+}
+
 /* --- What cannot change ------------------------------------------------------------------- */
 
 typedef struct Text {

@@ -9,6 +9,11 @@ typedef struct NicChange {
         guint *in_force;            /* what has been changed, as bits; 0 at first */
 } NicChange;
 
+/*
+ * What a network has dictated to an interface at its start (limits, VLAN, isolation) is in the running definition
+ * alone, and looks there like what its XML asked for: `wanted`, of a live change, takes over what it does not give.
+ */
+void nic_keep_dictated(const DomainNic *old, DomainNic *wanted);
 /* Whether the host can follow: VIR_ERR_OPERATION_UNSUPPORTED says what cannot change. */
 gboolean nic_change_check(const DomainNic *old, const DomainNic *new, GError **err);
 /* A HostFunc, whose data is a NicChange. */

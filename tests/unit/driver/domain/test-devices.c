@@ -185,6 +185,8 @@ static const Case cases[] = {
           .gone = "/img/a" },
         { "disk/update-keeps-address", UPDATE, VDB "<readonly/></disk>", .says = "slot='0x0d'",
           .devices = VDB "<address type='pci' slot='0x0d'/></disk>" },
+        { "disk/update-keeps-alias", UPDATE, VDB "<readonly/></disk>",
+          .says = "<readonly/>\n      <alias name='ua-b'/>", .devices = VDB "<alias name='ua-b'/></disk>" },
         { "disk/attach-to-taken-slot", ATTACH, VDB "<address type='pci' slot='0x01'/></disk>", VIR_ERR_XML_ERROR,
           "Attempted double use of PCI Address 0000:00:01.0 by disk 'vda' and disk 'vdb'" },
         { "disk/attach-to-free-slot", ATTACH, VDB "<address type='pci' slot='0x0e'/></disk>", .says = "slot='0x0e'" },
@@ -235,6 +237,9 @@ static const Case cases[] = {
           .says = "<mac address='" MAC "'/>\n      <source bridge='br7'/>" },
         { "interface/update-keeps-address", UPDATE, LAN "<link state='down'/></interface>", .says = "slot='0x0d'",
           .devices = LAN "<address type='pci' slot='0x0d'/></interface>" },
+        { "interface/update-keeps-alias", UPDATE, LAN "<link state='down'/></interface>",
+          .says = "<link state='down'/>\n      <alias name='ua-lan'/>",
+          .devices = LAN "<alias name='ua-lan'/></interface>" },
         { "interface/update-missing", UPDATE, LAN "</interface>", VIR_ERR_DEVICE_MISSING, "no interface with" },
 
         /* Serial ports, consoles, channels. */
@@ -586,6 +591,41 @@ static void test_limits_come_first(Fixture *f, gconstpointer unused) {
         assert_down(f, FALSE, FALSE);
 }
 
+#define NET "<interface type='network'><mac address='52:54:00:00:00:0b'/><source network='default'/>"
+
+/* What a network gave to an interface stays through an update that says nothing of it, and is not taken for a change.
+ */
+static void test_what_the_network_dictates(Fixture *f, gconstpointer unused) {
+        static const char *const kept[] = { "<tag id='7'/>", "<port isolated='yes'/>",
+                                            "<inbound average='9' floor='5'/>", "<outbound average='8'/>",
+                                            "<link state='down'/>" };
+        GError *err = NULL;
+        assert_done(domain_attach_device(f->domain, NET "</interface>", CONFIG, &err), err);
+        run_with_monitor(f, "good");
+        domain_lock(f->domain);
+        DomainNic *nic = g_ptr_array_index(f->domain->def->nics, 1);
+        nic->has_vlan = nic->isolated = TRUE; /* as port_xml_apply() does */
+        nic->vlan_tag = 7;
+        nic->inbound = (DomainBandwidth) { .present = TRUE, .average = 9, .floor = 5 };
+        nic->outbound = (DomainBandwidth) { .present = TRUE, .average = 8 };
+        domain_unlock(f->domain);
+        assert_done(domain_update_device(f->domain, NET "<link state='down'/></interface>", LIVE | CONFIG, &err), err);
+        g_autofree char *live = domain_get_xml(f->domain, 0, NULL), *config = xml_of(f->domain);
+        for (gsize i = 0; i < G_N_ELEMENTS(kept); i++)
+                if (!strstr(live, kept[i]))
+                        g_error("no %s in %s", kept[i], live);
+        g_assert_null(strstr(config, "bandwidth"));
+        g_assert_null(strstr(config, "<vlan"));
+        assert_links(f, "link 3 down\n");
+        /* What it does give is a change: of a limit, for which there is no TAP here, and of what cannot change. */
+        assert_failed(domain_update_device(f->domain, NET "<bandwidth><inbound average='10'/></bandwidth></interface>",
+                                           LIVE, &err),
+                      &err, VIR_ERR_OPERATION_INVALID, "TAP");
+        assert_failed(domain_update_device(f->domain, NET "<vlan><tag id='8'/></vlan></interface>", LIVE, &err), &err,
+                      VIR_ERR_OPERATION_UNSUPPORTED, "VLAN");
+        assert_links(f, "link 3 down\n");
+}
+
 /* What a running domain cannot follow is refused before anything changes, in both definitions. */
 static void test_live_refusals(Fixture *f, gconstpointer unused) {
         static const struct {
@@ -665,6 +705,8 @@ int main(int argc, char **argv) {
         g_test_add("/devices/link-is-undone", Fixture, NULL, set_up, test_link_is_undone, tear_down);
         g_test_add("/devices/link-is-refused", Fixture, NULL, set_up, test_link_is_refused, tear_down);
         g_test_add("/devices/limits-come-first", Fixture, NULL, set_up, test_limits_come_first, tear_down);
+        g_test_add("/devices/what-the-network-dictates", Fixture, NULL, set_up, test_what_the_network_dictates,
+                   tear_down);
         g_test_add("/devices/live-refusals", Fixture, NULL, set_up, test_live_refusals, tear_down);
         g_test_add("/devices/config-of-a-running-domain", Fixture, NULL, set_up, test_config_of_a_running_domain,
                    tear_down);
