@@ -3,7 +3,7 @@
  * What outlives the daemon, as files:
  *
  *   CONFIG_DIR/NAME.xml             the definition of a persistent domain
- *   CONFIG_DIR/NAME.xml.old         what had this name, and was not loaded, when it was defined; .old.2 and so on
+ *   CONFIG_DIR/NAME.xml.old         what had this name, and was not loaded, when it was defined; .o2 and so on
  *   CONFIG_DIR/autostart/NAME.xml   a link to it: start with the host
  *   STATE_DIR/NAME.xml              <domstatus>: a running domain, for re-adoption (status.c)
  *   STATE_DIR/NAME.ctl              its monitor's control socket (process/spawn.c)
@@ -38,7 +38,8 @@
 #include "util/error.h"
 #include "util/file.h"
 
-#define KEPT_MAX 99u /* files that are kept for one name */
+/* Files that are kept for one name: ".o99" is as long as ".old" and ".new", for which names leave room. */
+#define KEPT_MAX 99u
 
 char *config_path(const Driver *driver, const char *name) {
         g_autofree char *file = g_strconcat(name, ".xml", NULL);
@@ -118,8 +119,7 @@ static void drop_idle_link(Domain *d, const char *name) {
 static gboolean keep_ignored(const Driver *driver, const char *name, char **ret_kept, GError **err) {
         g_autofree char *path = config_path(driver, name);
         for (guint i = 1; i <= KEPT_MAX; i++) {
-                g_autofree char *kept =
-                        i == 1 ? g_strconcat(path, ".old", NULL) : g_strdup_printf("%s.old.%u", path, i);
+                g_autofree char *kept = i == 1 ? g_strconcat(path, ".old", NULL) : g_strdup_printf("%s.o%u", path, i);
                 if (link(path, kept) == 0) {
                         *ret_kept = g_steal_pointer(&kept);
                         return TRUE;
@@ -131,17 +131,31 @@ static gboolean keep_ignored(const Driver *driver, const char *name, char **ret_
                                                kept);
         }
         return error_set(err, VIR_ERR_OPERATION_FAILED,
-                         "'%s' was not loaded and cannot be kept: remove some of the files '%s.old' to '%s.old.%u'",
-                         path, path, path, KEPT_MAX);
+                         "'%s' was not loaded and cannot be kept: remove some of the files '%s.old' to '%s.o%u'", path,
+                         path, path, KEPT_MAX);
+}
+
+/* Lock held; it is dropped while the disk is at work. */
+static gboolean keep(Domain *d, const char *name, char **ret_kept, GError **err) {
+        domain_unlock(d);
+        gboolean ok = keep_ignored(d->driver, name, ret_kept, err);
+        domain_lock(d);
+        return ok;
+}
+
+static void drop_kept(Domain *d, const char *kept) {
+        domain_unlock(d);
+        (void) unlink(kept);
+        domain_lock(d);
 }
 
 gboolean config_create(Domain *d, const DomainDef *def, GError **err) {
         g_autofree char *kept = NULL;
-        if (!autostart_link(d, def->name, FALSE, err) || !keep_ignored(d->driver, def->name, &kept, err))
+        if (!autostart_link(d, def->name, FALSE, err) || !keep(d, def->name, &kept, err))
                 return FALSE;
         gboolean ok = config_save(d, def, err);
         if (kept && !ok)
-                (void) unlink(kept);
+                drop_kept(d, kept);
         else if (kept)
                 domain_log(d, G_LOG_LEVEL_WARNING, "a definition of this name was not loaded, and is kept as '%s'",
                            kept);

@@ -23,8 +23,22 @@ static struct {
         int left;              /* calls until then */
 } trap;
 
+static Driver *watched;
+
+/* Nobody who asks for a domain waits for a disk. */
+static void assert_unlocked(void) {
+        g_autoptr(GPtrArray) all = driver_snapshot(watched);
+        for (guint i = 0; i < all->len; i++) {
+                Domain *d = g_ptr_array_index(all, i);
+                g_assert_true(g_mutex_trylock(&d->lock));
+                g_mutex_unlock(&d->lock);
+        }
+}
+
 /* TRUE: this call has to fail. */
 static gboolean trapped(void) {
+        if (trap.armed)
+                assert_unlocked();
         if (!trap.armed || --trap.left != 0)
                 return FALSE;
         if (!trap.fails)
@@ -89,6 +103,7 @@ static Driver *begin(const World *w) {
         g_autoptr(GError) err = NULL;
         Driver *driver = driver_new(&w->config, &err);
         g_assert_no_error(err);
+        watched = driver;
         return driver;
 }
 
@@ -297,6 +312,29 @@ static void test_failure(gconstpointer data) {
         g_assert_cmpint(step, >, 1);
 }
 
+/* A name has room for what is appended to it, however often its file was ignored. */
+static void test_long_name(void) {
+        World w = world_new();
+        g_autofree char *name = g_strnfill(DOMAIN_NAME_MAX, 'n'), *file = g_strconcat(name, ".xml", NULL),
+                        *path = g_build_filename(w.config.config_dir, file, NULL),
+                        *xml = g_strdup_printf("<domain type='kvm'><name>%s</name><memory unit='MiB'>64</memory><os>"
+                                               "<type>hvm</type><kernel>/vmlinuz</kernel></os></domain>",
+                                               name);
+        driver_free(begin(&w));
+        for (guint i = 1; i <= 3; i++) {
+                g_autoptr(GError) err = NULL;
+                g_autofree char *text = g_strdup_printf("not a definition, the %uth", i);
+                g_assert_true(g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+                Driver *driver = begin(&w);
+                g_autoptr(Domain) d = driver_define_xml(driver, xml, 0, &err);
+                g_assert_no_error(err);
+                g_assert_true(has_text(w.config.config_dir, text));
+                g_assert_true(domain_undefine(d, 0, &err));
+                driver_free(driver);
+        }
+        world_clear(&w);
+}
+
 int main(int argc, char **argv) {
         g_assert_true(g_setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent", TRUE));
         g_test_init(&argc, &argv, NULL);
@@ -307,5 +345,6 @@ int main(int argc, char **argv) {
                 g_test_add_data_func(crash_name, &cases[i], test_crash);
                 g_test_add_data_func(fail_name, &cases[i], test_failure);
         }
+        g_test_add_func("/files/long-name", test_long_name);
         return g_test_run();
 }
