@@ -29,12 +29,14 @@ static gboolean limits_differ(const DomainNic *from, const DomainNic *to) {
 static gboolean change_limits(Domain *d, const DomainNic *from, const DomainNic *to, GError **err) {
         const TapLimits old = nic_limits(from), new = nic_limits(to);
         gboolean in_network = to->type == DOMAIN_NIC_NETWORK && to->portid;
+        g_autoptr(GError) lost = NULL;
         if (in_network && !network_port_set_bandwidth(d->driver->libvirt, to, err))
                 return FALSE;
         if (tap_set_bandwidth(to->target, &old, &new, err))
                 return TRUE;
-        if (in_network)
-                (void) network_port_set_bandwidth(d->driver->libvirt, from, NULL);
+        if (in_network && !network_port_set_bandwidth(d->driver->libvirt, from, &lost))
+                g_warning("domain '%s': network '%s' still has limits of '%s' that are not in force: %s", d->name,
+                          to->source, to->target, lost->message);
         return FALSE;
 }
 
