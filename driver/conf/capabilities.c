@@ -7,6 +7,7 @@
  */
 #include "conf/capabilities.h"
 
+#include "conf/arch.h"
 #include "conf/host_info.h"
 #include "conf/machine.h"
 #include "conf/xml_write.h"
@@ -22,7 +23,7 @@ static void format_pages(XmlWriter *w) {
 
 static void format_cpu(XmlWriter *w, const HostInfo *info) {
         xml_begin(w, "cpu");
-        xml_element(w, "arch", "x86_64");
+        xml_element(w, "arch", ARCH_NAME);
         xml_element(w, "vendor", info->vendor);
         xml_begin(w, "microcode");
         xml_put_u64(w, "version", info->microcode);
@@ -138,8 +139,8 @@ static void format_guest(XmlWriter *w, const char *emulator) {
         xml_begin(w, "guest");
         xml_element(w, "os_type", "hvm");
         xml_begin(w, "arch");
-        xml_put(w, "name", "x86_64");
-        xml_element(w, "wordsize", "64");
+        xml_put(w, "name", ARCH_NAME);
+        xml_element(w, "wordsize", ARCH_WORDSIZE);
         xml_element(w, "emulator", emulator);
         format_machine(w, MACHINE_NEWEST, machine_newest());
         for (guint i = 0; machine_versions[i]; i++)

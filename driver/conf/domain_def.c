@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "conf/arch.h"
 #include "conf/domain_def_internal.h"
 
 #define END_OF_STRINGS G_MAXSIZE
@@ -119,7 +120,7 @@ DomainDef *domain_def_new(void) {
         def->id = -1;
         def->vcpus = def->vcpus_max = 1;
         def->vcpu_placement = g_strdup("static");
-        def->os.arch = g_strdup("x86_64");
+        def->os.arch = g_strdup(ARCH_NAME);
         def->os.boot = g_ptr_array_new_with_free_func(g_free);
         def->clock.offset = g_strdup("utc");
         def->clock.timers = g_ptr_array_new_with_free_func(domain_timer_free_item);

@@ -106,7 +106,7 @@ typedef struct DomainNumaTune {
 } DomainNumaTune;
 
 typedef struct DomainOs {
-        char *arch;    /* "x86_64" */
+        char *arch;    /* ARCH_NAME */
         char *machine; /* a version: "micro-1" */
         char *kernel, *initrd, *cmdline;
         GPtrArray *boot; /* char*: <boot dev=...>, kept for clients */

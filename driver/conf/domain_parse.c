@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "conf/arch.h"
 #include "conf/domain_device.h"
 #include "conf/domain_names.h"
 #include "conf/legacy.h"
@@ -192,7 +193,7 @@ static gboolean parse_os_type(const xmlNode *os, GError **err) {
                 error_set(err, VIR_ERR_XML_ERROR, "an os <type> must be specified");
         else if (strcmp(type, "hvm") != 0)
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "unknown OS type '%s'", type);
-        else if (!arch || strcmp(arch, "x86_64") == 0)
+        else if (!arch || strcmp(arch, ARCH_NAME) == 0)
                 return TRUE;
         else
                 error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "Unknown architecture %s", arch);

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "conf/arch.h"
 #include "conf/capabilities.h"
 #include "conf/domain_def.h"
 #include "conf/machine.h"
@@ -40,13 +41,11 @@ static gboolean check_arguments(const char *emulator, const char *arch, const ch
         static const char *const virttypes[] = { "none", "qemu",      "kqemu", "kvm",    "xen",    "lxc",
                                                  "uml",  "openvz",    "test",  "vmware", "hyperv", "vbox",
                                                  "phyp", "parallels", "bhyve", "vz",     "hvf",    NULL };
-        static const char *const arches[] = { "x86_64", "i686",    "aarch64", "armv6l",  "armv7l",
-                                              "ppc64",  "ppc64le", "s390x",   "riscv64", "loongarch64",
-                                              "mips",   "sparc64", NULL };
+        g_auto(GStrv) arches = g_strsplit(ARCH_OTHERS " loongarch64", " ", -1);
         g_autofree char *name = emulator ? g_path_get_basename(emulator) : NULL;
         return check_argument("virttype", virttype, "kvm", virttypes, err) &&
-               check_argument("architecture", arch, "x86_64", arches, err) && check_machine(machine, err) &&
-               check_argument("emulator", name, "virtmicro-vmm", NULL, err);
+               check_argument("architecture", arch, ARCH_NAME, (const char *const *) arches, err) &&
+               check_machine(machine, err) && check_argument("emulator", name, "virtmicro-vmm", NULL, err);
 }
 
 /* <name supported='yes'>; the caller ends it. */
@@ -137,7 +136,7 @@ char *domain_capabilities_format(const char *emulator, const char *arch, const c
         xml_element(&w, "path", emulator ? emulator : VMM_PATH);
         xml_element(&w, "domain", "kvm");
         xml_element(&w, "machine", machine_canonical(machine));
-        xml_element(&w, "arch", "x86_64");
+        xml_element(&w, "arch", ARCH_NAME);
         xml_begin(&w, "vcpu");
         xml_putf(&w, "max", "%u", DOMAIN_VCPUS_MAX);
         xml_end(&w);

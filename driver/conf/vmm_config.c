@@ -18,6 +18,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "conf/arch.h"
 #include "conf/cpu_features.h"
 #include "conf/domain_def_internal.h"
 #include "conf/machine.h"
@@ -26,7 +27,6 @@
 #include "util/error.h"
 
 #define MEMORY_STEP_BYTES (2ull << 20)
-#define HUGEPAGE_DEFAULT  (2ull << 20) /* x86-64's default size */
 #define TAP_MAC_BYTE      0xfe
 #define HOST_PAGE_KIB     4 /* <page size='4'>: no huge pages after all */
 
@@ -80,7 +80,7 @@ static gboolean set_memory(const DomainMemory *memory, struct ctl_machine *m, GE
         if (memory->hugepages && memory->hugepage_kib != HOST_PAGE_KIB) {
                 if (memory->hugepage_kib != 0 && !check_hugepages(memory->hugepage_kib, err))
                         return FALSE;
-                m->hugepage_size = memory->hugepage_kib != 0 ? memory->hugepage_kib * 1024 : HUGEPAGE_DEFAULT;
+                m->hugepage_size = memory->hugepage_kib != 0 ? memory->hugepage_kib * 1024 : ARCH_HUGEPAGE_BYTES;
                 m->flags |= CTL_MACHINE_HUGETLB;
                 step = m->hugepage_size;
         }

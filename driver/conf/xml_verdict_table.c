@@ -5,6 +5,8 @@
  */
 #include "conf/xml_verdict.h"
 
+#include "conf/arch.h"
+
 /* clang-format off */
 static const XmlRule rules[] = {
         { "@id", NULL, NULL, XML_HARMLESS, "what a running domain shows" },
@@ -678,9 +680,7 @@ static const XmlRule rules[] = {
         { "os/type", NULL, "exe linux xen xenpvh uml", XML_REFUSED, "write hvm" },
         { "os/type", NULL, NULL, XML_SERVED, NULL },
         { "os/type/@arch", NULL,
-          "i686 aarch64 alpha armv6l armv7l cris ia64 lm32 m68k microblaze microblazeel mips mips64 mips64el "
-          "mipsel openrisc parisc parisc64 ppc ppc64 ppc64le ppcemb riscv32 riscv64 s390 s390x sh4 sh4eb sparc "
-          "sparc64 unicore32 xtensa xtensaeb", XML_REFUSED, "the host is x86_64: remove it" },
+          ARCH_OTHERS, XML_REFUSED, "the host is " ARCH_NAME ": remove it" },
         { "os/type/@arch", NULL, NULL, XML_SERVED, NULL },
         { "os/type/@machine", NULL, "micro micro-1 microvm", XML_SERVED, NULL },
         { "os/type/@machine", NULL, NULL, XML_CONVERTED, "becomes the newest version of micro" },

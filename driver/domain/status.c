@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "conf/arch.h"
 #include "systemd/scope.h"
 #include "util/error.h"
 #include "util/file.h"
@@ -163,7 +164,7 @@ static int id_of_scope(const char *unit, const char *name) {
 static DomainDef *recover_def(const char *name, const char *uuid, const DomainDef *known) {
         g_autofree char *xml = g_markup_printf_escaped(
                 "<domain type='kvm'><name>%s</name><uuid>%s</uuid><memory>%u</memory><vcpu>1</vcpu><os>"
-                "<type arch='x86_64'>hvm</type></os></domain>",
+                "<type arch='" ARCH_NAME "'>hvm</type></os></domain>",
                 name, uuid, DOMAIN_MEMORY_KIB_MIN);
         DomainDef *def = known ? domain_def_copy(known) : domain_def_parse(xml, DOMAIN_PARSE_OWN, NULL, NULL);
         const char *note = known ? "its status was damaged: TAPs and terminals of this run are not known"
