@@ -135,6 +135,7 @@ static const struct {
         { SYS_fcntl, C, { IS32(1, F_GETFL) }, "how a descriptor was opened" },
         { SYS_fcntl, C, { IS32(1, F_SETFL), HAS_NOT(2, O_ASYNC) }, "non-blocking back ends; page cache, not O_DIRECT" },
         { SYS_fcntl, C, { IS32(1, F_DUPFD_CLOEXEC), IS(2, IMAGE_FD_MIN) }, "disk images to where they belong" },
+        { SYS_fcntl, C, { IS32(1, F_ADD_SEALS) }, "guest memory in a memfd keeps its size" },
         { SYS_getsockopt, C, { IS32(1, SOL_SOCKET), IS32(2, SO_ACCEPTCONN) }, "does a console socket listen?" },
         { SYS_ftruncate, C, { NO_IMAGE(0) }, "guest memory in a memfd" },
         { SYS_memfd_create, C, {}, "guest memory that is shared" },

@@ -88,15 +88,15 @@ static int create_memory(struct machine *m, const struct vm_config *config, cons
                 return r;
         }
         *ret_text = "KVM does not take the guest's memory";
-        for (unsigned i = 0; i < ARRAY_SIZE(m->mem->range); i++) {
+        for (unsigned i = 0; i < m->mem->n_regions; i++) {
                 struct kvm_userspace_memory_region region = {
                         .slot = i,
-                        .guest_phys_addr = m->mem->range[i].gpa,
-                        .memory_size = m->mem->range[i].size,
-                        .userspace_addr = (uint64_t) m->mem->range[i].host,
+                        .guest_phys_addr = m->mem->region[i].gpa,
+                        .memory_size = m->mem->region[i].size,
+                        .userspace_addr = (uint64_t) m->mem->region[i].host,
                 };
 
-                if (region.memory_size > 0 && ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+                if (ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
                         return -errno;
         }
         return 0;

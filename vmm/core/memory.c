@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Guest memory: one host mapping, seen by the guest where the architecture has RAM (arch_ram()). What is between the
- * ranges, devices or nothing, is not RAM, and guest_mem_span() says so.
+ * regions, devices or nothing, is not RAM, and guest_mem_span() says so.
  *
  * By default the mapping is private and anonymous, aligned to 2 MiB and advised to be backed by transparent
  * huge pages; pages appear when the guest touches them. A shared or hugetlb mapping is a memfd that can be
- * passed to a vhost-user back end. Guest memory is excluded from core dumps, as it holds the guest's secrets.
+ * passed to a vhost-user back end: its descriptor is kept, its size sealed. Guest memory is excluded from core dumps,
+ * as it holds the guest's secrets.
  *
  * The guest writes this memory at any time from its vCPUs. So two reads may differ: callers copy first and
  * check the copy.
@@ -15,6 +16,7 @@
 #include "memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +39,9 @@ static int memfd_open(uint64_t size, unsigned flags, uint64_t hugepage_size, int
         if (fd < 0)
                 return -errno;
         if (ftruncate(fd, (int64_t) size) < 0)
+                return -errno;
+        /* Who shares it could make it shorter otherwise, and what is mapped beyond its end raises SIGBUS. */
+        if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
                 return -errno;
         *ret = take_fd(&fd);
         return 0;
@@ -96,6 +101,7 @@ static int map_shared(struct guest_mem *mem, unsigned flags, uint64_t hugepage_s
         if (p == MAP_FAILED)
                 return -ENOMEM;
         mem->host = p;
+        mem->fd = take_fd(&fd);
         if (!(flags & GUEST_MEM_HUGETLB))
                 (void) madvise(mem->host, mem->size, MADV_HUGEPAGE);
         return 0;
@@ -103,11 +109,17 @@ static int map_shared(struct guest_mem *mem, unsigned flags, uint64_t hugepage_s
 
 static void lay_out(struct guest_mem *mem) {
         struct arch_ram ram[ARCH_RAM_MAX];
-        unsigned n = arch_ram(mem->size, ram);
-        uint8_t *host = mem->host;
+        uint64_t offset = 0;
 
-        for (unsigned i = 0; i < n; host += ram[i++].size)
-                mem->range[i] = (struct guest_mem_range) { .gpa = ram[i].gpa, .size = ram[i].size, .host = host };
+        mem->n_regions = arch_ram(mem->size, ram);
+        for (unsigned i = 0; i < mem->n_regions; offset += ram[i++].size)
+                mem->region[i] = (struct guest_mem_region) {
+                        .gpa = ram[i].gpa,
+                        .size = ram[i].size,
+                        .host = mem->host + offset,
+                        .fd = mem->fd,
+                        .offset = offset,
+                };
 }
 
 static void free_p(struct guest_mem **mem) {
@@ -125,6 +137,7 @@ int guest_mem_new(uint64_t size, unsigned flags, uint64_t hugepage_size, struct 
         if (!mem)
                 return -ENOMEM;
         mem->size = size;
+        mem->fd = -EBADF;
 
         if (flags & (GUEST_MEM_SHARED | GUEST_MEM_HUGETLB))
                 r = map_shared(mem, flags, hugepage_size);
@@ -145,6 +158,7 @@ struct guest_mem *guest_mem_free(struct guest_mem *mem) {
                 return NULL;
         if (mem->host)
                 (void) munmap(mem->host, mem->size);
+        close_fd(&mem->fd);
         free(mem);
         return NULL;
 }
@@ -152,15 +166,15 @@ struct guest_mem *guest_mem_free(struct guest_mem *mem) {
 int guest_mem_span(const struct guest_mem *mem, uint64_t gpa, uint64_t len, void **ret) {
         if (len == 0)
                 return -EINVAL;
-        for (unsigned i = 0; i < ARRAY_SIZE(mem->range); i++) {
-                const struct guest_mem_range *range = &mem->range[i];
-                uint64_t offset = gpa - range->gpa;
+        for (unsigned i = 0; i < mem->n_regions; i++) {
+                const struct guest_mem_region *region = &mem->region[i];
+                uint64_t offset = gpa - region->gpa;
 
-                if (gpa < range->gpa || offset >= range->size)
+                if (gpa < region->gpa || offset >= region->size)
                         continue;
-                if (len > range->size - offset)
+                if (len > region->size - offset)
                         return -EFAULT;
-                *ret = range->host + offset;
+                *ret = region->host + offset;
                 return 0;
         }
         return -EFAULT;

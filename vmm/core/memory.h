@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Guest memory: one host mapping that the guest sees as the ranges that its architecture has. guest_mem_span() is
- * the only place that turns a guest address into a pointer.
+ * Guest memory: one host mapping that the guest sees as a table of regions, those that its architecture has.
+ * guest_mem_span() is the only place that turns a guest address into a pointer.
  */
 #pragma once
 
@@ -18,15 +18,19 @@ enum guest_mem_flags {
         GUEST_MEM_LOCKED = 1u << 2,  /* mlock */
 };
 
-struct guest_mem_range {
-        uint64_t gpa, size; /* bytes; size 0: range not present */
+struct guest_mem_region {
+        uint64_t gpa, size; /* bytes */
         uint8_t *host;
+        int fd;          /* the memory's file, not the region's own; -EBADF: private and anonymous */
+        uint64_t offset; /* where the region begins in it */
 };
 
 struct guest_mem {
-        struct guest_mem_range range[ARCH_RAM_MAX]; /* ascending */
-        uint8_t *host;                              /* start of the one mapping */
+        struct guest_mem_region region[ARCH_RAM_MAX]; /* ascending */
+        unsigned n_regions;
+        uint8_t *host; /* start of the one mapping */
         uint64_t size;
+        int fd; /* for whom it is shared with: its size is sealed. -EBADF: there is none */
 };
 
 /*
@@ -36,7 +40,7 @@ struct guest_mem {
 int guest_mem_new(uint64_t size, unsigned flags, uint64_t hugepage_size, struct guest_mem **ret);
 struct guest_mem *guest_mem_free(struct guest_mem *mem); /* NULL is fine; returns NULL */
 
-/* The host address of [gpa, gpa+len), or -EFAULT unless all of it is one RAM range. len 0 is -EINVAL. */
+/* The host address of [gpa, gpa+len), or -EFAULT unless all of it is in one region. len 0 is -EINVAL. */
 int guest_mem_span(const struct guest_mem *mem, uint64_t gpa, uint64_t len, void **ret);
 
 int guest_mem_write(const struct guest_mem *mem, uint64_t gpa, const void *data, uint64_t len);

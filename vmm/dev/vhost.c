@@ -40,18 +40,16 @@ void vhost_done(struct vhost *vhost) {
 }
 
 static int set_memory(const struct vhost *vhost, const struct guest_mem *mem) {
-        AUTOFREE struct vhost_memory *table =
-                calloc(1, sizeof(*table) + ARRAY_SIZE(mem->range) * sizeof(table->regions[0]));
+        AUTOFREE struct vhost_memory *table = calloc(1, sizeof(*table) + mem->n_regions * sizeof(table->regions[0]));
 
         if (!table)
                 return -ENOMEM;
-        for (unsigned i = 0; i < ARRAY_SIZE(mem->range); i++)
-                if (mem->range[i].size > 0)
-                        table->regions[table->nregions++] = (struct vhost_memory_region) {
-                                .guest_phys_addr = mem->range[i].gpa,
-                                .memory_size = mem->range[i].size,
-                                .userspace_addr = (uintptr_t) mem->range[i].host,
-                        };
+        for (unsigned i = 0; i < mem->n_regions; i++)
+                table->regions[table->nregions++] = (struct vhost_memory_region) {
+                        .guest_phys_addr = mem->region[i].gpa,
+                        .memory_size = mem->region[i].size,
+                        .userspace_addr = (uintptr_t) mem->region[i].host,
+                };
         return vhost_request(vhost, VHOST_SET_MEM_TABLE, table);
 }
 

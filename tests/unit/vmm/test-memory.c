@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "../test.h"
 #include "arch/x86_64/layout.h"
@@ -35,7 +36,7 @@ static void test_bad_sizes(void) {
         CHECK(!guest_mem_free(NULL));
 }
 
-static void test_edges_of_one_range(void) {
+static void test_edges_of_one_region(void) {
         struct guest_mem *mem = make(64 * MIB, 0);
         void *p;
 
@@ -65,7 +66,7 @@ static void test_hole(void) {
         CHECK_EQ(span(mem, LAYOUT_HOLE_END - 1, 2), -EFAULT);
         CHECK_EQ(span(mem, LAYOUT_HOLE_END, 1024 * MIB), 0);
         CHECK_EQ(span(mem, LAYOUT_HOLE_END, 1024 * MIB + 1), -EFAULT);
-        /* Both ranges are one mapping, the second behind the first. */
+        /* Both regions are one mapping, the second behind the first. */
         CHECK_EQ(guest_mem_span(mem, LAYOUT_HOLE_START - 1, 1, &low), 0);
         CHECK_EQ(guest_mem_span(mem, LAYOUT_HOLE_END, 1, &high), 0);
         CHECK((uint8_t *) high - (uint8_t *) low == 1);
@@ -88,6 +89,35 @@ static bool is_shared(const void *p) {
         return mode[3] == 's';
 }
 
+/* The table says where each region is in the file that shared memory has, and nobody can make that shorter. */
+static void test_regions(void) {
+        static const unsigned flags[] = { 0, GUEST_MEM_SHARED };
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct guest_mem *mem = make(4096 * MIB, flags[i]);
+                const struct guest_mem_region *low = &mem->region[0], *high = &mem->region[1];
+                uint8_t value = 7, back = 0;
+
+                CHECK_EQ(mem->n_regions, 2);
+                CHECK_EQ(low->gpa + low->size, LAYOUT_HOLE_START);
+                CHECK_EQ(high->gpa, LAYOUT_HOLE_END);
+                CHECK_EQ(low->size + high->size, mem->size);
+                CHECK_EQ(low->offset, 0);
+                CHECK_EQ(high->offset, low->size);
+                CHECK_EQ(low->fd, mem->fd);
+                CHECK_EQ(high->fd, mem->fd);
+                CHECK_EQ(mem->fd >= 0, flags[i] != 0);
+                if (mem->fd >= 0) {
+                        CHECK_EQ(guest_mem_write(mem, high->gpa + 5, &value, 1), 0);
+                        CHECK_EQ(pread(high->fd, &back, 1, (off_t) high->offset + 5), 1);
+                        CHECK_EQ(back, value);
+                        CHECK_EQ(ftruncate(mem->fd, 0), -1);
+                        CHECK_EQ(errno, EPERM);
+                }
+                guest_mem_free(mem);
+        }
+}
+
 static void test_copies(void) {
         static const unsigned flags[] = { 0, GUEST_MEM_SHARED };
 
@@ -107,8 +137,9 @@ static void test_copies(void) {
 
 int main(void) {
         RUN(test_bad_sizes);
-        RUN(test_edges_of_one_range);
+        RUN(test_edges_of_one_region);
         RUN(test_hole);
+        RUN(test_regions);
         RUN(test_copies);
         return 0;
 }

@@ -199,6 +199,7 @@ static void control_work(void) {
         expect(ioctl(CLOSED, KVM_CREATE_VM, 0), EBADF);
         expect(fcntl(CLOSED, F_SETFL, O_NONBLOCK), EBADF);
         expect(fcntl(CLOSED, F_DUPFD_CLOEXEC, IMAGE_FD_MIN), EBADF);
+        expect(fcntl(CLOSED, F_ADD_SEALS, F_SEAL_SHRINK), EBADF);
         if (setrlimit(RLIMIT_FSIZE, &limit) < 0 || getrlimit(RLIMIT_FSIZE, &limit) < 0)
                 _exit(3);
 }

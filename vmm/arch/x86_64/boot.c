@@ -112,11 +112,11 @@ static unsigned memory_map(const struct guest_mem *mem, struct map_entry map[MAP
 
         map[n++] = (struct map_entry) { 0, LAYOUT_LOW_END, MAP_RAM };
         map[n++] = (struct map_entry) { LAYOUT_ACPI, LAYOUT_HIGH_START - LAYOUT_ACPI, MAP_RESERVED };
-        map[n++] = (struct map_entry) { LAYOUT_HIGH_START, mem->range[0].size - LAYOUT_HIGH_START, MAP_RAM };
+        map[n++] = (struct map_entry) { LAYOUT_HIGH_START, mem->region[0].size - LAYOUT_HIGH_START, MAP_RAM };
         /* PCI Firmware 3.3 §4.1.2: the configuration window is reserved memory. */
         map[n++] = (struct map_entry) { LAYOUT_ECAM, LAYOUT_ECAM_SIZE, MAP_RESERVED };
-        if (mem->range[1].size > 0)
-                map[n++] = (struct map_entry) { mem->range[1].gpa, mem->range[1].size, MAP_RAM };
+        for (unsigned i = 1; i < mem->n_regions; i++)
+                map[n++] = (struct map_entry) { mem->region[i].gpa, mem->region[i].size, MAP_RAM };
         return n;
 }
 
@@ -134,7 +134,7 @@ static int initrd_size(int fd, uint64_t *ret) {
 /* As high as the kernel allows, so that it does not lie where the kernel unpacks itself. */
 static int load_initrd(const struct boot_source *source, const struct boot_kernel *kernel, struct initrd *ret,
                        const char **ret_text) {
-        uint64_t top = MIN(source->mem->range[0].size, kernel->initrd_max + 1);
+        uint64_t top = MIN(source->mem->region[0].size, kernel->initrd_max + 1);
         struct initrd initrd = { 0 };
         int r;
 
