@@ -92,6 +92,52 @@ def test_ports_outlive_the_daemon(no_leaks, make_domain, network, libvirtd):
     helpers.wait_for(lambda: released(network), what="the port is released")
 
 
+@pytest.fixture
+def remove_libvirtd(libvirtd):
+    """remove(): no libvirt daemon answers, nor can be started, until put_back() or the end of the test."""
+    units = ("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd.service")
+    listening = [unit for unit in units[:3] if helpers.unit_property(unit, "ActiveState") == "active"]
+
+    def put_back():
+        helpers.run("systemctl", "unmask", "--runtime", *units)
+        helpers.run("systemctl", "start", *listening, "libvirtd.service")
+
+    def remove():
+        helpers.run("systemctl", "mask", "--runtime", *units)
+        helpers.run("systemctl", "stop", *units)
+
+    yield remove, put_back
+    put_back()
+
+
+def test_a_port_that_can_never_be_given_back(no_leaks, make_domain, network, remove_libvirtd, journal_start):
+    """The domain ends all the same, as does a start; a port is remembered for as long as libvirt could have it."""
+    remove, put_back = remove_libvirtd
+    domain, other = make_domain(devices=helpers.interface_xml(network=network)), make_domain()
+    domain.start("--paused")
+    (port,) = ports_of(network)
+    remove()
+    domain.virsh("destroy")
+    assert domain.state() == "shut off"
+    assert "cannot reach libvirt" in domain.virsh("start", check=False)
+    assert domain.state() == "shut off"
+    for _ in range(2):
+        assert port in [path.name for path in PORTS.iterdir()]
+        helpers.run("systemctl", "restart", "virtmicrod.service")
+        other.start("--paused")
+        other.virsh("destroy")
+    late = [entry["MESSAGE"] for entry in helpers.journal(journal_start) if f"port {port}" in str(entry["MESSAGE"])]
+    assert len(late) == 3 and all("is not released yet" in message for message in late)  # once for each daemon
+    put_back()
+    helpers.run("virsh", "net-destroy", network)
+    try:
+        helpers.wait_for(lambda: not any(PORTS.iterdir()), what="a port whose network is gone is forgotten")
+    finally:
+        helpers.run("virsh", "net-start", network)
+    domain.start("--paused")
+    domain.virsh("destroy")
+
+
 def addresses(conn, name, code):
     """Asks for a domain's addresses until that fails with the code; returns the message."""
     domain = conn.lookupByName(name)
