@@ -28,7 +28,7 @@
 #define DOMAIN         "org.virtmicro1.Domain"
 #define NOBODY         65534
 #define CALLS_PER_USER 32
-#define MANY           1000 /* domains; TEST_DOMAINS in the environment says how many else, to measure */
+#define MANY           1000 /* domains; for measurements TEST_DOMAINS in the environment replaces it */
 #define ROOT_OBJECTS   "org.freedesktop.DBus.ObjectManager"
 
 typedef enum Verdict { VERDICT_YES, VERDICT_NO, VERDICT_CHALLENGE, VERDICT_LATER } Verdict;
@@ -97,7 +97,7 @@ static void start_bus(Fixture *f) {
         g_setenv("DBUS_SYSTEM_BUS_ADDRESS", address, TRUE);
 }
 
-/* The bus takes a peer's user from the moment of connecting. */
+/* The bus takes a peer's user when the peer connects. */
 static GDBusConnection *connect_as(uid_t uid) {
         g_autoptr(GError) err = NULL;
         gboolean switched = geteuid() == 0 && uid != 0;
@@ -555,7 +555,7 @@ static gint64 cpu_time_us(void) {
         return now.tv_sec * G_USEC_PER_SEC + now.tv_nsec / 1000;
 }
 
-/* In processor time, client included. It was quadratic once: seconds for the thousands. */
+/* In processor time, the client's included. Quadratic work would take seconds for thousands of domains. */
 static void check_cost(Fixture *f, const char *path, const char *interface, const char *method, gboolean has_flags) {
         gint64 start = cpu_time_us(), used;
         g_autoptr(GVariant) reply G_GNUC_UNUSED =
@@ -614,7 +614,7 @@ static void send_many(GDBusConnection *bus, guint n, GAsyncReadyCallback done, g
                                        G_DBUS_CALL_FLAGS_NONE, 120000, NULL, done, data);
 }
 
-/* One user's calls wait for that user's others, not for another's. */
+/* A user's calls wait for that user's other calls, not for those of another user. */
 static void test_users_take_turns(Fixture *f) {
         enum { CALLS = 60 };
         Answers answers = { .serials = g_array_new(FALSE, FALSE, sizeof(guint32)) };
@@ -756,7 +756,9 @@ static void take_all(GMainContext *context, Taken *taken) {
                 ;
 }
 
-/* A guest causes any number of changes; what waits is one for each domain, and of words some thousands. */
+/*
+ * A guest can cause any number of changes. The queue holds one of them for each domain, and some thousands of events.
+ */
 static void test_inbox(void) {
         g_autoptr(GMainContext) context = g_main_context_new();
         Taken taken = { 0 };
@@ -797,7 +799,7 @@ int main(int argc, char **argv) {
         static const struct {
                 const char *name;
                 void (*test)(Fixture *f);
-                guint n_domains; /* MANY: as many as the environment says */
+                guint n_domains; /* MANY: the number is taken from the environment */
         } tests[] = {
                 { "domains_come_and_go", test_domains_come_and_go },
                 { "lookups", test_lookups },

@@ -109,7 +109,7 @@ static void flap_ports(void) {
         }
 }
 
-/* An answer that comes when nobody waits for it any more, again and again. */
+/* Answers after the caller has given up, again and again. */
 static void answer_late(const struct ctl_message *request) {
         (void) poll(NULL, 0, 1500);
         for (int i = 0; i < 1000; i++)
@@ -121,7 +121,7 @@ static void drop_peer(void) {
         peer = -1;
 }
 
-/* Does what a mode does once. FALSE: it was done. */
+/* Does what a mode does once. FALSE: it has been done, or there is nothing of the kind. */
 static bool misbehave_once(const struct ctl_message *request) {
         static bool done;
 
@@ -137,7 +137,7 @@ static bool misbehave_once(const struct ctl_message *request) {
         return true;
 }
 
-/* For tests to read; standard error is a file of theirs then. */
+/* For tests to read: standard error is a file of theirs. */
 static void note_link(const struct ctl_message *request) {
         const struct ctl_link *link = (const struct ctl_link *) request->data;
 

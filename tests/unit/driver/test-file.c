@@ -57,7 +57,7 @@ static void test_write_over_a_directory(Fixture *f, gconstpointer data) {
         g_assert_false(g_file_test(f->temporary, G_FILE_TEST_EXISTS));
 }
 
-/* What a monitor has made 2 GiB long costs no more than what is wanted of it. */
+/* A file that a monitor has made 2 GiB long costs no more than the part that is wanted. */
 static void test_read_head(Fixture *f, gconstpointer data) {
         char buffer[16];
         struct rusage before, after;

@@ -167,7 +167,7 @@ static void test_append(Fixture *f, gconstpointer data) {
         config_clear(&config);
 }
 
-/* The monitor goes on without a daemon, and does not wait; what its FIFO holds is there for the next one. */
+/* Without a daemon the monitor goes on and does not wait; the next daemon finds what the FIFO holds. */
 static void test_restart(Fixture *f, gconstpointer data) {
         g_autoptr(GError) err = NULL;
         g_autofree char *flood = g_strnfill(1u << 20, 'z');
@@ -195,7 +195,7 @@ static void test_restart(Fixture *f, gconstpointer data) {
         config_clear(&config);
 }
 
-/* Without its FIFO, as the monitor of an earlier version has none, there is nothing to adopt. */
+/* A monitor without a FIFO, of an earlier version, leaves nothing to adopt. */
 static void test_adopt_nothing(Fixture *f, gconstpointer data) {
         g_autoptr(GError) err = NULL;
         GuestLogConfig config = config_of(f, "fifo", "file", NULL);
@@ -206,7 +206,7 @@ static void test_adopt_nothing(Fixture *f, gconstpointer data) {
         g_assert_false(guest_logs_adopt(f->logs, &config, &err));
         g_assert_nonnull(err);
         config_clear(&config);
-        int fd = new_log(f, "other", "file"); /* the file was not kept from others by that */
+        int fd = new_log(f, "other", "file"); /* the failure has not kept the file from others */
         (void) close(fd);
         end_log(f, "other");
         end_log(f, "never-was");
@@ -313,7 +313,7 @@ static void test_flood(Fixture *f, gconstpointer data) {
         (void) close(quiet);
 }
 
-/* Told once, counted, and told again when it is over. */
+/* Logged once, counted, and logged again when it is over. */
 static void test_full_disk(Fixture *f, gconstpointer data) {
         struct rlimit before, limit;
         int fd = new_log(f, "fifo", "file");

@@ -8,7 +8,7 @@
 #define NEVER_MS  (600 * 1000)
 #define STUCK_MAX 4 /* threads of a neighbour */
 
-/* What a test holds back its calls with. */
+/* A gate that holds a test's calls back. */
 typedef struct Gate {
         GMutex lock;
         GCond changed;
@@ -107,7 +107,7 @@ static void test_results(void) {
         neighbour_free(next);
 }
 
-/* What has succeeded for nobody is undone, what has failed is not. */
+/* A success that nobody waits for is undone; a failure is not. */
 static void test_limit(gconstpointer fails) {
         Gate gate = { 0 };
         Neighbour *next = neighbour(100);
@@ -150,7 +150,7 @@ static void call_and_leave(Neighbour *next, Gate *gate, int inside) {
         g_thread_join(thread);
 }
 
-/* Whoever comes when all threads are stuck hears so at once, until one is back. */
+/* While all threads are stuck, new calls fail at once. */
 static void test_stuck(void) {
         Gate gate = { 0 };
         Neighbour *next = neighbour(NEVER_MS);
@@ -184,7 +184,7 @@ static void test_cancelled_before(void) {
         neighbour_free(next);
 }
 
-/* Its end does not wait for what is stuck. */
+/* Freeing it does not wait for stuck calls. */
 static void test_free(void) {
         Gate gate = { 0 };
         Neighbour *next = neighbour(NEVER_MS);

@@ -29,7 +29,7 @@ static int listen_in_silence(void) {
         return fd;
 }
 
-/* Libvirt may make the port whenever it answers, so nobody is told before that it is gone. */
+/* Libvirt may still make the port when it answers, so until then nobody is told that the port is gone. */
 static void test_creation_that_nobody_awaits(void) {
         DomainDef def = { .name = (char *) "vm" };
         DomainNic nic = {
@@ -55,7 +55,7 @@ static void test_creation_that_nobody_awaits(void) {
         while (network_is_silent(client))
                 g_usleep(1000);
         gint64 deadline = g_get_monotonic_time() + 10 * G_TIME_SPAN_SECOND;
-        do { /* asked of libvirt again, which is not there */
+        do { /* libvirt is asked again, and is not there */
                 g_clear_error(&err);
                 g_assert_false(network_port_delete(client, nic.source, nic.portid, &err));
         } while (strstr(err->message, "has not ended") && g_get_monotonic_time() < deadline);

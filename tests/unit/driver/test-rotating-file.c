@@ -174,8 +174,7 @@ static void test_kinds(Fixture *f, gconstpointer data) {
         assert_refused(f, "has a second name");
 }
 
-/* A link is followed when the log is opened, and the files rotate where it leads to. One that comes later is refused.
- */
+/* A link is followed when the log is opened, and the files rotate in its target's folder. A later link is refused. */
 static void test_links(Fixture *f, gconstpointer data) {
         g_autofree char *target = g_build_filename(f->dir, "target", NULL), *text = NULL;
         g_autofree char *backup = g_strconcat(target, ".0", NULL);
@@ -211,7 +210,7 @@ static void test_backup_that_cannot_be_deleted(Fixture *f, gconstpointer data) {
         rotating_file_free(file);
 }
 
-/* A directory that takes no changes, from root neither. */
+/* A directory that nobody can change, not even root. */
 static void protect(Fixture *f, gboolean on) {
         if (!on && getuid() == 0)
                 g_assert_cmpint(seteuid(0), ==, 0);

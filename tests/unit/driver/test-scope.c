@@ -181,7 +181,7 @@ static void test_blkio(void) {
         g_ptr_array_unref(def.blkiotune.devices);
 }
 
-/* What systemd is sent has to have the types that it demands. */
+/* Properties have the types that systemd demands. */
 static void test_types(void) {
         DomainDef def = { .vcpus = 1, .cputune = { .shares = 1 } };
         GVariantBuilder builder;
@@ -314,7 +314,7 @@ static void test_check_blkio(void) {
         assert_check(limits_check_blkiotune, FILES("io.bfq.weight", "default 118\n"), def, NULL);
 }
 
-/* What operators see: their own limits, as long as these are in force, else those that are. */
+/* Operators see the limits that they set while these are in force, else those that are in force. */
 static void test_read(void) {
         char *dir = fake_group(FILES("cpu.weight", "100\n", "cpu.max", "40000 100000\n", "memory.max", "1048576\n",
                                      "memory.high", "max\n", "memory.min", "4096\n", "io.weight", "default 200\n",
@@ -337,7 +337,7 @@ static void test_read(void) {
         g_assert_cmpuint(def->memtune.hard_limit_kib, ==, 1024);
         g_assert_cmpuint(def->memtune.soft_limit_kib, ==, 0);
         g_assert_cmpuint(def->memtune.min_guarantee_kib, ==, 4);
-        scope_read_blkiotune(dir, def); /* a device that is not there any more */
+        scope_read_blkiotune(dir, def); /* a device that has gone */
         g_assert_cmpuint(def->blkiotune.weight, ==, 200);
         g_assert_cmpuint(def->blkiotune.devices->len, ==, 0);
         drop_group(dir);

@@ -153,7 +153,7 @@ typedef struct Maker {
         GError *err;
 } Maker;
 
-/* From here on the thread stops in TUNSETIFF, until whoever has the descriptor lets it go on. */
+/* From here on the thread stops in TUNSETIFF, until the holder of the descriptor lets it continue. */
 static int stop_at_tunsetiff(void) {
         struct sock_filter code[] = {
                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -204,7 +204,7 @@ static gboolean maker_end(Maker *maker, GThread *thread, int listener) {
         return made;
 }
 
-/* Whatever got the name first keeps it, and nobody else reads from it: a TAP that waits for its user included. */
+/* The TAP that got the name first keeps it, and nobody else reads from it, not even while it waits for its user. */
 static void assert_loses(const char *winner) {
         struct seccomp_notif stopped;
         int listener;
@@ -339,7 +339,7 @@ static void set_limits(const char *name, const TapLimits *from, const TapLimits 
         g_assert_no_error(err);
 }
 
-/* To another bridge, VLAN, isolation; and where that fails, it is where it was. */
+/* Moves to another bridge, VLAN or isolation. A TAP that cannot move stays where it was. */
 static void test_move(void) {
         TapConfig here = config_new(), there, nowhere;
         g_autoptr(GError) err = NULL;
@@ -363,7 +363,7 @@ static void test_move(void) {
         assert_shows("isolated on", "bridge -d link show dev mover");
         assert_shows("fe:54:00:11:22:33", "ip link show mover");
 
-        /* A refusal takes it nowhere: the bridge would forget what is behind a port that leaves it. */
+        /* A refused move does not take it out of its bridge, which would forget what is behind the port. */
         g_assert_true(done(run("bridge fdb add 52:54:00:aa:bb:cc dev mover master static")));
         nowhere.bridge = "br8"; /* which does not filter VLANs */
         g_assert_false(tap_move("mover", &there, &nowhere, &err));

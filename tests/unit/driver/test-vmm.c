@@ -253,7 +253,8 @@ static void end_version(Fixture *f, Vmm *vmm) {
         vmm_unref(vmm);
 }
 
-/* A guest of version 1 stays and can be ended; what its monitor has no word for is refused, and nothing else suffers.
+/*
+ * A guest of version 1 stays and can be ended; what its monitor does not understand is refused, with no other effect.
  */
 static void test_monitor_of_version_1(Fixture *f, gconstpointer unused) {
         Vmm *vmm = adopt_version(f, "version-1");
@@ -322,7 +323,7 @@ static void test_list(Fixture *f, gconstpointer unused) {
         stop(vmm);
 }
 
-/* A list that is taken for what the guest has is whole, or an error. */
+/* A list is whole or an error, since it is taken for what the guest has. */
 static void test_hostile_lists(Fixture *f, gconstpointer unused) {
         static const struct {
                 const char *mode, *fault;
@@ -352,7 +353,7 @@ static void kill_at_once(Vmm *vmm, gpointer data) {
         vmm_kill(vmm, SIGKILL);
 }
 
-/* Who knows of it as soon as it is made can end the wait for its greeting. */
+/* A caller that learns of the monitor as soon as it exists can end the wait for its greeting. */
 static void test_killed_before_it_greets(Fixture *f, gconstpointer unused) {
         g_autoptr(GError) err = NULL;
         pid_t pid = 0;
@@ -432,8 +433,7 @@ static void test_journal_fd(Fixture *f, gconstpointer unused) {
         stop(vmm);
 }
 
-/* Its standard error is a stream that it has connected itself: who is at the other end is the monitor, not the daemon.
- */
+/* Its standard error is a stream that it has connected itself, so that the peer is the monitor, not the daemon. */
 static void test_log_stream(Fixture *f, gconstpointer unused) {
         static const char expected[] = "virtmicro-vmm\n\n6\n1\n0\n0\n0\n";
         g_autofree char *path = g_build_filename(f->dir, "stream", NULL);
@@ -556,8 +556,7 @@ static void test_flapping_ports(Fixture *f, gconstpointer unused) {
         gint64 before = g_get_monotonic_time();
 
         g_assert_true(call(vmm, CTL_PAUSE, &err));
-        g_assert_cmpint(g_get_monotonic_time() - before, >,
-                        G_TIME_SPAN_SECOND); /* nobody has read as fast as he could */
+        g_assert_cmpint(g_get_monotonic_time() - before, >, G_TIME_SPAN_SECOND); /* it was slowed down */
         iterate_until(&f->events, 4);
         while (g_main_context_iteration(NULL, FALSE))
                 ;
@@ -566,7 +565,7 @@ static void test_flapping_ports(Fixture *f, gconstpointer unused) {
         stop(vmm);
 }
 
-/* Stopped, as the host's pager may stop it: who adopts it does not wait, and has it when it goes on. */
+/* A stopped monitor, as paging may stop it: adoption does not wait, and succeeds when the monitor goes on. */
 static void test_adopt_a_stopped_one(Fixture *f, gconstpointer unused) {
         Vmm *first = start(f, "good");
         VmmCallbacks callbacks = { on_event, on_exited, f };
@@ -589,7 +588,7 @@ static void test_adopt_a_stopped_one(Fixture *f, gconstpointer unused) {
         vmm_unref(first);
 }
 
-/* Without a descriptor left nothing is known of the process, which is no reason to take it for gone. */
+/* Without a free descriptor nothing is known of the process, so it is not taken for gone. */
 static void test_adopt_without_descriptors(Fixture *f, gconstpointer unused) {
         Vmm *first = start(f, "good");
         VmmCallbacks callbacks = { on_event, on_exited, f };

@@ -305,7 +305,7 @@ static void test_channel_paths(void) {
         }
 }
 
-/* Whatever the domain is called, and with any number, there is room for a name of 72 bytes in an address. */
+/* Whatever the domain's name and id, a socket address has room for a channel name of 72 bytes. */
 static void test_channel_path_length(void) {
         char name[73];
         const DomainChar channel = { .target_name = name };
@@ -316,7 +316,7 @@ static void test_channel_path_length(void) {
         g_assert_true(g_str_has_prefix(path, "/run/libvirt/micro/2147483647.xxx"));
 }
 
-/* Names like those that are given out at a start are the operator's when the TAP is. */
+/* A name that looks like one chosen at a start is kept when the TAP is the operator's. */
 static void test_unmanaged_target(void) {
         g_autoptr(DomainDef) def = parse(HEAD OS "<devices><interface type='ethernet'>"
                                                  "<target dev='vnet-dmz' managed='no'/></interface>"
@@ -614,8 +614,7 @@ static guint slot_of(const DomainDef *def, const char *target) {
         return disk->pci.slot;
 }
 
-/* What has no address gets the first free slot, in the order in which the monitor had them before there were addresses.
- */
+/* Devices without an address get the first free slots, in the order in which the monitor places them. */
 static void test_addresses_chosen(void) {
         g_autoptr(DomainDef) def =
                 parse(DEVICES(PCI_RNG PCI_CHANNEL "<interface type='bridge'><source bridge='b'/></interface>" PCI_DISK(
@@ -636,8 +635,7 @@ static void test_addresses_chosen(void) {
         g_assert_cmpuint(config->port[0].place.slot, ==, 6);
 }
 
-/* A definition that a client reads, changes and sends back: what stays, stays where it is; what comes takes a free
- * slot. */
+/* A definition that a client reads, changes and sends back: old devices keep their slots, new ones get free slots. */
 static void test_addresses_stay(void) {
         g_autoptr(DomainDef) def =
                 parse(DEVICES(PCI_DISK("vda", "") PCI_DISK("vdb", "") PCI_DISK("vdc", "") PCI_CHANNEL));
@@ -659,7 +657,7 @@ static void test_addresses_stay(void) {
         g_assert_false(alone->ports_pci.present);
 }
 
-/* Another machine's: what means something here is kept, the rest is told. */
+/* Addresses of another machine type: those that are valid here are kept, the others noted. */
 static void test_addresses_of_another_machine(void) {
         g_autoptr(DomainDef) def = parse(
                 HEAD "<os><type machine='q35'>hvm</type><kernel>/k</kernel></os><devices>" PCI_DISK(
@@ -675,7 +673,7 @@ static void test_addresses_of_another_machine(void) {
                         "PCI address of disk 'vda' left out: the machine has other buses");
 }
 
-/* A domain does not vanish because of what is in a file of the daemon's. */
+/* An invalid address in the daemon's own file does not make the domain vanish. */
 static void test_addresses_of_own_files(void) {
         g_autoptr(GError) err = NULL;
         g_autoptr(DomainDef) def = domain_def_parse(

@@ -261,13 +261,13 @@ static void test_table(void) {
                 g_assert_true(i == 0 || strcmp(rules[i - 1].path, rule->path) <= 0);
                 g_assert_true(rule->when == NULL || strchr(rule->when, '=') != NULL);
                 g_assert_true(rule->sentence != NULL || rank(rule->verdict) == 0);
-                /* What comes after a row without conditions is never reached. */
+                /* Rows after one without conditions are never reached. */
                 g_assert_true(i == 0 || strcmp(rules[i - 1].path, rule->path) != 0 || rules[i - 1].when != NULL ||
                               rules[i - 1].values != NULL);
         }
 }
 
-/* Each check fails when the table says another thing than what happens. */
+/* Each check fails when the table contradicts what happens. */
 static void test_control(void) {
 #define WITH(x)                                                                                                        \
         "<domain type='kvm'><name>x</name><memory>65536</memory><os><type>hvm</type><kernel>/k</kernel></os>" x        \

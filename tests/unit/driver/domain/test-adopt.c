@@ -94,7 +94,7 @@ static void begin(Fixture *f) {
 
 static void tear_down(Fixture *f, gconstpointer data) {
         g_autofree char *remove = g_strdup_printf("rm -rf '%s'", f->dir);
-        while (g_main_context_iteration(NULL, FALSE)) /* ends that nobody has been told of */
+        while (g_main_context_iteration(NULL, FALSE)) /* ends that have not been delivered yet */
                 ;
         for (unsigned i = 0; i < MONITORS; i++)
                 if (f->monitor[i])
@@ -206,7 +206,7 @@ static void test_lost(Fixture *f, gconstpointer data) {
         g_assert_cmpuint(driver_count_active(f->driver), ==, 0);
 }
 
-/* Without a descriptor to read with the daemon says so and ends. The guests go on, and the next daemon has them. */
+/* A daemon without a descriptor to read with says so and ends. The guests run on, and the next daemon finds them. */
 static void test_no_descriptors(Fixture *f, gconstpointer data) {
         struct rlimit limit, few;
         start_monitor(f, 0);
@@ -217,7 +217,7 @@ static void test_no_descriptors(Fixture *f, gconstpointer data) {
         int lowest = dup(STDIN_FILENO);
         (void) close(lowest);
         gboolean begun = FALSE, refused = FALSE;
-        for (unsigned spare = 0; !begun; spare++) { /* wherever it runs out of them */
+        for (unsigned spare = 0; !begun; spare++) { /* whichever step runs out of them */
                 g_autoptr(GError) err = NULL;
                 few = (struct rlimit) { .rlim_cur = (rlim_t) lowest + spare, .rlim_max = limit.rlim_max };
                 g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &few), ==, 0);
@@ -249,7 +249,7 @@ static void test_no_double(Fixture *f, gconstpointer data) {
                                   0, &err);
         g_assert_no_error(err);
         g_autofree char *socket_path = state_file(f, 0, ".ctl");
-        for (unsigned i = 0; i < 2; i++) { /* a start that was refused leaves what the next one is refused by */
+        for (unsigned i = 0; i < 2; i++) { /* a refused start leaves alone what refuses the next one */
                 g_assert_false(domain_create(d, 0, &err));
                 g_assert_nonnull(strstr(err->message, "a monitor of domain 'vm0' is running"));
                 g_assert_true(lives(f, 0));
@@ -358,7 +358,7 @@ static void test_devices_are_learned(Fixture *f, gconstpointer devices) {
         g_assert_cmpuint(device_ids_give(d->run.devices, "x"), ==, 65550);
 }
 
-/* No figures instead of wrong ones, as long as they are unknown. */
+/* While the ids are unknown, calls fail instead of returning wrong figures. */
 static void test_devices_stay_unknown(Fixture *f, gconstpointer mode) {
         g_autofree char *path = state_file(f, 0, ".xml");
         g_autoptr(GError) err = NULL;
@@ -379,7 +379,7 @@ static void test_devices_stay_unknown(Fixture *f, gconstpointer mode) {
         iterate_until_file_has(path, "devices=''");
 }
 
-/* An earlier daemon may have ended between a change and its status file. */
+/* An earlier daemon may have ended after it changed a link, and before it wrote the status file. */
 static void test_links_are_restored(Fixture *f, gconstpointer data) {
         g_autofree char *log = state_file(f, 0, ".log");
         start_monitor(f, 0);

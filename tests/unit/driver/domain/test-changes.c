@@ -168,7 +168,7 @@ static gdouble time_stats(Domain *d, guint flags) {
         return (gdouble) (g_get_monotonic_time() - start) / G_USEC_PER_SEC;
 }
 
-/* A monitor that does not answer costs a second once, and one that somebody waits for already costs none. */
+/* A monitor that does not answer delays one call by a second, and none while another call already waits for it. */
 static void test_stats_without_waiting(Fixture *f, gconstpointer data) {
         const guint nowait = VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
         count_as_running(f);
@@ -187,7 +187,7 @@ static void test_stats_of_a_busy_domain(Fixture *f, gconstpointer data) {
         domain_job_end(f->domain);
 }
 
-/* A domain that counts as running and whose monitor has gone is not running, and that is said once. */
+/* A domain whose monitor has gone is reported as not running, by one error, although it still has an id. */
 static void test_console_without_monitor(Fixture *f, gconstpointer data) {
         GLogLevelFlags fatal = g_log_set_always_fatal(G_LOG_FATAL_MASK | G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_WARNING);
         guint64 session = 0;
@@ -208,7 +208,7 @@ static void assert_agent(Fixture *f, int code, const char *text) {
                      code, text);
 }
 
-/* That an agent has a channel, and that it runs, is not the same. */
+/* An agent that has a channel does not necessarily run. */
 static void test_calls_for_an_agent(Fixture *f, gconstpointer data) {
         count_as_running(f);
         DomainChar *channel = g_ptr_array_index(f->domain->def->chars, 0);
@@ -280,7 +280,7 @@ static void test_live_goes_first(Fixture *f, gconstpointer data) {
         g_assert_false(domain_is_updated(d));
 }
 
-/* What the persistent definition cannot take is refused before the host is asked. */
+/* A change that the persistent definition cannot take is refused before the host is asked. */
 static void test_both_are_checked(Fixture *f, gconstpointer data) {
         GError *err = NULL;
         count_as_running(f);
@@ -288,7 +288,7 @@ static void test_both_are_checked(Fixture *f, gconstpointer data) {
                      "is not a known interface");
 }
 
-/* What is not a file, in the way of a definition that is about to be written. */
+/* Puts a directory where a definition is about to be written. */
 static void block_config(Fixture *f) {
         g_autofree char *path = g_build_filename(f->config.config_dir, "web1.xml.new", NULL);
         g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
@@ -404,7 +404,7 @@ static void test_metadata_of_both(Fixture *f, gconstpointer data) {
         g_assert_cmpstr(f->domain->newdef->title, ==, "one");
 }
 
-/* An event that comes while a change waits for the host is in the definition that the change makes. */
+/* An event that arrives while a change waits for the host is part of the definition that the change makes. */
 static void test_event_during_a_change(Fixture *f, gconstpointer data) {
         GError *err = NULL;
         Host host = { .opens_port = TRUE };
@@ -415,7 +415,7 @@ static void test_event_during_a_change(Fixture *f, gconstpointer data) {
         g_assert_nonnull(strstr(live, "<shares>300</shares>"));
 }
 
-/* An event that writes the status while the file of the definition is written does not bring back the old one. */
+/* An event that writes the status while the definition's file is written does not bring the old definition back. */
 static void test_status_during_a_change(Fixture *f, gconstpointer data) {
         GError *err = NULL;
         Host host = { .writes = TRUE };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Domains that do not run, with their files in a temporary directory: several clients at once, and disks that fail.
- * What needs a monitor is the integration tests'.
+ * Domains that do not run, with their files in a temporary directory: several clients at once, and disks that fail. The
+ * integration tests have those that need a monitor.
  */
 #include <glib/gstdio.h>
 #include <string.h>
@@ -112,7 +112,7 @@ static void drop(Domain *d) {
         domain_unref(d);
 }
 
-/* Who asks to keep and to remove the same thing keeps the domain, and is told. */
+/* A request both to keep and to remove the same thing is refused, and the domain stays. */
 static void test_undefine_flags(Fixture *f, gconstpointer unused) {
         static const guint contradictions[] = { 4 | 8, 32 | 64, 4 | 8 | 64 }; /* NVRAM, KEEP_NVRAM, TPM, KEEP_TPM */
         static const guint sound[] = { 4, 8, 32, 64, 4 | 64 };
@@ -133,7 +133,7 @@ static void test_undefine_flags(Fixture *f, gconstpointer unused) {
 
 /* --- Locks ----------------------------------------------------------------------- */
 
-/* With a domain's lock held by somebody: the main loop counts at each event. */
+/* The main loop counts domains at each event, so counting must not wait for a domain's lock. */
 static void test_count_takes_no_lock(Fixture *f, gconstpointer unused) {
         g_autoptr(Domain) d = must_define(f, "a", UUID_A);
         domain_lock(d);
@@ -149,7 +149,7 @@ static gpointer keep_marking(gpointer data) {
         return NULL;
 }
 
-/* A job is at work and the lock is free: whoever asks for the state does not wait for the disk. */
+/* A job leaves the lock free while it writes, so a caller that asks for the state does not wait for the disk. */
 static void test_lock_is_free_while_files_are_written(Fixture *f, gconstpointer unused) {
         g_autoptr(Domain) d = must_define(f, "a", UUID_A);
         gint64 deadline = g_get_monotonic_time() + 30 * G_TIME_SPAN_SECOND;
@@ -205,7 +205,7 @@ static void race(Racer *renamer, Racer *definer) {
         g_assert_true(renamer->ok);
 }
 
-/* Whoever comes first: the name that was given up has no file, unless another domain has taken it. */
+/* Whichever comes first, the old name has no file, unless another domain has taken it. */
 static void test_rename_against_redefinition(Fixture *f, gconstpointer unused) {
         for (unsigned i = 0; i < ROUNDS; i++) {
                 Domain *d = must_define(f, "a", UUID_A);
@@ -222,7 +222,7 @@ static void test_rename_against_redefinition(Fixture *f, gconstpointer unused) {
         }
 }
 
-/* One is turned away or gets the name with nothing of it lost. */
+/* One of the two is refused, or gets the name; nothing is lost. */
 static gpointer define_until_it_is(gpointer data) {
         Racer *racer = data;
         do {
@@ -251,7 +251,7 @@ static void test_old_name_is_free_after_the_old_file(Fixture *f, gconstpointer u
         }
 }
 
-/* With something in the way of a file of the new name all is as before, and the new name is anybody's. */
+/* When the file of the new name cannot be made, everything is as before, and the new name is free. */
 static void rename_against(Fixture *f, const char *file) {
         g_autofree char *obstacle = g_build_filename(f->config->config_dir, file, NULL);
         g_autoptr(GError) err = NULL;

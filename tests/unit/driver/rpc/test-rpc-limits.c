@@ -43,7 +43,7 @@ static gboolean is_answered(Wire *wire, guint ms) {
         return reply && reply->header.status == RPC_STATUS_OK;
 }
 
-/* max_anonymous_clients is 3: one of a user, three of all, and the superuser whenever it comes. */
+/* max_anonymous_clients is 3: one for each user, three in all, and root is always let in. */
 static void test_anonymous(void) {
         Wire first, second, other, third, late, root;
         wire_connect(&first, &harness, FALSE, RPC_AUTH_POLKIT, USER);
@@ -59,7 +59,7 @@ static void test_anonymous(void) {
         for (guint i = 0; i < G_N_ELEMENTS(all); i++)
                 g_assert_cmpint(is_answered(all[i], served[i] ? 5000 : 50), ==, served[i]);
         wire_close(&other);
-        g_assert_true(is_answered(&late, 5000)); /* the first that waits is of a user who has a turn already */
+        g_assert_true(is_answered(&late, 5000)); /* the first in the queue is of a user who already has a turn */
         wire_close(&first);
         g_assert_true(is_answered(&second, 5000));
         wire_close(&second);
@@ -122,7 +122,7 @@ static void pass_minute(RpcClient *client) {
         (void) iterate();
 }
 
-/* A minute; with a prompt on somebody's screen five, and no more. */
+/* A minute at most, or five while a prompt is on somebody's screen. */
 static void test_time_to_authenticate(void) {
         Wire idle, prompted;
         wire_connect(&idle, &harness, FALSE, RPC_AUTH_POLKIT, USER);
@@ -227,7 +227,7 @@ static void test_workers_are_shared(void) {
         rpc_users_free(users);
 }
 
-/* Nothing is begun for who leaves megabytes of answers; what has been taken lets it go on. */
+/* No call begins for a client that leaves megabytes of answers unread, until it reads them. */
 static void test_workers_wait_for_the_reader(void) {
         RpcUsers *users = rpc_users_new();
         RpcUser *user = rpc_users_get(users, USER);
@@ -256,7 +256,7 @@ static void send_part(Wire *wire, gsize size) {
         (void) iterate();
 }
 
-/* What a user's clients have sent in part counts together; a small call always passes. */
+/* Packets that have arrived in part count per user; a small call always passes. */
 static void test_input_of_a_user(void) {
         Wire first, second, third, small, other, root;
         Wire *all[] = { &first, &second, &third, &small, &other, &root };
@@ -310,7 +310,7 @@ static guint count_receivers(int event, const rpc_domain *dom) {
         return receivers->len;
 }
 
-/* Thousands of registrations of one user: none further, others may, and an event looks at those that it concerns. */
+/* A user with thousands of registrations gets no more; others do, and an event visits only those that it concerns. */
 static void test_registrations_of_a_user(void) {
         enum { CLIENTS = RPC_USER_CALLBACKS_MAX / RPC_CALLBACKS_MAX };
         Wire wires[CLIENTS], extra, root;
@@ -347,7 +347,7 @@ static void deliver(guint n) {
                 rpc_events_deliver(harness.server, &event);
 }
 
-/* Who does not read is held by megabytes, then dropped; who reads misses nothing. */
+/* A client that does not read has megabytes queued, then is dropped; one that reads misses nothing. */
 static void test_slow_listener(void) {
         enum { EVENTS = 40000 };
         Wire slow, good;

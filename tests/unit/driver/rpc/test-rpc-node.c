@@ -18,7 +18,7 @@ static void test_info(void) {
         g_assert_cmpuint(info.memory, >, 0);
 }
 
-/* `virsh nodeinfo` and `virsh capabilities` speak of the same host. */
+/* `virsh nodeinfo` and `virsh capabilities` agree about the host. */
 static void test_info_and_capabilities(void) {
         rpc_node_info_ret info;
         g_autoptr(HostInfo) host = host_info_read("/");

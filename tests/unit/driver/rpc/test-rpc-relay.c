@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Calls for other daemons that cannot be had: what the client hears, and when. Here a
- * socket listens where such a daemon would; nobody is behind it. How real ones are talked
- * to is for the integration tests.
+ * Calls for other daemons that cannot be reached: what the client is told, and when. A socket listens where such a
+ * daemon would, with nobody behind it. The integration tests talk to real daemons.
  */
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -93,7 +92,7 @@ static void test_missing(void) {
         close_client(&harness, &wire);
 }
 
-/* Clients fall back on NO_SUPPORT for good; a daemon that is busy now is something else. */
+/* NO_SUPPORT makes clients fall back for good, so a busy daemon is another error. */
 static void test_backlog(void) {
         Harness harness;
         Wire wire;
@@ -154,7 +153,7 @@ static void test_silence(void) {
         close_client(&harness, &wire);
 }
 
-/* A client and a daemon that does not answer; its patience outlasts the test. */
+/* A client, and a daemon that does not answer. The time limit outlasts the test. */
 static void open_client_of_silence(Harness *harness, Wire *wire, Upstream *upstream) {
         open_client(harness, wire);
         harness->config->neighbour_timeout = 60;
@@ -181,7 +180,7 @@ static void test_gone(void) {
         drop_silence(&upstream);
 }
 
-/* What waits for a silent daemon counts as its user's, and no longer when its client has gone. */
+/* Calls that wait for a silent daemon count against their user, until their client has gone. */
 static void test_bytes_that_wait(void) {
         Harness harness;
         Wire wire;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Raw clients against the real server: who may call what when, and what rude clients get. */
+/* Raw clients against the real server: who may call what and when, and what misbehaving clients get. */
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -69,7 +69,7 @@ static void test_headers(void) {
         wire_close(&wire);
 }
 
-/* Dropped without a word: whatever is no call, and stream data for no stream. */
+/* Packets that are no calls, and data for no stream, are dropped silently. */
 static void test_dropped(void) {
         static const guint types[] = { RPC_TYPE_REPLY,          RPC_TYPE_MESSAGE,     RPC_TYPE_STREAM,
                                        RPC_TYPE_REPLY_WITH_FDS, RPC_TYPE_STREAM_HOLE, 77 };
@@ -352,7 +352,7 @@ static int register_numbered(Wire *wire, guint number) {
         return event_register(wire, 0, &dom);
 }
 
-/* The list of callbacks is bounded. They are of other domains: alike ones have a limit of their own. */
+/* The list of callbacks is bounded. Each is for another domain, since equal ones have a limit of their own. */
 static void test_events_many(void) {
         Wire wire;
         wire_connect(&wire, &harness, FALSE, RPC_AUTH_NONE, 0);
@@ -380,7 +380,7 @@ static void test_ping(void) {
         wire_close(&wire);
 }
 
-/* One ping that is answered, one that is not: the connection goes at the next tick. */
+/* One ping is answered, the next is not: the connection is closed at the following tick. */
 static void test_keepalive_expires(void) {
         Wire wire;
         wire_connect(&wire, &harness, FALSE, RPC_AUTH_NONE, 0);

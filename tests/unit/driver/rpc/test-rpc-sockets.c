@@ -69,7 +69,7 @@ static void test_taken(void) {
 }
 
 int main(int argc, char **argv) {
-        (void) close(SD_LISTEN_FDS_START); /* a runner's own that it has let through */
+        (void) close(SD_LISTEN_FDS_START); /* inherited from the test runner */
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/rpc/sockets/taken", test_taken);
         return g_test_run();

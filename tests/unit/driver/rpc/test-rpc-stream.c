@@ -89,7 +89,7 @@ static void test_data(void) {
         stream_send_packet(&console, RPC_TYPE_STREAM, RPC_STATUS_OK, NULL, 0);
         check_packet(&console, RPC_STATUS_OK, "");
         read_guest(&console, "");
-        /* What comes for the stream now is dropped. */
+        /* From here on data for the stream is dropped. */
         stream_send_packet(&console, RPC_TYPE_STREAM, RPC_STATUS_CONTINUE, "late", 4);
         g_assert_cmpint(wire_call_simple(&console.wire, 3), ==, 0);
         console_close(&console);
@@ -181,7 +181,7 @@ static void test_other_serial(void) {
         console_close(&console);
 }
 
-/* A guest that does not read: its client is not read from; once it reads, everything arrives. */
+/* While the guest does not read, its client is not read from; once it reads, everything arrives. */
 static void test_slow_guest(void) {
         enum { CHUNK = 32768, CHUNKS = 64 };
         Console console;

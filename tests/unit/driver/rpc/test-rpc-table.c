@@ -12,7 +12,7 @@ enum { CLOSE = 2, NODE_GET_FREE_PAGES = 340 };
 
 static Harness harness;
 
-/* As no layout has it: whoever decodes this first says so. */
+/* Matches no layout: code that decodes it fails. */
 static const guint8 garbage[] = { 0xff, 0xff, 0xff, 0xff, 0xff };
 
 /* The reply to a call with any payload; NULL when none has come. */
@@ -40,7 +40,7 @@ static gboolean is_served(const RpcProc *proc) {
         return proc->kind != RPC_KIND_UNKNOWN && proc->kind != RPC_KIND_REFUSED;
 }
 
-/* Not what the arguments are wrong in, but that nobody asked. */
+/* The error is about rights, not about arguments that do not decode. */
 static void test_read_only_comes_first(void) {
         Wire wire;
         guint denied = 0;

@@ -3,7 +3,7 @@
 #include "rpc/dispatch.h"
 #include "rpc/users.h"
 
-static RpcUser *root; /* whom no share limits: test-rpc-limits.c has the others */
+static RpcUser *root; /* has no share; test-rpc-limits.c tests those of other users */
 
 typedef struct Gate {
         GMutex lock;
@@ -71,7 +71,7 @@ static void gate_open(Gate *gate) {
         g_mutex_unlock(&gate->lock);
 }
 
-/* However many wait for another process, the others are served; nor do those come before others of their kind. */
+/* However many jobs wait for another process, the others are served. */
 static void test_neighbours(void) {
         Gate gate = { 0 };
         guint stuck = 0, normal = 0, high = 0;

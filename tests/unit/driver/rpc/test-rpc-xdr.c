@@ -35,7 +35,7 @@ static void test_optional_flag(void) {
         g_assert_null(none.name);
 }
 
-/* Nothing is allocated for what has not come: what a decoder has made would be there for xdr_free(). */
+/* Nothing is allocated for data that has not arrived: xdr_free() would show what a decoder has made. */
 static void test_announced(void) {
         rpc_text_args text = { 0 };
         g_assert_false(DECODE("00400000"
@@ -145,7 +145,7 @@ static void test_params_round(void) {
         virTypedParamsFree(back, back_n);
 }
 
-/* Clients that have not said that they take strings get none; empty slots go to nobody. */
+/* Clients get strings only if they say that they take them; empty slots are never sent. */
 static void test_params_strings(void) {
         int n;
         virTypedParameterPtr params = sample_params(&n);
