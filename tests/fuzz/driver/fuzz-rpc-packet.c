@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /*
  * Flags of optional members decode from any number but zero, and padding from any bytes, so the first encoding may
- * differ from what came; decoding and encoding that once more may not.
+ * differ from the input. Decoding that and encoding it again must not change it.
  */
 static void use_payload(const RpcPacket *packet, xdrproc_t proc, gsize size) {
         gpointer first = g_malloc0(MAX(size, 1)), second = g_malloc0(MAX(size, 1));
@@ -52,7 +52,7 @@ static void use_packet(const RpcPacket *packet) {
         use_params(packet);
 }
 
-/* The first byte is how many come at once. */
+/* The first byte: how many bytes arrive at once. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         RpcReader reader;
         gsize step = size > 0 ? (gsize) data[0] + 1 : 1;

@@ -21,7 +21,7 @@ static void session_end(void) {
         harness_stop(&harness);
 }
 
-/* Made at the first input, and left to the end of the process. */
+/* Made at the first input, and kept until the process ends. */
 static void session_start(void) {
         if (harness.server)
                 return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Control messages as a hostile peer would send them, to either side's check. Whatever
- * passes is read the way handlers do: every string of it has to end.
+ * Control messages as a hostile peer would send them, checked as either side does. What passes is read as handlers read
+ * it: every string has to end.
  */
 #include <stdlib.h>
 #include <string.h>

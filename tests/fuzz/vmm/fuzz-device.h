@@ -17,7 +17,7 @@
 #include "core/memory.h"
 #include "core/virtio.h"
 
-#define FUZZ_WINDOW 0x10000u /* guest memory from 0 on that the input can write */
+#define FUZZ_WINDOW 0x10000u /* bytes of guest memory, from address 0, that the input can write */
 #define FUZZ_QUEUE  16u      /* entries per ring */
 #define FUZZ_RING   0x400u   /* bytes per ring: descriptors, available, used */
 
@@ -52,7 +52,7 @@ static void fuzz_activate(struct virtio_device *dev) {
         dev->live = true;
 }
 
-/* Without threads nothing is left at work. */
+/* Without threads, nothing remains at work. */
 static void fuzz_reset(struct virtio_device *dev) {
         dev->live = false;
         if (!dev->ops->reset(dev))

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Kernel files: whatever the bytes are, they load into guest memory or are refused.
- */
+/* Kernel files: any bytes either load into guest memory or are refused. */
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Interrupts that go nowhere but into a record. A test that includes this defines all of
- * core/irq.c's functions, so that the linker leaves the real ones out and no KVM is needed.
+ * Interrupts that are only recorded. A test that includes this defines all functions of core/irq.c, so the linker
+ * leaves the real ones out and no KVM is needed.
  */
 #pragma once
 

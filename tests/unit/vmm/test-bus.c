@@ -60,7 +60,7 @@ static void test_dispatch(void) {
         bus_write(&bus, 0x207, &value, 1);
         CHECK_EQ(b.offset, 7);
         CHECK_EQ(b.writes, 1);
-        /* Nobody there, or only in part: all ones, and the device sees nothing. */
+        /* An access that no device covers, or covers only in part, reads all ones, and no device sees it. */
         bus_read(&bus, 0x105, &value, 4);
         CHECK_EQ(value, UINT32_MAX);
         bus_read(&bus, 0xfe, &value, 4);

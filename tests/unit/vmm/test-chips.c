@@ -18,7 +18,7 @@
 
 time_t __wrap_time(time_t *t);
 
-/* Where the vDSO has none it is a system call that the filter kills for; clock_gettime() is allowed. */
+/* Without a vDSO time() is a system call, for which the filter kills; clock_gettime() is allowed. */
 time_t __wrap_time(time_t *t) {
         CHECK(!"time() is called");
         return 0;
@@ -213,7 +213,7 @@ static void test_legacy(void) {
         irq_free(irq);
 }
 
-/* One of their ports is taken: they leave the others as they were. */
+/* When one of their ports is taken, they leave the others as they were. */
 static void test_legacy_fails(void) {
         static const uint64_t taken[] = { LAYOUT_PORT_SERIAL, LAYOUT_PORT_RTC, LAYOUT_PORT_PCI, LAYOUT_PORT_KBD_RESET };
         static const struct bus_ops nothing = { 0 };
@@ -267,20 +267,20 @@ static void test_hotplug(void) {
         CHECK_EQ(power_new(&parts, &pio, irq, &ops, NULL, &power), 0);
         CHECK_EQ(hotplug_new(&parts, &pio, power, on_eject, &ejected, &hotplug), 0);
 
-        /* Each event is told once, and which slots it is about. */
+        /* Each event is reported once, with its slots. */
         hotplug_add(hotplug, 3);
         hotplug_up(hotplug, 3);
         hotplug_up(hotplug, 30);
         hotplug_down(hotplug, 7);
         CHECK_EQ(irq->edges[LAYOUT_IRQ_GED], 3);
         CHECK_EQ(get(&pio, LAYOUT_PORT_POWER + POWER_EVENT), POWER_EVENT_HOTPLUG);
-        CHECK_EQ(get(&pio, at + HOTPLUG_UP), 0); /* a byte of it neither shows nor clears it */
+        CHECK_EQ(get(&pio, at + HOTPLUG_UP), 0); /* an access to one byte neither shows nor clears it */
         CHECK_EQ(get_word(&pio, at + HOTPLUG_UP), 1u << 3 | 1u << 30);
         CHECK_EQ(get_word(&pio, at + HOTPLUG_UP), 0);
         CHECK_EQ(get_word(&pio, at + HOTPLUG_DOWN), 1u << 7);
         CHECK_EQ(get_word(&pio, at + HOTPLUG_DOWN), 0);
 
-        /* What is there can be ejected, once; nothing else. */
+        /* Only a device that is there can be ejected, and only once. */
         hotplug_add(hotplug, 5);
         CHECK_EQ(eject(&pio, &ejected, ~(1u << 3)), 1u << 5);
         CHECK_EQ(eject(&pio, &ejected, ~(1u << 3)), 0);
@@ -293,7 +293,7 @@ static void test_hotplug(void) {
         CHECK_EQ(get_word(&pio, at + HOTPLUG_DOWN), 0);
         CHECK_EQ(eject(&pio, &ejected, UINT32_MAX), 0);
 
-        /* A guest that boots finds all as it is. */
+        /* A guest that boots finds the slots as they are. */
         hotplug_up(hotplug, 4);
         hotplug_down(hotplug, 4);
         CHECK_EQ(parts_reset(&parts, &text), 0);

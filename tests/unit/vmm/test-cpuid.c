@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * What becomes of a host's CPUID, with leaves as an AMD and an Intel processor have them.
- */
+/* What the monitor makes of a host's CPUID, with leaves of an AMD and of an Intel processor. */
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -50,7 +50,7 @@ static void message_init(struct ctl_message *m, uint16_t type, size_t length, un
         ctl_header_init(&m->header, type, 7, length);
         m->length = length;
         m->n_fds = n_fds;
-        /* What all in good shape have: a place, and whom they are about. */
+        /* What every good message has: a place, and the device that it is about. */
         if (type >= CTL_ADD_DISK && type <= CTL_ADD_RNG && length >= sizeof(struct ctl_rng))
                 ((struct ctl_rng *) m->data)->place.id = 1;
         if (type == CTL_ADD_VSOCK && length >= sizeof(struct ctl_vsock))
@@ -171,7 +171,7 @@ static void test_mtu(void) {
         }
 }
 
-/* A list: as long as it says, each entry in range; what is behind its end is nobody's. */
+/* A list is as long as it says, with each entry in range; nobody looks behind its end. */
 static void test_cpu_features(void) {
         struct ctl_message m;
         struct ctl_cpu *cpu = (struct ctl_cpu *) m.data;
@@ -285,7 +285,7 @@ static void test_monitor_side(void) {
         CHECK_EQ(check_from_monitor(&m), -EINVAL);
 }
 
-/* What a monitor of version 1 tells is what the newest does, with nothing in the fields that came later. */
+/* What a monitor of version 1 reports is what the newest one does, with zeroes in the fields that came later. */
 static void test_older_is_extended(void) {
         size_t length = offsetof(struct ctl_event_io_error, policy);
         struct ctl_message m;
@@ -324,7 +324,7 @@ static void test_fits_an_older(void) {
         struct ctl_reply reply = {};
         char text[CTL_TEXT_MAX];
 
-        /* A monitor of version 1 gets what concerns the machine as a whole. */
+        /* A monitor of version 1 gets only what concerns the machine as a whole. */
         ctl_header_init(&pause, CTL_PAUSE, 1, sizeof(pause));
         CHECK_EQ(ctl_fit(&pause, 1, 0, text), 0);
         CHECK_EQ(pause.version, 1);
@@ -342,7 +342,7 @@ static void test_fits_an_older(void) {
         CHECK_EQ(ctl_fit(&machine.header, 2, 1, text), 0);
         CHECK_EQ(machine.header.length, offsetof(struct ctl_machine, version));
 
-        /* What the monitor tells is cut, and an unknown reason is none. */
+        /* What the monitor reports is truncated, and an unknown reason becomes none. */
         ctl_header_init(&error.header, CTL_EVENT_IO_ERROR, 0, sizeof(error));
         CHECK_EQ(ctl_fit(&error.header, 1, 0, text), 0);
         CHECK_EQ(error.header.length, offsetof(struct ctl_event_io_error, policy));
@@ -353,7 +353,7 @@ static void test_fits_an_older(void) {
         CHECK_EQ(state.state, CTL_STATE_PAUSED);
         CHECK_EQ(state.reason, CTL_REASON_NONE);
 
-        /* The answer to what nobody knows fits any version. */
+        /* The answer to an unknown request fits any version. */
         ctl_header_init(&reply.header, 33 | CTL_REPLY, 1, sizeof(reply));
         CHECK_EQ(ctl_fit(&reply.header, 1, 0, text), 0);
         CHECK_EQ(reply.header.length, sizeof(reply));

@@ -950,7 +950,7 @@ static void test_peer_leaves(void) {
         close_fd(&f.client);
         CHECK_EQ(fixture_end(&f), -ECONNRESET);
 
-        /* Also when its leaving is noticed only as it is answered. */
+        /* The same when its leaving is noticed only by the answer to it. */
         fixture_start(&f);
         set_up(&f);
         fake_start_error = -ENOEXEC;
@@ -959,7 +959,7 @@ static void test_peer_leaves(void) {
         close_fd(&f.client);
         CHECK_EQ(fixture_end(&f), -ECONNRESET);
 
-        /* A peer that takes the place of another one is no loss. */
+        /* Replacing a peer by another does not count as losing it. */
         fixture_start(&f);
         CHECK_EQ(hello(&f), 0);
         old = f.client;
@@ -1024,7 +1024,7 @@ static int set_actions(struct fixture *f, enum ctl_action on_poweroff) {
         return call(f, CTL_SET_ACTIONS, &actions, sizeof(actions));
 }
 
-/* Once it is asked to stop, nothing that was or is said of its actions starts the guest again. */
+/* Once the guest is asked to stop, no setting of its actions, earlier or later, starts it again. */
 static void test_sigterm(void) {
         struct fixture f;
 
@@ -1064,7 +1064,7 @@ static void end_and_stop(void) {
         CHECK_EQ(kill(getpid(), SIGTERM), 0);
 }
 
-/* A SIGTERM together with the guest's end adds nothing to it. */
+/* A SIGTERM that coincides with the guest's end changes nothing. */
 static void test_sigterm_at_the_end(void) {
         struct fixture f;
         struct ctl_message m;
@@ -1080,7 +1080,7 @@ static void test_sigterm_at_the_end(void) {
         CHECK_EQ(fixture_close(&f), 0);
 }
 
-/* What machinectl sends presses buttons and ends nothing, however often it comes. */
+/* Signals of machinectl press buttons and end nothing, however many arrive. */
 static void test_buttons(void) {
         struct fixture f;
 
@@ -1129,7 +1129,7 @@ static void expect_reply(const struct fixture *f, uint16_t type, uint32_t serial
         CHECK((error == 0) == !((struct ctl_reply *) m.data)->text[0]);
 }
 
-/* What has to wait for storage is answered when it is done; everything else at once, the end included. */
+/* Requests that wait for storage are answered when they are done; all others at once, QUIT included. */
 static void test_slow_storage(void) {
         struct ctl_stats stats = {};
         struct fixture f;
@@ -1166,7 +1166,10 @@ static void test_slow_storage(void) {
         expect_state(f.client, CTL_STATE_RUNNING, CTL_REASON_REQUEST);
         expect_reply(&f, CTL_RESUME, 3001, 0);
 
-        /* What one peer was owed the next one is not; and SIGTERM ends a guest that cannot press a button. */
+        /*
+         * A peer is not sent the answers that the one before it was owed. SIGTERM ends a guest that has no button to
+         * press.
+         */
         send_plain(&f, CTL_PAUSE, 4000);
         CHECK_EQ(call_plain(&f, CTL_QUERY), 0);
         close_fd(&f.client);
@@ -1186,7 +1189,7 @@ static void expect_port(const struct fixture *f, uint32_t port, bool open) {
         CHECK_EQ(event->open, open);
 }
 
-/* What the guest did with its ports while there was no peer, the next one is told. */
+/* The next peer is told what the guest did with its ports while there was none. */
 static void test_ports_are_told_again(void) {
         struct virtio_device *console;
         struct fixture f;
@@ -1226,7 +1229,7 @@ static unsigned count_lines(int fd, const char *text) {
         return count;
 }
 
-/* A guest decides how often it restarts; the daemon is told each time, the journal is not. */
+/* A guest decides how often it restarts: the daemon is told each time, the journal at a limited rate. */
 static void test_restarts_in_the_log(void) {
         AUTOCLOSE int log = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
         struct fixture f;

@@ -15,7 +15,7 @@
 
 #define MSI_ADDRESS 0xfee00000u
 
-/* While the VM's descriptor is another file, KVM takes no table. A route that was refused is not one that is there. */
+/* While the VM's descriptor is another file, KVM takes no table. A refused route does not exist. */
 static void test_refused_route(void) {
         AUTOCLOSE int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
         AUTOCLOSE int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0), other = dup(vm);
@@ -41,7 +41,7 @@ static void test_refused_route(void) {
         CHECK(!irq_free(irq));
 }
 
-/* A GSI comes back with its route: to whoever takes it next, nothing of the one before is left. */
+/* A GSI comes back with its route: the next owner finds nothing of the previous one. */
 static void test_gsis_come_back(void) {
         AUTOCLOSE int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
         AUTOCLOSE int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0), fd = eventfd(0, EFD_CLOEXEC);

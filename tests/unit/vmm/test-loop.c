@@ -69,7 +69,7 @@ static void *call_often(void *arg) {
         return NULL;
 }
 
-/* The counter is not atomic: the loop's thread alone touches it. */
+/* The counter is not atomic, since only the loop's thread touches it. */
 static void test_calls_from_many_threads(void) {
         unsigned counter = 0;
         struct caller c = { .loop = make(), .counter = &counter };

@@ -75,7 +75,7 @@ static void test_order(void) {
         check_reset(&parts, "abqci");
 }
 
-/* What a walk has no use for is passed over. */
+/* A walk skips parts that have nothing to do in it. */
 static void test_standing_still(void) {
         struct fake a = { .letter = 'a' }, chip = { .letter = 'q' }, b = { .letter = 'b' };
         struct parts parts = { .settled = on_settled, .arg = calls };
@@ -97,7 +97,7 @@ static void test_standing_still(void) {
         CHECK_EQ(settled, 1);
         CHECK(!parts_are_busy(&parts));
 
-        /* One that has gone is no concern of the machine's. */
+        /* The machine does not call a part that has gone. */
         part_remove(&b.part);
         b.busy = true;
         part_settled(&b.part);
@@ -105,7 +105,10 @@ static void test_standing_still(void) {
         CHECK(!parts_are_busy(&parts));
 }
 
-/* After a failure nothing starts anew: no image over chips that are as they were. The next reset is a whole one. */
+/*
+ * After a failure nothing starts again: no kernel is loaded while chips keep their old state. The next reset is a whole
+ * one.
+ */
 static void test_a_reset_fails(void) {
         struct fake a = { .letter = 'a' }, chip = { .letter = 'q', .error = -EIO }, image = { .letter = 'i' };
         struct parts parts = { 0 };

@@ -351,7 +351,7 @@ static void test_msix_odd_accesses(void) {
         CHECK_EQ(b.irq->msi[0].fd, -1);
         msix_raise(&b.device.pci, 0);
         CHECK_EQ(pending(&b), 1);
-        /* It takes the vector, and later refuses a change: what it would send now is not what the driver wants. */
+        /* KVM takes the vector, and later refuses a change: what it would send is not what the driver wants. */
         b.irq->route_error = 0;
         table_put(&b, 0, PCI_MSIX_ENTRY_DATA, 0x41);
         CHECK(b.irq->msi[0].fd >= 0);
@@ -369,7 +369,7 @@ static unsigned gsis_taken(const struct board *b) {
         return n;
 }
 
-/* A device that leaves is nowhere any more, and its slot, its place and its vectors are free. */
+/* A device that has left cannot be reached, and its slot, addresses and vectors are free. */
 static void test_remove(void) {
         struct board b;
         struct pci_device *dev = &b.device.pci;
@@ -413,7 +413,7 @@ static void test_remove(void) {
         irq_free(b.irq);
 }
 
-/* Homes of all sizes are disjoint, aligned and inside the window, in whatever order devices come and go. */
+/* BARs of all sizes are disjoint, aligned and inside the window, whatever the order in which devices come and go. */
 static void test_homes(void) {
         static const uint64_t sizes[] = { 0x1000, 0x8000, 0, 1u << 28, 0x4000, 0x1000, 1u << 24 };
         struct pci_device dev[PCI_SLOTS - 1];

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Devices that come and go on the real KVM: whatever they took is there again, whichever step fails.
- */
+/* Devices that come and go on the real KVM: everything that they took comes back, whichever step fails. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -245,7 +243,7 @@ static void unplug(struct virtio_device *dev) {
         virtio_pci_free(dev);
 }
 
-/* KVM watches no address of the device's any more: another can have them, and any that covers them. */
+/* KVM has stopped watching the device's addresses, so another device can have them, or a range that covers them. */
 static void check_notifications(struct board *b) {
         AUTOCLOSE int fd = eventfd(0, EFD_CLOEXEC);
 
@@ -281,7 +279,7 @@ static void test_cycles(void) {
         }
 }
 
-/* Each call that can fail does so once: from making the device to the driver's start of it. */
+/* Each call that can fail does so once, from making the device to starting it by the driver. */
 static void test_failures(void) {
         for (const struct kind *kind = kinds; kind < kinds + ARRAY_SIZE(kinds); kind++) {
                 unsigned failures = 0;
@@ -367,7 +365,9 @@ static void *write_registers(void *arg) {
         return NULL;
 }
 
-/* A device is complete when the guest finds it, and while it leaves; only when it goes off the bus no vCPU runs. */
+/*
+ * A device is complete when the guest finds it, and until it has left. Only while it goes off the bus do no vCPUs run.
+ */
 static void test_hostile(void) {
         for (unsigned i = 0; i < 10 * ARRAY_SIZE(kinds); i++) {
                 struct hostile hostile = { 0 };

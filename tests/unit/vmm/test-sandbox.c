@@ -288,7 +288,7 @@ static void write_at(int fd, off_t offset, int error) {
                 _exit(10);
 }
 
-/* Up to its limit an image can be written, further not by any means; and there is no way back. */
+/* An image can be written up to its limit and by no means further, and the limit cannot be raised. */
 static void try_growing(int fd) {
         struct sandbox_config config = { .uid = TEST_UID, .gid = TEST_UID, .fds = &fd, .n_fds = 1 };
         const struct thread_role control = { .kind = THREAD_CONTROL };

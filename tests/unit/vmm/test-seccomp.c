@@ -215,7 +215,7 @@ static void test_allowed(void) {
         CHECK_EQ(run_filtered(THREAD_VSOCK, vsock_work), 0);
 }
 
-/* What a flaw in the C library or here ends in has its own name in the journal: no SIGSYS. */
+/* What a flaw in the C library or here ends in is named in the journal, and is not SIGSYS. */
 static void abort_here(void) {
         abort();
 }
@@ -228,7 +228,7 @@ static void test_abort(void) {
         }
 }
 
-/* How wide the filters are; who makes one wider has to say so here. */
+/* How wide the filters are; a change that widens one has to change this as well. */
 static void test_counts(void) {
         static const unsigned most[THREAD_KIND_MAX] = {
                 [THREAD_CONTROL] = 50, [THREAD_VCPU] = 15,   [THREAD_DISK] = 30, [THREAD_NET] = 30,

@@ -228,7 +228,7 @@ static void test_input_during_loopback(void) {
         port_done(&p);
 }
 
-/* What was typed and did not fit is for the guest that comes after a reset. */
+/* What was typed and did not fit goes to the guest after the reset. */
 static void test_input_over_a_reset(void) {
         struct port p;
 

@@ -58,7 +58,7 @@ static long cpu_ns(void) {
         return ts.tv_sec * 1000000000l + ts.tv_nsec;
 }
 
-/* The writer has left long before the guest reads: nothing is cut off, and nobody spins meanwhile. */
+/* The writer leaves long before the guest reads: nothing is lost, and no thread spins meanwhile. */
 static void test_pipe(void) {
         static uint8_t text[60000], got[sizeof(text)];
         struct fixture f;
@@ -92,7 +92,7 @@ static void test_pipe(void) {
         fixture_done(&f);
 }
 
-/* What cannot be watched is no input. */
+/* A descriptor that cannot be watched is not used as input. */
 static void test_null(void) {
         struct fixture f;
 

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * The transport as a driver sees it: everything goes through the buses. There is no KVM, so notifications arrive
- * as plain writes.
- */
+/* The transport as a driver sees it, through the buses. There is no KVM, so notifications arrive as plain writes. */
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
@@ -505,7 +502,7 @@ static void test_bus_mastering_taken_away(void) {
         CHECK(!d.queues[0].enabled);
         CHECK_EQ(status(&b) & VIRTIO_CONFIG_S_DRIVER_OK, 0);
         CHECK_EQ(b.irq->msi[1].fd, -1);
-        /* What the driver writes to the table now changes nothing. */
+        /* From here on, what the driver writes to the table changes nothing. */
         put(&b, MSIX_TABLE + 16 + PCI_MSIX_ENTRY_DATA, 0x55, 4);
         CHECK_EQ(b.irq->msi[1].fd, -1);
 
@@ -622,7 +619,7 @@ static void test_standing_still(void) {
         d.dev.transport->idle(&d.dev);
         CHECK(!d.dev.live && !parts_are_busy(&b.parts));
 
-        /* A device that is broken stays so. */
+        /* A broken device stays broken. */
         virtio_device_fail(&d.dev, "broken");
         parts_resume(&b.parts);
         CHECK(!d.dev.live);
@@ -670,7 +667,7 @@ static void test_free_at_work(void) {
         CHECK(!parts_are_busy(&b.parts));
 }
 
-/* All that a driver can write while its device leaves. */
+/* Everything that a driver can write while its device leaves. */
 static void write_everything(struct board *b) {
         put16(b, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
         set_status(b, 0);
@@ -683,7 +680,7 @@ static void write_everything(struct board *b) {
         enable_msix(b);
 }
 
-/* Once a device leaves no driver starts it again, whatever it writes and whatever befalls the machine. */
+/* Once a device leaves, no driver can start it again, whatever it writes and whatever happens to the machine. */
 static void test_leave(void) {
         for (unsigned i = 0; i < 16; i++) {
                 bool with_driver = i & 1, slow = i & 2, paused = i & 4, is_held = i & 8;

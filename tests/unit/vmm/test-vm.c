@@ -51,7 +51,7 @@ static struct kernel {
 struct fixture {
         struct loop *control;
         struct vm *vm;
-        atomic_uint resets, state, reason, pauses; /* pauses: that were asked for and have come to be */
+        atomic_uint resets, state, reason, pauses; /* pauses that were requested and have taken effect */
         atomic_uint removed, removed_slot;
         bool paused;
         struct virtio_device *devices[4]; /* that it starts with */
@@ -164,7 +164,7 @@ static void do_destroy(void *arg) {
         vm_set_actions(((struct fixture *) arg)->vm, CTL_ACTION_DESTROY, CTL_ACTION_DESTROY, CTL_ACTION_DESTROY);
 }
 
-/* Who wants the guest to stop need not wait for it to come up again. */
+/* A caller that wants the guest to stop need not wait until it has restarted. */
 static void test_actions_while_it_waits(void) {
         struct fixture f;
 
@@ -368,7 +368,7 @@ static void do_remove_others(void *arg) {
         CHECK_EQ(vm_unplug_virtio(f->vm, 1, true), 0);
 }
 
-/* A guest that gives its disk away runs on: it asks for a restart then. */
+/* A guest that gives its disk away runs on; it then asks for a restart. */
 static void test_eject(void) {
         static const uint8_t code[] = {
                 0x66, 0xba, 0x18, 0x06,       /* mov $0x618, %dx: EJECT */
@@ -423,7 +423,7 @@ static void test_remove(void) {
         }
 }
 
-/* A device whose requests take their time. */
+/* A device with slow requests. */
 struct slow {
         struct virtio_device dev;
         struct virtqueue queue;
@@ -483,8 +483,8 @@ static void do_finish_slow(void *arg) {
 }
 
 /*
- * One whose requests do not end holds up neither control nor other devices. What the machine is asked meanwhile, it
- * does when it has gone.
+ * A device whose requests do not end holds up neither control nor other devices. The machine does what it was asked
+ * meanwhile once the device has gone.
  */
 static void test_remove_at_work(void) {
         struct slow slow;
