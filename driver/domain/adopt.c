@@ -29,7 +29,8 @@
 #include "util/error.h"
 #include "util/file.h"
 
-#define RETRY_S 3u /* between two questions to systemd about domains whose status is damaged */
+#define JOB_BRIEF_MS 2000u /* that a background thread waits for a job, so that the ends of other domains do not */
+#define RETRY_S      3u    /* between two questions to systemd about domains whose status is damaged */
 
 struct Adoptions {
         Driver *driver;
@@ -355,10 +356,14 @@ static void learn_devices(Domain *d, const Greeting *greeting) {
         domain_unlock(d);
 }
 
-/* With the job, which a change of an interface has as well. */
+/* With the job, which a change of an interface has as well, and which may wait for this very monitor. */
 static void restore_links(Domain *d, const Greeting *greeting) {
         g_autoptr(GError) err = NULL;
-        domain_job_wait(d);
+        if (!domain_job_wait_briefly(d, JOB_BRIEF_MS)) {
+                g_warning("domain '%s': another operation is at work on it, so link states are not sent again",
+                          d->name);
+                return;
+        }
         if (d->run.vmm == greeting->vmm && !nic_restore_links(d, &err))
                 domain_log(d, G_LOG_LEVEL_WARNING, "its guest may see other link states than its XML says: %s",
                            err->message);

@@ -117,6 +117,8 @@ void domain_unlock(Domain *d);
 gboolean domain_job_begin(Domain *d, GError **err);
 /* The same with no limit, for background threads, and even for a domain that has left the tables. */
 void domain_job_wait(Domain *d);
+/* The same with a limit, for a thread that others need. FALSE, with neither lock nor job: it has passed. */
+gboolean domain_job_wait_briefly(Domain *d, guint ms);
 void domain_job_end(Domain *d); /* gives both back */
 /* domain_job_begin() and VIR_ERR_OPERATION_INVALID "domain is not running" unless it is. */
 gboolean domain_job_begin_active(Domain *d, GError **err);

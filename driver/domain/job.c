@@ -24,6 +24,19 @@ void domain_job_wait(Domain *d) {
         d->job = TRUE;
 }
 
+gboolean domain_job_wait_briefly(Domain *d, guint ms) {
+        gint64 deadline = g_get_monotonic_time() + ms * G_TIME_SPAN_MILLISECOND;
+        domain_lock(d);
+        while (d->job) {
+                if (g_cond_wait_until(&d->job_done, &d->lock, deadline))
+                        continue;
+                domain_unlock(d);
+                return FALSE;
+        }
+        d->job = TRUE;
+        return TRUE;
+}
+
 gboolean domain_job_begin(Domain *d, GError **err) {
         gint64 deadline = g_get_monotonic_time() + JOB_WAIT_SECONDS * G_TIME_SPAN_SECOND;
         domain_lock(d);

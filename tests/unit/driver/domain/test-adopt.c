@@ -388,6 +388,28 @@ static void test_links_are_restored(Fixture *f, gconstpointer data) {
         iterate_until_file_has(log, "link 7 down\nlink 8 up\n");
 }
 
+/* An operation that does not end keeps nobody else from being managed, nor from ending. */
+static void test_links_wait_for_no_job(Fixture *f, gconstpointer data) {
+        g_autofree char *log = state_file(f, MONITORS - 1, ".log");
+        for (unsigned i = 0; i < MONITORS; i++) {
+                start_monitor(f, i);
+                write_status_with(f, i, " devices='8 1 2 7 8 0 0 3 4 5'", DEVICES);
+        }
+        begin(f);
+        Domain *busy[MONITORS - 1];
+        for (unsigned i = 0; i < MONITORS - 1; i++) { /* before their greetings are handed over */
+                busy[i] = find(f, i);
+                domain_job_wait(busy[i]);
+                domain_unlock(busy[i]);
+        }
+        iterate_until_file_has(log, "link 7 down\nlink 8 up\n");
+        for (unsigned i = 0; i < MONITORS - 1; i++) {
+                domain_lock(busy[i]);
+                domain_job_end(busy[i]);
+                domain_unref(busy[i]);
+        }
+}
+
 #define ADD(path, data, func) g_test_add("/adopt/" path, Fixture, data, set_up, func, tear_down)
 
 int main(int argc, char **argv) {
@@ -413,6 +435,7 @@ int main(int argc, char **argv) {
         ADD("devices-stay-unknown/falls", "list-falls", test_devices_stay_unknown);
         ADD("devices-stay-unknown/refuses", "refuses-list", test_devices_stay_unknown);
         ADD("links-are-restored", NULL, test_links_are_restored);
+        ADD("links-wait-for-no-job", NULL, test_links_wait_for_no_job);
         ADD("name-of-another-uuid", NULL, test_name_of_another_uuid);
         return g_test_run();
 }
