@@ -11,6 +11,9 @@
  * The guest writes this memory at any time from its vCPUs. So two reads may differ: callers copy first and
  * check the copy.
  *
+ * Each write of the monitor into it passes guest_mem_wrote(), when it has been made: what is copied before that is
+ * copied again. It costs one load while nobody watches.
+ *
  * No thread owns it: the layout never changes between new and free.
  */
 #include "memory.h"
@@ -18,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -188,5 +192,26 @@ int guest_mem_write(const struct guest_mem *mem, uint64_t gpa, const void *data,
         if (r < 0)
                 return r;
         memcpy(p, data, len);
+        guest_mem_wrote(mem, p, len);
         return 0;
+}
+
+static void tell(const struct guest_mem *mem, const struct guest_mem_watch *watch, const uint8_t *host, uint64_t len) {
+        for (unsigned i = 0; i < mem->n_regions; i++) {
+                const struct guest_mem_region *region = &mem->region[i];
+
+                if (host >= region->host && host < region->host + region->size)
+                        watch->wrote(watch->arg, region->gpa + (uint64_t) (host - region->host), len);
+        }
+}
+
+void guest_mem_wrote(const struct guest_mem *mem, const void *host, uint64_t len) {
+        const struct guest_mem_watch *watch = atomic_load_explicit(&mem->watch, memory_order_acquire);
+
+        if (watch && len > 0)
+                tell(mem, watch, host, len);
+}
+
+void guest_mem_set_watch(struct guest_mem *mem, const struct guest_mem_watch *watch) {
+        atomic_store_explicit(&mem->watch, watch, memory_order_release);
 }

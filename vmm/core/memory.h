@@ -25,12 +25,19 @@ struct guest_mem_region {
         uint64_t offset; /* where the region begins in it */
 };
 
+/* Who has to know what changes: a copy of the memory that is kept up to date. */
+struct guest_mem_watch {
+        void (*wrote)(void *arg, uint64_t gpa, uint64_t len); /* any thread */
+        void *arg;
+};
+
 struct guest_mem {
         struct guest_mem_region region[ARCH_RAM_MAX]; /* ascending */
         unsigned n_regions;
         uint8_t *host; /* start of the one mapping */
         uint64_t size;
         int fd; /* for whom it is shared with: its size is sealed. -EBADF: there is none */
+        const struct guest_mem_watch *_Atomic watch;
 };
 
 /*
@@ -44,3 +51,12 @@ struct guest_mem *guest_mem_free(struct guest_mem *mem); /* NULL is fine; return
 int guest_mem_span(const struct guest_mem *mem, uint64_t gpa, uint64_t len, void **ret);
 
 int guest_mem_write(const struct guest_mem *mem, uint64_t gpa, const void *data, uint64_t len);
+
+/*
+ * Who writes to a span itself says so here, after it has. [host, host+len) lies in one region; len 0 is fine. What
+ * vCPUs and vhost write does not pass here: KVM and vhost have logs of their own. Any thread.
+ */
+void guest_mem_wrote(const struct guest_mem *mem, const void *host, uint64_t len);
+/* From now on `watch` is told; NULL: nobody. The one before may be told until devices have been quiesced or have ended.
+ */
+void guest_mem_set_watch(struct guest_mem *mem, const struct guest_mem_watch *watch);

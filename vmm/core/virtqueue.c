@@ -25,7 +25,8 @@
 
 #include "../base/cleanup.h"
 
-#define DESC_SIZE 16u
+#define DESC_SIZE    16u
+#define USED_SIZE(n) (6 + 8 * (uint64_t) (n))
 
 static uint16_t load16(const void *p) {
         return le16toh(__atomic_load_n((const uint16_t *) p, __ATOMIC_ACQUIRE));
@@ -48,9 +49,20 @@ static uint16_t used_event(const struct virtqueue *vq) {
         return load16(&((struct vring_avail *) vq->avail)->ring[vq->size]);
 }
 
+/* All of it: a page or two. */
+static void used_written(const struct virtqueue *vq) {
+        guest_mem_wrote(vq->mem, vq->used, USED_SIZE(vq->size));
+}
+
 /* Behind the used ring: the available index at which the device wants a notification (§2.7.10). */
 static void set_avail_event(struct virtqueue *vq, uint16_t value) {
         store16(&((struct vring_used *) vq->used)->ring[vq->size], value);
+        used_written(vq);
+}
+
+static void set_used_flags(struct virtqueue *vq, uint16_t flags) {
+        store16(&((struct vring_used *) vq->used)->flags, flags);
+        used_written(vq);
 }
 
 static void set_used_elem(struct virtqueue *vq, uint16_t i, uint16_t head, uint32_t written) {
@@ -73,7 +85,7 @@ int vq_enable(struct virtqueue *vq, const struct guest_mem *mem) {
         if (r == 0)
                 r = guest_mem_span(mem, vq->avail_gpa, 6 + 2 * n, &vq->avail);
         if (r == 0)
-                r = guest_mem_span(mem, vq->used_gpa, 6 + 8 * n, &vq->used);
+                r = guest_mem_span(mem, vq->used_gpa, USED_SIZE(n), &vq->used);
         if (r < 0)
                 return r;
         vq->mem = mem;
@@ -196,6 +208,7 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *chain) {
                 return 0;
         if (pending > vq->size)
                 return vq_break(vq);
+        chain->mem = vq->mem;
         chain->head = avail_head(vq, vq->next_avail);
         chain->n_out = chain->n_in = 0;
         chain->out_len = chain->in_len = 0;
@@ -220,6 +233,7 @@ void vq_push_many(struct virtqueue *vq, const uint16_t *heads, const uint32_t *w
                 set_used_elem(vq, (uint16_t) (vq->next_used + i), heads[i], written[i]);
         vq->next_used = (uint16_t) (vq->next_used + n);
         store16(&((struct vring_used *) vq->used)->idx, vq->next_used);
+        used_written(vq);
 }
 
 void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t written) {
@@ -247,7 +261,7 @@ bool vq_enable_notify(struct virtqueue *vq) {
         if (vq->event_idx)
                 set_avail_event(vq, vq->next_avail);
         else
-                store16(&((struct vring_used *) vq->used)->flags, 0);
+                set_used_flags(vq, 0);
         /* The wish has to be visible before the index is read, or a kick may be lost. */
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         return avail_idx(vq) != vq->next_avail;
@@ -255,7 +269,7 @@ bool vq_enable_notify(struct virtqueue *vq) {
 
 void vq_disable_notify(struct virtqueue *vq) {
         if (vq->enabled && !vq->broken && !vq->event_idx)
-                store16(&((struct vring_used *) vq->used)->flags, VRING_USED_F_NO_NOTIFY);
+                set_used_flags(vq, VRING_USED_F_NO_NOTIFY);
 }
 
 /* Copies between `data` and a part of a chain's vectors, from byte `offset` of that part. */
@@ -285,5 +299,20 @@ size_t vq_chain_read(const struct vq_chain *chain, size_t offset, void *data, si
 }
 
 size_t vq_chain_write(const struct vq_chain *chain, size_t offset, const void *data, size_t len) {
-        return iov_copy(chain->iov + chain->n_out, chain->n_in, offset, (void *) data, len, true);
+        size_t n = iov_copy(chain->iov + chain->n_out, chain->n_in, offset, (void *) data, len, true);
+
+        vq_chain_wrote(chain, offset, n);
+        return n;
+}
+
+void vq_chain_wrote(const struct vq_chain *chain, size_t offset, size_t len) {
+        const struct iovec *iov = chain->iov + chain->n_out;
+
+        for (unsigned i = 0; i < chain->n_in && len > 0; i++) {
+                size_t skip = MIN(offset, iov[i].iov_len), part = MIN(iov[i].iov_len - skip, len);
+
+                guest_mem_wrote(chain->mem, (const uint8_t *) iov[i].iov_base + skip, part);
+                offset -= skip;
+                len -= part;
+        }
 }

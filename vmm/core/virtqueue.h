@@ -18,6 +18,7 @@
 
 /* A descriptor chain as host vectors: first n_out the device reads, then n_in it writes. */
 struct vq_chain {
+        const struct guest_mem *mem;
         uint16_t head;
         unsigned n_out, n_in;
         size_t out_len, in_len; /* bytes */
@@ -61,3 +62,5 @@ void vq_disable_notify(struct virtqueue *vq);
 /* Copies between a buffer and the chain's out/in part, from byte `offset`; returns the bytes copied. */
 size_t vq_chain_read(const struct vq_chain *chain, size_t offset, void *data, size_t len);
 size_t vq_chain_write(const struct vq_chain *chain, size_t offset, const void *data, size_t len);
+/* `len` bytes from `offset` of the in part have been written through its vectors, whatever becomes of the chain. */
+void vq_chain_wrote(const struct vq_chain *chain, size_t offset, size_t len);

@@ -115,6 +115,7 @@ static int do_read(struct blk_io *io, struct blk_worker *worker, struct blk_requ
                 return VIRTIO_BLK_S_IOERR;
         n = iov_slice(chain->iov + chain->n_out, chain->n_in, 0, rq->data_in, iov);
         r = disk_read(&io->disk, iov, n, rq->sector << SECTOR_SHIFT, &worker->bounce);
+        vq_chain_wrote(chain, 0, rq->data_in); /* a part, when it failed */
         if (r < 0)
                 return r;
         rq->written = rq->data_in;

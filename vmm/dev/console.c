@@ -296,6 +296,7 @@ static bool port_read_chain(struct port *p, struct virtqueue *vq, size_t *left) 
         }
         n = readv(p->fd, iov, iov_slice(chain->iov + chain->n_out, chain->n_in, 0, *left, iov));
         if (n > 0) {
+                vq_chain_wrote(chain, 0, n);
                 vq_push(vq, chain, n);
                 *left -= n;
                 return *left > 0 && !loop_is_called(p->console->dev.loop);

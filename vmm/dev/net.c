@@ -222,9 +222,13 @@ static ssize_t net_read(struct net *n) {
         struct iovec iov[VQ_SIZE_MAX + 1];
         size_t direct = MIN(n->chain.in_len, NET_FRAME_MAX);
         unsigned k = iov_slice(n->chain.iov + n->chain.n_out, n->chain.n_in, 0, direct, iov);
+        ssize_t r;
 
         iov[k++] = (struct iovec) { n->frame + direct, NET_FRAME_MAX - direct };
-        return readv(n->tap_fd, iov, k);
+        r = readv(n->tap_fd, iov, k);
+        if (r > 0)
+                vq_chain_wrote(&n->chain, 0, MIN((size_t) r, direct));
+        return r;
 }
 
 /* Receives one frame; false: no more for now. */

@@ -67,6 +67,7 @@ static bool rng_serve(struct rng *g) {
         unsigned k = iov_slice(g->chain.iov + g->chain.n_out, g->chain.n_in, 0, len, iov);
         ssize_t n = k > 0 ? readv(g->fd, iov, k) : 0;
 
+        vq_chain_wrote(&g->chain, 0, MAX(n, (ssize_t) 0));
         if (n <= 0) {
                 vq_unpop(&g->queue, 1);
                 if (k > 0)

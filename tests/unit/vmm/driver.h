@@ -124,6 +124,14 @@ static inline void driver_done(struct driver *driver) {
         guest_mem_free(driver->mem);
 }
 
+static inline void driver_nothing(void *arg) {
+}
+
+/* Once it returns, the loop is done with what it was at. */
+static inline void driver_settle(struct driver *driver) {
+        loop_call(driver->dev->loop, driver_nothing, NULL);
+}
+
 static inline void *driver_at(struct driver *driver, uint64_t gpa, uint64_t len) {
         void *p;
 

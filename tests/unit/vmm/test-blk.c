@@ -15,6 +15,7 @@
 #include "base/seccomp.h"
 #include "dev/blk.h"
 #include "driver.h"
+#include "watch.h"
 
 #define IMAGE_SIZE (4u << 20)
 #define HEADER     DATA_START
@@ -345,6 +346,26 @@ static void test_indirect(void) {
         ring_kick(&f.ring);
         CHECK_EQ(ring_wait(&f.ring), 513);
         CHECK_EQ(*status_of(&f), VIRTIO_BLK_S_OK);
+        fixture_done(&f);
+}
+
+static void test_writes_are_told(void) {
+        struct segment in[] = { { HEADER, 16 }, { DATA, 8192 }, { STATUS, 1 } };
+        uint8_t pattern[8192];
+        struct fixture f;
+        struct watch w;
+
+        memset(pattern, 0x5a, sizeof(pattern));
+        fixture_init(&f, (struct blk_config) {}, ~0ull);
+        CHECK(pwrite(f.image, pattern, sizeof(pattern), 0) == sizeof(pattern));
+        put_header(&f, VIRTIO_BLK_T_IN, 0);
+        *status_of(&f) = 0xee;
+        (void) ring_add(&f.ring, in, 1, 2);
+        watch_begin(&w, f.driver.mem);
+        ring_kick(&f.ring);
+        CHECK_EQ(ring_wait(&f.ring), 8193);
+        driver_settle(&f.driver);
+        watch_end(&w, 4);
         fixture_done(&f);
 }
 
@@ -1239,6 +1260,7 @@ int main(void) {
         RUN(test_no_room);
         RUN(test_outside_memory);
         RUN(test_indirect);
+        RUN(test_writes_are_told);
         RUN(test_read_only);
         RUN(test_serial);
         RUN(test_discard);

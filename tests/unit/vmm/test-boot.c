@@ -14,6 +14,7 @@
 #include "arch/x86_64/layout.h"
 #include "arch/x86_64/loader.h"
 #include "base/cleanup.h"
+#include "watch.h"
 
 #define MIB (1ull << 20)
 
@@ -240,6 +241,23 @@ static void test_elf(void) {
         guest_mem_free(mem);
 }
 
+static void test_writes_are_told(void) {
+        AUTOFREE struct bzimage *b = new_bzimage();
+        struct elf elf = make_elf();
+        struct boot_entry entry;
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct guest_mem *mem;
+                struct watch w;
+
+                CHECK_EQ(guest_mem_new(64 * MIB, 0, 0, &mem), 0);
+                watch_begin(&w, mem);
+                CHECK_EQ(i ? boot_elf(&elf, mem, &entry) : boot(b, sizeof(*b), "initrd", 6, "x", mem, &entry), 0);
+                watch_end(&w, 4);
+                guest_mem_free(mem);
+        }
+}
+
 static void test_bad_elfs(void) {
         static const struct {
                 uint64_t paddr, filesz, memsz, offset;
@@ -301,6 +319,7 @@ int main(void) {
         RUN(test_what_does_not_fit);
         RUN(test_bad_bzimages);
         RUN(test_elf);
+        RUN(test_writes_are_told);
         RUN(test_bad_elfs);
         return 0;
 }

@@ -16,6 +16,7 @@
 
 #include "dev/console.h"
 #include "driver.h"
+#include "watch.h"
 
 #define CONTROL_RX 2u
 #define CONTROL_TX 3u
@@ -246,6 +247,23 @@ static void test_console(void) {
         open_slave(&f);
         put_text(&f, PORT_CONSOLE, "again", 5);
         expect_text(f.slave, "again");
+        fixture_done(&f, false);
+}
+
+static void test_writes_are_told(void) {
+        struct fixture f;
+        struct watch w;
+
+        fixture_init(&f);
+        greet(&f);
+        open_slave(&f);
+        give_room(&f, PORT_CONSOLE, 100);
+        driver_settle(&f.driver);
+        watch_begin(&w, f.driver.mem);
+        CHECK(write(f.slave, "root\r", 5) == 5);
+        expect_input(&f, PORT_CONSOLE, "root\r");
+        driver_settle(&f.driver);
+        watch_end(&w, 2);
         fixture_done(&f, false);
 }
 
@@ -665,6 +683,7 @@ int main(void) {
         RUN(test_control);
         RUN(test_hostile_control);
         RUN(test_console);
+        RUN(test_writes_are_told);
         RUN(test_console_without_reader);
         RUN(test_channel);
         RUN(test_backpressure);

@@ -16,6 +16,7 @@
 
 #include "dev/net.h"
 #include "driver.h"
+#include "watch.h"
 
 #define HEADER   ((uint32_t) sizeof(struct virtio_net_hdr_mrg_rxbuf))
 #define BUFFER   2048u
@@ -139,6 +140,32 @@ static void test_mergeable(void) {
         CHECK_EQ(total, HEADER + BIG_PART);
         CHECK_EQ(num_buffers(&f, 0), 30);
         CHECK(!ring_take(&f.rx, NULL, NULL));
+        fixture_done(&f, false);
+}
+
+/* Those into buffers that the driver gets back unused as well. */
+static void test_writes_are_told(void) {
+        struct fixture f;
+        struct watch w;
+
+        fixture_init(&f, ~0ull, true, 64);
+        add_buffers(&f, 3, BUFFER);
+        watch_begin(&w, f.driver.mem);
+        send_frame(&f, 10000, 0x44);
+        (void) usleep(20000);
+        driver_settle(&f.driver);
+        CHECK(!ring_take(&f.rx, NULL, NULL));
+        watch_end(&w, 3);
+        fixture_done(&f, false);
+
+        fixture_init(&f, ~0ull, true, 64);
+        add_buffers(&f, 5, BUFFER);
+        watch_begin(&w, f.driver.mem);
+        send_frame(&f, 3 * BUFFER, 0x44);
+        for (unsigned i = 0; i < 4; i++)
+                (void) ring_wait(&f.rx);
+        driver_settle(&f.driver);
+        watch_end(&w, 5);
         fixture_done(&f, false);
 }
 
@@ -537,6 +564,7 @@ int main(void) {
         RUN(test_not_live);
         RUN(test_receive);
         RUN(test_mergeable);
+        RUN(test_writes_are_told);
         RUN(test_too_few_buffers);
         RUN(test_too_big_for_ring);
         RUN(test_not_mergeable);

@@ -6,6 +6,7 @@
 
 #include "dev/rng.h"
 #include "driver.h"
+#include "watch.h"
 
 struct fixture {
         struct driver driver;
@@ -51,6 +52,20 @@ static void test_fill(void) {
         fixture_done(&f, false);
 }
 
+static void test_writes_are_told(void) {
+        struct fixture f;
+        struct watch w;
+
+        fixture_init(&f, 0, 0);
+        (void) ring_add(&f.ring, &(struct segment) { DATA_START, 4096 }, 0, 1);
+        watch_begin(&w, f.driver.mem);
+        ring_kick(&f.ring);
+        CHECK_EQ(ring_wait(&f.ring), 4096);
+        driver_settle(&f.driver);
+        watch_end(&w, 2);
+        fixture_done(&f, false);
+}
+
 static void test_rate(void) {
         struct fixture f;
 
@@ -93,6 +108,7 @@ static void test_not_live(void) {
 
 int main(void) {
         RUN(test_fill);
+        RUN(test_writes_are_told);
         RUN(test_rate);
         RUN(test_hostile);
         RUN(test_not_live);

@@ -10,6 +10,7 @@
 #include "arch/x86_64/layout.h"
 #include "base/cleanup.h"
 #include "test.h"
+#include "watch.h"
 
 #define MEMORY (64ull << 20)
 #define DESC   0x1000u
@@ -115,6 +116,33 @@ static void test_disabled_queue_is_empty(void) {
         CHECK(!vq_enable_notify(&vq));
         vq_disable_notify(&vq);
         vq_push(&vq, &chain, 0);
+}
+
+/* What the device writes into rings and buffers, whether or not the driver wants notifications by index. */
+static void test_writes_are_told(void) {
+        for (unsigned event_idx = 0; event_idx < 2; event_idx++) {
+                struct fixture f;
+                struct watch w;
+
+                setup(&f);
+                f.vq.event_idx = event_idx;
+                put(&f.desc[0], DATA, 4096, VRING_DESC_F_WRITE, 0);
+                put(&f.desc[1], DATA + 0x4000, 64, VRING_DESC_F_WRITE, 0);
+                offer(&f, 0);
+                offer(&f, 1);
+                watch_begin(&w, f.mem);
+                vq_disable_notify(&f.vq);
+                CHECK_EQ(vq_pop(&f.vq, &f.chain), 1);
+                CHECK_EQ(vq_chain_write(&f.chain, 10, "abc", 3), 3);
+                vq_push(&f.vq, &f.chain, 13);
+                CHECK_EQ(vq_pop(&f.vq, &f.chain), 1);
+                memset(at(&f, DATA + 0x4000), 7, 64);
+                vq_chain_wrote(&f.chain, 0, 64);
+                vq_unpop(&f.vq, 1);
+                CHECK(vq_enable_notify(&f.vq));
+                watch_end(&w, 3);
+                teardown(&f);
+        }
 }
 
 static void test_2_7_5_chain(void) {
@@ -394,6 +422,7 @@ static void test_push_many_is_visible_at_once(void) {
 int main(void) {
         RUN(test_2_7_size_and_alignment);
         RUN(test_disabled_queue_is_empty);
+        RUN(test_writes_are_told);
         RUN(test_2_7_5_chain);
         RUN(test_unpop_gives_back);
         RUN(test_2_7_5_2_loop_is_too_long);

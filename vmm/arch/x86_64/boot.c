@@ -104,7 +104,9 @@ int boot_read_guest(const struct guest_mem *mem, int fd, uint64_t offset, uint64
         r = guest_mem_span(mem, gpa, len, &p);
         if (r < 0)
                 return r;
-        return boot_read(fd, offset, p, len);
+        r = boot_read(fd, offset, p, len);
+        guest_mem_wrote(mem, p, len);
+        return r;
 }
 
 static unsigned memory_map(const struct guest_mem *mem, struct map_entry map[MAP_MAX]) {
@@ -190,6 +192,7 @@ static int write_page_tables(const struct guest_mem *mem) {
                 for (unsigned i = 0; i < PAGE_ENTRIES; i++)
                         table[2 + d][i] = (d * PAGE_ENTRIES + i) * LARGE_PAGE | flags | PAGE_LARGE;
         }
+        guest_mem_wrote(mem, table, (2 + PAGE_DIRECTORIES) * PAGE);
         return 0;
 }
 
@@ -345,6 +348,7 @@ int arch_boot(const struct arch_image *image, struct vcpus *vcpus, const char **
         r = acpi_build(image->version, image->topology, LAYOUT_ACPI, p, LAYOUT_ACPI_SIZE, &used);
         if (r < 0)
                 return r;
+        guest_mem_wrote(image->mem, p, used);
         r = boot_load(&source, &entry, ret_text);
         if (r < 0)
                 return r;

@@ -67,6 +67,7 @@ static int load_segment(const struct guest_mem *mem, int fd, const Elf64_Phdr *p
                         return r;
         }
         memset((uint8_t *) p + ph->p_filesz, 0, ph->p_memsz - ph->p_filesz);
+        guest_mem_wrote(mem, p, ph->p_memsz);
         kernel->start = MIN(kernel->start, ph->p_paddr);
         kernel->end = MAX(kernel->end, ph->p_paddr + ph->p_memsz);
         return 0;
