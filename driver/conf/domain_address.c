@@ -45,7 +45,7 @@ static void address_format(const DomainPciAddress *pci, char ret[32]) {
 static gboolean has_ports(const DomainDef *def) {
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = g_ptr_array_index(def->chars, i);
-                if (chr->device != DOMAIN_CHAR_SERIAL && !domain_char_is_serial_console(chr))
+                if (domain_char_is_port(chr))
                         return TRUE;
         }
         return FALSE;

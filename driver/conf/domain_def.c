@@ -209,6 +209,10 @@ gboolean domain_char_is_serial_console(const DomainChar *chr) {
         return chr->device == DOMAIN_CHAR_CONSOLE && g_strcmp0(chr->target_type, "serial") == 0;
 }
 
+gboolean domain_char_is_port(const DomainChar *chr) {
+        return chr->device != DOMAIN_CHAR_SERIAL && !domain_char_is_serial_console(chr);
+}
+
 DomainChar *domain_def_find_console(const DomainDef *def, const char *alias) {
         for (guint i = 0; i < def->chars->len; i++) {
                 DomainChar *chr = g_ptr_array_index(def->chars, i);
@@ -219,10 +223,26 @@ DomainChar *domain_def_find_console(const DomainDef *def, const char *alias) {
         return NULL;
 }
 
-static void assign_alias(char **alias, const char *prefix, guint index) {
-        if (!*alias)
-                *alias = g_strdup_printf("%s%u", prefix, index);
+/* A list of devices and the place of their aliases. */
+static gboolean has_alias(const GPtrArray *list, gsize offset, const char *alias) {
+        for (guint i = 0; i < list->len; i++)
+                if (g_strcmp0(G_STRUCT_MEMBER(char *, g_ptr_array_index(list, i), offset), alias) == 0)
+                        return TRUE;
+        return FALSE;
 }
+
+/* Counts up from `index`: others may have been attached and detached since the names were given. */
+static void assign_alias(const GPtrArray *list, gsize offset, guint item, const char *prefix, guint index) {
+        char **alias = &G_STRUCT_MEMBER(char *, g_ptr_array_index(list, item), offset);
+        for (; !*alias; index++) {
+                g_autofree char *free_alias = g_strdup_printf("%s%u", prefix, index);
+                if (!has_alias(list, offset, free_alias))
+                        *alias = g_steal_pointer(&free_alias);
+        }
+}
+
+#define ASSIGN_ALIAS(list, type, item, prefix, index)                                                                  \
+        assign_alias((list), G_STRUCT_OFFSET(type, alias), (item), (prefix), (index))
 
 static void assign_char_aliases(DomainDef *def) {
         static const char *const prefix[] = { "serial", "console", "channel" };
@@ -235,7 +255,7 @@ static void assign_char_aliases(DomainDef *def) {
                         g_free(chr->alias);
                         chr->alias = g_strdup(serial->alias);
                 } else
-                        assign_alias(&chr->alias, prefix[chr->device], index);
+                        ASSIGN_ALIAS(def->chars, DomainChar, i, prefix[chr->device], index);
         }
 }
 
@@ -247,31 +267,22 @@ static guint disk_index(const char *target) {
         return index - 1;
 }
 
-static gboolean has_disk_alias(const DomainDef *def, const char *alias) {
-        for (guint i = 0; i < def->disks->len; i++)
-                if (g_strcmp0(((DomainDisk *) g_ptr_array_index(def->disks, i))->alias, alias) == 0)
-                        return TRUE;
-        return FALSE;
-}
-
 /* A disk's alias comes from its target, as in libvirt, so that it does not depend on other disks; not for "vda" and
  * "sda" in one domain. */
-static void assign_disk_alias(const DomainDef *def, DomainDisk *disk) {
-        for (guint index = disk_index(disk->target); !disk->alias; index++) {
-                g_autofree char *alias = g_strdup_printf("virtio-disk%u", index);
-                if (!has_disk_alias(def, alias))
-                        disk->alias = g_steal_pointer(&alias);
+static void assign_disk_aliases(DomainDef *def) {
+        for (guint i = 0; i < def->disks->len; i++) {
+                const DomainDisk *disk = g_ptr_array_index(def->disks, i);
+                ASSIGN_ALIAS(def->disks, DomainDisk, i, "virtio-disk", disk_index(disk->target));
         }
 }
 
 void domain_def_assign_aliases(DomainDef *def) {
-        for (guint i = 0; i < def->disks->len; i++)
-                assign_disk_alias(def, g_ptr_array_index(def->disks, i));
+        assign_disk_aliases(def);
         for (guint i = 0; i < def->nics->len; i++)
-                assign_alias(&((DomainNic *) g_ptr_array_index(def->nics, i))->alias, "net", i);
+                ASSIGN_ALIAS(def->nics, DomainNic, i, "net", i);
         assign_char_aliases(def);
-        if (def->rng)
-                assign_alias(&def->rng->alias, "rng", 0);
+        if (def->rng && !def->rng->alias)
+                def->rng->alias = g_strdup("rng0");
 }
 
 char *domain_channel_path(const char *state_dir, int id, const DomainChar *channel) {

@@ -338,6 +338,8 @@ DomainChar *domain_def_find_console(const DomainDef *def, const char *alias);
 
 /* A console that is only another name for the first serial port. */
 gboolean domain_char_is_serial_console(const DomainChar *chr);
+/* A port of virtio-serial: a virtio console or a channel. */
+gboolean domain_char_is_port(const DomainChar *chr);
 /*
  * Names the devices that have no name yet, for live XML and events. The console that is a serial port gets the port's.
  */

@@ -145,18 +145,20 @@ static gboolean has_console_option(const char *cmdline) {
         return FALSE;
 }
 
-static const char *default_console(const VmmConfig *config) {
-        if (config->serial)
+static const char *default_console(const DomainDef *def) {
+        if (domain_def_first_serial(def))
                 return "console=ttyS0";
-        for (unsigned i = 0; i < config->n_ports; i++)
-                if ((config->port[i].flags & CTL_PORT_CONSOLE) != 0)
+        for (guint i = 0; i < def->chars->len; i++) {
+                const DomainChar *chr = g_ptr_array_index(def->chars, i);
+                if (chr->device == DOMAIN_CHAR_CONSOLE && domain_char_is_port(chr))
                         return "console=hvc0";
+        }
         return NULL;
 }
 
 static gboolean set_cmdline(const DomainDef *def, VmmConfig *config, GError **err) {
         const char *given = def->os.cmdline ? def->os.cmdline : "";
-        const char *console = has_console_option(given) ? NULL : default_console(config);
+        const char *console = has_console_option(given) ? NULL : default_console(def);
         g_autofree char *text =
                 g_strdup_printf("%s%s%s", given, *given != '\0' && console ? " " : "", console ? console : "");
         if (g_strlcpy(config->cmdline.text, text, sizeof(config->cmdline.text)) < sizeof(config->cmdline.text))
@@ -200,107 +202,86 @@ static void set_policies(const DomainDisk *disk, struct ctl_disk *message) {
         message->rerror_policy = (guint8) map_policy(read);
 }
 
-static void add_disk(const DomainDisk *disk, VmmConfig *config) {
-        unsigned i = config->n_disks++;
-        struct ctl_disk *message = &config->disk[i];
-        message->flags = (disk->readonly ? CTL_DISK_READONLY : 0) |
-                         (g_strcmp0(disk->discard, "unmap") == 0 ? CTL_DISK_DISCARD : 0);
-        message->cache = map_cache(disk->cache);
-        set_policies(disk, message);
+void vmm_config_disk(const DomainDisk *disk, struct ctl_disk *ret) {
+        *ret = (struct ctl_disk) {
+                .place.slot = (guint8) disk->pci.slot,
+                .flags = (disk->readonly ? CTL_DISK_READONLY : 0) |
+                         (g_strcmp0(disk->discard, "unmap") == 0 ? CTL_DISK_DISCARD : 0),
+                .cache = map_cache(disk->cache),
+        };
+        set_policies(disk, ret);
         if (disk->serial)
-                g_strlcpy(message->serial, disk->serial, sizeof(message->serial));
-        g_strlcpy(message->name, disk->target, sizeof(message->name));
-        message->place.slot = (guint8) disk->pci.slot;
-        config->disk_def[i] = disk;
-        config->disk_direct[i] = disk->cache == DOMAIN_CACHE_NONE || disk->cache == DOMAIN_CACHE_DIRECTSYNC;
+                g_strlcpy(ret->serial, disk->serial, sizeof(ret->serial));
+        g_strlcpy(ret->name, disk->target, sizeof(ret->name));
 }
 
-static gboolean add_disks(const DomainDef *def, VmmConfig *config, GError **err) {
-        for (guint i = 0; i < def->disks->len; i++) {
-                const DomainDisk *disk = g_ptr_array_index(def->disks, i);
-                if (!disk->source && !disk->volume)
-                        continue;
-                if (config->n_disks == DOMAIN_DISKS_MAX) {
-                        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u disks", DOMAIN_DISKS_MAX);
-                }
-                add_disk(disk, config);
-        }
-        return TRUE;
+gboolean vmm_config_disk_is_direct(const DomainDisk *disk) {
+        return disk->cache == DOMAIN_CACHE_NONE || disk->cache == DOMAIN_CACHE_DIRECTSYNC;
 }
 
-static gboolean add_nics(const DomainDef *def, VmmConfig *config, GError **err) {
-        if (def->nics->len > DOMAIN_NICS_MAX) {
-                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u interfaces", DOMAIN_NICS_MAX);
-        }
-        for (guint i = 0; i < def->nics->len; i++) {
-                const DomainNic *nic = g_ptr_array_index(def->nics, i);
-                struct ctl_nic *message = &config->nic[config->n_nics];
-                config->nic_def[config->n_nics++] = nic;
-                message->flags = nic->link_down ? CTL_NIC_LINK_DOWN : 0;
-                message->mtu = (guint16) nic->mtu;
-                message->place.slot = (guint8) nic->pci.slot;
-                memcpy(message->mac, nic->mac, sizeof(message->mac));
-                if (nic->target)
-                        g_strlcpy(message->name, nic->target, sizeof(message->name));
-        }
-        return TRUE;
+void vmm_config_nic(const DomainNic *nic, struct ctl_nic *ret) {
+        *ret = (struct ctl_nic) {
+                .place.slot = (guint8) nic->pci.slot,
+                .flags = nic->link_down ? CTL_NIC_LINK_DOWN : 0,
+                .mtu = (guint16) nic->mtu,
+        };
+        memcpy(ret->mac, nic->mac, sizeof(ret->mac));
+        if (nic->target)
+                g_strlcpy(ret->name, nic->target, sizeof(ret->name));
 }
 
-static gboolean add_serial(const DomainChar *chr, VmmConfig *config, GError **err) {
-        if (chr->backend == DOMAIN_CHAR_UNIX && chr->listen) {
+gboolean vmm_config_port(const DomainDef *def, const DomainChar *chr, struct ctl_port *ret, GError **err) {
+        *ret = (struct ctl_port) {
+                .place.slot = (guint8) def->ports_pci.slot,
+                .flags = (chr->device == DOMAIN_CHAR_CONSOLE ? CTL_PORT_CONSOLE : 0) |
+                         (chr->backend == DOMAIN_CHAR_UNIX && chr->listen ? CTL_PORT_SOCKET : 0),
+        };
+        if (!chr->target_name || g_strlcpy(ret->name, chr->target_name, sizeof(ret->name)) < sizeof(ret->name))
+                return TRUE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel name '%s' is too long", chr->target_name);
+}
+
+void vmm_config_rng(const DomainRng *rng, struct ctl_rng *ret) {
+        *ret = (struct ctl_rng) {
+                .place.slot = (guint8) rng->pci.slot,
+                .rate_bytes = rng->rate_bytes,
+                .rate_period = rng->rate_bytes == 0       ? 0
+                               : rng->rate_period_ms != 0 ? rng->rate_period_ms
+                                                          : 1000,
+        };
+}
+
+/* --- All of it ---------------------------------------------------------------------------- */
+
+static gboolean check_number(const char *what, guint n, guint max, GError **err) {
+        return n <= max || error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u %s", max, what);
+}
+
+static gboolean check_char_config(const DomainDef *def, const DomainChar *chr, guint *n_ports, GError **err) {
+        struct ctl_port port;
+        if (chr->device == DOMAIN_CHAR_SERIAL && chr->backend == DOMAIN_CHAR_UNIX && chr->listen)
                 return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
                                  "a serial port cannot listen on a socket: use type='pty', or a channel");
-        }
-        config->serial = chr;
-        return TRUE;
+        if (!domain_char_is_port(chr))
+                return TRUE;
+        ++*n_ports;
+        return vmm_config_port(def, chr, &port, err);
 }
 
-static gboolean add_port(const DomainDef *def, const DomainChar *chr, VmmConfig *config, GError **err) {
-        if (config->n_ports == CTL_PORTS_MAX) {
-                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "more than %u consoles and channels", CTL_PORTS_MAX);
-        }
-        struct ctl_port *message = &config->port[config->n_ports];
-        message->flags = (chr->device == DOMAIN_CHAR_CONSOLE ? CTL_PORT_CONSOLE : 0) |
-                         (chr->backend == DOMAIN_CHAR_UNIX && chr->listen ? CTL_PORT_SOCKET : 0);
-        message->place.slot = (guint8) def->ports_pci.slot;
-        if (chr->target_name &&
-            g_strlcpy(message->name, chr->target_name, sizeof(message->name)) >= sizeof(message->name)) {
-                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "channel name '%s' is too long", chr->target_name);
-        }
-        config->port_def[config->n_ports++] = chr;
-        return TRUE;
-}
-
-/* def->chars is sorted: serial ports, consoles, channels. */
-static gboolean add_chars(const DomainDef *def, VmmConfig *config, GError **err) {
-        for (guint i = 0; i < def->chars->len; i++) {
-                const DomainChar *chr = g_ptr_array_index(def->chars, i);
-                gboolean ok = TRUE;
-                if (chr->device == DOMAIN_CHAR_SERIAL)
-                        ok = config->serial || add_serial(chr, config, err);
-                else if (!domain_char_is_serial_console(chr))
-                        ok = add_port(def, chr, config, err);
-                if (!ok)
+gboolean vmm_config_check_devices(const DomainDef *def, GError **err) {
+        guint n_ports = 0;
+        for (guint i = 0; i < def->chars->len; i++)
+                if (!check_char_config(def, g_ptr_array_index(def->chars, i), &n_ports, err))
                         return FALSE;
-        }
-        return TRUE;
-}
-
-static void set_rng(const DomainRng *rng, VmmConfig *config) {
-        config->has_rng = rng != NULL;
-        if (!rng)
-                return;
-        config->rng.place.slot = (guint8) rng->pci.slot;
-        config->rng.rate_bytes = rng->rate_bytes;
-        config->rng.rate_period = rng->rate_bytes == 0 ? 0 : rng->rate_period_ms != 0 ? rng->rate_period_ms : 1000;
+        return check_number("disks", def->disks->len, DOMAIN_DISKS_MAX, err) &&
+               check_number("interfaces", def->nics->len, DOMAIN_NICS_MAX, err) &&
+               check_number("consoles and channels", n_ports, CTL_PORTS_MAX, err);
 }
 
 gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err) {
         memset(ret, 0, sizeof(*ret));
-        set_rng(def->rng, ret);
         set_cpu(&def->cpu, &ret->cpu);
-        return set_machine(def, &ret->machine, err) && add_disks(def, ret, err) && add_nics(def, ret, err) &&
-               add_chars(def, ret, err) && set_cmdline(def, ret, err);
+        return set_machine(def, &ret->machine, err) && vmm_config_check_devices(def, err) && set_cmdline(def, ret, err);
 }
 
 /* --- What a start needs ------------------------------------------------------------------- */

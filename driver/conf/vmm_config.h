@@ -26,23 +26,18 @@ typedef struct VmmConfig {
         struct ctl_machine machine; /* with the fd of /dev/kvm */
         struct ctl_cpu cpu;         /* n 0: not to be sent */
         struct ctl_cmdline cmdline;
-        const DomainChar *serial; /* SET_SERIAL with its pty master; NULL: none. Points into the def */
-        unsigned n_disks;
-        struct ctl_disk disk[DOMAIN_DISKS_MAX]; /* with the fd of def->disks[i]; those without a source are left out */
-        const DomainDisk *disk_def[DOMAIN_DISKS_MAX];
-        gboolean disk_direct[DOMAIN_DISKS_MAX]; /* the fd is to be opened O_DIRECT */
-        unsigned n_nics;
-        struct ctl_nic nic[DOMAIN_NICS_MAX]; /* with the TAP of def->nics[i]; name and MTU are filled in at start */
-        const DomainNic *nic_def[DOMAIN_NICS_MAX];
-        unsigned n_ports;
-        struct ctl_port port[DOMAIN_CHARS_MAX]; /* its fd: a pty master, a listening socket or a file */
-        const DomainChar *port_def[DOMAIN_CHARS_MAX];
-        gboolean has_rng;
-        struct ctl_rng rng; /* with the fd of def->rng->backend_path */
 } VmmConfig;
 
-/* VIR_ERR_CONFIG_UNSUPPORTED for what the monitor cannot do. The result points into `def`; devices have no ids yet. */
+/* Of the machine. VIR_ERR_CONFIG_UNSUPPORTED for what the monitor cannot do, with its devices too. */
 gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err);
+/* VIR_ERR_CONFIG_UNSUPPORTED for devices that the monitor does not have, or not so many. */
+gboolean vmm_config_check_devices(const DomainDef *def, GError **err);
+/* Of one device: ids are the caller's, and an interface's name and MTU are those of its TAP. */
+void vmm_config_disk(const DomainDisk *disk, struct ctl_disk *ret);
+gboolean vmm_config_disk_is_direct(const DomainDisk *disk); /* its fd is to be opened O_DIRECT */
+void vmm_config_nic(const DomainNic *nic, struct ctl_nic *ret);
+gboolean vmm_config_port(const DomainDef *def, const DomainChar *chr, struct ctl_port *ret, GError **err);
+void vmm_config_rng(const DomainRng *rng, struct ctl_rng *ret);
 /* The enum ctl_action of an on_* element. */
 guint8 vmm_config_action(DomainAction action);
 

@@ -29,6 +29,26 @@ const DeviceKind *device_kind_of(const DomainDevice *device) {
         g_assert_not_reached(); /* the parser knows no others */
 }
 
+GArray *device_list(const DomainDef *def) {
+        GArray *devices = g_array_new(FALSE, FALSE, sizeof(Device));
+        for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++) {
+                g_autoptr(GPtrArray) list = g_ptr_array_new();
+                kinds[i]->list(def, list);
+                for (guint j = 0; j < list->len; j++)
+                        g_array_append_val(devices, ((Device) { kinds[i], g_ptr_array_index(list, j) }));
+        }
+        return devices;
+}
+
+void devices_release(Domain *d, const DomainDef *def) {
+        g_autoptr(GArray) devices = device_list(def);
+        for (guint i = 0; i < devices->len; i++) {
+                const Device *device = &g_array_index(devices, Device, i);
+                if (device->kind->release)
+                        device->kind->release(d, def, device->device);
+        }
+}
+
 gpointer device_copy(const DomainDevice *device, gsize list) {
         g_autoptr(DomainDef) copy = domain_def_copy(device->def);
         return g_ptr_array_steal_index(G_STRUCT_MEMBER(GPtrArray *, copy, list), 0);

@@ -15,8 +15,12 @@ typedef struct HostChange {
         gpointer data; /* freed by g_free(); it may point into the old and the new live definition */
 } HostChange;
 
+typedef struct Plug Plug;
+typedef struct PlugHost PlugHost;
+
 typedef struct DeviceKind {
         const char *elements[4]; /* NULL-terminated */
+        /* --- In a definition: what calls attach, change and detach --- */
         /* What is wrong with attaching a device to `def`; one that is there already is `taken`. */
         gboolean (*check)(const DomainDef *def, const DomainDevice *device, virErrorNumber taken, GError **err);
         void (*insert)(DomainDef *def, const DomainDevice *device);
@@ -29,10 +33,31 @@ typedef struct DeviceKind {
         /* Changes a device of the copy `def` of the live definition `old`, as far as a running domain can follow. */
         gboolean (*update_live)(const DomainDef *old, DomainDef *def, guint index, const DomainDevice *device,
                                 HostChange *ret, GError **err);
+        /* --- In a monitor: the steps of plug.h; no lock held --- */
+        /* Appends those of `def` that a monitor gets, in the order in which it gets them. */
+        void (*list)(const DomainDef *def, GPtrArray *ret);
+        const char *(*alias)(gconstpointer device);
+        gboolean (*prepare)(gpointer device, const PlugHost *host, GError **err); /* NULL: nothing is left open */
+        gboolean (*open)(Plug *plug, const PlugHost *host, GError **err);
+        gboolean (*connect)(Plug *plug, const PlugHost *host, GError **err); /* NULL: nothing is to be found again */
+        /* Fills in message and size, when everything that they say is known. */
+        gboolean (*describe)(Plug *plug, const PlugHost *host, GError **err);
+        /* Gives back what a device of `def`, which the monitor has not or no longer, has on the host. NULL: nothing. */
+        void (*release)(Domain *d, const DomainDef *def, gpointer device);
 } DeviceKind;
 
 extern const DeviceKind device_kind_disk, device_kind_nic, device_kind_char, device_kind_rng;
 const DeviceKind *device_kind_of(const DomainDevice *device);
+
+/* A device of a definition. */
+typedef struct Device {
+        const DeviceKind *kind;
+        gpointer device;
+} Device;
+/* Those that a monitor gets, in the order in which it gets them. */
+GArray *device_list(const DomainDef *def);
+/* Gives back what all of them have on the host; their monitor has ended. No lock held. */
+void devices_release(Domain *d, const DomainDef *def);
 
 /* The only item of a list of a DomainDevice's definition, and a copy of it that is the caller's. */
 #define device_only(device, list) g_ptr_array_index((device)->def->list, 0)

@@ -3,9 +3,19 @@
  * Serial ports, consoles and channels: told apart by all that they say, channels with a name by that. The console that
  * stands for the serial port comes and goes with the port. None changes: it is detached, and another is attached.
  */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <pty.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
 
-#include "domain/device.h"
+#include "conf/vmm_config.h"
+#include "domain/plug.h"
 #include "util/error.h"
 
 static const DomainChar *char_of(const DomainDevice *device) {
@@ -94,6 +104,152 @@ static void char_remove(DomainDef *def, guint index) {
         }
 }
 
+/* --- In a monitor ------------------------------------------------------------------------ */
+
+/* The console that stands for the serial port is none of its own. */
+static void char_list(const DomainDef *def, GPtrArray *ret) {
+        for (guint i = 0; i < def->chars->len; i++) {
+                DomainChar *chr = g_ptr_array_index(def->chars, i);
+                if (!domain_char_is_serial_console(chr))
+                        g_ptr_array_add(ret, chr);
+        }
+}
+
+static const char *char_alias(gconstpointer device) {
+        const DomainChar *chr = device;
+        return chr->alias;
+}
+
+/* Unix channels without a path get one in the state directory. */
+static gboolean char_prepare(gpointer device, const PlugHost *host, GError **err) {
+        DomainChar *chr = device;
+        if (chr->device != DOMAIN_CHAR_CHANNEL || chr->backend != DOMAIN_CHAR_UNIX || chr->path)
+                return TRUE;
+        chr->path = domain_channel_path(host->domain->driver->config->state_dir, host->def->id, chr);
+        chr->generated = chr->listen = TRUE;
+        return TRUE;
+}
+
+/* The master of a new raw pty, whose slave's path goes to the definition. */
+static int open_pty(DomainChar *chr, GError **err) {
+        char path[64];
+        struct termios tio;
+        int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+        if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0 || ptsname_r(master, path, sizeof(path)) != 0) {
+                error_set_errno(err, errno, "cannot make a pty for '%s'", chr->alias);
+                if (master >= 0)
+                        (void) close(master);
+                return -1;
+        }
+        if (tcgetattr(master, &tio) == 0) {
+                cfmakeraw(&tio);
+                (void) tcsetattr(master, TCSANOW, &tio);
+        }
+        g_free(chr->path);
+        chr->path = g_strdup(path);
+        return master;
+}
+
+static int unix_socket(const char *path, struct sockaddr_un *ret_address, GError **err) {
+        *ret_address = (struct sockaddr_un) { .sun_family = AF_UNIX };
+        if (strlen(path) >= sizeof(ret_address->sun_path)) {
+                error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "the socket path '%s' is longer than %zu bytes", path,
+                          sizeof(ret_address->sun_path) - 1);
+                return -1;
+        }
+        strcpy(ret_address->sun_path, path);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                error_set_errno(err, errno, "cannot make a socket for '%s'", path);
+        return fd;
+}
+
+static int open_unix(DomainChar *chr, GError **err) {
+        struct sockaddr_un address;
+        int fd = unix_socket(chr->path, &address, err);
+        if (fd < 0)
+                return -1;
+        if (chr->listen)
+                (void) g_unlink(chr->path);
+        int r = chr->listen ? bind(fd, (struct sockaddr *) &address, sizeof(address))
+                            : connect(fd, (struct sockaddr *) &address, sizeof(address));
+        if (r == 0 && (!chr->listen || listen(fd, 1) == 0))
+                return fd;
+        error_set_errno(err, errno, "cannot %s socket '%s'", chr->listen ? "bind" : "connect to", chr->path);
+        (void) close(fd);
+        return -1;
+}
+
+static int open_plain(const char *path, int flags, GError **err) {
+        int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+        if (fd < 0)
+                error_set_errno(err, errno, "cannot open '%s'", path);
+        return fd;
+}
+
+static int open_char(DomainChar *chr, GError **err) {
+        switch (chr->backend) {
+        case DOMAIN_CHAR_PTY:
+                return open_pty(chr, err);
+        case DOMAIN_CHAR_UNIX:
+                return open_unix(chr, err);
+        case DOMAIN_CHAR_FILE:
+                if (!domain_char_keeps_file(chr))
+                        return open_plain(chr->path, O_WRONLY, err);
+                return open_plain("/dev/null", O_RDWR, err);
+        default:
+                return open_plain("/dev/null", O_RDWR, err);
+        }
+}
+
+/* A console that is the other face of the first serial port shows the same pty. */
+static void share_serial_path(DomainDef *def, const DomainChar *serial) {
+        for (guint i = 0; i < def->chars->len; i++) {
+                DomainChar *chr = g_ptr_array_index(def->chars, i);
+                if (!domain_char_is_serial_console(chr))
+                        continue;
+                g_free(chr->path);
+                chr->path = g_strdup(serial->path);
+        }
+}
+
+/* With its log, if it has one, and the end that clients open held. */
+static gboolean char_open(Plug *plug, const PlugHost *host, GError **err) {
+        DomainChar *chr = plug->device;
+        plug->type = chr->device == DOMAIN_CHAR_SERIAL ? CTL_SET_SERIAL : CTL_ADD_PORT;
+        plug->connected = TRUE;
+        if (!domain_log_open(host->domain->driver, host->def, chr, &plug->fd[1], err))
+                return FALSE;
+        plug->fd[0] = open_char(chr, err);
+        if (plug->fd[0] < 0)
+                return FALSE;
+        if (chr->device == DOMAIN_CHAR_SERIAL)
+                share_serial_path(host->def, chr);
+        gboolean bound = chr->backend == DOMAIN_CHAR_UNIX && chr->listen;
+        return (!bound && chr->backend != DOMAIN_CHAR_PTY) || terminals_hold(host->terminals, chr->path, err);
+}
+
+static gboolean char_describe(Plug *plug, const PlugHost *host, GError **err) {
+        const DomainChar *chr = plug->device;
+        if (plug->type == CTL_SET_SERIAL) {
+                plug->size = sizeof(plug->message.header);
+                return TRUE;
+        }
+        plug->size = sizeof(plug->message.port);
+        return vmm_config_port(host->def, chr, &plug->message.port, err);
+}
+
+/* The socket of a channel, the pipe of a log. */
+static void char_release(Domain *d, const DomainDef *def, gpointer device) {
+        const DomainChar *chr = device;
+        domain_lock(d);
+        terminals_drop(d->run.terminals, chr->path);
+        domain_unlock(d);
+        if (chr->backend == DOMAIN_CHAR_UNIX && chr->listen && chr->path)
+                (void) g_unlink(chr->path);
+        domain_log_end(d->driver, def, chr);
+}
+
 const DeviceKind device_kind_char = {
         .elements = { "serial", "console", "channel" },
         .check = char_check,
@@ -101,4 +257,10 @@ const DeviceKind device_kind_char = {
         .find = char_find,
         .find_alias = char_find_alias,
         .remove = char_remove,
+        .list = char_list,
+        .alias = char_alias,
+        .prepare = char_prepare,
+        .open = char_open,
+        .describe = char_describe,
+        .release = char_release,
 };

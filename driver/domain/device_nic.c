@@ -3,10 +3,12 @@
  * Interfaces: told apart by their MACs, PCI addresses and, where a client has given them one, aliases. What says none
  * means the only one.
  */
+#include <fcntl.h>
 #include <string.h>
 
-#include "domain/device.h"
+#include "conf/vmm_config.h"
 #include "domain/nic_change.h"
+#include "domain/plug.h"
 #include "util/error.h"
 
 static const DomainNic *nic_of(const DomainDevice *device) {
@@ -117,6 +119,76 @@ static gboolean nic_update_live(const DomainDef *old_def, DomainDef *def, guint 
         return TRUE;
 }
 
+/* --- In a monitor ------------------------------------------------------------------------ */
+
+static void nic_list(const DomainDef *def, GPtrArray *ret) {
+        for (guint i = 0; i < def->nics->len; i++)
+                g_ptr_array_add(ret, g_ptr_array_index(def->nics, i));
+}
+
+static const char *nic_alias(gconstpointer device) {
+        const DomainNic *nic = device;
+        return nic->alias;
+}
+
+static gboolean nic_prepare(gpointer device, const PlugHost *host, GError **err) {
+        DomainNic *nic = device;
+        g_clear_pointer(&nic->portid, g_free);
+        if (nic->type == DOMAIN_NIC_NETWORK)
+                domain_choose_port(host->domain, nic);
+        return TRUE;
+}
+
+/* Without it the monitor moves the frames itself, unless <driver name='vhost'/> asks for it. *ret_fd is -1 then. */
+static gboolean open_vhost(const DomainNic *nic, int *ret_fd, GError **err) {
+        if (g_strcmp0(nic->driver_name, "qemu") != 0)
+                *ret_fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+        if (*ret_fd >= 0 || g_strcmp0(nic->driver_name, "vhost") != 0)
+                return TRUE;
+        return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                         "vhost-net was requested for an interface, but is unavailable");
+}
+
+static gboolean nic_open(Plug *plug, const PlugHost *host, GError **err) {
+        plug->type = CTL_ADD_NIC;
+        return open_vhost(plug->device, &plug->fd[1], err);
+}
+
+static gboolean nic_connect(Plug *plug, const PlugHost *host, GError **err) {
+        DomainNic *nic = plug->device;
+        Tap made;
+        plug->connected = nic->type == DOMAIN_NIC_NETWORK;
+        if (plug->connected && !network_port_create(host->domain->driver->libvirt, host->def, nic, err))
+                return FALSE;
+        const TapConfig tap = nic_tap_config(nic);
+        if (!tap_open(&tap, &made, err))
+                return FALSE;
+        plug->connected = TRUE;
+        plug->fd[0] = made.fd;
+        plug->ifindex = made.ifindex;
+        plug->mtu = made.mtu;
+        g_free(nic->target);
+        nic->target = made.name;
+        return TRUE;
+}
+
+static gboolean nic_describe(Plug *plug, const PlugHost *host, GError **err) {
+        plug->size = sizeof(plug->message.nic);
+        vmm_config_nic(plug->device, &plug->message.nic);
+        plug->message.nic.mtu = (guint16) plug->mtu;
+        return TRUE;
+}
+
+/* A TAP of our own goes with its descriptor, and takes its limits with it; the operator's keeps nothing of ours. */
+static void nic_release(Domain *d, const DomainDef *def, gpointer device) {
+        const DomainNic *nic = device;
+        const TapLimits limits = nic_limits(nic), none = { NULL, NULL };
+        if (nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed && (limits.inbound || limits.outbound))
+                (void) tap_set_bandwidth(nic->target, &limits, &none, NULL);
+        if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)
+                domain_release_port(d, nic);
+}
+
 const DeviceKind device_kind_nic = {
         .elements = { "interface" },
         .check = nic_check,
@@ -126,4 +198,11 @@ const DeviceKind device_kind_nic = {
         .remove = nic_remove,
         .update = nic_update,
         .update_live = nic_update_live,
+        .list = nic_list,
+        .alias = nic_alias,
+        .prepare = nic_prepare,
+        .open = nic_open,
+        .connect = nic_connect,
+        .describe = nic_describe,
+        .release = nic_release,
 };

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The random number generator: a domain has one, or none. */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
-#include "domain/device.h"
+#include "conf/vmm_config.h"
+#include "domain/plug.h"
 #include "util/error.h"
 
 static gboolean rng_check(const DomainDef *def, const DomainDevice *device, virErrorNumber taken, GError **err) {
@@ -36,6 +39,32 @@ static void rng_remove(DomainDef *def, guint index) {
         domain_def_set_rng(def, NULL);
 }
 
+/* --- In a monitor ------------------------------------------------------------------------ */
+
+static void rng_list(const DomainDef *def, GPtrArray *ret) {
+        if (def->rng)
+                g_ptr_array_add(ret, def->rng);
+}
+
+static const char *rng_alias(gconstpointer device) {
+        const DomainRng *rng = device;
+        return rng->alias;
+}
+
+static gboolean rng_open(Plug *plug, const PlugHost *host, GError **err) {
+        const DomainRng *rng = plug->device;
+        plug->type = CTL_ADD_RNG;
+        const char *path = rng->backend_path ? rng->backend_path : "/dev/urandom";
+        plug->fd[0] = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        return plug->fd[0] >= 0 || error_set_errno(err, errno, "cannot open '%s'", path);
+}
+
+static gboolean rng_describe(Plug *plug, const PlugHost *host, GError **err) {
+        plug->size = sizeof(plug->message.rng);
+        vmm_config_rng(plug->device, &plug->message.rng);
+        return TRUE;
+}
+
 const DeviceKind device_kind_rng = {
         .elements = { "rng" },
         .check = rng_check,
@@ -43,4 +72,8 @@ const DeviceKind device_kind_rng = {
         .find = rng_find,
         .find_alias = rng_find_alias,
         .remove = rng_remove,
+        .list = rng_list,
+        .alias = rng_alias,
+        .open = rng_open,
+        .describe = rng_describe,
 };

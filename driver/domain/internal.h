@@ -226,7 +226,8 @@ gboolean domain_char_keeps_file(const DomainChar *chr);
 /* *ret_fd is the monitor's end, or -1 when this device has no log. */
 gboolean domain_log_open(Driver *driver, const DomainDef *def, const DomainChar *chr, int *ret_fd, GError **err);
 void domain_logs_adopt(Domain *d); /* lock held */
-void domain_logs_end(Driver *driver, const DomainDef *def);
+/* The rest of what the monitor, which has ended or let go of it, has written goes to the files. */
+void domain_log_end(Driver *driver, const DomainDef *def, const DomainChar *chr);
 
 /* start.c */
 gboolean domain_start(Domain *d, guint flags, GError **err); /* lock and job held */
@@ -256,8 +257,11 @@ void releases_resume(Releases *releases); /* continues what an earlier daemon le
 void releases_free(Releases *releases);
 /* Gives an interface of a libvirt network the id of the port that is to be made for it. No lock held. */
 void domain_choose_port(Domain *d, DomainNic *nic);
-/* Gives back unit, machine (either may be NULL) and ports of `def`; logs an OOM kill. No lock held; never waits. */
-void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine);
+/* Gives back its port. No lock held; never waits. */
+void domain_release_port(Domain *d, const DomainNic *nic);
+/* Gives back unit and machine (either may be NULL), when devices have been; logs an OOM kill. No lock held; never
+ * waits. */
+void domain_release(Domain *d, const char *unit, const char *machine);
 /* Gives releases in progress a moment to finish, for the caller to find them done. No lock held. */
 void domain_settle(Domain *d);
 
@@ -290,6 +294,10 @@ void driver_drop_uid(Driver *driver, guint32 uid);
 Terminals *terminals_new(void);
 /* Binds `path` to the pty or socket that has this name at the moment. */
 gboolean terminals_hold(Terminals *terminals, const char *path, GError **err);
+/* Lets go of it; NULL holds nothing. */
+void terminals_drop(Terminals *terminals, const char *path);
+/* `to` gets what `from` holds. */
+void terminals_move(Terminals *to, Terminals *from);
 /* What tells each end from a later one of its name, for the status file; the next daemon holds those that match. */
 char *terminals_format(Terminals *terminals, const DomainDef *def);
 #define TERMINALS_NONE "-" /* in the status file: a device without an end that could be opened */

@@ -58,13 +58,9 @@ void domain_logs_adopt(Domain *d) {
         }
 }
 
-void domain_logs_end(Driver *driver, const DomainDef *def) {
-        g_autoptr(GPtrArray) fifos = g_ptr_array_new_with_free_func(g_free);
-        for (guint i = 0; i < def->chars->len; i++) {
-                const DomainChar *chr = g_ptr_array_index(def->chars, i);
-                if (is_device(chr) && (chr->log_file || chr->backend == DOMAIN_CHAR_FILE))
-                        g_ptr_array_add(fifos, fifo_path(driver, def, chr));
-        }
-        g_ptr_array_add(fifos, NULL);
-        guest_logs_end(driver->logs, (const char *const *) fifos->pdata);
+void domain_log_end(Driver *driver, const DomainDef *def, const DomainChar *chr) {
+        if (!chr->log_file && chr->backend != DOMAIN_CHAR_FILE)
+                return;
+        g_autofree char *fifo = fifo_path(driver, def, chr);
+        guest_logs_end(driver->logs, (const char *const[]) { fifo, NULL });
 }

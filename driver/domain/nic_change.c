@@ -10,6 +10,29 @@
 #include "domain/launch.h"
 #include "util/error.h"
 
+TapConfig nic_tap_config(const DomainNic *nic) {
+        TapConfig tap = {
+                .name = nic->target,
+                .existing = nic->type == DOMAIN_NIC_ETHERNET && !nic->target_managed,
+                .bridge = nic->type == DOMAIN_NIC_NETWORK  ? nic->actual_bridge
+                          : nic->type == DOMAIN_NIC_BRIDGE ? nic->source
+                                                           : NULL,
+                .mtu = nic->mtu,
+                .has_vlan = nic->has_vlan,
+                .vlan_tag = nic->vlan_tag,
+                .isolated = nic->isolated,
+                .inbound = nic->inbound.present ? &nic->inbound : NULL,
+                .outbound = nic->outbound.present ? &nic->outbound : NULL,
+        };
+        memcpy(tap.mac, nic->mac, sizeof(tap.mac));
+        return tap;
+}
+
+TapLimits nic_limits(const DomainNic *nic) {
+        const DomainBandwidth *in = &nic->inbound, *out = &nic->outbound;
+        return (TapLimits) { in->present ? in : NULL, out->present ? out : NULL };
+}
+
 typedef struct Step {
         gboolean (*differs)(const DomainNic *from, const DomainNic *to);
         gboolean (*apply)(Domain *d, const DomainNic *from, const DomainNic *to, GError **err);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "domain/internal.h"
+#include "net/tap.h"
 
 typedef struct NicChange {
         const DomainNic *old, *new; /* of the definition in force and of its changed copy */
@@ -14,6 +15,11 @@ typedef struct NicChange {
  * alone, and looks there like what its XML asked for: `wanted`, of a live change, takes over what it does not give.
  */
 void nic_keep_dictated(const DomainNic *old, DomainNic *wanted);
+/* What an interface says of its TAP; points into nic. */
+TapConfig nic_tap_config(const DomainNic *nic);
+/* What <bandwidth> asks for; points into nic. */
+TapLimits nic_limits(const DomainNic *nic);
+
 /* Whether the host can follow: VIR_ERR_OPERATION_UNSUPPORTED says what cannot change. */
 gboolean nic_change_check(const DomainNic *old, const DomainNic *new, GError **err);
 /* A HostFunc, whose data is a NicChange. */

@@ -267,7 +267,15 @@ void domain_choose_port(Domain *d, DomainNic *nic) {
         domain_unlock(d);
 }
 
-void domain_release(Domain *d, const DomainDef *def, const char *unit, const char *machine) {
+void domain_release_port(Domain *d, const DomainNic *nic) {
+        domain_lock(d);
+        (void) g_hash_table_remove(d->ports, nic->portid);
+        domain_unlock(d);
+        begin_for(d->driver->releases, d,
+                  &(Release) { .network = g_strdup(nic->source), .portid = g_strdup(nic->portid) });
+}
+
+void domain_release(Domain *d, const char *unit, const char *machine) {
         Releases *releases = d->driver->releases;
         domain_lock(d);
         gboolean recovered = d->run.recovered;
@@ -281,12 +289,6 @@ void domain_release(Domain *d, const DomainDef *def, const char *unit, const cha
                                        .explain = unit && d->run.unexplained });
         if (recovered)
                 begin_owned(d);
-        for (guint i = 0; i < def->nics->len; i++) {
-                const DomainNic *nic = g_ptr_array_index(def->nics, i);
-                if (nic->type == DOMAIN_NIC_NETWORK && nic->portid)
-                        begin_for(releases, d,
-                                  &(Release) { .network = g_strdup(nic->source), .portid = g_strdup(nic->portid) });
-        }
 }
 
 /* --- All of them --- */

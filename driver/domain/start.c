@@ -92,9 +92,13 @@ static gboolean launch_scope(Launch *l, GError **err) {
 
 static gboolean launch_register(Launch *l, GError **err) {
         int ifindex[DOMAIN_NICS_MAX];
-        for (unsigned i = 0; i < l->n_taps; i++)
-                ifindex[i] = l->tap[i].ifindex;
-        return machined_register(l->domain->driver->bus, l->machine, l->def->uuid, vmm_pid(l->vmm), ifindex, l->n_taps,
+        unsigned n = 0;
+        for (guint i = 0; i < l->plugs->len; i++) {
+                const Plug *plug = g_ptr_array_index(l->plugs, i);
+                if (plug->ifindex > 0 && n < G_N_ELEMENTS(ifindex))
+                        ifindex[n++] = plug->ifindex;
+        }
+        return machined_register(l->domain->driver->bus, l->machine, l->def->uuid, vmm_pid(l->vmm), ifindex, n,
                                  &l->registered, err);
 }
 
@@ -124,43 +128,22 @@ static gboolean send_machine(Launch *l, GError **err) {
                send_one(l, CTL_SET_CMDLINE, &l->config.cmdline, sizeof(l->config.cmdline), NULL, 0, err);
 }
 
-static gboolean send_disks_and_nics(Launch *l, GError **err) {
-        for (unsigned i = 0; i < l->config.n_disks; i++)
-                if (!send_one(l, CTL_ADD_DISK, &l->config.disk[i], sizeof(l->config.disk[i]), &l->disk_fd[i], 1, err))
-                        return FALSE;
-        for (unsigned i = 0; i < l->config.n_nics; i++) {
-                int fds[] = { l->tap[i].fd, l->vhost_fd[i] };
-                unsigned n = l->vhost_fd[i] >= 0 ? 2 : 1;
-                if (!send_one(l, CTL_ADD_NIC, &l->config.nic[i], sizeof(l->config.nic[i]), fds, n, err))
+static gboolean send_plugs(Launch *l, GError **err) {
+        const PlugHost host = launch_host(l);
+        for (guint i = 0; i < l->plugs->len; i++) {
+                Plug *plug = g_ptr_array_index(l->plugs, i);
+                guint32 id = device_ids_find(l->devices, plug_alias(plug));
+                if (!plug_send(plug, &host, l->vmm, id, &l->refused, err))
                         return FALSE;
         }
         return TRUE;
-}
-
-/* With the log as second descriptor, if there is one. */
-static gboolean send_char(Launch *l, enum ctl_type type, gpointer message, gsize size, int fd, int log_fd,
-                          GError **err) {
-        const int fds[] = { fd, log_fd };
-        return send_one(l, type, message, size, fds, log_fd >= 0 ? 2 : 1, err);
-}
-
-static gboolean send_chars_and_rng(Launch *l, GError **err) {
-        struct ctl_header serial = { 0 };
-        if (l->serial_fd >= 0 &&
-            !send_char(l, CTL_SET_SERIAL, &serial, sizeof(serial), l->serial_fd, l->serial_log_fd, err))
-                return FALSE;
-        for (unsigned i = 0; i < l->config.n_ports; i++)
-                if (!send_char(l, CTL_ADD_PORT, &l->config.port[i], sizeof(l->config.port[i]), l->port_fd[i],
-                               l->port_log_fd[i], err))
-                        return FALSE;
-        return l->rng_fd < 0 || send_one(l, CTL_ADD_RNG, &l->config.rng, sizeof(l->config.rng), &l->rng_fd, 1, err);
 }
 
 /* Guest memory is mapped, and locked if it is to be, within the limits of the scope. */
 static gboolean launch_hand_over(Launch *l, gboolean paused, GError **err) {
         struct ctl_start start = { .flags = paused ? CTL_START_PAUSED : 0 };
         g_autoptr(GError) failed = NULL;
-        if (send_machine(l, &failed) && send_disks_and_nics(l, &failed) && send_chars_and_rng(l, &failed) &&
+        if (send_machine(l, &failed) && send_plugs(l, &failed) &&
             send_one(l, CTL_START, &start, sizeof(start), NULL, 0, &failed))
                 return TRUE;
         gboolean ended = !l->refused && vmm_wait(l->vmm, END_WAIT_MS);
@@ -190,14 +173,15 @@ static gboolean launch_place(Launch *l, GError **err) {
  * a kernel thread in the cgroup, and systemd waits for it.
  */
 static void launch_undo(Launch *l) {
+        const PlugHost host = launch_host(l);
         if (l->vmm) {
                 vmm_kill(l->vmm, SIGKILL);
                 (void) vmm_wait(l->vmm, 5000);
         }
-        def_release_limits(l->def, l->n_taps);
         launch_close(l);
-        launch_unlink(l);
-        domain_release(l->domain, l->def, l->scope_started ? l->unit : NULL, l->registered ? l->machine : NULL);
+        for (guint i = l->plugs ? l->plugs->len : 0; i-- > 0;)
+                plug_undo(g_ptr_array_index(l->plugs, i), &host);
+        domain_release(l->domain, l->scope_started ? l->unit : NULL, l->registered ? l->machine : NULL);
         if (l->owns_name)
                 status_delete(l->domain);
 }
@@ -230,9 +214,18 @@ static gboolean launch_note(Launch *l, gboolean paused, GError **err) {
 }
 
 static gboolean launch_connect(Launch *l, gboolean paused, GError **err) {
-        launch_choose_ports(l);
-        return launch_note(l, paused, err) && launch_plug(l, err) && launch_register(l, err) &&
-               launch_note(l, paused, err);
+        const PlugHost host = launch_host(l);
+        for (guint i = 0; i < l->plugs->len; i++) {
+                const Plug *plug = g_ptr_array_index(l->plugs, i);
+                if (plug_has_id(plug))
+                        (void) device_ids_give(l->devices, plug_alias(plug));
+        }
+        if (!launch_note(l, paused, err))
+                return FALSE;
+        for (guint i = 0; i < l->plugs->len; i++)
+                if (!plug_connect(g_ptr_array_index(l->plugs, i), &host, err))
+                        return FALSE;
+        return launch_register(l, err) && launch_note(l, paused, err);
 }
 
 static gboolean launch_run(Launch *l, gboolean paused, GError **err) {

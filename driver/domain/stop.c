@@ -5,7 +5,7 @@
  * its process ends (on_exited), and a background thread takes the job and cleans up; a destroy does the same
  * synchronously and leaves nothing for the background thread to do.
  */
-#include "domain/launch.h"
+#include "domain/device.h"
 #include "systemd/scope.h"
 #include "util/error.h"
 #include "util/file.h"
@@ -35,10 +35,8 @@ void domain_cleanup_runtime(Domain *d) {
                 if (!vmm_wait(d->run.vmm, KILL_WAIT_MS))
                         domain_log(d, G_LOG_LEVEL_WARNING, "monitor %d did not terminate", (int) vmm_pid(d->run.vmm));
         }
-        def_release_limits(d->def, d->def->nics->len);
-        def_release_files(d->def);
-        domain_logs_end(d->driver, d->def);
-        domain_release(d, d->def, d->run.unit, d->run.registered ? d->run.machine : NULL);
+        devices_release(d, d->def);
+        domain_release(d, d->run.unit, d->run.registered ? d->run.machine : NULL);
         domain_lock(d);
         status_delete(d);
 }

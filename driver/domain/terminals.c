@@ -45,6 +45,21 @@ gboolean terminals_hold(Terminals *terminals, const char *path, GError **err) {
         return TRUE;
 }
 
+void terminals_drop(Terminals *terminals, const char *path) {
+        if (terminals && path)
+                (void) g_hash_table_remove(terminals, path);
+}
+
+void terminals_move(Terminals *to, Terminals *from) {
+        GHashTableIter iter;
+        gpointer path, fd;
+        g_hash_table_iter_init(&iter, from);
+        while (g_hash_table_iter_next(&iter, &path, &fd)) {
+                g_hash_table_iter_steal(&iter);
+                (void) g_hash_table_insert(to, path, fd);
+        }
+}
+
 static char *describe(int fd) {
         struct stat st;
         if (fstat(fd, &st) < 0)

@@ -52,13 +52,32 @@ static void check_config(const VmmConfig *config) {
         check_message(CTL_SET_MACHINE, &config->machine, sizeof(config->machine), 1);
         check_message(CTL_SET_CPU, &config->cpu, sizeof(config->cpu), 0);
         check_message(CTL_SET_CMDLINE, &config->cmdline, sizeof(config->cmdline), 0);
-        for (guint i = 0; i < config->n_disks; i++)
-                check_message(CTL_ADD_DISK, &config->disk[i], sizeof(config->disk[i]), 1);
-        for (guint i = 0; i < config->n_nics; i++)
-                check_message(CTL_ADD_NIC, &config->nic[i], sizeof(config->nic[i]), 1);
-        for (guint i = 0; i < config->n_ports; i++)
-                check_message(CTL_ADD_PORT, &config->port[i], sizeof(config->port[i]), 1);
-        check_message(CTL_ADD_RNG, &config->rng, sizeof(config->rng), 1);
+}
+
+static void check_port(const DomainDef *def, const DomainChar *chr) {
+        struct ctl_port port;
+        if (domain_char_is_port(chr) && vmm_config_port(def, chr, &port, NULL))
+                check_message(CTL_ADD_PORT, &port, sizeof(port), 1);
+}
+
+static void check_devices(const DomainDef *def) {
+        struct ctl_disk disk;
+        struct ctl_nic nic;
+        struct ctl_rng rng;
+        for (guint i = 0; i < def->disks->len; i++) {
+                vmm_config_disk(g_ptr_array_index(def->disks, i), &disk);
+                check_message(CTL_ADD_DISK, &disk, sizeof(disk), 1);
+        }
+        for (guint i = 0; i < def->nics->len; i++) {
+                vmm_config_nic(g_ptr_array_index(def->nics, i), &nic);
+                check_message(CTL_ADD_NIC, &nic, sizeof(nic), 1);
+        }
+        for (guint i = 0; i < def->chars->len; i++)
+                check_port(def, g_ptr_array_index(def->chars, i));
+        if (!def->rng)
+                return;
+        vmm_config_rng(def->rng, &rng);
+        check_message(CTL_ADD_RNG, &rng, sizeof(rng), 1);
 }
 
 static void use_definition(const DomainDef *def, guint flags) {
@@ -68,8 +87,10 @@ static void use_definition(const DomainDef *def, guint flags) {
                      (flags & DOMAIN_PARSE_STATUS) != 0 ? DOMAIN_PARSE_OWN : DOMAIN_PARSE_REJECT_LEGACY);
         check_stable(copy, DOMAIN_FORMAT_STATUS, DOMAIN_PARSE_STATUS);
         (void) domain_def_check_startable(copy, NULL);
-        if (vmm_config_from_def(copy, config, NULL))
-                check_config(config);
+        if (!vmm_config_from_def(copy, config, NULL))
+                return;
+        check_config(config);
+        check_devices(copy);
 }
 
 static void use_metadata(const char *text) {

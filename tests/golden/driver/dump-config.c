@@ -6,6 +6,7 @@
  */
 #include "dump-config.h"
 
+#include "conf/domain_def_internal.h"
 #include "conf/domain_names.h"
 
 static const char *const action_names[] = { "destroy", "restart", "preserve" };
@@ -40,47 +41,56 @@ static void dump_machine(GString *out, const struct ctl_machine *m) {
         g_string_append_c(out, '\n');
 }
 
-static void dump_disk(GString *out, const VmmConfig *config, unsigned i) {
-        const struct ctl_disk *disk = &config->disk[i];
-        const DomainDisk *def = config->disk_def[i];
-        g_string_append_printf(out, "ADD_DISK name=%s cache=%s", disk->name, cache_names[disk->cache]);
-        if (disk->serial[0] != '\0')
-                g_string_append_printf(out, " serial=%s", disk->serial);
-        add_flag(out, disk->flags, CTL_DISK_READONLY, "readonly");
-        add_flag(out, disk->flags, CTL_DISK_DISCARD, "discard");
-        g_string_append_printf(out, " fd=%s%s", config->disk_direct[i] ? "direct:" : "",
+static void dump_disk(GString *out, const DomainDisk *def) {
+        struct ctl_disk disk;
+        vmm_config_disk(def, &disk);
+        g_string_append_printf(out, "ADD_DISK name=%s cache=%s", disk.name, cache_names[disk.cache]);
+        if (disk.serial[0] != '\0')
+                g_string_append_printf(out, " serial=%s", disk.serial);
+        add_flag(out, disk.flags, CTL_DISK_READONLY, "readonly");
+        add_flag(out, disk.flags, CTL_DISK_DISCARD, "discard");
+        g_string_append_printf(out, " fd=%s%s", vmm_config_disk_is_direct(def) ? "direct:" : "",
                                def->source != NULL ? def->source : def->pool);
         if (def->source == NULL)
                 g_string_append_printf(out, "/%s", def->volume);
         g_string_append_c(out, '\n');
 }
 
-static void dump_nic(GString *out, const struct ctl_nic *nic) {
+static void dump_nic(GString *out, const DomainNic *def) {
+        struct ctl_nic nic;
         char mac[18];
-        domain_mac_format(nic->mac, mac);
-        g_string_append_printf(out, "ADD_NIC name=%s mac=%s", nic->name, mac);
-        if (nic->mtu != 0)
-                g_string_append_printf(out, " mtu=%u", nic->mtu);
-        add_flag(out, nic->flags, CTL_NIC_LINK_DOWN, "down");
+        vmm_config_nic(def, &nic);
+        domain_mac_format(nic.mac, mac);
+        g_string_append_printf(out, "ADD_NIC name=%s mac=%s", nic.name, mac);
+        if (nic.mtu != 0)
+                g_string_append_printf(out, " mtu=%u", nic.mtu);
+        add_flag(out, nic.flags, CTL_NIC_LINK_DOWN, "down");
         g_string_append_c(out, '\n');
 }
 
-static void dump_port(GString *out, const VmmConfig *config, unsigned i) {
-        const struct ctl_port *port = &config->port[i];
-        const DomainChar *def = config->port_def[i];
+static void dump_port(GString *out, const DomainDef *def, const DomainChar *chr) {
+        struct ctl_port port;
+        g_assert_true(vmm_config_port(def, chr, &port, NULL));
         g_string_append(out, "ADD_PORT");
-        if (port->name[0] != '\0')
-                g_string_append_printf(out, " name=%s", port->name);
-        add_flag(out, port->flags, CTL_PORT_CONSOLE, "console");
-        add_flag(out, port->flags, CTL_PORT_SOCKET, "socket");
-        g_string_append_printf(out, " fd=%s", domain_char_backend_names[def->backend]);
-        if (def->path != NULL)
-                g_string_append_printf(out, ":%s", def->path);
+        if (port.name[0] != '\0')
+                g_string_append_printf(out, " name=%s", port.name);
+        add_flag(out, port.flags, CTL_PORT_CONSOLE, "console");
+        add_flag(out, port.flags, CTL_PORT_SOCKET, "socket");
+        g_string_append_printf(out, " fd=%s", domain_char_backend_names[chr->backend]);
+        if (chr->path != NULL)
+                g_string_append_printf(out, ":%s", chr->path);
         g_string_append_c(out, '\n');
 }
 
-char *vmm_config_dump(const VmmConfig *config) {
+static void dump_rng(GString *out, const DomainRng *def) {
+        struct ctl_rng rng;
+        vmm_config_rng(def, &rng);
+        g_string_append_printf(out, "ADD_RNG rate=%u/%ums\n", rng.rate_bytes, rng.rate_period);
+}
+
+char *vmm_config_dump(const DomainDef *def, const VmmConfig *config) {
         GString *out = g_string_new(NULL);
+        const DomainChar *serial = domain_def_first_serial(def);
         dump_machine(out, &config->machine);
         for (unsigned i = 0; i < config->cpu.n; i++) {
                 const struct ctl_cpu_feature *f = &config->cpu.feature[i];
@@ -88,15 +98,16 @@ char *vmm_config_dump(const VmmConfig *config) {
                                        domain_cpu_policy_names[f->policy], f->function, f->index, f->reg, f->bit);
         }
         g_string_append_printf(out, "SET_CMDLINE %s\n", config->cmdline.text);
-        if (config->serial != NULL)
-                g_string_append_printf(out, "SET_SERIAL fd=%s\n", domain_char_backend_names[config->serial->backend]);
-        for (unsigned i = 0; i < config->n_disks; i++)
-                dump_disk(out, config, i);
-        for (unsigned i = 0; i < config->n_nics; i++)
-                dump_nic(out, &config->nic[i]);
-        for (unsigned i = 0; i < config->n_ports; i++)
-                dump_port(out, config, i);
-        if (config->has_rng)
-                g_string_append_printf(out, "ADD_RNG rate=%u/%ums\n", config->rng.rate_bytes, config->rng.rate_period);
+        if (serial != NULL)
+                g_string_append_printf(out, "SET_SERIAL fd=%s\n", domain_char_backend_names[serial->backend]);
+        for (guint i = 0; i < def->disks->len; i++)
+                dump_disk(out, g_ptr_array_index(def->disks, i));
+        for (guint i = 0; i < def->nics->len; i++)
+                dump_nic(out, g_ptr_array_index(def->nics, i));
+        for (guint i = 0; i < def->chars->len; i++)
+                if (domain_char_is_port(g_ptr_array_index(def->chars, i)))
+                        dump_port(out, def, g_ptr_array_index(def->chars, i));
+        if (def->rng)
+                dump_rng(out, def->rng);
         return g_string_free(out, FALSE);
 }

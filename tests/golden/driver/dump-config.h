@@ -5,4 +5,4 @@
 #include "conf/vmm_config.h"
 
 /* One line per message; the caller frees it. */
-char *vmm_config_dump(const VmmConfig *config);
+char *vmm_config_dump(const DomainDef *def, const VmmConfig *config);

@@ -65,7 +65,7 @@ static char *dump_config(const DomainDef *def) {
                 g_clear_error(&err);
         }
         if (vmm_config_from_def(def, config, &err)) {
-                g_autofree char *dump = vmm_config_dump(config);
+                g_autofree char *dump = vmm_config_dump(def, config);
                 g_string_append(out, dump);
         } else {
                 g_string_append_printf(out, "error: %s\n", err->message);

@@ -627,12 +627,18 @@ static void test_addresses_chosen(void) {
         g_assert_cmpuint(def->rng->pci.slot, ==, 5);
         g_assert_cmpuint(def->ports_pci.slot, ==, 6);
 
-        g_autofree VmmConfig *config = g_new0(VmmConfig, 1);
-        g_assert_true(vmm_config_from_def(def, config, NULL));
-        g_assert_cmpuint(config->disk[0].place.slot, ==, 2);
-        g_assert_cmpuint(config->nic[0].place.slot, ==, 4);
-        g_assert_cmpuint(config->rng.place.slot, ==, 5);
-        g_assert_cmpuint(config->port[0].place.slot, ==, 6);
+        struct ctl_disk disk;
+        struct ctl_nic nic_message;
+        struct ctl_rng rng;
+        struct ctl_port port;
+        vmm_config_disk(domain_def_find_disk(def, "vda"), &disk);
+        vmm_config_nic(nic, &nic_message);
+        vmm_config_rng(def->rng, &rng);
+        g_assert_true(vmm_config_port(def, g_ptr_array_index(def->chars, 0), &port, NULL));
+        g_assert_cmpuint(disk.place.slot, ==, 2);
+        g_assert_cmpuint(nic_message.place.slot, ==, 4);
+        g_assert_cmpuint(rng.place.slot, ==, 5);
+        g_assert_cmpuint(port.place.slot, ==, 6);
 }
 
 /* A definition that a client reads, changes and sends back: old devices keep their slots, new ones get free slots. */
