@@ -212,6 +212,9 @@ typedef struct DomainEvent {
                         int state, reason;
                 } agent; /* AGENT_LIFECYCLE */
                 struct {
+                        char *alias;
+                } device; /* DEVICE_ADDED, DEVICE_REMOVED and DEVICE_REMOVAL_FAILED */
+                struct {
                         virTypedParameterPtr params;
                         int n;
                 } tunable; /* TUNABLE */

@@ -5,6 +5,8 @@
  */
 #include "conf/domain_device.h"
 
+#include <string.h>
+
 #include "conf/domain_parse.h"
 #include "conf/legacy.h"
 #include "conf/xml_verdict.h"
@@ -92,4 +94,10 @@ void domain_def_add_notes(DomainDef *def, const GPtrArray *notes) {
                     !g_ptr_array_find_with_equal_func(def->notes, text, g_str_equal, NULL))
                         g_ptr_array_add(def->notes, g_strdup(text));
         }
+}
+
+void domain_def_drop_notes(DomainDef *def, const char *name) {
+        for (guint i = def->notes->len; i-- > 0;)
+                if (strstr(g_ptr_array_index(def->notes, i), name))
+                        g_ptr_array_remove_index(def->notes, i);
 }

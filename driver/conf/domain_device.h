@@ -35,5 +35,7 @@ gboolean domain_def_complete_devices(DomainDef *def, guint flags, GError **err);
 guint domain_def_next_port(const DomainDef *def, DomainCharDevice device);
 
 void domain_def_set_rng(DomainDef *def, DomainRng *rng); /* in place of its present one; taken; NULL: none */
+/* Drops the notes that speak of a device, by the name that they have for it: "disk 'vda'". */
+void domain_def_drop_notes(DomainDef *def, const char *name);
 /* Adds copies of notes that are not there yet: what was left out of a device, or replaced. */
 void domain_def_add_notes(DomainDef *def, const GPtrArray *notes);

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "domain/affinity.h"
+#include "domain/hotplug.h"
 #include "domain/launch.h"
 #include "domain/nic_change.h"
 #include "domain/status.h"
@@ -393,6 +394,7 @@ static void finish_greeting(Domain *d, gpointer data) {
                 learn_threads(d, greeting);
                 if (ready) {
                         learn_devices(d, greeting);
+                        hotplug_reconcile(d, greeting->vmm);
                         restore_links(d, greeting);
                 }
                 if (!ready || d->run.reboot_pending)

@@ -14,10 +14,21 @@
  */
 #include "domain/internal.h"
 
-/* Both have the same devices in the same order. */
+static DomainChar *find_channel(const DomainDef *def, const char *alias) {
+        for (guint i = 0; i < def->chars->len; i++) {
+                DomainChar *chr = g_ptr_array_index(def->chars, i);
+                if (chr->device == DOMAIN_CHAR_CHANNEL && g_strcmp0(chr->alias, alias) == 0)
+                        return chr;
+        }
+        return NULL;
+}
+
 static void take_channel_states(DomainDef *to, DomainDef *from) {
-        for (guint i = 0; i < to->chars->len && i < from->chars->len; i++) {
-                DomainChar *chr = g_ptr_array_index(to->chars, i), *old = g_ptr_array_index(from->chars, i);
+        for (guint i = 0; i < to->chars->len; i++) {
+                DomainChar *chr = g_ptr_array_index(to->chars, i);
+                DomainChar *old = chr->device == DOMAIN_CHAR_CHANNEL ? find_channel(from, chr->alias) : NULL;
+                if (!old)
+                        continue;
                 g_free(chr->target_state);
                 chr->target_state = g_steal_pointer(&old->target_state);
         }
@@ -68,4 +79,9 @@ gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, Ho
                         status_save_or_warn(d, "a restart of the daemon would undo the last change");
         }
         return TRUE;
+}
+
+void domain_replace_live(Domain *d, DomainDef *live, const char *consequence) {
+        set_live(d, live);
+        status_save_or_warn(d, consequence);
 }

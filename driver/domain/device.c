@@ -11,9 +11,13 @@
 
 #include <string.h>
 
+#include "conf/vmm_config.h"
+#include "domain/hotplug.h"
 #include "util/error.h"
 
 #define AFFECT ((guint) VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG)
+/* Of a detachment: the device goes at once, whatever the guest does with it. */
+#define FORCE ((guint) VIR_DOMAIN_DEVICE_MODIFY_FORCE)
 
 static const DeviceKind *const kinds[] = {
         &device_kind_disk,
@@ -38,6 +42,25 @@ GArray *device_list(const DomainDef *def) {
                         g_array_append_val(devices, ((Device) { kinds[i], g_ptr_array_index(list, j) }));
         }
         return devices;
+}
+
+gboolean device_find(const DomainDef *def, const char *alias, Device *ret) {
+        g_autoptr(GArray) devices = device_list(def);
+        for (guint i = 0; i < devices->len; i++) {
+                *ret = g_array_index(devices, Device, i);
+                if (g_strcmp0(ret->kind->alias(ret->device), alias) == 0)
+                        return TRUE;
+        }
+        return FALSE;
+}
+
+void device_remove(DomainDef *def, const char *alias) {
+        guint index = 0;
+        for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++)
+                if (kinds[i]->find_alias(def, alias, &index)) {
+                        kinds[i]->remove(def, index);
+                        return;
+                }
 }
 
 void devices_release(Domain *d, const DomainDef *def) {
@@ -73,13 +96,18 @@ typedef struct Request {
         const DomainDevice *device; /* NULL: the device with this alias */
         const char *alias;
         guint parse_flags;
+        gboolean force;
 } Request;
 
 typedef struct Action {
         /* Changes a copy of the persistent definition. */
         gboolean (*config)(const Request *request, DomainDef *def, GError **err);
-        /* Changes a copy of the live definition `old`. */
-        gboolean (*live)(const Request *request, const DomainDef *old, DomainDef *def, HostChange *ret, GError **err);
+        /* Changes a copy of the live definition, d->def; NULL: it is not changed at once. */
+        gboolean (*live)(const Request *request, Domain *d, DomainDef *def, HostChange *ret, GError **err);
+        /* The last step of a call that affects a running domain: when it fails, the persistent definition comes back.
+         */
+        gboolean (*finish)(const Request *request, Domain *d, Leaving *ret, GError **err);
+        gboolean shrinks; /* it makes no definition worse than it is */
 } Action;
 
 /* The kind of the device that a request names, and its place; NULL with *err set when there is none. */
@@ -94,10 +122,10 @@ static const DeviceKind *locate(const Request *request, const DomainDef *def, gu
         return error_null(err, VIR_ERR_INTERNAL_ERROR, "no device found with alias %s", request->alias);
 }
 
-static gboolean refuse_live(const char *verb, const DeviceKind *kind, GError **err) {
+static gboolean refuse_live(const char *verb, const DeviceKind *kind, gconstpointer device, GError **err) {
+        g_autofree char *name = kind->name(device);
         return error_set(err, VIR_ERR_OPERATION_UNSUPPORTED,
-                         "live %s of device '%s' is not supported: use --config and restart the domain", verb,
-                         kind->elements[0]);
+                         "live %s of %s is not supported: use --config and restart the domain", verb, name);
 }
 
 /* --- Attach ------------------------------------------------------------------------------ */
@@ -106,14 +134,30 @@ static gboolean attach_config(const Request *request, DomainDef *def, GError **e
         const DeviceKind *kind = device_kind_of(request->device);
         if (!kind->check(def, request->device, VIR_ERR_OPERATION_INVALID, err))
                 return FALSE;
-        kind->insert(def, request->device);
+        (void) kind->insert(def, request->device);
         return TRUE;
 }
 
-static gboolean attach_live(const Request *request, const DomainDef *old, DomainDef *def, HostChange *ret,
-                            GError **err) {
+/* What a start would check of it. */
+static gboolean complete_live(DomainDef *def, const Request *request, GError **err) {
+        domain_def_add_notes(def, request->device->def->notes);
+        if (!domain_def_complete_devices(def, request->parse_flags, err))
+                return FALSE;
+        domain_def_assign_aliases(def);
+        return domain_def_check_startable(def, err) && vmm_config_check_devices(def, err);
+}
+
+static gboolean attach_live(const Request *request, Domain *d, DomainDef *def, HostChange *ret, GError **err) {
         const DeviceKind *kind = device_kind_of(request->device);
-        return kind->check(old, request->device, VIR_ERR_OPERATION_FAILED, err) && refuse_live("attach", kind, err);
+        if (!kind->check(d->def, request->device, VIR_ERR_OPERATION_FAILED, err))
+                return FALSE;
+        gpointer device = kind->insert(def, request->device);
+        if (kind->is_fixed && kind->is_fixed(device))
+                return refuse_live("attach", kind, device, err);
+        if (!complete_live(def, request, err))
+                return FALSE;
+        hotplug_attach(d, kind, def, device, ret);
+        return TRUE;
 }
 
 static const Action attach = { .config = attach_config, .live = attach_live };
@@ -125,18 +169,24 @@ static gboolean detach_config(const Request *request, DomainDef *def, GError **e
         const DeviceKind *kind = locate(request, def, &index, err);
         if (!kind)
                 return FALSE;
+        g_autofree char *name = kind->name(kind->at(def, index));
         kind->remove(def, index);
+        domain_def_drop_notes(def, name);
         return TRUE;
 }
 
-static gboolean detach_live(const Request *request, const DomainDef *old, DomainDef *def, HostChange *ret,
-                            GError **err) {
+static gboolean detach_finish(const Request *request, Domain *d, Leaving *ret, GError **err) {
         guint index = 0;
-        const DeviceKind *kind = locate(request, old, &index, err);
-        return kind && refuse_live("detach", kind, err);
+        const DeviceKind *kind = locate(request, d->def, &index, err);
+        gpointer device = kind ? kind->at(d->def, index) : NULL;
+        if (!kind)
+                return FALSE;
+        if (kind->is_fixed && kind->is_fixed(device))
+                return refuse_live("detach", kind, device, err);
+        return hotplug_detach(d, kind->alias(device), request->force, ret, err);
 }
 
-static const Action detach = { .config = detach_config, .live = detach_live };
+static const Action detach = { .config = detach_config, .finish = detach_finish, .shrinks = TRUE };
 
 /* --- Update ------------------------------------------------------------------------------ */
 
@@ -150,33 +200,33 @@ static gboolean update_config(const Request *request, DomainDef *def, GError **e
         return kind->find(def, request->device, &index, err) && kind->update(def, index, request->device, err);
 }
 
-static gboolean update_live(const Request *request, const DomainDef *old, DomainDef *def, HostChange *ret,
-                            GError **err) {
+static gboolean update_live(const Request *request, Domain *d, DomainDef *def, HostChange *ret, GError **err) {
         const DeviceKind *kind = device_kind_of(request->device);
         guint index = 0;
-        if (!kind->update_live)
-                return refuse_live("update", kind, err);
-        return kind->find(old, request->device, &index, err) &&
-               kind->update_live(old, def, index, request->device, ret, err);
+        if (!kind->find(d->def, request->device, &index, err))
+                return FALSE;
+        return kind->update_live ? kind->update_live(d->def, def, index, request->device, ret, err)
+                                 : refuse_live("update", kind, kind->at(d->def, index), err);
 }
 
 static const Action update = { .config = update_config, .live = update_live };
 
 /* --- All of them ------------------------------------------------------------------------- */
 
+/* A definition that has more than fits can lose a device nevertheless. */
 static DomainDef *changed_config(const Action *action, const Request *request, const DomainDef *old, GError **err) {
         g_autoptr(DomainDef) def = domain_def_copy(old);
+        guint flags = action->shrinks ? DOMAIN_PARSE_OWN : request->parse_flags;
         if (!action->config(request, def, err))
                 return NULL;
-        if (request->device)
+        if (request->device && !action->shrinks)
                 domain_def_add_notes(def, request->device->def->notes);
-        return domain_def_complete_devices(def, request->parse_flags, err) ? g_steal_pointer(&def) : NULL;
+        return domain_def_complete_devices(def, flags, err) ? g_steal_pointer(&def) : NULL;
 }
 
-static DomainDef *changed_live(const Action *action, const Request *request, const DomainDef *old, HostChange *ret,
-                               GError **err) {
-        g_autoptr(DomainDef) def = domain_def_copy(old);
-        return action->live(request, old, def, ret, err) ? g_steal_pointer(&def) : NULL;
+static DomainDef *changed_live(const Action *action, const Request *request, Domain *d, HostChange *ret, GError **err) {
+        g_autoptr(DomainDef) def = domain_def_copy(d->def);
+        return action->live(request, d, def, ret, err) ? g_steal_pointer(&def) : NULL;
 }
 
 /* Those of `def` from the `first` on: what a change has added. */
@@ -185,63 +235,88 @@ static void log_notes(const Domain *d, const DomainDef *def, guint first) {
                 domain_log(d, G_LOG_LEVEL_MESSAGE, "%s", (const char *) g_ptr_array_index(def->notes, i));
 }
 
-/* Both definitions are changed and checked before either is in force. */
+/* What has changed of the persistent definition is taken back. */
+static void restore_config(Domain *d, const DomainDef *old) {
+        g_autoptr(DomainDef) config = domain_def_copy(old), none = NULL;
+        g_autoptr(GError) err = NULL;
+        if (!domain_replace_defs(d, &none, &config, NULL, NULL, &err))
+                domain_log(d, G_LOG_LEVEL_WARNING, "its persistent definition keeps a change that failed: %s",
+                           err->message);
+}
+
+/* Both definitions are changed and checked before either is in force. Lock and job held. */
+static gboolean change_defs(Domain *d, const Action *action, const Request *request, DomainDef *old_live,
+                            DomainDef *old_config, Leaving *ret, GError **err) {
+        g_autoptr(DomainDef) live = NULL, config = NULL, kept = NULL;
+        HostChange host = { 0 };
+        g_autofree char *added = NULL;
+        kept = old_config && old_live && action->finish ? domain_def_copy(old_config) : NULL;
+        gboolean ok = (!old_config || (config = changed_config(action, request, old_config, err))) &&
+                      (!old_live || !action->live || (live = changed_live(action, request, d, &host, err)));
+        added = g_strdup(host.added);
+        ok = ok && domain_replace_defs(d, &live, &config, host.func, host.data, err);
+        if (host.free_data)
+                host.free_data(host.data);
+        if (ok && old_live && action->finish && !action->finish(request, d, ret, err)) {
+                if (kept)
+                        restore_config(d, kept);
+                return FALSE;
+        }
+        if (ok && added)
+                event_device(d, VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, added);
+        return ok;
+}
+
 static gboolean change(Domain *d, const Action *action, const Request *request, guint flags, GError **err) {
         DomainDef *old_live = NULL, *old_config = NULL;
-        g_autoptr(DomainDef) live = NULL;
-        g_autoptr(DomainDef) config = NULL;
-        HostChange host = { 0 };
+        Leaving leaving = { 0 };
         if (!domain_job_begin(d, err))
                 return FALSE;
-        gboolean ok = domain_affect(d, flags, &old_live, &old_config, err);
+        gboolean ok =
+                domain_affect(d, flags, &old_live, &old_config, err) && (!old_live || domain_check_active(d, err));
         gboolean persistent = ok && old_config;
         guint n_notes = persistent ? old_config->notes->len : 0;
-        ok = ok && (!old_config || (config = changed_config(action, request, old_config, err))) &&
-             (!old_live || (live = changed_live(action, request, old_live, &host, err))) &&
-             domain_replace_defs(d, &live, &config, host.func, host.data, err);
-        g_free(host.data);
+        ok = ok && change_defs(d, action, request, old_live, old_config, &leaving, err);
         if (ok && persistent) {
                 log_notes(d, domain_persistent_def(d), n_notes);
                 event_lifecycle(d, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_UPDATED);
         }
         domain_job_end(d);
+        if (leaving.vmm)
+                hotplug_wait(d, &leaving);
         return ok;
 }
 
-/* `parse` is added to the parser's flags. */
-static gboolean change_by_xml(Domain *d, const Action *action, const char *xml, guint parse, guint flags,
-                              GError **err) {
+static gboolean change_by_xml(Domain *d, const Action *action, const char *xml, guint flags, GError **err) {
         const DriverConfig *config = d->driver->config;
-        guint parse_flags = config->reject_legacy_devices ? DOMAIN_PARSE_REJECT_LEGACY : 0;
-        g_autoptr(DomainDevice) device = domain_device_parse(xml, parse_flags | parse, err);
+        guint strict = config->reject_legacy_devices ? DOMAIN_PARSE_REJECT_LEGACY : 0;
+        guint parse_flags = action->shrinks ? DOMAIN_PARSE_PARTIAL : strict;
+        g_autoptr(DomainDevice) device = domain_device_parse(xml, parse_flags, err);
         if (!device)
                 return FALSE;
         domain_def_drop_channel_paths(device->def, config->state_dir);
-        const Request request = { .device = device, .parse_flags = parse_flags };
-        return change(d, action, &request, flags, err);
+        const Request request = { .device = device, .parse_flags = parse_flags, .force = (flags & FORCE) != 0 };
+        return change(d, action, &request, flags & AFFECT, err);
 }
 
 gboolean domain_attach_device(Domain *d, const char *xml, guint flags, GError **err) {
         return error_check_flags(flags, AFFECT, "virDomainAttachDeviceFlags", err) &&
-               change_by_xml(d, &attach, xml, 0, flags, err);
+               change_by_xml(d, &attach, xml, flags, err);
 }
 
 gboolean domain_detach_device(Domain *d, const char *xml, guint flags, GError **err) {
-        return error_check_flags(flags, AFFECT, "virDomainDetachDeviceFlags", err) &&
-               change_by_xml(d, &detach, xml, DOMAIN_PARSE_PARTIAL, flags, err);
+        return error_check_flags(flags, AFFECT | FORCE, "virDomainDetachDeviceFlags", err) &&
+               change_by_xml(d, &detach, xml, flags, err);
 }
 
 gboolean domain_detach_device_alias(Domain *d, const char *alias, guint flags, GError **err) {
-        const Request request = {
-                .alias = alias,
-                .parse_flags = d->driver->config->reject_legacy_devices ? DOMAIN_PARSE_REJECT_LEGACY : 0,
-        };
-        return error_check_flags(flags, AFFECT, "virDomainDetachDeviceAlias", err) &&
-               change(d, &detach, &request, flags, err);
+        const Request request = { .alias = alias, .force = (flags & FORCE) != 0 };
+        return error_check_flags(flags, AFFECT | FORCE, "virDomainDetachDeviceAlias", err) &&
+               change(d, &detach, &request, flags & AFFECT, err);
 }
 
-/* FORCE is about media that a guest has locked: none has. */
+/* Of an update FORCE is about media that a guest has locked: none has. */
 gboolean domain_update_device(Domain *d, const char *xml, guint flags, GError **err) {
-        return error_check_flags(flags, AFFECT | VIR_DOMAIN_DEVICE_MODIFY_FORCE, "virDomainUpdateDeviceFlags", err) &&
-               change_by_xml(d, &update, xml, 0, flags & AFFECT, err);
+        return error_check_flags(flags, AFFECT | FORCE, "virDomainUpdateDeviceFlags", err) &&
+               change_by_xml(d, &update, xml, flags, err);
 }

@@ -12,7 +12,9 @@
 /* What a change of a running domain asks of the host; zeroes: nothing. */
 typedef struct HostChange {
         HostFunc func;
-        gpointer data; /* freed by g_free(); it may point into the old and the new live definition */
+        gpointer data; /* it may point into the old and the new live definition */
+        GDestroyNotify free_data;
+        const char *added; /* alias of the device that the domain has then; in the new definition */
 } HostChange;
 
 typedef struct Plug Plug;
@@ -23,11 +25,14 @@ typedef struct DeviceKind {
         /* --- In a definition: what calls attach, change and detach --- */
         /* What is wrong with attaching a device to `def`; one that is there already is `taken`. */
         gboolean (*check)(const DomainDef *def, const DomainDevice *device, virErrorNumber taken, GError **err);
-        void (*insert)(DomainDef *def, const DomainDevice *device);
+        gpointer (*insert)(DomainDef *def, const DomainDevice *device); /* returns the one in `def` */
         /* The one that `device` describes; VIR_ERR_DEVICE_MISSING, or OPERATION_FAILED when there are several. */
         gboolean (*find)(const DomainDef *def, const DomainDevice *device, guint *ret_index, GError **err);
         gboolean (*find_alias)(const DomainDef *def, const char *alias, guint *ret_index);
+        gpointer (*at)(const DomainDef *def, guint index);
         void (*remove)(DomainDef *def, guint index);
+        /* What messages call one of a definition: "disk 'vda'"; to be freed. */
+        char *(*name)(gconstpointer device);
         /* Replaces a device of a persistent definition. */
         gboolean (*update)(DomainDef *def, guint index, const DomainDevice *device, GError **err);
         /* Changes a device of the copy `def` of the live definition `old`, as far as a running domain can follow. */
@@ -37,6 +42,8 @@ typedef struct DeviceKind {
         /* Appends those of `def` that a monitor gets, in the order in which it gets them. */
         void (*list)(const DomainDef *def, GPtrArray *ret);
         const char *(*alias)(gconstpointer device);
+        /* Whether one can come and go while the domain runs; NULL: all can. */
+        gboolean (*is_fixed)(gconstpointer device);
         gboolean (*prepare)(gpointer device, const PlugHost *host, GError **err); /* NULL: nothing is left open */
         gboolean (*open)(Plug *plug, const PlugHost *host, GError **err);
         gboolean (*connect)(Plug *plug, const PlugHost *host, GError **err); /* NULL: nothing is to be found again */
@@ -56,6 +63,10 @@ typedef struct Device {
 } Device;
 /* Those that a monitor gets, in the order in which it gets them. */
 GArray *device_list(const DomainDef *def);
+/* Of these, the one with an alias; FALSE: there is none. */
+gboolean device_find(const DomainDef *def, const char *alias, Device *ret);
+/* Removes it from its definition. */
+void device_remove(DomainDef *def, const char *alias);
 /* Gives back what all of them have on the host; their monitor has ended. No lock held. */
 void devices_release(Domain *d, const DomainDef *def);
 

@@ -55,6 +55,16 @@ static gboolean find(const DomainDef *def, const DomainDevice *device, guint *re
         return *ret_n > 0;
 }
 
+/* Consoles of all types count up together. */
+static gboolean has_console(const DomainDef *def, guint port) {
+        for (guint i = 0; i < def->chars->len; i++) {
+                const DomainChar *chr = g_ptr_array_index(def->chars, i);
+                if (chr->device == DOMAIN_CHAR_CONSOLE && chr->target_port == port)
+                        return TRUE;
+        }
+        return FALSE;
+}
+
 static gboolean char_check(const DomainDef *def, const DomainDevice *device, virErrorNumber taken, GError **err) {
         const DomainChar *chr = char_of(device);
         guint index = 0, n = 0;
@@ -64,14 +74,17 @@ static gboolean char_check(const DomainDef *def, const DomainDevice *device, vir
                                  "write <target type='virtio'/>");
         if ((device->named || chr->target_name) && find(def, device, &index, &n))
                 return error_set(err, taken, "chardev already exists");
+        if (device->named && chr->device == DOMAIN_CHAR_CONSOLE && has_console(def, chr->target_port))
+                return error_set(err, taken, "there is a console with port %u already", chr->target_port);
         return TRUE;
 }
 
-static void char_insert(DomainDef *def, const DomainDevice *device) {
+static gpointer char_insert(DomainDef *def, const DomainDevice *device) {
         DomainChar *chr = DEVICE_COPY(device, chars);
         if (!device->named && chr->device != DOMAIN_CHAR_CHANNEL)
                 chr->target_port = domain_def_next_port(def, chr->device);
         g_ptr_array_add(def->chars, chr);
+        return chr;
 }
 
 static gboolean char_find(const DomainDef *def, const DomainDevice *device, guint *ret_index, GError **err) {
@@ -87,6 +100,17 @@ static gboolean char_find(const DomainDef *def, const DomainDevice *device, guin
 
 static gboolean char_find_alias(const DomainDef *def, const char *alias, guint *ret_index) {
         return device_find_alias(def->chars, G_STRUCT_OFFSET(DomainChar, alias), alias, ret_index);
+}
+
+static gpointer char_at(const DomainDef *def, guint index) {
+        return g_ptr_array_index(def->chars, index);
+}
+
+static char *char_name(gconstpointer device) {
+        static const char *const kinds[] = { "serial port", "console", "channel" };
+        const DomainChar *chr = device;
+        return chr->target_name ? g_strdup_printf("%s '%s'", kinds[chr->device], chr->target_name)
+                                : g_strdup_printf("%s %u", kinds[chr->device], chr->target_port);
 }
 
 /* The serial port and the console that stands for it are one device. */
@@ -118,6 +142,11 @@ static void char_list(const DomainDef *def, GPtrArray *ret) {
 static const char *char_alias(gconstpointer device) {
         const DomainChar *chr = device;
         return chr->alias;
+}
+
+/* The serial port is a part of the machine, and the device of all ports has as many queues as it was made with. */
+static gboolean char_is_fixed(gconstpointer device) {
+        return TRUE;
 }
 
 /* Unix channels without a path get one in the state directory. */
@@ -256,9 +285,12 @@ const DeviceKind device_kind_char = {
         .insert = char_insert,
         .find = char_find,
         .find_alias = char_find_alias,
+        .at = char_at,
         .remove = char_remove,
+        .name = char_name,
         .list = char_list,
         .alias = char_alias,
+        .is_fixed = char_is_fixed,
         .prepare = char_prepare,
         .open = char_open,
         .describe = char_describe,

@@ -34,6 +34,30 @@ static gboolean find_target(const DomainDef *def, const char *target, guint *ret
         return FALSE;
 }
 
+static gboolean find_image(const DomainDef *def, const DomainDisk *wanted, guint *ret_index) {
+        for (guint i = 0; i < def->disks->len; i++) {
+                const DomainDisk *disk = g_ptr_array_index(def->disks, i);
+                *ret_index = i;
+                if (disk->type == wanted->type && g_strcmp0(disk->source, wanted->source) == 0 &&
+                    g_strcmp0(disk->pool, wanted->pool) == 0 && g_strcmp0(disk->volume, wanted->volume) == 0)
+                        return TRUE;
+        }
+        return FALSE;
+}
+
+/* Two disks of one image would each be in the way of the other's lock, unless both only read or both share. */
+static gboolean check_image(const DomainDef *def, const DomainDisk *disk, virErrorNumber taken, GError **err) {
+        guint index = 0;
+        if (!find_image(def, disk, &index))
+                return TRUE;
+        const DomainDisk *other = g_ptr_array_index(def->disks, index);
+        if ((disk->readonly && other->readonly) || (disk->shareable && other->shareable))
+                return TRUE;
+        return error_set(err, taken,
+                         "'%s' is disk '%s' already: mark both <readonly/> or <shareable/>, or detach that one",
+                         disk->source ? disk->source : disk->volume, other->target);
+}
+
 /* The guest would have a disk, which has a medium; so a definition drops drives without one. */
 static gboolean check_medium(const DomainDisk *disk, GError **err) {
         if (strcmp(disk->device, "floppy") != 0 && (disk->source || disk->volume))
@@ -48,22 +72,35 @@ static gboolean disk_check(const DomainDef *def, const DomainDevice *device, vir
         guint index = 0;
         if (find_target(def, disk->target, &index))
                 return error_set(err, taken, "target %s already exists", disk->target);
-        return check_medium(disk, err);
+        return check_medium(disk, err) && check_image(def, disk, taken, err);
 }
 
-static void disk_insert(DomainDef *def, const DomainDevice *device) {
-        g_ptr_array_add(def->disks, DEVICE_COPY(device, disks));
+static gpointer disk_insert(DomainDef *def, const DomainDevice *device) {
+        DomainDisk *disk = DEVICE_COPY(device, disks);
+        g_ptr_array_add(def->disks, disk);
+        return disk;
 }
 
+/* A target of another bus, such as "sda", was replaced when the disk was attached: its image tells which one it is. */
 static gboolean disk_find(const DomainDef *def, const DomainDevice *device, guint *ret_index, GError **err) {
         const char *target = disk_of(device)->target;
-        if (find_target(def, target, ret_index))
+        if (find_target(def, target, ret_index) ||
+            (!g_str_has_prefix(target, "vd") && find_image(def, disk_of(device), ret_index)))
                 return TRUE;
         return error_set(err, VIR_ERR_DEVICE_MISSING, "no target device %s", target);
 }
 
 static gboolean disk_find_alias(const DomainDef *def, const char *alias, guint *ret_index) {
         return device_find_alias(def->disks, G_STRUCT_OFFSET(DomainDisk, alias), alias, ret_index);
+}
+
+static gpointer disk_at(const DomainDef *def, guint index) {
+        return g_ptr_array_index(def->disks, index);
+}
+
+static char *disk_name(gconstpointer device) {
+        const DomainDisk *disk = device;
+        return g_strdup_printf("disk '%s'", disk->target);
 }
 
 static void disk_remove(DomainDef *def, guint index) {
@@ -172,7 +209,10 @@ static int open_disk(const DomainDisk *disk, gboolean direct, GError **err) {
 static gboolean disk_open(Plug *plug, const PlugHost *host, GError **err) {
         const DomainDisk *disk = plug->device;
         plug->type = CTL_ADD_DISK;
+        struct stat st;
         plug->fd[0] = open_disk(disk, vmm_config_disk_is_direct(disk), err);
+        if (plug->fd[0] >= 0 && !disk->readonly && fstat(plug->fd[0], &st) == 0 && S_ISREG(st.st_mode))
+                plug->file_size = (guint64) st.st_size;
         return plug->fd[0] >= 0;
 }
 
@@ -188,7 +228,9 @@ const DeviceKind device_kind_disk = {
         .insert = disk_insert,
         .find = disk_find,
         .find_alias = disk_find_alias,
+        .at = disk_at,
         .remove = disk_remove,
+        .name = disk_name,
         .update = disk_update,
         .list = disk_list,
         .alias = disk_alias,

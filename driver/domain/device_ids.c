@@ -15,6 +15,8 @@
 
 struct DeviceIds {
         GHashTable *by_alias; /* char* -> id */
+        GHashTable *leaving;  /* ids of devices whose removal a call waits for */
+        GHashTable *gone;     /* ids of devices that are gone, and are to be dropped */
         guint32 last;
         gboolean unknown; /* to be learned from the monitor */
 };
@@ -22,6 +24,8 @@ struct DeviceIds {
 DeviceIds *device_ids_new(void) {
         DeviceIds *ids = g_new0(DeviceIds, 1);
         ids->by_alias = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        ids->leaving = g_hash_table_new(NULL, NULL);
+        ids->gone = g_hash_table_new(NULL, NULL);
         return ids;
 }
 
@@ -29,6 +33,8 @@ void device_ids_free(DeviceIds *ids) {
         if (!ids)
                 return;
         g_hash_table_unref(ids->by_alias);
+        g_hash_table_unref(ids->leaving);
+        g_hash_table_unref(ids->gone);
         g_free(ids);
 }
 
@@ -58,6 +64,42 @@ guint32 device_ids_give(DeviceIds *ids, const char *alias) {
 
 guint32 device_ids_find(const DeviceIds *ids, const char *alias) {
         return ids && alias ? GPOINTER_TO_UINT(g_hash_table_lookup(ids->by_alias, alias)) : 0;
+}
+
+const char *device_ids_alias(const DeviceIds *ids, guint32 id) {
+        GHashTableIter iter;
+        gpointer alias, value;
+        if (!ids || id == 0)
+                return NULL;
+        g_hash_table_iter_init(&iter, ids->by_alias);
+        while (g_hash_table_iter_next(&iter, &alias, &value))
+                if (GPOINTER_TO_UINT(value) == id)
+                        return alias;
+        return NULL;
+}
+
+void device_ids_set_leaving(DeviceIds *ids, guint32 id, gboolean leaving) {
+        if (leaving)
+                (void) g_hash_table_add(ids->leaving, GUINT_TO_POINTER(id));
+        else
+                (void) g_hash_table_remove(ids->leaving, GUINT_TO_POINTER(id));
+}
+
+gboolean device_ids_is_leaving(const DeviceIds *ids, guint32 id) {
+        return g_hash_table_contains(ids->leaving, GUINT_TO_POINTER(id));
+}
+
+guint device_ids_count(const DeviceIds *ids) {
+        return ids ? g_hash_table_size(ids->by_alias) : 0;
+}
+
+gboolean device_ids_mark_gone(DeviceIds *ids, guint32 id) {
+        return g_hash_table_add(ids->gone, GUINT_TO_POINTER(id));
+}
+
+void device_ids_drop(DeviceIds *ids, const char *alias) {
+        (void) g_hash_table_remove(ids->gone, GUINT_TO_POINTER(device_ids_find(ids, alias)));
+        (void) g_hash_table_remove(ids->by_alias, alias);
 }
 
 /* The aliases of all devices, in the definition's order; they stay its own. */

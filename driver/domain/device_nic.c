@@ -20,8 +20,10 @@ static gboolean nic_check(const DomainDef *def, const DomainDevice *device, virE
         return TRUE;
 }
 
-static void nic_insert(DomainDef *def, const DomainDevice *device) {
-        g_ptr_array_add(def->nics, DEVICE_COPY(device, nics));
+static gpointer nic_insert(DomainDef *def, const DomainDevice *device) {
+        DomainNic *nic = DEVICE_COPY(device, nics);
+        g_ptr_array_add(def->nics, nic);
+        return nic;
 }
 
 static gboolean matches(const DomainNic *nic, const DomainDevice *device) {
@@ -76,6 +78,17 @@ static gboolean nic_find_alias(const DomainDef *def, const char *alias, guint *r
         return device_find_alias(def->nics, G_STRUCT_OFFSET(DomainNic, alias), alias, ret_index);
 }
 
+static gpointer nic_at(const DomainDef *def, guint index) {
+        return g_ptr_array_index(def->nics, index);
+}
+
+static char *nic_name(gconstpointer device) {
+        const DomainNic *nic = device;
+        char mac[18];
+        domain_mac_format(nic->mac, mac);
+        return g_strdup_printf("interface %s", mac);
+}
+
 static void nic_remove(DomainDef *def, guint index) {
         g_ptr_array_remove_index(def->nics, index);
 }
@@ -115,7 +128,7 @@ static gboolean nic_update_live(const DomainDef *old_def, DomainDef *def, guint 
         nic->outbound = wanted.outbound;
         Plan *plan = g_new0(Plan, 1);
         plan->change = (NicChange) { .old = old, .new = nic, .in_force = &plan->in_force };
-        *ret = (HostChange) { nic_follows, plan };
+        *ret = (HostChange) { .func = nic_follows, .data = plan, .free_data = g_free };
         return TRUE;
 }
 
@@ -195,7 +208,9 @@ const DeviceKind device_kind_nic = {
         .insert = nic_insert,
         .find = nic_find,
         .find_alias = nic_find_alias,
+        .at = nic_at,
         .remove = nic_remove,
+        .name = nic_name,
         .update = nic_update,
         .update_live = nic_update_live,
         .list = nic_list,

@@ -14,9 +14,10 @@ static gboolean rng_check(const DomainDef *def, const DomainDevice *device, virE
         return error_set(err, taken, "the domain has a random number generator already");
 }
 
-static void rng_insert(DomainDef *def, const DomainDevice *device) {
+static gpointer rng_insert(DomainDef *def, const DomainDevice *device) {
         g_autoptr(DomainDef) copy = domain_def_copy(device->def);
         domain_def_set_rng(def, g_steal_pointer(&copy->rng));
+        return def->rng;
 }
 
 static gboolean rng_find(const DomainDef *def, const DomainDevice *device, guint *ret_index, GError **err) {
@@ -33,6 +34,14 @@ static gboolean rng_find(const DomainDef *def, const DomainDevice *device, guint
 static gboolean rng_find_alias(const DomainDef *def, const char *alias, guint *ret_index) {
         *ret_index = 0;
         return def->rng && g_strcmp0(def->rng->alias, alias) == 0;
+}
+
+static gpointer rng_at(const DomainDef *def, guint index) {
+        return def->rng;
+}
+
+static char *rng_name(gconstpointer device) {
+        return g_strdup("rng");
 }
 
 static void rng_remove(DomainDef *def, guint index) {
@@ -71,7 +80,9 @@ const DeviceKind device_kind_rng = {
         .insert = rng_insert,
         .find = rng_find,
         .find_alias = rng_find_alias,
+        .at = rng_at,
         .remove = rng_remove,
+        .name = rng_name,
         .list = rng_list,
         .alias = rng_alias,
         .open = rng_open,

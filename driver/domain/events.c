@@ -38,6 +38,11 @@ static void event_free(DomainEvent *event) {
                 g_free(event->disk_change.path);
                 g_free(event->disk_change.alias);
                 break;
+        case VIR_DOMAIN_EVENT_ID_DEVICE_ADDED:
+        case VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED:
+        case VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED:
+                g_free(event->device.alias);
+                break;
         case VIR_DOMAIN_EVENT_ID_TUNABLE:
                 virTypedParamsFree(event->tunable.params, event->tunable.n);
                 break;
@@ -179,6 +184,12 @@ void event_agent(Domain *d, gboolean connected) {
         event->agent.state = connected ? VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED
                                        : VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED;
         event->agent.reason = VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_REASON_CHANNEL;
+        event_queue_push(d->driver->events, event);
+}
+
+void event_device(Domain *d, int type, const char *alias) {
+        DomainEvent *event = event_new(d, type);
+        event->device.alias = g_strdup(alias);
         event_queue_push(d->driver->events, event);
 }
 

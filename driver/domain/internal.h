@@ -137,6 +137,16 @@ void device_ids_free(DeviceIds *ids);
 /* A new id for the device with the alias. */
 guint32 device_ids_give(DeviceIds *ids, const char *alias);
 guint32 device_ids_find(const DeviceIds *ids, const char *alias); /* 0: it has none, or there is no such device */
+/* The alias with this id; NULL: there is none. */
+const char *device_ids_alias(const DeviceIds *ids, guint32 id);
+/* Whether a call waits for its removal. */
+void device_ids_set_leaving(DeviceIds *ids, guint32 id, gboolean leaving);
+gboolean device_ids_is_leaving(const DeviceIds *ids, guint32 id);
+guint device_ids_count(const DeviceIds *ids);
+/* It is known to be gone, and is to be dropped; FALSE: it was known already. */
+gboolean device_ids_mark_gone(DeviceIds *ids, guint32 id);
+/* The device is gone, or never came: its id stays used. */
+void device_ids_drop(DeviceIds *ids, const char *alias);
 /* For the status file. `def`: the running definition, at either time. */
 char *device_ids_format(const DeviceIds *ids, const DomainDef *def);
 DeviceIds *device_ids_parse(const char *text, const DomainDef *def); /* "": unknown, until they are learned */
@@ -161,6 +171,12 @@ typedef gboolean (*HostFunc)(Domain *d, const DomainDef *def, gconstpointer data
 gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, HostFunc host, gconstpointer data,
                              GError **err);
 
+/*
+ * Makes `live` (taken) the live definition, after something has happened that cannot be taken back. A status that
+ * cannot be written is logged with its consequence. Lock and job held.
+ */
+void domain_replace_live(Domain *d, DomainDef *live, const char *consequence);
+
 /* events.c */
 EventQueue *event_queue_new(void);
 void event_queue_free(EventQueue *queue);
@@ -174,6 +190,8 @@ void event_metadata(Domain *d, int type, const char *uri);
 void event_io_error(Domain *d, const DomainDisk *disk, int errnum, int action);
 void event_disk_dropped(Domain *d, const DomainDisk *disk); /* startupPolicy='optional', and it is not there */
 void event_agent(Domain *d, gboolean connected);
+/* `type`: VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, _REMOVED or _REMOVAL_FAILED. */
+void event_device(Domain *d, int type, const char *alias);
 void event_tunable(Domain *d, virTypedParameterPtr params, int n); /* takes params */
 
 /* persist.c: files; lock held */

@@ -37,6 +37,7 @@ struct Plug {
         int fd[2];          /* in the order in which they are sent; -1: none */
         int ifindex;        /* of an interface's TAP; 0: none */
         guint mtu;          /* of the TAP, bytes */
+        guint64 file_size;  /* of a regular file that the monitor may write, bytes; 0: none */
         gboolean connected; /* something outside of this process is to be given back */
 };
 

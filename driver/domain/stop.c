@@ -6,6 +6,7 @@
  * synchronously and leaves nothing for the background thread to do.
  */
 #include "domain/device.h"
+#include "domain/hotplug.h"
 #include "systemd/scope.h"
 #include "util/error.h"
 #include "util/file.h"
@@ -204,6 +205,9 @@ void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) 
                 break;
         case CTL_EVENT_IO_ERROR:
                 on_io_error(d, (const struct ctl_event_io_error *) message);
+                break;
+        case CTL_EVENT_REMOVED:
+                hotplug_removed(d, ((const struct ctl_event_removed *) message)->id);
                 break;
         case CTL_EVENT_PORT:
                 on_port(d, (const struct ctl_event_port *) message);

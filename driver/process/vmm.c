@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -99,6 +100,22 @@ void vmm_kill(Vmm *vmm, int signal) {
         }
         if (syscall(SYS_pidfd_send_signal, vmm->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
                 g_warning("cannot send signal %d to monitor %d: %s", signal, (int) vmm->pid, g_strerror(errno));
+}
+
+/* By its number, which is its own for as long as the pidfd says that it runs. */
+gboolean vmm_allow_file_size(Vmm *vmm, guint64 size, GError **err) {
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&vmm->lock);
+        struct rlimit limit;
+        if (!vmm_find_process(vmm, err))
+                return FALSE;
+        if (prlimit(vmm->pid, RLIMIT_FSIZE, NULL, &limit) < 0)
+                return error_set_errno(err, errno, "cannot get the limit on the size of files of monitor %d",
+                                       (int) vmm->pid);
+        if (limit.rlim_cur >= size)
+                return TRUE;
+        limit = (struct rlimit) { size, size };
+        return prlimit(vmm->pid, RLIMIT_FSIZE, &limit, NULL) == 0 ||
+               error_set_errno(err, errno, "cannot raise the limit on the size of files of monitor %d", (int) vmm->pid);
 }
 
 gboolean vmm_wait(Vmm *vmm, guint timeout_ms) {

@@ -68,6 +68,8 @@ void vmm_kill(Vmm *vmm, int signal);           /* by pidfd: never hits another p
 gboolean vmm_wait(Vmm *vmm, guint timeout_ms); /* TRUE when it has ended */
 /* How it ended: "exited with status 1", "was killed by signal 9 (Killed)"; NULL while it runs. */
 char *vmm_describe_end(Vmm *vmm);
+/* Raises the size to which it may write files (RLIMIT_FSIZE), if it is lower; bytes. */
+gboolean vmm_allow_file_size(Vmm *vmm, guint64 size, GError **err);
 /* Host thread ids of threads that the monitor names by their ids in its own PID namespace. */
 gboolean vmm_resolve_threads(const Vmm *vmm, const gint32 *inner, unsigned n, pid_t *ret, GError **err);
 

@@ -58,6 +58,7 @@ typedef union EventPayload {
         rpc_disk_change_event disk_change;
         rpc_metadata_event metadata;
         rpc_agent_event agent;
+        rpc_device_event device;
         rpc_tunable_event tunable;
 } EventPayload;
 
@@ -98,6 +99,11 @@ static xdrproc_t event_describe(const DomainEvent *event, rpc_domain domain, Eve
         case VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE:
                 ret->agent = (rpc_agent_event) { domain, event->agent.state, event->agent.reason };
                 return (xdrproc_t) xdr_rpc_agent_event;
+        case VIR_DOMAIN_EVENT_ID_DEVICE_ADDED:
+        case VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED:
+        case VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED:
+                ret->device = (rpc_device_event) { domain, text_or_empty(event->device.alias) };
+                return (xdrproc_t) xdr_rpc_device_event;
         case VIR_DOMAIN_EVENT_ID_TUNABLE:
                 ret->tunable.dom = domain;
                 return (xdrproc_t) xdr_rpc_tunable_event;

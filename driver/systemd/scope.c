@@ -79,7 +79,7 @@ static void add_lifecycle(GVariantBuilder *properties, const DomainDef *def, gui
         g_variant_builder_add(properties, "(sv)", "AddRef", g_variant_new_boolean(TRUE));
         add_string(properties, "DevicePolicy", "strict");
         g_variant_builder_add(properties, "(sv)", "DeviceAllow", g_variant_new_parsed("[('/dev/null', 'rw')]"));
-        g_variant_builder_add(properties, "(sv)", "TasksMax", g_variant_new_uint64(limits_tasks_max(def)));
+        limits_add_tasks(properties, def);
 }
 
 gboolean scope_start(GDBusConnection *bus, const DomainDef *def, const char *unit, const char *slice, pid_t pid,
@@ -204,6 +204,14 @@ gboolean scope_apply_memtune(GDBusConnection *bus, const char *unit, const char 
         g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
         limits_add_memtune(&properties, def, TRUE);
         return set_properties(bus, unit, &properties, err) && limits_check_memtune(cgroup_path, def, err);
+}
+
+gboolean scope_apply_tasks(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
+                           GError **err) {
+        GVariantBuilder properties;
+        g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
+        limits_add_tasks(&properties, def);
+        return set_properties(bus, unit, &properties, err) && limits_check_tasks(cgroup_path, def, err);
 }
 
 gboolean scope_apply_blkiotune(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,

@@ -55,6 +55,9 @@ gboolean scope_apply_cputune(GDBusConnection *bus, const char *unit, const char 
                              GError **err);
 gboolean scope_apply_memtune(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
                              GError **err);
+/* How many threads and processes its devices and vCPUs may need. */
+gboolean scope_apply_tasks(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
+                           GError **err);
 gboolean scope_apply_blkiotune(GDBusConnection *bus, const char *unit, const char *cgroup_path, const DomainDef *def,
                                GError **err);
 

@@ -51,5 +51,7 @@ const CpuMap *limits_allowed_nodes(const DomainDef *def);
 gboolean limits_check_cputune(const char *group, const DomainDef *def, GError **err);
 gboolean limits_check_memtune(const char *group, const DomainDef *def, GError **err);
 gboolean limits_check_blkiotune(const char *group, const DomainDef *def, GError **err);
-/* The bound on tasks follows from the definition and cannot be changed. */
+/* The bound on tasks follows from the devices and vCPUs. */
 guint64 limits_tasks_max(const DomainDef *def);
+void limits_add_tasks(GVariantBuilder *properties, const DomainDef *def);
+gboolean limits_check_tasks(const char *group, const DomainDef *def, GError **err);

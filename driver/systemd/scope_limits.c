@@ -206,3 +206,7 @@ guint64 limits_tasks_max(const DomainDef *def) {
                         (def->chars ? def->chars->len : 0);
         return 16 + MAX(def->vcpus, def->vcpus_max) + 6 * devices;
 }
+
+void limits_add_tasks(GVariantBuilder *properties, const DomainDef *def) {
+        add_u64(properties, "TasksMax", limits_tasks_max(def));
+}

@@ -394,10 +394,13 @@ void scope_read_blkiotune(const char *group, DomainDef *def) {
 
 /* --- All of it -------------------------------------------------------------------------------- */
 
-gboolean scope_check_limits(const char *group, const DomainDef *def, GError **err) {
+gboolean limits_check_tasks(const char *group, const DomainDef *def, GError **err) {
         guint64 tasks;
-        if (!read_number(group, "pids.max", &tasks) || tasks != limits_tasks_max(def))
-                return not_in_force(err, group, "pids.max", "the limit on threads");
-        return limits_check_cputune(group, def, err) && limits_check_memtune(group, def, err) &&
-               limits_check_blkiotune(group, def, err);
+        return (read_number(group, "pids.max", &tasks) && tasks == limits_tasks_max(def)) ||
+               not_in_force(err, group, "pids.max", "the limit on threads");
+}
+
+gboolean scope_check_limits(const char *group, const DomainDef *def, GError **err) {
+        return limits_check_tasks(group, def, err) && limits_check_cputune(group, def, err) &&
+               limits_check_memtune(group, def, err) && limits_check_blkiotune(group, def, err);
 }

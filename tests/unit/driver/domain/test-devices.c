@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "domain/device.h"
 #include "domain/launch.h"
 #include "util/error.h"
 
@@ -197,8 +198,18 @@ static const Case cases[] = {
           .flags = VIR_DOMAIN_DEVICE_MODIFY_FORCE },
         { "disk/attach-forced", ATTACH, VDB "</disk>", VIR_ERR_INVALID_ARG,
           "unsupported flags (0x4) in function virDomainAttachDeviceFlags", .flags = VIR_DOMAIN_DEVICE_MODIFY_FORCE },
-        { "disk/detach-forced", DETACH, DISK, VIR_ERR_INVALID_ARG,
-          "unsupported flags (0x4) in function virDomainDetachDeviceFlags", .flags = VIR_DOMAIN_DEVICE_MODIFY_FORCE },
+        { "disk/attach-same-image", ATTACH, "<disk><source file='/img/a'/><target dev='sda' bus='sata'/></disk>",
+          VIR_ERR_OPERATION_INVALID, "'/img/a' is disk 'vda' already" },
+        { "disk/attach-same-image-to-read", ATTACH, VDB "<readonly/></disk>", .says = "dev='vdb'",
+          .devices = "<disk><source file='/img/b'/><target dev='vdc'/><readonly/></disk>" },
+        { "disk/detach-by-image", DETACH,
+          "<disk type='file'><source file='/img/a'/><target dev='sda' bus='sata'/></disk>", .gone = "<disk",
+          .reject = TRUE },
+        { "disk/detach-other-image", DETACH, "<disk type='file'><source file='/img/b'/><target dev='sda'/></disk>",
+          VIR_ERR_DEVICE_MISSING, "no target device sda" },
+        { "disk/detach-forced", DETACH, DISK, .gone = "<disk", .flags = VIR_DOMAIN_DEVICE_MODIFY_FORCE },
+        { "disk/detach-unknown-flag", DETACH, DISK, VIR_ERR_INVALID_ARG,
+          "unsupported flags (0x8) in function virDomainDetachDeviceFlags", .flags = 8 },
         { "disk/update-unknown-flag", UPDATE, DISK, VIR_ERR_INVALID_ARG,
           "unsupported flags (0x8) in function virDomainUpdateDeviceFlags", .flags = 8 },
         { "disk/live", ATTACH, VDB "</disk>", VIR_ERR_OPERATION_INVALID, "domain is not running",
@@ -265,6 +276,9 @@ static const Case cases[] = {
         { "console/attach-same-port", ATTACH, "<console type='pty'><target type='virtio' port='1'/></console>",
           VIR_ERR_OPERATION_INVALID, "chardev already exists",
           .devices = "<console type='pty'><target type='virtio' port='1'/></console>" },
+        { "console/attach-port-of-another-type", ATTACH,
+          "<console type='pty'><target type='virtio' port='0'/></console>", VIR_ERR_OPERATION_INVALID,
+          "there is a console with port 0 already" },
         { "console/attach-serial", ATTACH, "<console type='pty'/>", VIR_ERR_OPERATION_UNSUPPORTED,
           "attaching a console that is a serial port" },
         { "console/detach", DETACH, "<console type='pty'><target type='virtio'/></console>",
@@ -295,7 +309,7 @@ static const Case cases[] = {
           "no device found with alias virtio-disk0" },
         { "alias/empty", DETACH_ALIAS, "", VIR_ERR_INTERNAL_ERROR, "no device found with alias" },
         { "alias/unknown-flag", DETACH_ALIAS, "ua-chan", VIR_ERR_INVALID_ARG,
-          "unsupported flags (0x4) in function virDomainDetachDeviceAlias", .flags = 4 },
+          "unsupported flags (0x8) in function virDomainDetachDeviceAlias", .flags = 8 },
 
         /* What is no device of a microVM. */
         { "other/hostdev", ATTACH, "<hostdev mode='subsystem' type='pci'/>", VIR_ERR_OPERATION_UNSUPPORTED,
@@ -393,18 +407,39 @@ static void test_limits(Fixture *f, gconstpointer unused) {
         assert_stored(f);
 }
 
-/* What was replaced is told once, also to the next daemon. */
+/* What was replaced is told once, also to the next daemon, and for as long as the device is there. */
 static void test_notes(Fixture *f, gconstpointer unused) {
         g_autoptr(GError) err = NULL;
         for (int i = 0; i < 3; i++) {
                 assert_done(domain_attach_device(f->domain, LAN "<model type='e1000'/></interface>", CONFIG, &err),
                             err);
+                g_auto(GStrv) messages = domain_get_messages(f->domain, 0, &err);
+                g_assert_cmpuint(g_strv_length(messages), ==, 1);
+                g_assert_nonnull(strstr(messages[0], "interface 52:54:00:00:00:0a of model e1000 became virtio"));
+                assert_stored(f);
                 assert_done(domain_detach_device(f->domain, LAN "</interface>", CONFIG, &err), err);
+                g_auto(GStrv) none = domain_get_messages(f->domain, 0, &err);
+                g_assert_cmpuint(g_strv_length(none), ==, 0);
+                assert_stored(f);
         }
-        g_auto(GStrv) messages = domain_get_messages(f->domain, 0, &err);
-        g_assert_cmpuint(g_strv_length(messages), ==, 1);
-        g_assert_nonnull(strstr(messages[0], "interface 52:54:00:00:00:0a of model e1000 became virtio"));
-        assert_stored(f);
+}
+
+/* A definition from before a limit has more than fits: it can lose devices, and gets none. */
+static void test_too_many(Fixture *f, gconstpointer unused) {
+        g_autoptr(GError) err = NULL;
+        domain_lock(f->domain);
+        for (int i = 0; i < (int) DOMAIN_PCI_SLOT_LAST; i++) {
+                g_autofree char *xml = g_strdup_printf("<disk><source file='/i%d'/><target dev='vd%c%c'/></disk>", i,
+                                                       'b' + i / 20, 'a' + i % 20);
+                g_autoptr(DomainDevice) device = domain_device_parse(xml, 0, &err);
+                g_assert_no_error(err);
+                (void) device_kind_disk.insert(f->domain->def, device);
+        }
+        domain_unlock(f->domain);
+        g_assert_false(domain_attach_device(f->domain, VDB "</disk>", CONFIG, &err));
+        g_clear_error(&err);
+        assert_done(domain_detach_device(f->domain, "<disk><target dev='vdba'/></disk>", CONFIG, &err), err);
+        assert_done(domain_detach_device(f->domain, CHANNEL, CONFIG, &err), err);
 }
 
 /* The file cannot be written: nothing has changed. */
@@ -634,16 +669,19 @@ static void test_live_refusals(Fixture *f, gconstpointer unused) {
                 int code;
                 const char *says;
         } calls[] = {
-                { ATTACH, VDB "</disk>", VIR_ERR_OPERATION_UNSUPPORTED, "live attach of device 'disk'" },
+                { ATTACH, VDB "</disk>", VIR_ERR_SYSTEM_ERROR, "Cannot access storage file '/img/b'" },
+                { ATTACH, "<channel type='pty'><target type='virtio' name='org.y.0'/></channel>",
+                  VIR_ERR_OPERATION_UNSUPPORTED, "live attach of channel 'org.y.0'" },
                 { ATTACH, DISK, VIR_ERR_OPERATION_FAILED, "target vda already exists" },
                 { ATTACH, CHANNEL, VIR_ERR_OPERATION_FAILED, "chardev already exists" },
-                { DETACH, DISK, VIR_ERR_OPERATION_UNSUPPORTED, "use --config and restart" },
+                { DETACH, CHANNEL, VIR_ERR_OPERATION_UNSUPPORTED, "use --config and restart" },
                 { DETACH, VDB "</disk>", VIR_ERR_DEVICE_MISSING, "no target device vdb" },
-                { DETACH_ALIAS, "net0", VIR_ERR_OPERATION_UNSUPPORTED, "live detach of device 'interface'" },
+                { DETACH_ALIAS, "ua-chan", VIR_ERR_OPERATION_UNSUPPORTED, "live detach of channel 'org.x.0'" },
+                { DETACH_ALIAS, "serial0", VIR_ERR_OPERATION_UNSUPPORTED, "live detach of serial port 0" },
                 { DETACH_ALIAS, "net1", VIR_ERR_INTERNAL_ERROR, "no device found with alias net1" },
                 { UPDATE, "<disk><source file='/b'/><target dev='vda'/></disk>", VIR_ERR_OPERATION_UNSUPPORTED,
-                  "live update of device 'disk'" },
-                { UPDATE, RNG, VIR_ERR_OPERATION_UNSUPPORTED, "live update of device 'rng'" },
+                  "live update of disk 'vda'" },
+                { UPDATE, RNG, VIR_ERR_OPERATION_UNSUPPORTED, "live update of rng" },
                 { UPDATE, "<interface type='bridge'><mac address='" MAC "'/><source bridge='br9'/></interface>",
                   VIR_ERR_OPERATION_INVALID, "interface 'vnet-no-tap' does not exist" },
                 { UPDATE, UP "<link state='down'/><mtu size='1400'/></interface>", VIR_ERR_OPERATION_UNSUPPORTED,
@@ -698,6 +736,7 @@ int main(int argc, char **argv) {
         g_test_add("/devices/boot-order", Fixture, NULL, set_up, test_boot_order, tear_down);
         g_test_add("/devices/limits", Fixture, NULL, set_up, test_limits, tear_down);
         g_test_add("/devices/notes", Fixture, NULL, set_up, test_notes, tear_down);
+        g_test_add("/devices/too-many", Fixture, NULL, set_up, test_too_many, tear_down);
         g_test_add("/devices/file-fails", Fixture, NULL, set_up, test_file_fails, tear_down);
         g_test_add("/devices/event", Fixture, NULL, set_up, test_event, tear_down);
         g_test_add("/devices/link", Fixture, NULL, set_up, test_link, tear_down);
