@@ -262,8 +262,10 @@ static gboolean change_defs(Domain *d, const Action *action, const Request *requ
                         restore_config(d, kept);
                 return FALSE;
         }
-        if (ok && added)
+        if (ok && added) {
                 event_device(d, VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, added);
+                domain_log(d, G_LOG_LEVEL_MESSAGE, "%s is attached", added);
+        }
         return ok;
 }
 

@@ -46,6 +46,8 @@ static gboolean note(const Domain *d, const DomainDef *def, GError **err) {
 }
 
 static gboolean open_and_note(Domain *d, Attach *attach, GError **err) {
+        if (!domain_learn_devices(d, TRUE, err)) /* so that its id is a new one */
+                return FALSE;
         domain_unlock(d);
         gboolean ok = plug_prepare(attach->plug, &attach->host, err) && plug_open(attach->plug, &attach->host, err);
         domain_lock(d);
@@ -91,7 +93,7 @@ static gboolean remove_by_force(Vmm *vmm, guint32 id, GError **err) {
 }
 
 static gboolean has_device(Vmm *vmm, guint32 id) {
-        g_autoptr(GArray) all = vmm_list_devices(vmm, NULL);
+        g_autoptr(GArray) all = vmm_list_devices(vmm, TRUE, NULL);
         for (guint i = 0; all && i < all->len; i++)
                 if (g_array_index(all, struct ctl_list_entry, i).place.id == id)
                         return TRUE;
@@ -149,9 +151,6 @@ void hotplug_attach(Domain *d, const DeviceKind *kind, DomainDef *def, gpointer 
 /* --- Detach ------------------------------------------------------------------------------ */
 
 static gboolean check_leaving(const Domain *d, const char *alias, guint32 id, gboolean force, GError **err) {
-        if (id == 0)
-                return error_set(err, VIR_ERR_OPERATION_INVALID,
-                                 "the monitor does not know device '%s': restart the domain to detach it", alias);
         return force || !device_ids_is_leaving(d->run.devices, id) ||
                error_set(err, VIR_ERR_OPERATION_FAILED,
                          "device '%s' is already in the process of unplug: wait until the guest has let go of it",
@@ -159,10 +158,9 @@ static gboolean check_leaving(const Domain *d, const char *alias, guint32 id, gb
 }
 
 gboolean hotplug_detach(Domain *d, const char *alias, gboolean force, Leaving *ret, GError **err) {
-        struct ctl_remove message = { .id = device_ids_find(d->run.devices, alias),
-                                      .flags = force ? CTL_REMOVE_FORCE : 0 };
+        struct ctl_remove message = { .flags = force ? CTL_REMOVE_FORCE : 0 };
         struct ctl_reply reply;
-        if (!check_leaving(d, alias, message.id, force, err))
+        if (!domain_device_id(d, alias, &message.id, err) || !check_leaving(d, alias, message.id, force, err))
                 return FALSE;
         g_autoptr(Vmm) vmm = vmm_ref(d->run.vmm);
         domain_unlock(d);
@@ -210,7 +208,7 @@ static void finish_device(Domain *d, const char *alias_in) {
         domain_lock(d);
         domain_replace_live(d, live, "a restart of the daemon would find a device that is gone");
         event_device(d, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, alias);
-        domain_log(d, G_LOG_LEVEL_MESSAGE, "%s is detached", name);
+        domain_log(d, G_LOG_LEVEL_MESSAGE, "%s is detached", alias);
 }
 
 /* What is gone of which monitor. */
@@ -286,7 +284,7 @@ static void finish_missing(Domain *d, const GArray *listed) {
 
 static void reconcile_with_job(Domain *d, Vmm *vmm) {
         domain_unlock(d);
-        g_autoptr(GArray) listed = vmm_list_devices(vmm, NULL);
+        g_autoptr(GArray) listed = vmm_list_devices(vmm, TRUE, NULL);
         if (listed)
                 take_unknown(d, listed);
         domain_lock(d);
@@ -296,7 +294,7 @@ static void reconcile_with_job(Domain *d, Vmm *vmm) {
 
 void hotplug_reconcile(Domain *d, Vmm *vmm) {
         g_autoptr(GError) err = NULL;
-        g_autoptr(GArray) listed = vmm_list_devices(vmm, &err);
+        g_autoptr(GArray) listed = vmm_list_devices(vmm, TRUE, &err);
         if (!listed) { /* an older monitor's devices do not change */
                 domain_log(d, G_LOG_LEVEL_DEBUG, "cannot compare its devices: %s", err->message);
                 return;

@@ -1,4 +1,4 @@
-"""Devices that come and go: by virsh and by the binding, for the next start, and the link of a running guest."""
+"""Devices of a definition, by virsh and by the binding, for the next start; and the interfaces of a running guest."""
 import contextlib
 import pathlib
 import uuid
@@ -301,19 +301,3 @@ def test_limits(paused):
         assert paused.xml() == before
         domain.updateDeviceFlags(helpers.interface_xml(source, mac=MAC), LIVE)
     assert set(output.pairs(paused.virsh("domiftune", MAC, "--live")).values()) == {"0"}
-
-
-def test_hot_plug_is_refused(paused, images):
-    """In words that say what to do, and with nothing changed, in the definition either."""
-    before = paused.xml(), paused.xml("--inactive")
-    nic = helpers.interface_xml("br0", mac=MAC)
-    with connection() as conn:
-        domain = conn.lookupByName(paused.name)
-        for call, xml in ((domain.attachDeviceFlags, helpers.disk_xml(images[0], "vdb")), (domain.attachDeviceFlags, RNG),
-                          (domain.detachDeviceFlags, nic)):
-            for flags in 0, LIVE, LIVE | CONFIG:
-                code, text = error_of(call, xml, flags)
-                assert (code, "use --config and restart" in text) == (libvirt.VIR_ERR_OPERATION_UNSUPPORTED, True), text
-    assert (paused.xml(), paused.xml("--inactive")) == before
-    paused.virsh("attach-disk", images[0], "vdb", "--config")
-    assert (targets(paused), targets(paused, "--inactive")) == ([], ["vdb"])
