@@ -30,8 +30,7 @@
 #include "util/error.h"
 #include "util/file.h"
 
-#define JOB_BRIEF_MS 2000u /* that a background thread waits for a job, so that the ends of other domains do not */
-#define RETRY_S      3u    /* between two questions to systemd about domains whose status is damaged */
+#define RETRY_S 3u /* between two questions to systemd about domains whose status is damaged */
 
 struct Adoptions {
         Driver *driver;

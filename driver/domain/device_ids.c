@@ -97,6 +97,15 @@ gboolean device_ids_mark_gone(DeviceIds *ids, guint32 id) {
         return g_hash_table_add(ids->gone, GUINT_TO_POINTER(id));
 }
 
+const char *device_ids_gone(const DeviceIds *ids) {
+        GHashTableIter iter;
+        gpointer id;
+        if (!ids)
+                return NULL;
+        g_hash_table_iter_init(&iter, ids->gone);
+        return g_hash_table_iter_next(&iter, &id, NULL) ? device_ids_alias(ids, GPOINTER_TO_UINT(id)) : NULL;
+}
+
 void device_ids_drop(DeviceIds *ids, const char *alias) {
         (void) g_hash_table_remove(ids->gone, GUINT_TO_POINTER(device_ids_find(ids, alias)));
         (void) g_hash_table_remove(ids->by_alias, alias);

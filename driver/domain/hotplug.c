@@ -211,30 +211,24 @@ static void finish_device(Domain *d, const char *alias_in) {
         domain_log(d, G_LOG_LEVEL_MESSAGE, "%s is detached", alias);
 }
 
-/* What is gone of which monitor. */
-typedef struct Removed {
-        Vmm *vmm;
-        guint32 id;
-} Removed;
-
-static void finish_removed(Domain *d, gpointer data) {
-        Removed *removed = data;
-        domain_job_wait(d);
-        const char *alias = d->run.vmm == removed->vmm ? device_ids_alias(d->run.devices, removed->id) : NULL;
-        if (alias)
+/* The end of a job that is in the way comes back to this, so that no thread waits for it. */
+static void finish_removed(Domain *d, gpointer unused) {
+        const char *alias;
+        if (!domain_job_try(d))
+                return;
+        while ((alias = device_ids_gone(d->run.devices)))
                 finish_device(d, alias);
         domain_job_end(d);
-        vmm_unref(removed->vmm);
-        g_free(removed);
 }
 
-/* A device goes once, however often the monitor says so: what waits for the job has a bound. */
 void hotplug_removed(Domain *d, guint32 id) {
-        if (!device_ids_alias(d->run.devices, id) || !device_ids_mark_gone(d->run.devices, id))
-                return;
-        Removed *removed = g_new0(Removed, 1);
-        *removed = (Removed) { .vmm = vmm_ref(d->run.vmm), .id = id };
-        driver_run(d->driver, finish_removed, d, removed);
+        if (device_ids_alias(d->run.devices, id) && device_ids_mark_gone(d->run.devices, id))
+                hotplug_continue(d);
+}
+
+void hotplug_continue(Domain *d) {
+        if (!d->job && device_ids_gone(d->run.devices))
+                driver_run(d->driver, finish_removed, d, NULL);
 }
 
 /* --- After a time away --------------------------------------------------------------------- */
@@ -304,7 +298,10 @@ void hotplug_reconcile(Domain *d, Vmm *vmm) {
         domain_unlock(d);
         if (!wanted)
                 return;
-        domain_job_wait(d);
+        if (!domain_job_wait_briefly(d, JOB_BRIEF_MS)) {
+                g_warning("domain '%s': another operation is at work on it, so its devices are not compared", d->name);
+                return;
+        }
         if (d->run.vmm == vmm)
                 reconcile_with_job(d, vmm);
         domain_job_end(d);

@@ -27,6 +27,8 @@ void hotplug_wait(Domain *d, const Leaving *leaving);
 
 /* EVENT_REMOVED. Main thread, lock held. */
 void hotplug_removed(Domain *d, guint32 id);
+/* Goes on with what the last job was in the way of. Lock held, nobody has the job. */
+void hotplug_continue(Domain *d);
 /*
  * Compares the live definition with what the monitor has, after a time in which neither was seen: a device that only
  * the monitor has is taken from it, one that it has not is gone. Background, no lock held.

@@ -119,6 +119,9 @@ gboolean domain_job_begin(Domain *d, GError **err);
 void domain_job_wait(Domain *d);
 /* The same with a limit, for a thread that others need. FALSE, with neither lock nor job: it has passed. */
 gboolean domain_job_wait_briefly(Domain *d, guint ms);
+#define JOB_BRIEF_MS 2000u /* so that the ends of other domains do not wait */
+/* The same at once; FALSE, with neither: somebody has it. */
+gboolean domain_job_try(Domain *d);
 void domain_job_end(Domain *d); /* gives both back */
 /* domain_job_begin() and VIR_ERR_OPERATION_INVALID "domain is not running" unless it is. */
 gboolean domain_job_begin_active(Domain *d, GError **err);
@@ -145,6 +148,7 @@ gboolean device_ids_is_leaving(const DeviceIds *ids, guint32 id);
 guint device_ids_count(const DeviceIds *ids);
 /* It is known to be gone, and is to be dropped; FALSE: it was known already. */
 gboolean device_ids_mark_gone(DeviceIds *ids, guint32 id);
+const char *device_ids_gone(const DeviceIds *ids); /* the alias of one of these; NULL: there is none */
 /* The device is gone, or never came: its id stays used. */
 void device_ids_drop(DeviceIds *ids, const char *alias);
 /* For the status file. `def`: the running definition, at either time. */

@@ -6,7 +6,7 @@
  * JOB_WAIT_SECONDS with the error that libvirt's users know; work that the guest's own
  * actions cause waits as long as it takes.
  */
-#include "domain/internal.h"
+#include "domain/hotplug.h"
 #include "util/error.h"
 
 void domain_lock(Domain *d) {
@@ -37,6 +37,16 @@ gboolean domain_job_wait_briefly(Domain *d, guint ms) {
         return TRUE;
 }
 
+gboolean domain_job_try(Domain *d) {
+        domain_lock(d);
+        if (d->job) {
+                domain_unlock(d);
+                return FALSE;
+        }
+        d->job = TRUE;
+        return TRUE;
+}
+
 gboolean domain_job_begin(Domain *d, GError **err) {
         gint64 deadline = g_get_monotonic_time() + JOB_WAIT_SECONDS * G_TIME_SPAN_SECOND;
         domain_lock(d);
@@ -60,6 +70,7 @@ gboolean domain_job_begin(Domain *d, GError **err) {
 
 void domain_job_end(Domain *d) {
         d->job = FALSE;
+        hotplug_continue(d);
         g_cond_broadcast(&d->job_done); /* all waiters have to see that it was removed */
         domain_unlock(d);
 }

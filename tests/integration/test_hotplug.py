@@ -3,6 +3,7 @@ import os
 import pathlib
 import signal
 import threading
+import time
 import uuid
 import xml.etree.ElementTree as ElementTree
 
@@ -18,7 +19,6 @@ FORCE = libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
 MAC = "52:54:00:79:01:01"
 RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
 CONFIG_DIR = pathlib.Path("/etc/libvirt/micro")
-UNPLUG = 5  # seconds that a detachment waits for the guest
 CYCLES = 200  # of a device
 
 
@@ -42,10 +42,20 @@ def halting(make_domain):
     return domain
 
 
-@pytest.fixture(params=["6.1", "6.12"])
-def guest(make_domain, request):
-    """Two vCPUs, the kernels that Debian ships, at a prompt."""
-    return make_domain(kernel=helpers.Kernel(request.param), vcpus=2)
+@pytest.fixture(scope="module", params=["6.1", "6.12"])
+def guest(request, make_module_domain):
+    """The kernels that Debian ships, up."""
+    domain = make_module_domain(kernel=helpers.Kernel(request.param))
+    domain.boot().close()
+    yield domain
+    domain.virsh("destroy")
+
+
+@pytest.fixture
+def console(guest):
+    with guest.console() as console:
+        console.prompt()
+        yield console
 
 
 def elements(domain, path, *options):
@@ -67,91 +77,110 @@ def kill_daemon():
 
 
 def gone(domain, target):
-    helpers.wait_for(lambda: target not in targets(domain), what=f"{target} is gone")
+    helpers.wait_for(lambda: target not in targets(domain), helpers.BOOT, what=f"{target} is gone")
+
+
+def shows(console, command, *words):
+    """What the guest prints, in the end."""
+    helpers.wait_for(lambda: console.command(command, check=False).split() == list(words), helpers.BOOT, 1, (command, words))
+
+
+DEVICES = "ls /sys/block /sys/class/net | grep -E 'vd|eth' || true"
 
 
 # The guest
 
 
-def test_guest_sees_devices_come_and_go(no_leaks, guest, images, bridge):
+def test_guest_sees_devices_come_and_go(guest, console, images, bridge):
     """A disk larger than any at the start, an interface, a generator: used by the guest, and gone again."""
     first, second = images
-    with guest.boot() as console:
-        guest.virsh("attach-disk", first, "vda", "--live")
-        guest.virsh("attach-disk", second, "vdb", "--live", "--config")
-        guest.virsh("attach-interface", "bridge", bridge, "--mac", MAC, "--model", "virtio", "--live")
-        with connection() as conn:
-            conn.lookupByName(guest.name).attachDeviceFlags(RNG, LIVE)
-        helpers.wait_for(lambda: console.command("cat /sys/block/vd?/size", check=False).split() == ["32768", "131072"],
-                         what="the guest has both disks")
-        console.command("echo at-the-end | dd of=/dev/vdb bs=1M seek=63 conv=fsync 2>/dev/null")
-        assert second.read_bytes()[63 << 20:].startswith(b"at-the-end")
-        console.command("ip link set eth0 up; ip address add 192.168.77.2/24 dev eth0")
-        console.command("ping -c 1 -w 30 192.168.77.1")
-        helpers.wait_for(lambda: "virtio" in console.command("cat /sys/class/misc/hw_random/rng_current", check=False))
-        assert output.table(guest.virsh("domblkstat", "vdb"))
-        assert int(guest.virsh("domblkinfo", "vdb").split()[1]) == 64 << 20
-        assert (targets(guest), targets(guest, "--inactive")) == (["vda", "vdb"], ["vdb"])
+    guest.virsh("attach-disk", first, "vda", "--live")
+    guest.virsh("attach-disk", second, "vdb", "--live", "--config")
+    guest.virsh("attach-interface", "bridge", bridge, "--mac", MAC, "--model", "virtio", "--live")
+    with connection() as conn:
+        conn.lookupByName(guest.name).attachDeviceFlags(RNG, LIVE)
+    shows(console, "cat /sys/block/vd?/size /sys/class/net/eth0/address", "32768", "131072", MAC)
+    console.command("echo at-the-end | dd of=/dev/vdb bs=1M seek=63 conv=fsync 2>/dev/null", helpers.BOOT)
+    with second.open("rb") as image:
+        image.seek(63 << 20)
+        assert image.read(10) == b"at-the-end"
+    console.command("ip link set eth0 up; ip address add 192.168.77.2/24 dev eth0")
+    console.command("ping -c 1 -w 60 192.168.77.1", helpers.BOOT)
+    helpers.wait_for(lambda: "virtio_rng" in console.command("cat /sys/class/misc/hw_random/rng_current", check=False))
+    assert output.table(guest.virsh("domblkstat", "vdb"))
+    assert (targets(guest), targets(guest, "--inactive")) == (["vda", "vdb"], ["vdb"])
 
-        guest.virsh("detach-disk", "vda", "--live")
-        guest.virsh("detach-disk", "vdb", "--live", "--config")
-        guest.virsh("detach-interface", "bridge", "--mac", MAC, "--live")
-        with connection() as conn:
-            conn.lookupByName(guest.name).detachDeviceFlags(RNG, LIVE)
-        helpers.wait_for(lambda: not slots(guest), what="all of them are gone")
-        assert console.command("ls /sys/block /sys/class/net | grep -E 'vd|eth' || true").strip() == ""
-        assert (targets(guest), targets(guest, "--inactive")) == ([], [])
-        assert not helpers.taps()
-        guest.virsh("attach-disk", second, "vda", "--live")
-        helpers.wait_for(lambda: "at-the-end" in console.command("dd if=/dev/vda bs=1M skip=63 2>/dev/null | head -c 10",
-                                                                 check=False))
+    guest.virsh("detach-disk", "vda", "--live")
+    guest.virsh("detach-disk", "vdb", "--live", "--config")
+    guest.virsh("detach-interface", "bridge", "--mac", MAC, "--live")
+    with connection() as conn:
+        conn.lookupByName(guest.name).detachDeviceFlags(RNG, LIVE)
+    helpers.wait_for(lambda: not slots(guest), helpers.BOOT, what="all of them are gone")
+    shows(console, DEVICES)
+    assert (targets(guest), targets(guest, "--inactive")) == ([], [])
+    assert not helpers.taps()
 
 
-def test_guest_that_does_not_answer(guest, images):
+def test_guest_gives_a_device_away(guest, console, images):
+    """Nobody has asked for it, nor listens when it happens: the next daemon notices."""
+    units = "virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service"
+    guest.virsh("attach-disk", images[0], "vda", "--live")
+    shows(console, DEVICES, "vda")
+    console.command("(sleep 10; echo 0 > /sys/bus/pci/slots/1/power) </dev/null >/dev/null 2>&1 &")
+    pid, image = helpers.monitor_of(guest), str(images[0])
+    helpers.run("systemctl", "stop", *units)
+    helpers.wait_for(lambda: image not in helpers.descriptors(pid), helpers.BOOT, what="the monitor closes it")
+    helpers.run("systemctl", "start", *units[:2])
+    gone(guest, "vda")
+
+
+def test_guest_that_does_not_answer(guest, console, images):
     """While it is paused it cannot let go: the call returns, the device stays, and goes when the guest runs again."""
-    with guest.boot() as console:
-        guest.virsh("attach-disk", images[0], "vda", "--live")
-        helpers.wait_for(lambda: "32768" in console.command("cat /sys/block/vda/size", check=False))
-        guest.virsh("suspend")
-        second = []
-        with connection() as conn:
-            domain = conn.lookupByName(guest.name)
-            xml = helpers.disk_xml(images[0])
-            first = threading.Thread(target=lambda: domain.detachDeviceFlags(xml, LIVE))
-            first.start()
-            helpers.wait_for(lambda: second.append(error_of(domain.detachDeviceFlags, xml, LIVE)) or second[-1][0],
-                             timeout=UNPLUG, interval=0.05)
-            assert second[-1][0] == libvirt.VIR_ERR_OPERATION_FAILED and "in the process of unplug" in second[-1][1]
-            first.join(helpers.CALL)
-        assert targets(guest) == ["vda"]
-        assert "exists" in guest.virsh("attach-disk", images[1], "vda", "--live", check=False)
-        guest.virsh("resume")
-        gone(guest, "vda")
-        assert "vda" not in console.command("ls /sys/block")
+    guest.virsh("attach-disk", images[0], "vda", "--live")
+    shows(console, DEVICES, "vda")
+    guest.virsh("suspend")
+    with connection() as conn, connection() as other:
+        domain, same, xml = conn.lookupByName(guest.name), other.lookupByName(guest.name), helpers.disk_xml(images[0])
+        first = threading.Thread(target=lambda: domain.detachDeviceFlags(xml, LIVE))
+        first.start()
+        time.sleep(1)
+        second = error_of(same.detachDeviceFlags, xml, LIVE)
+        first.join(helpers.CALL)
+    assert second[0] == libvirt.VIR_ERR_OPERATION_FAILED and "in the process of unplug" in second[1]
+    assert targets(guest) == ["vda"]
+    assert "exists" in guest.virsh("attach-disk", images[1], "vda", "--live", check=False)
+    guest.virsh("resume")
+    gone(guest, "vda")
+    shows(console, DEVICES)
 
 
-def test_reset_completes_a_removal(guest, images):
-    with guest.boot() as console:
-        guest.virsh("attach-disk", images[0], "vda", "--live")
-        helpers.wait_for(lambda: "32768" in console.command("cat /sys/block/vda/size", check=False))
-        guest.virsh("suspend")
-        guest.virsh("detach-disk", "vda", "--live")
-        assert targets(guest) == ["vda"]
-        guest.virsh("reset")
-        gone(guest, "vda")
+def test_force(guest, console, images):
+    """What a guest cannot let go of goes nevertheless, and the guest lives on."""
+    guest.virsh("attach-disk", images[0], "vda", "--live")
+    shows(console, DEVICES, "vda")
+    guest.virsh("suspend")
+    with connection() as conn:
+        conn.lookupByName(guest.name).detachDeviceFlags(helpers.disk_xml(images[0]), LIVE | FORCE)
+    assert targets(guest) == []
+    guest.virsh("resume")
+    shows(console, DEVICES)
 
 
-def test_force(guest, images):
-    """What a guest holds on to goes nevertheless, and the guest lives on."""
-    with guest.boot() as console:
-        guest.virsh("attach-disk", images[0], "vda", "--live")
-        helpers.wait_for(lambda: "32768" in console.command("cat /sys/block/vda/size", check=False))
-        guest.virsh("suspend")
-        with connection() as conn:
-            conn.lookupByName(guest.name).detachDeviceFlags(helpers.disk_xml(images[0]), LIVE | FORCE)
-        assert targets(guest) == []
-        guest.virsh("resume")
-        console.command("true")
+def test_reset(guest, console, images):
+    """It completes a removal that the guest has not answered; what comes while the guest boots is there in the end."""
+    guest.virsh("attach-disk", images[0], "vda", "--live")
+    shows(console, DEVICES, "vda")
+    guest.virsh("suspend")
+    guest.virsh("detach-disk", "vda", "--live")
+    assert targets(guest) == ["vda"]
+    guest.virsh("reset")
+    gone(guest, "vda")
+    guest.virsh("resume")
+    guest.virsh("attach-disk", images[1], "vdb", "--live")
+    console.prompt()
+    shows(console, DEVICES, "vda")  # the guest has its own names
+    guest.virsh("detach-disk", "vdb", "--live")
+    gone(guest, "vdb")
 
 
 # Clients
@@ -271,21 +300,6 @@ def test_next_daemon_knows(paused, images, bridge):
     paused.virsh("domif-setlink", MAC, "down")
     paused.virsh("detach-interface", "bridge", "--mac", MAC, "--live")
     assert (targets(paused), helpers.taps()) == (["vdb"], set())
-
-
-def test_removal_while_no_daemon_runs(guest, images):
-    """The guest lets go of a device when nobody listens: the next daemon notices."""
-    units = "virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service"
-    with guest.boot() as console:
-        guest.virsh("attach-disk", images[0], "vda", "--live")
-        helpers.wait_for(lambda: "32768" in console.command("cat /sys/block/vda/size", check=False))
-        guest.virsh("suspend")
-        guest.virsh("detach-disk", "vda", "--live")
-        assert targets(guest) == ["vda"]
-        helpers.run("systemctl", "stop", *units)
-        helpers.run("systemctl", "start", *units[:2])
-        guest.virsh("reset")  # completes the removal, whoever asked for it
-        gone(guest, "vda")
 
 
 # Many of them

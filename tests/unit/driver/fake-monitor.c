@@ -138,11 +138,15 @@ static bool misbehave_once(const struct ctl_message *request) {
 }
 
 /* For tests to read: standard error is a file of theirs. */
-static void note_link(const struct ctl_message *request) {
+static void note_request(const struct ctl_message *request) {
         const struct ctl_link *link = (const struct ctl_link *) request->data;
+        const struct ctl_remove *remove = (const struct ctl_remove *) request->data;
 
         if (request->header.type == CTL_SET_LINK)
                 (void) dprintf(STDERR_FILENO, "link %u %s\n", link->id, link->up ? "up" : "down");
+        else if (request->header.type == CTL_REMOVE)
+                (void) dprintf(STDERR_FILENO, "remove %u%s\n", remove->id,
+                               remove->flags & CTL_REMOVE_FORCE ? " force" : "");
 }
 
 /* What each mode does with a request other than HELLO. */
@@ -150,7 +154,7 @@ static void misbehave(const struct ctl_message *request) {
         uint32_t serial = request->header.serial;
         char raw[64] = "no message of the protocol";
 
-        note_link(request);
+        note_request(request);
         if (misbehave_once(request))
                 return;
         if (is("garbage"))

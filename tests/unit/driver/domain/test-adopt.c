@@ -382,18 +382,32 @@ static void test_devices_stay_unknown(Fixture *f, gconstpointer mode) {
 /* An earlier daemon may have ended after it changed a link, and before it wrote the status file. */
 static void test_links_are_restored(Fixture *f, gconstpointer data) {
         g_autofree char *log = state_file(f, 0, ".log");
-        start_monitor(f, 0);
-        write_status_with(f, 0, " devices='8 1 2 7 8 0 0 3 4 5'", DEVICES);
+        start_monitor_as(f, 0, "list");
+        write_status_with(f, 0, " devices='13 3 0 7 5 0 0 9 11 13'", DEVICES);
         begin(f);
-        iterate_until_file_has(log, "link 7 down\nlink 8 up\n");
+        iterate_until_file_has(log, "link 7 down\nlink 5 up\n");
+}
+
+/* What the monitor has lost is gone from the live definition; what it has besides is taken from it. */
+static void test_devices_are_compared(Fixture *f, gconstpointer data) {
+        g_autofree char *path = state_file(f, 0, ".xml"), *log = state_file(f, 0, ".log");
+        start_monitor_as(f, 0, "list");
+        write_status_with(f, 0, " devices='13 3 4 7 5 0 0 9 0 13'", DEVICES);
+        begin(f);
+        iterate_until_file_has(path, "devices='13 3 7 5 0 0 9 0 13'");
+        iterate_until_file_has(log, "remove 11 force\n");
+        g_autoptr(Domain) d = find(f, 0);
+        g_autofree char *xml = domain_get_xml(d, 0, NULL);
+        g_assert_nonnull(strstr(xml, "<target dev='vda'"));
+        g_assert_null(strstr(xml, "<target dev='vdb'"));
 }
 
 /* An operation that does not end keeps nobody else from being managed, nor from ending. */
 static void test_links_wait_for_no_job(Fixture *f, gconstpointer data) {
         g_autofree char *log = state_file(f, MONITORS - 1, ".log");
         for (unsigned i = 0; i < MONITORS; i++) {
-                start_monitor(f, i);
-                write_status_with(f, i, " devices='8 1 2 7 8 0 0 3 4 5'", DEVICES);
+                start_monitor_as(f, i, "list");
+                write_status_with(f, i, " devices='13 3 0 7 5 0 0 9 11 13'", DEVICES);
         }
         begin(f);
         Domain *busy[MONITORS - 1];
@@ -402,7 +416,7 @@ static void test_links_wait_for_no_job(Fixture *f, gconstpointer data) {
                 domain_job_wait(busy[i]);
                 domain_unlock(busy[i]);
         }
-        iterate_until_file_has(log, "link 7 down\nlink 8 up\n");
+        iterate_until_file_has(log, "link 7 down\nlink 5 up\n");
         for (unsigned i = 0; i < MONITORS - 1; i++) {
                 domain_lock(busy[i]);
                 domain_job_end(busy[i]);
@@ -436,6 +450,7 @@ int main(int argc, char **argv) {
         ADD("devices-stay-unknown/refuses", "refuses-list", test_devices_stay_unknown);
         ADD("links-are-restored", NULL, test_links_are_restored);
         ADD("links-wait-for-no-job", NULL, test_links_wait_for_no_job);
+        ADD("compares-devices", NULL, test_devices_are_compared);
         ADD("name-of-another-uuid", NULL, test_name_of_another_uuid);
         return g_test_run();
 }
