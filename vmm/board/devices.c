@@ -26,6 +26,10 @@ static const struct device_kind *kind_of(uint16_t type) {
         return NULL;
 }
 
+bool devices_know(uint16_t type) {
+        return kind_of(type) != NULL;
+}
+
 /* All ADD_* have it in the same place. */
 static const struct ctl_place *place_of(const struct ctl_header *message) {
         return &((const struct ctl_rng *) message)->place;

@@ -45,6 +45,8 @@ void devices_done(struct devices *devices); /* after the VM was freed, or before
  */
 int devices_add(struct devices *devices, const struct ctl_header *message, int *fds, unsigned n_fds,
                 char text[static CTL_TEXT_MAX]);
+/* Whether a request of this type adds a device of some kind. */
+bool devices_know(uint16_t type);
 /* Plugs all into the VM, which owns them from then on, and notes their slots. */
 int devices_join(struct devices *devices, struct vm *vm, char text[static CTL_TEXT_MAX]);
 

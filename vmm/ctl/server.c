@@ -387,17 +387,12 @@ static int handle_run_request(struct server *s, uint16_t type, char *text) {
         }
 }
 
-static bool is_add(uint16_t type) {
-        return type == CTL_ADD_DISK || type == CTL_ADD_NIC || type == CTL_ADD_PORT || type == CTL_ADD_RNG ||
-               type == CTL_ADD_VSOCK;
-}
-
 /* Whether the state allows the request. */
 static int check_state(const struct server *s, uint16_t type, char *text) {
         const char *why = NULL;
         int r = 0;
 
-        if (s->started && type > CTL_HELLO && type < CTL_PAUSE && type != CTL_SET_EXIT_RECORD && !is_add(type)) {
+        if (s->started && type > CTL_HELLO && type < CTL_PAUSE && type != CTL_SET_EXIT_RECORD && !devices_know(type)) {
                 why = "the guest has been started";
                 r = -EBUSY;
         } else if (!s->started && type >= CTL_PAUSE && type < CTL_QUIT) {
@@ -443,7 +438,7 @@ static int dispatch(struct server *s, struct ctl_message *message, union any_rep
         case CTL_QUIT:
                 return 0;
         default:
-                if (s->started && is_add(type))
+                if (s->started && devices_know(type))
                         return handle_add(s, message, text);
                 return type < CTL_PAUSE ? setup_request(&s->setup, message, text) : handle_run_request(s, type, text);
         }
