@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation: each virtio device has a slot of PCI bus 0. The one in the XML is honoured; a device without one
- * gets the first that is free, in the order of disks, interfaces, the RNG and the device of all consoles and channels.
- * From then on it is part of the definition, so that a guest finds a device where it was although others have come or
- * gone. Slot 0 is the host bridge's and the last one the panic device's.
+ * gets the first that is free, in the order of disks, interfaces, the RNG, vsock and the device of all consoles and
+ * channels. From then on it is part of the definition, so that a guest finds a device where it was although others have
+ * come or gone. Slot 0 is the host bridge's and the last one the panic device's.
  *
  * Definitions that were made for another machine type carry addresses of its buses. Those that mean something here are
  * kept, the others left out with a note. In the daemon's own files what cannot be is replaced silently, since a domain
@@ -66,6 +66,8 @@ static GArray *list_occupants(DomainDef *def) {
         }
         if (def->rng)
                 g_array_append_val(all, ((Occupant) { .pci = &def->rng->pci, .kind = "rng", .name = "virtio" }));
+        if (def->vsock)
+                g_array_append_val(all, ((Occupant) { .pci = &def->vsock->pci, .kind = "vsock", .name = "virtio" }));
         if (has_ports(def))
                 g_array_append_val(
                         all, ((Occupant) { .pci = &def->ports_pci, .kind = "controller", .name = "virtio-serial" }));
@@ -132,11 +134,10 @@ static gboolean take_free(const Occupant *occupant, const Occupant **owner, guin
                 return TRUE;
         }
         return domain_parse_is_own(flags) || /* the start says it */
-               error_set(
-                       err, VIR_ERR_CONFIG_UNSUPPORTED,
-                       "No more available PCI slots for %s '%s': a machine has %u, for disks, interfaces, the RNG, and "
-                       "one for all consoles and channels",
-                       occupant->kind, name_of(occupant), DOMAIN_PCI_SLOT_LAST);
+               error_set(err, VIR_ERR_CONFIG_UNSUPPORTED,
+                         "No more available PCI slots for %s '%s': a machine has %u, for disks, interfaces, the RNG, "
+                         "vsock, and one for all consoles and channels",
+                         occupant->kind, name_of(occupant), DOMAIN_PCI_SLOT_LAST);
 }
 
 gboolean domain_def_assign_addresses(DomainDef *def, guint flags, GError **err) {

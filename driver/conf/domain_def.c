@@ -64,6 +64,7 @@ static const gsize domain_char_strings[] = { offsetof(DomainChar, path),
                                              END_OF_STRINGS };
 static const gsize domain_rng_strings[] = { offsetof(DomainRng, model), offsetof(DomainRng, backend_path),
                                             offsetof(DomainRng, alias), END_OF_STRINGS };
+static const gsize domain_vsock_strings[] = { offsetof(DomainVsock, alias), END_OF_STRINGS };
 
 static char **string_at(gpointer object, gsize offset) {
         return (char **) (void *) ((char *) object + offset);
@@ -111,6 +112,10 @@ void domain_rng_free(DomainRng *rng) {
         object_free(rng, domain_rng_strings);
 }
 
+void domain_vsock_free(DomainVsock *vsock) {
+        object_free(vsock, domain_vsock_strings);
+}
+
 static gpointer copy_string(gconstpointer s, gpointer unused) {
         return g_strdup(s);
 }
@@ -148,6 +153,7 @@ void domain_def_free(DomainDef *def) {
         g_ptr_array_unref(def->chars);
         g_ptr_array_unref(def->notes);
         domain_rng_free(def->rng);
+        domain_vsock_free(def->vsock);
         object_free(def, def_strings);
 }
 
@@ -168,6 +174,7 @@ DomainDef *domain_def_copy(const DomainDef *def) {
         copy->chars = copy_list(def->chars, domain_char_copy_item);
         copy->notes = copy_list(def->notes, copy_string);
         copy->rng = def->rng ? object_copy(def->rng, sizeof(*def->rng), domain_rng_strings) : NULL;
+        copy->vsock = def->vsock ? object_copy(def->vsock, sizeof(*def->vsock), domain_vsock_strings) : NULL;
         return copy;
 }
 
@@ -283,6 +290,8 @@ void domain_def_assign_aliases(DomainDef *def) {
         assign_char_aliases(def);
         if (def->rng && !def->rng->alias)
                 def->rng->alias = g_strdup("rng0");
+        if (def->vsock && !def->vsock->alias)
+                def->vsock->alias = g_strdup("vsock0");
 }
 
 char *domain_channel_path(const char *state_dir, int id, const DomainChar *channel) {

@@ -265,6 +265,13 @@ typedef struct DomainRng {
         char *alias;
 } DomainRng;
 
+typedef struct DomainVsock {
+        gboolean auto_cid; /* chosen when the device gets into a machine */
+        guint32 cid;       /* 0: not chosen yet */
+        DomainPciAddress pci;
+        char *alias;
+} DomainVsock;
+
 typedef struct DomainDef {
         int id; /* -1: not running */
         char *name;
@@ -293,6 +300,7 @@ typedef struct DomainDef {
         GPtrArray *chars;           /* DomainChar*: serials, consoles, channels in that order */
         DomainPciAddress ports_pci; /* of the device that all virtio consoles and channels share */
         DomainRng *rng;             /* NULL: none */
+        DomainVsock *vsock;         /* NULL: none */
         GPtrArray *notes; /* char*: what legacy_devices=convert changed, for dominfo's Messages and the journal
                            * ("machine type 'q35' became micro-1") */
 } DomainDef;

@@ -15,12 +15,14 @@ void domain_disk_free(DomainDisk *disk);
 void domain_nic_free(DomainNic *nic);
 void domain_char_free(DomainChar *chr);
 void domain_rng_free(DomainRng *rng);
+void domain_vsock_free(DomainVsock *vsock);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainBlkioDevice, domain_blkio_device_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainTimer, domain_timer_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainDisk, domain_disk_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainNic, domain_nic_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainChar, domain_char_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainRng, domain_rng_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainVsock, domain_vsock_free)
 
 DomainChar *domain_char_copy(const DomainChar *chr);
 

@@ -53,7 +53,7 @@ static gboolean refuse_nothing(const DomainDevice *device, GError **err) {
 }
 
 static gboolean is_there(const DomainDef *def) {
-        return def->disks->len + def->nics->len + def->chars->len > 0 || def->rng;
+        return def->disks->len + def->nics->len + def->chars->len > 0 || def->rng || def->vsock;
 }
 
 static gboolean parse(DomainDevice *device, const xmlNode *devices, guint flags, GError **err) {
@@ -85,6 +85,11 @@ DomainDevice *domain_device_parse(const char *xml, guint flags, GError **err) {
 void domain_def_set_rng(DomainDef *def, DomainRng *rng) {
         domain_rng_free(def->rng);
         def->rng = rng;
+}
+
+void domain_def_set_vsock(DomainDef *def, DomainVsock *vsock) {
+        domain_vsock_free(def->vsock);
+        def->vsock = vsock;
 }
 
 void domain_def_add_notes(DomainDef *def, const GPtrArray *notes) {

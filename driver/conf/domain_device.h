@@ -9,7 +9,7 @@
 #include "conf/domain_def.h"
 
 typedef struct DomainDevice {
-        char *element;  /* "disk", "interface", "serial", "console", "channel", "rng" */
+        char *element;  /* "disk", "interface", "serial", "console", "channel", "rng", "vsock" */
         DomainDef *def; /* its device and, in `notes`, what was left out or replaced */
         gboolean named; /* the XML has an interface's MAC, or a console's port: it was not chosen here */
 } DomainDevice;
@@ -34,7 +34,8 @@ gboolean domain_def_complete_devices(DomainDef *def, guint flags, GError **err);
 /* The port of a serial port or console that comes next: they count up within a kind unless they are given. */
 guint domain_def_next_port(const DomainDef *def, DomainCharDevice device);
 
-void domain_def_set_rng(DomainDef *def, DomainRng *rng); /* in place of its present one; taken; NULL: none */
+void domain_def_set_rng(DomainDef *def, DomainRng *rng);       /* in place of its present one; taken; NULL: none */
+void domain_def_set_vsock(DomainDef *def, DomainVsock *vsock); /* likewise */
 /* Drops the notes that speak of a device, by the name that they have for it: "disk 'vda'". */
 void domain_def_drop_notes(DomainDef *def, const char *name);
 /* Adds copies of notes that are not there yet: what was left out of a device, or replaced. */

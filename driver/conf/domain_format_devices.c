@@ -266,6 +266,19 @@ static void format_rng(XmlWriter *w, const DomainRng *rng, gboolean live) {
         xml_end(w);
 }
 
+static void format_vsock(XmlWriter *w, const DomainVsock *vsock, gboolean live) {
+        xml_begin(w, "vsock");
+        xml_put(w, "model", "virtio");
+        xml_begin(w, "cid");
+        xml_put(w, "auto", vsock->auto_cid ? "yes" : "no");
+        if (vsock->cid != 0 && (live || !vsock->auto_cid))
+                xml_put_u64(w, "address", vsock->cid);
+        xml_end(w);
+        format_alias(w, vsock->alias, live);
+        format_pci(w, &vsock->pci);
+        xml_end(w);
+}
+
 void domain_format_devices(XmlWriter *w, const DomainDef *def, gboolean live, gboolean status) {
         const DomainChar *serial = domain_def_first_serial(def);
         xml_begin(w, "devices");
@@ -282,5 +295,7 @@ void domain_format_devices(XmlWriter *w, const DomainDef *def, gboolean live, gb
         }
         if (def->rng)
                 format_rng(w, def->rng, live);
+        if (def->vsock)
+                format_vsock(w, def->vsock, live);
         xml_end(w);
 }

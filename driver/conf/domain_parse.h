@@ -22,6 +22,7 @@ gboolean domain_parse_disk(const xmlNode *node, DomainDef *def, guint flags, GEr
 gboolean domain_parse_nic(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_char(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GError **err);
+gboolean domain_parse_vsock(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 gboolean domain_parse_controller(const xmlNode *node, DomainDef *def, guint flags, GError **err);
 
 /* <alias>: the client's own ("ua-…") always, others only of a running domain. */

@@ -12,6 +12,7 @@
 #include "util/error.h"
 
 #define RNG_DEFAULT_PATH "/dev/urandom"
+#define VSOCK_CID_MIN    3u /* those below are the hypervisor's, the local and the host's */
 
 static gboolean parse_emulator(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
         g_free(def->emulator);
@@ -27,6 +28,7 @@ static const struct {
         { "interface", domain_parse_nic }, { "serial", domain_parse_char },
         { "console", domain_parse_char },  { "channel", domain_parse_char },
         { "rng", domain_parse_rng },       { "controller", domain_parse_controller },
+        { "vsock", domain_parse_vsock },
 };
 
 static gboolean parse_device(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
@@ -113,5 +115,29 @@ gboolean domain_parse_rng(const xmlNode *node, DomainDef *def, guint flags, GErr
         }
         rng->alias = domain_parse_alias(node, flags);
         def->rng = g_steal_pointer(&rng);
+        return TRUE;
+}
+
+/* An address that was chosen by itself is the running domain's; in XML of a client it says nothing. */
+gboolean domain_parse_vsock(const xmlNode *node, DomainDef *def, guint flags, GError **err) {
+        static const char *const models[] = { "virtio", "virtio-non-transitional", "virtio-transitional", NULL };
+        static const char *const answers[] = { "no", "yes", NULL };
+        g_autoptr(DomainVsock) vsock = g_new0(DomainVsock, 1);
+        const xmlNode *cid = xml_first(node, "cid");
+        int model = -1, is_auto = -1;
+        if (!xml_attr_enum(node, "model", models, &model, err) || !xml_attr_enum(cid, "auto", answers, &is_auto, err) ||
+            !xml_attr_positive(cid, "address", G_MAXUINT, &vsock->cid, err) ||
+            !domain_parse_pci_address(node, &vsock->pci, err))
+                return FALSE;
+        vsock->auto_cid = is_auto < 0 ? vsock->cid == 0 : is_auto == 1;
+        if (vsock->auto_cid && (flags & DOMAIN_PARSE_STATUS) == 0)
+                vsock->cid = 0;
+        if (def->vsock)
+                return error_set(err, VIR_ERR_XML_ERROR, "only a single vsock device is supported");
+        if (vsock->cid != 0 && (vsock->cid < VSOCK_CID_MIN || vsock->cid == G_MAXUINT32))
+                return error_set(err, VIR_ERR_CONFIG_UNSUPPORTED, "guest CIDs must be >= %u, and not %u", VSOCK_CID_MIN,
+                                 G_MAXUINT32);
+        vsock->alias = domain_parse_alias(node, flags);
+        def->vsock = g_steal_pointer(&vsock);
         return TRUE;
 }

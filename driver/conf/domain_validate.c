@@ -122,7 +122,8 @@ static gboolean check_aliases(const DomainDef *def, GError **err) {
                 if (!domain_char_is_serial_console(chr) && !add_alias(seen, chr->alias, err))
                         return FALSE;
         }
-        return !def->rng || add_alias(seen, def->rng->alias, err);
+        return (!def->rng || add_alias(seen, def->rng->alias, err)) &&
+               (!def->vsock || add_alias(seen, def->vsock->alias, err));
 }
 
 /* The machine has one UART; a second console of type serial would have no port to mirror. */

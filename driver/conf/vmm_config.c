@@ -278,6 +278,10 @@ gboolean vmm_config_check_devices(const DomainDef *def, GError **err) {
                check_number("consoles and channels", n_ports, CTL_PORTS_MAX, err);
 }
 
+void vmm_config_vsock(const DomainVsock *vsock, struct ctl_vsock *ret) {
+        *ret = (struct ctl_vsock) { .place.slot = (guint8) vsock->pci.slot, .cid = vsock->cid };
+}
+
 gboolean vmm_config_from_def(const DomainDef *def, VmmConfig *ret, GError **err) {
         memset(ret, 0, sizeof(*ret));
         set_cpu(&def->cpu, &ret->cpu);

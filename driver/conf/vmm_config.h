@@ -38,6 +38,7 @@ gboolean vmm_config_disk_is_direct(const DomainDisk *disk); /* its fd is to be o
 void vmm_config_nic(const DomainNic *nic, struct ctl_nic *ret);
 gboolean vmm_config_port(const DomainDef *def, const DomainChar *chr, struct ctl_port *ret, GError **err);
 void vmm_config_rng(const DomainRng *rng, struct ctl_rng *ret);
+void vmm_config_vsock(const DomainVsock *vsock, struct ctl_vsock *ret);
 /* The enum ctl_action of an on_* element. */
 guint8 vmm_config_action(DomainAction action);
 

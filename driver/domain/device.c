@@ -20,10 +20,7 @@
 #define FORCE ((guint) VIR_DOMAIN_DEVICE_MODIFY_FORCE)
 
 static const DeviceKind *const kinds[] = {
-        &device_kind_disk,
-        &device_kind_nic,
-        &device_kind_char,
-        &device_kind_rng,
+        &device_kind_disk, &device_kind_nic, &device_kind_char, &device_kind_rng, &device_kind_vsock,
 };
 
 const DeviceKind *device_kind_of(const DomainDevice *device) {

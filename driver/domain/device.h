@@ -53,7 +53,7 @@ typedef struct DeviceKind {
         void (*release)(Domain *d, const DomainDef *def, gpointer device);
 } DeviceKind;
 
-extern const DeviceKind device_kind_disk, device_kind_nic, device_kind_char, device_kind_rng;
+extern const DeviceKind device_kind_disk, device_kind_nic, device_kind_char, device_kind_rng, device_kind_vsock;
 const DeviceKind *device_kind_of(const DomainDevice *device);
 
 /* A device of a definition. */

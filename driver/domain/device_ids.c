@@ -122,6 +122,8 @@ static GPtrArray *aliases_of(const DomainDef *def) {
                 g_ptr_array_add(aliases, ((DomainChar *) g_ptr_array_index(def->chars, i))->alias);
         if (def->rng)
                 g_ptr_array_add(aliases, def->rng->alias);
+        if (def->vsock)
+                g_ptr_array_add(aliases, def->vsock->alias);
         return aliases;
 }
 
@@ -203,6 +205,8 @@ void device_ids_learn(DeviceIds *ids, const DomainDef *def, const GArray *list) 
         }
         if (def->rng)
                 learn_one(ids, list, CTL_ADD_RNG, &def->rng->pci, def->rng->alias);
+        if (def->vsock)
+                learn_one(ids, list, CTL_ADD_VSOCK, &def->vsock->pci, def->vsock->alias);
         learn_ports(ids, list, def);
         ids->last = IDS_SKIPPED;
         if (list->len > 0) /* of a device that the definition does not have, too */

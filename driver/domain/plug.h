@@ -32,6 +32,7 @@ struct Plug {
                 struct ctl_nic nic;
                 struct ctl_port port;
                 struct ctl_rng rng;
+                struct ctl_vsock vsock;
         } message;
         gsize size;         /* of the member of `message` */
         int fd[2];          /* in the order in which they are sent; -1: none */

@@ -7,8 +7,8 @@
 #include "util/error.h"
 #include "vmm.h"
 
-/* What of each kind a monitor accepts, and one entropy device. */
-#define DEVICES_MAX (CTL_DISKS_MAX + CTL_NICS_MAX + CTL_PORTS_MAX + 1)
+/* What of each kind a monitor accepts; of entropy and socket devices one. */
+#define DEVICES_MAX (CTL_DISKS_MAX + CTL_NICS_MAX + CTL_PORTS_MAX + 2)
 
 static const char *fault_of_entry(const struct ctl_list_entry *entry, guint32 after) {
         if (entry->place.id <= after)
@@ -20,6 +20,7 @@ static const char *fault_of_entry(const struct ctl_list_entry *entry, guint32 af
         case CTL_ADD_NIC:
         case CTL_ADD_PORT:
         case CTL_ADD_RNG:
+        case CTL_ADD_VSOCK:
                 return NULL;
         default:
                 return "a device is of no known kind";

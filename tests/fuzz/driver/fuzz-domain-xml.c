@@ -40,7 +40,7 @@ static void check_message(guint16 type, gconstpointer message, gsize length, gui
         char text[CTL_TEXT_MAX];
         memcpy(received->data, message, length);
         ctl_header_init(&received->header, type, 1, length);
-        if (type >= CTL_ADD_DISK && type <= CTL_ADD_RNG)
+        if ((type >= CTL_ADD_DISK && type <= CTL_ADD_RNG) || type == CTL_ADD_VSOCK)
                 ((struct ctl_rng *) received->data)->place.id = 1; /* a start gives it */
         received->length = length;
         received->n_fds = n_fds;
@@ -64,6 +64,7 @@ static void check_devices(const DomainDef *def) {
         struct ctl_disk disk;
         struct ctl_nic nic;
         struct ctl_rng rng;
+        struct ctl_vsock vsock;
         for (guint i = 0; i < def->disks->len; i++) {
                 vmm_config_disk(g_ptr_array_index(def->disks, i), &disk);
                 check_message(CTL_ADD_DISK, &disk, sizeof(disk), 1);
@@ -74,10 +75,14 @@ static void check_devices(const DomainDef *def) {
         }
         for (guint i = 0; i < def->chars->len; i++)
                 check_port(def, g_ptr_array_index(def->chars, i));
-        if (!def->rng)
-                return;
-        vmm_config_rng(def->rng, &rng);
-        check_message(CTL_ADD_RNG, &rng, sizeof(rng), 1);
+        if (def->rng) {
+                vmm_config_rng(def->rng, &rng);
+                check_message(CTL_ADD_RNG, &rng, sizeof(rng), 1);
+        }
+        if (def->vsock && def->vsock->cid != 0) { /* else the start chooses one */
+                vmm_config_vsock(def->vsock, &vsock);
+                check_message(CTL_ADD_VSOCK, &vsock, sizeof(vsock), 1);
+        }
 }
 
 static void use_definition(const DomainDef *def, guint flags) {

@@ -88,6 +88,12 @@ static void dump_rng(GString *out, const DomainRng *def) {
         g_string_append_printf(out, "ADD_RNG rate=%u/%ums\n", rng.rate_bytes, rng.rate_period);
 }
 
+static void dump_vsock(GString *out, const DomainVsock *def) {
+        struct ctl_vsock vsock;
+        vmm_config_vsock(def, &vsock);
+        g_string_append_printf(out, "ADD_VSOCK cid=%u\n", vsock.cid);
+}
+
 char *vmm_config_dump(const DomainDef *def, const VmmConfig *config) {
         GString *out = g_string_new(NULL);
         const DomainChar *serial = domain_def_first_serial(def);
@@ -109,5 +115,7 @@ char *vmm_config_dump(const DomainDef *def, const VmmConfig *config) {
                         dump_port(out, def, g_ptr_array_index(def->chars, i));
         if (def->rng)
                 dump_rng(out, def->rng);
+        if (def->vsock)
+                dump_vsock(out, def->vsock);
         return g_string_free(out, FALSE);
 }

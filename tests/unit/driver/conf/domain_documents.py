@@ -38,11 +38,12 @@ CHARS = ("serial", "console", "channel")
 for _device in CHARS:
     VALUES.update({f"devices/{_device}/source/@mode": "bind", f"devices/{_device}/source/@path": "/x",
                    f"devices/{_device}/target/@port": "0", f"devices/{_device}/log/@file": "/x.log"})
-ON_PCI = ("disk", "interface", "rng", "controller")
+ON_PCI = ("disk", "interface", "rng", "vsock", "controller")
 for _device in ON_PCI:
     VALUES.update({f"devices/{_device}/address/@domain": "0x0000", f"devices/{_device}/address/@bus": "0x00",
                    f"devices/{_device}/address/@slot": "0x05", f"devices/{_device}/address/@function": "0x0"})
 VALUES["devices/controller/@index"] = "0"
+VALUES["devices/vsock/cid/@address"] = "3"
 ALIAS = "ua-x"
 # The source of a disk or interface, by type.
 SOURCES = {

@@ -113,6 +113,8 @@ static gboolean is_rewritten(const Document *d) {
                                                 "devices/rng/backend/@model=builtin",
                                                 "devices/rng/@model=virtio-transitional",
                                                 "devices/rng/@model=virtio-non-transitional",
+                                                "devices/vsock/@model=virtio-transitional",
+                                                "devices/vsock/@model=virtio-non-transitional",
                                                 NULL
         };
         static const char *const paths[] = { "currentMemory/@unit", "memory/@unit",

@@ -26,6 +26,7 @@
 #define SERIAL    "<serial type='pty'><log file='/log/a'/></serial>"
 #define CHANNEL   "<channel type='unix'><target type='virtio' name='org.x.0'/><alias name='ua-chan'/></channel>"
 #define RNG       "<rng model='virtio'><rate bytes='9'/><backend model='random'>/dev/urandom</backend></rng>"
+#define VSOCK     "<vsock model='virtio'><cid auto='no' address='17'/></vsock>"
 #define OTHER_RNG "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
 #define VDB       "<disk type='file'><source file='/img/b'/><target dev='vdb'/>"
 #define LAN       "<interface type='bridge'><mac address='52:54:00:00:00:0a'/><source bridge='br1'/>"
@@ -301,6 +302,18 @@ static const Case cases[] = {
           "<address type='pci' slot='0x1d'/></rng>",
           VIR_ERR_DEVICE_MISSING, "no matching RNG device" },
         { "rng/update", UPDATE, RNG, VIR_ERR_OPERATION_UNSUPPORTED, "persistent update of device 'rng'" },
+
+        /* The socket device. */
+        { "vsock/attach", ATTACH, VSOCK, .says = "<cid auto='no' address='17'/>" },
+        { "vsock/attach-second", ATTACH, VSOCK, VIR_ERR_OPERATION_INVALID, "already has a vsock device",
+          .devices = VSOCK },
+        { "vsock/detach", DETACH, VSOCK, .gone = "<vsock", .devices = VSOCK },
+        { "vsock/detach-auto", DETACH, "<vsock model='virtio'/>", .gone = "<vsock",
+          .devices = "<vsock model='virtio'><cid auto='yes'/></vsock>" },
+        { "vsock/detach-other", DETACH, "<vsock><cid address='18'/></vsock>", VIR_ERR_DEVICE_MISSING,
+          "matching vsock device not found", .devices = VSOCK },
+        { "vsock/update", UPDATE, VSOCK, VIR_ERR_OPERATION_UNSUPPORTED, "persistent update of device 'vsock'",
+          .devices = VSOCK },
 
         /* By alias. */
         { "alias/detach", DETACH_ALIAS, "ua-chan", .gone = "<channel" },
