@@ -105,7 +105,7 @@ def test_guest_sees_devices_come_and_go(guest, console, images, bridge):
         image.seek(63 << 20)
         assert image.read(10) == b"at-the-end"
     console.command("ip link set eth0 up; ip address add 192.168.77.2/24 dev eth0")
-    console.command("ping -c 1 -w 60 192.168.77.1", helpers.BOOT)
+    console.command("ping -c 2 -w 60 192.168.77.1", helpers.BOOT)
     helpers.wait_for(lambda: "virtio_rng" in console.command("cat /sys/class/misc/hw_random/rng_current", check=False))
     assert output.table(guest.virsh("domblkstat", "vdb"))
     assert (targets(guest), targets(guest, "--inactive")) == (["vda", "vdb"], ["vdb"])
@@ -252,7 +252,8 @@ def test_refusals(paused, images):
                  "is disk 'vda' already"),
                 (domain.attachDeviceFlags, helpers.interface_xml("nobridge"), libvirt.VIR_ERR_SYSTEM_ERROR,
                  "nobridge"),
-                (domain.attachDeviceFlags, "<serial type='pty'/>", libvirt.VIR_ERR_OPERATION_UNSUPPORTED, "--config"),
+                (domain.attachDeviceFlags, "<console type='pty'><target type='virtio'/></console>",
+                 libvirt.VIR_ERR_OPERATION_UNSUPPORTED, "--config"),
                 (domain.attachDeviceFlags, "<hostdev mode='subsystem' type='pci'/>",
                  libvirt.VIR_ERR_OPERATION_UNSUPPORTED, "'hostdev'"),
                 (domain.detachDeviceFlags, missing, libvirt.VIR_ERR_DEVICE_MISSING, "no target device vdz"),
