@@ -337,9 +337,10 @@ static void learn_threads(Domain *d, const Greeting *greeting) {
         pid_t tids[DOMAIN_VCPUS_MAX] = { 0 };
         unsigned n = MIN(greeting->reply.vcpus, DOMAIN_VCPUS_MAX);
         g_autoptr(GError) err = NULL;
-        if (!vmm_resolve_threads(greeting->vmm, inner, n, tids, &err))
-                domain_log(d, G_LOG_LEVEL_WARNING, "cannot get the threads of its vCPUs: %s", err->message);
+        gboolean ok = vmm_resolve_threads(greeting->vmm, inner, n, tids, &err);
         domain_lock(d);
+        if (!ok)
+                domain_log(d, G_LOG_LEVEL_WARNING, "cannot get the threads of its vCPUs: %s", err->message);
         if (d->run.vmm == greeting->vmm)
                 memcpy(d->run.vcpu_tid, tids, sizeof(tids));
         domain_unlock(d);
@@ -353,6 +354,8 @@ static void learn_devices(Domain *d, const Greeting *greeting) {
         if (d->run.vmm == greeting->vmm && !domain_learn_devices(d, FALSE, &err) &&
             !g_error_matches(err, VIRTMICRO_ERROR, VIR_ERR_OPERATION_UNSUPPORTED))
                 domain_log(d, G_LOG_LEVEL_WARNING, "%s", err->message);
+        if (d->run.vmm == greeting->vmm)
+                hotplug_compare(d);
         domain_unlock(d);
 }
 
@@ -360,8 +363,10 @@ static void learn_devices(Domain *d, const Greeting *greeting) {
 static void restore_links(Domain *d, const Greeting *greeting) {
         g_autoptr(GError) err = NULL;
         if (!domain_job_wait_briefly(d, JOB_BRIEF_MS)) {
-                g_warning("domain '%s': another operation is at work on it, so link states are not sent again",
-                          d->name);
+                domain_lock(d);
+                domain_log(d, G_LOG_LEVEL_WARNING,
+                           "another operation is at work on it, so link states are not sent again");
+                domain_unlock(d);
                 return;
         }
         if (d->run.vmm == greeting->vmm && !nic_restore_links(d, &err))
@@ -370,10 +375,11 @@ static void restore_links(Domain *d, const Greeting *greeting) {
         domain_job_end(d);
 }
 
-/* Rare. */
-static void settle(Domain *d, const Greeting *greeting) {
+/* Rare. FALSE: another operation is at work. */
+static gboolean settle(Domain *d, const Greeting *greeting) {
         g_autoptr(GError) err = NULL;
-        domain_job_wait(d);
+        if (!domain_job_wait_briefly(d, JOB_BRIEF_MS))
+                return FALSE;
         gboolean meant = d->run.vmm == greeting->vmm;
         if (meant && greeting->reply.state == CTL_STATE_SETUP) {
                 domain_log(d, G_LOG_LEVEL_WARNING, "was being started when the daemon ended: ending it");
@@ -383,6 +389,7 @@ static void settle(Domain *d, const Greeting *greeting) {
         }
         domain_job_end(d);
         autostart_resume(d);
+        return TRUE;
 }
 
 /* Background. A daemon that is stopping leaves guests alone, even those it has not got to. */
@@ -393,11 +400,12 @@ static void finish_greeting(Domain *d, gpointer data) {
                 learn_threads(d, greeting);
                 if (ready) {
                         learn_devices(d, greeting);
-                        hotplug_reconcile(d, greeting->vmm);
                         restore_links(d, greeting);
                 }
-                if (!ready || d->run.reboot_pending)
-                        settle(d, greeting);
+                if ((!ready || d->run.reboot_pending) && !settle(d, greeting)) {
+                        driver_run(d->driver, finish_greeting, d, greeting); /* after what others have to do */
+                        return;
+                }
         }
         vmm_unref(greeting->vmm);
         g_free(greeting);

@@ -59,8 +59,8 @@ static gboolean prepare_live(Domain *d, const DomainDef *live, HostFunc host, gc
 }
 
 static void undo_live(Domain *d, HostFunc host, gconstpointer data) {
-        status_save_or_warn(d, "a restart of the daemon would find a change that failed");
         host_returns(d, host, data);
+        status_save_or_warn(d, "a restart of the daemon would find a change that failed");
 }
 
 gboolean domain_replace_defs(Domain *d, DomainDef **live, DomainDef **config, HostFunc host, gconstpointer data,

@@ -61,6 +61,7 @@ void device_remove(DomainDef *def, const char *alias) {
 }
 
 void devices_release(Domain *d, const DomainDef *def) {
+        domain_logs_end(d->driver, def);
         g_autoptr(GArray) devices = device_list(def);
         for (guint i = 0; i < devices->len; i++) {
                 const Device *device = &g_array_index(devices, Device, i);

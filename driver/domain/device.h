@@ -49,6 +49,8 @@ typedef struct DeviceKind {
         gboolean (*connect)(Plug *plug, const PlugHost *host, GError **err); /* NULL: nothing is to be found again */
         /* Fills in message and size, when everything that they say is known. */
         gboolean (*describe)(Plug *plug, const PlugHost *host, GError **err);
+        /* Takes back what prepare() has noted elsewhere, of a device that was not connected. NULL: nothing. */
+        void (*forget)(gpointer device, const PlugHost *host);
         /* Gives back what a device of `def`, which the monitor has not or no longer, has on the host. NULL: nothing. */
         void (*release)(Domain *d, const DomainDef *def, gpointer device);
 } DeviceKind;

@@ -246,9 +246,9 @@ static void share_serial_path(DomainDef *def, const DomainChar *serial) {
 static gboolean char_open(Plug *plug, const PlugHost *host, GError **err) {
         DomainChar *chr = plug->device;
         plug->type = chr->device == DOMAIN_CHAR_SERIAL ? CTL_SET_SERIAL : CTL_ADD_PORT;
-        plug->connected = TRUE;
         if (!domain_log_open(host->domain->driver, host->def, chr, &plug->fd[1], err))
                 return FALSE;
+        plug->connected = TRUE;
         plug->fd[0] = open_char(chr, err);
         if (plug->fd[0] < 0)
                 return FALSE;

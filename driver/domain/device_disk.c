@@ -17,6 +17,7 @@
 #include "domain/plug.h"
 #include "util/error.h"
 
+#define SECTOR      512u /* an image is served in whole ones */
 #define READER_MARK 0
 #define SHARER_MARK 1
 
@@ -212,7 +213,7 @@ static gboolean disk_open(Plug *plug, const PlugHost *host, GError **err) {
         struct stat st;
         plug->fd[0] = open_disk(disk, vmm_config_disk_is_direct(disk), err);
         if (plug->fd[0] >= 0 && !disk->readonly && fstat(plug->fd[0], &st) == 0 && S_ISREG(st.st_mode))
-                plug->file_size = (guint64) st.st_size;
+                plug->file_size = ((guint64) st.st_size + SECTOR - 1) / SECTOR * SECTOR;
         return plug->fd[0] >= 0;
 }
 

@@ -78,6 +78,10 @@ const char *device_ids_alias(const DeviceIds *ids, guint32 id) {
         return NULL;
 }
 
+gboolean device_ids_are_known(const DeviceIds *ids) {
+        return ids && !ids->unknown;
+}
+
 void device_ids_set_leaving(DeviceIds *ids, guint32 id, gboolean leaving) {
         if (leaving)
                 (void) g_hash_table_add(ids->leaving, GUINT_TO_POINTER(id));

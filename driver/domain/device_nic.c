@@ -152,6 +152,12 @@ static gboolean nic_prepare(gpointer device, const PlugHost *host, GError **err)
         return TRUE;
 }
 
+static void nic_forget(gpointer device, const PlugHost *host) {
+        const DomainNic *nic = device;
+        if (nic->portid)
+                domain_forget_port(host->domain, nic);
+}
+
 /* Without it the monitor moves the frames itself, unless <driver name='vhost'/> asks for it. *ret_fd is -1 then. */
 static gboolean open_vhost(const DomainNic *nic, int *ret_fd, GError **err) {
         if (g_strcmp0(nic->driver_name, "qemu") != 0)
@@ -217,6 +223,7 @@ const DeviceKind device_kind_nic = {
         .alias = nic_alias,
         .prepare = nic_prepare,
         .open = nic_open,
+        .forget = nic_forget,
         .connect = nic_connect,
         .describe = nic_describe,
         .release = nic_release,

@@ -86,33 +86,39 @@ static gboolean send(Domain *d, Attach *attach, GError **err) {
         return ok;
 }
 
+/* Takes a second at most. */
 static gboolean remove_by_force(Vmm *vmm, guint32 id, GError **err) {
         struct ctl_remove message = { .id = id, .flags = CTL_REMOVE_FORCE };
         struct ctl_reply reply;
-        return vmm_call(vmm, CTL_REMOVE, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err);
+        return vmm_call_briefly(vmm, CTL_REMOVE, &message, sizeof(message), &reply, sizeof(reply), err);
 }
 
-static gboolean has_device(Vmm *vmm, guint32 id) {
-        g_autoptr(GArray) all = vmm_list_devices(vmm, TRUE, NULL);
-        for (guint i = 0; all && i < all->len; i++)
-                if (g_array_index(all, struct ctl_list_entry, i).place.id == id)
+static gboolean is_listed(const GArray *listed, guint32 id) {
+        for (guint i = 0; i < listed->len; i++)
+                if (g_array_index(listed, struct ctl_list_entry, i).place.id == id)
                         return TRUE;
         return FALSE;
 }
 
-/* What it has on the host can be given back only then. */
+/* Without an answer it may be there, unless the monitor has ended. */
+static gboolean may_have_device(Vmm *vmm, guint32 id) {
+        g_autoptr(GArray) listed = vmm_list_devices(vmm, FALSE, NULL);
+        return listed ? is_listed(listed, id) : !vmm_wait(vmm, 0);
+}
+
+/* What it has on the host can be given back only then. The connection may be a new one each time. */
 static void take_away(Domain *d, guint32 id) {
-        g_autoptr(GError) err = NULL;
         gint64 deadline = g_get_monotonic_time() + TAKE_AWAY_WAIT_MS * G_TIME_SPAN_MILLISECOND;
-        (void) remove_by_force(d->run.vmm, id, &err);
-        while (has_device(d->run.vmm, id)) {
-                if (g_get_monotonic_time() >= deadline) {
-                        domain_log(d, G_LOG_LEVEL_WARNING, "a device whose attachment failed is still there%s%s",
-                                   err ? ": " : "", err ? err->message : "");
+        do {
+                (void) remove_by_force(d->run.vmm, id, NULL);
+                if (!may_have_device(d->run.vmm, id))
                         return;
-                }
                 g_usleep(TAKE_AWAY_STEP_US);
-        }
+        } while (g_get_monotonic_time() < deadline);
+        domain_log(d, G_LOG_LEVEL_WARNING, "a device whose attachment failed is still there");
+        domain_lock(d);
+        d->run.compare_devices = TRUE;
+        domain_unlock(d);
 }
 
 static gboolean attach_back(Domain *d, Attach *attach, GError **err) {
@@ -166,8 +172,10 @@ gboolean hotplug_detach(Domain *d, const char *alias, gboolean force, Leaving *r
         domain_unlock(d);
         gboolean ok = vmm_call(vmm, CTL_REMOVE, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), err);
         domain_lock(d);
-        if (!ok)
+        if (!ok) {
+                d->run.compare_devices = TRUE; /* it may be gone without a word */
                 return FALSE;
+        }
         device_ids_set_leaving(d->run.devices, message.id, TRUE);
         *ret = (Leaving) { .vmm = g_steal_pointer(&vmm), .id = message.id };
         return TRUE;
@@ -175,6 +183,20 @@ gboolean hotplug_detach(Domain *d, const char *alias, gboolean force, Leaving *r
 
 static gboolean is_there(const Domain *d, const Leaving *leaving) {
         return d->run.vmm == leaving->vmm && device_ids_alias(d->run.devices, leaving->id);
+}
+
+/* Here and not when a device goes, because no client waits for that, and systemd may take its time. */
+static void lower_limits(Domain *d, const Vmm *vmm) {
+        g_autoptr(GError) err = NULL;
+        if (!domain_job_wait_briefly(d, JOB_BRIEF_MS))
+                return;
+        if (d->run.vmm == vmm) {
+                domain_unlock(d);
+                if (!scope_apply_tasks(d->driver->bus, d->run.unit, d->run.cgroup, d->def, &err))
+                        domain_log(d, G_LOG_LEVEL_DEBUG, "%s", err->message);
+                domain_lock(d);
+        }
+        domain_job_end(d);
 }
 
 void hotplug_wait(Domain *d, const Leaving *leaving) {
@@ -185,6 +207,7 @@ void hotplug_wait(Domain *d, const Leaving *leaving) {
         if (d->run.vmm == leaving->vmm)
                 device_ids_set_leaving(d->run.devices, leaving->id, FALSE);
         domain_unlock(d);
+        lower_limits(d, leaving->vmm);
         vmm_unref(leaving->vmm);
 }
 
@@ -197,56 +220,18 @@ static void finish_device(Domain *d, const char *alias_in) {
                 return;
         DomainDef *live = domain_def_copy(d->def);
         g_autofree char *name = device.kind->name(device.device);
-        g_autoptr(GError) err = NULL;
         device_remove(live, alias);
         domain_def_drop_notes(live, name);
         domain_unlock(d);
         if (device.kind->release)
                 device.kind->release(d, d->def, device.device);
-        if (d->driver->bus && !scope_apply_tasks(d->driver->bus, d->run.unit, d->run.cgroup, live, &err))
-                domain_log(d, G_LOG_LEVEL_DEBUG, "%s", err->message);
         domain_lock(d);
         domain_replace_live(d, live, "a restart of the daemon would find a device that is gone");
         event_device(d, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, alias);
         domain_log(d, G_LOG_LEVEL_MESSAGE, "%s is detached", alias);
 }
 
-/* The end of a job that is in the way comes back to this, so that no thread waits for it. */
-static void finish_removed(Domain *d, gpointer unused) {
-        const char *alias;
-        if (!domain_job_try(d))
-                return;
-        while ((alias = device_ids_gone(d->run.devices)))
-                finish_device(d, alias);
-        domain_job_end(d);
-}
-
-void hotplug_removed(Domain *d, guint32 id) {
-        if (device_ids_alias(d->run.devices, id) && device_ids_mark_gone(d->run.devices, id))
-                hotplug_continue(d);
-}
-
-void hotplug_continue(Domain *d) {
-        if (!d->job && device_ids_gone(d->run.devices))
-                driver_run(d->driver, finish_removed, d, NULL);
-}
-
 /* --- After a time away --------------------------------------------------------------------- */
-
-static gboolean is_listed(const GArray *listed, guint32 id) {
-        for (guint i = 0; i < listed->len; i++)
-                if (g_array_index(listed, struct ctl_list_entry, i).place.id == id)
-                        return TRUE;
-        return FALSE;
-}
-
-/* Of a domain whose status was lost nothing can be concluded from that. Lock held. */
-static gboolean differs(const Domain *d, const GArray *listed) {
-        for (guint i = 0; i < listed->len; i++)
-                if (!device_ids_alias(d->run.devices, g_array_index(listed, struct ctl_list_entry, i).place.id))
-                        return TRUE;
-        return listed->len != device_ids_count(d->run.devices);
-}
 
 /* An attachment that the daemon did not live to note. Job held, no lock. */
 static void take_unknown(Domain *d, const GArray *listed) {
@@ -256,8 +241,10 @@ static void take_unknown(Domain *d, const GArray *listed) {
                 if (device_ids_alias(d->run.devices, id))
                         continue;
                 domain_log(d, G_LOG_LEVEL_WARNING, "device %u of its monitor is unknown: taking it away", id);
-                if (!remove_by_force(d->run.vmm, id, &err))
-                        domain_log(d, G_LOG_LEVEL_WARNING, "device %u stays: %s", id, err->message);
+                if (remove_by_force(d->run.vmm, id, &err))
+                        continue;
+                domain_log(d, G_LOG_LEVEL_WARNING, "device %u stays: %s", id, err->message);
+                return; /* the next one would not be answered either */
         }
 }
 
@@ -276,33 +263,52 @@ static void finish_missing(Domain *d, const GArray *listed) {
                 finish_device(d, g_ptr_array_index(gone, i));
 }
 
-static void reconcile_with_job(Domain *d, Vmm *vmm) {
+/*
+ * Nothing can be concluded of a domain whose status was lost, or while ids are unknown. An older monitor has no list,
+ * and its devices do not change. Job and lock held.
+ */
+static void compare(Domain *d) {
+        g_autoptr(GError) err = NULL;
+        if (!d->run.vmm || d->run.recovered || !device_ids_are_known(d->run.devices))
+                return;
         domain_unlock(d);
-        g_autoptr(GArray) listed = vmm_list_devices(vmm, TRUE, NULL);
+        g_autoptr(GArray) listed = vmm_list_devices(d->run.vmm, FALSE, &err);
         if (listed)
                 take_unknown(d, listed);
+        else
+                domain_log(d, G_LOG_LEVEL_DEBUG, "cannot compare its devices: %s", err->message);
         domain_lock(d);
         if (listed)
                 finish_missing(d, listed);
 }
 
-void hotplug_reconcile(Domain *d, Vmm *vmm) {
-        g_autoptr(GError) err = NULL;
-        g_autoptr(GArray) listed = vmm_list_devices(vmm, TRUE, &err);
-        if (!listed) { /* an older monitor's devices do not change */
-                domain_log(d, G_LOG_LEVEL_DEBUG, "cannot compare its devices: %s", err->message);
+/* --- In the background ---------------------------------------------------------------------- */
+
+/* The end of a job that is in the way comes back to this, so that no thread waits for it. */
+static void finish_removed(Domain *d, gpointer unused) {
+        const char *alias;
+        if (!domain_job_try(d))
                 return;
+        while ((alias = device_ids_gone(d->run.devices)))
+                finish_device(d, alias);
+        if (d->run.compare_devices) {
+                d->run.compare_devices = FALSE;
+                compare(d);
         }
-        domain_lock(d);
-        gboolean wanted = d->run.vmm == vmm && !d->run.recovered && differs(d, listed);
-        domain_unlock(d);
-        if (!wanted)
-                return;
-        if (!domain_job_wait_briefly(d, JOB_BRIEF_MS)) {
-                g_warning("domain '%s': another operation is at work on it, so its devices are not compared", d->name);
-                return;
-        }
-        if (d->run.vmm == vmm)
-                reconcile_with_job(d, vmm);
         domain_job_end(d);
+}
+
+void hotplug_removed(Domain *d, guint32 id) {
+        if (device_ids_alias(d->run.devices, id) && device_ids_mark_gone(d->run.devices, id))
+                hotplug_continue(d);
+}
+
+void hotplug_continue(Domain *d) {
+        if (!d->job && (d->run.compare_devices || device_ids_gone(d->run.devices)) && !driver_stopping(d->driver))
+                driver_run(d->driver, finish_removed, d, NULL);
+}
+
+void hotplug_compare(Domain *d) {
+        d->run.compare_devices = TRUE;
+        hotplug_continue(d);
 }

@@ -31,6 +31,7 @@ void hotplug_removed(Domain *d, guint32 id);
 void hotplug_continue(Domain *d);
 /*
  * Compares the live definition with what the monitor has, after a time in which neither was seen: a device that only
- * the monitor has is taken from it, one that it has not is gone. Background, no lock held.
+ * the monitor has is taken from it, one that it has not is gone. In the background, as soon as nobody has the job. Lock
+ * held.
  */
-void hotplug_reconcile(Domain *d, Vmm *vmm);
+void hotplug_compare(Domain *d);

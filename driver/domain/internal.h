@@ -67,6 +67,7 @@ typedef struct DomainRuntime {
         gboolean reboot_pending;          /* an earlier version of the daemon left the
                                            * monitor's power-off action at "restart" */
         gboolean destroyed;               /* a destroy has killed the monitor */
+        gboolean compare_devices;         /* a device may have come or gone unseen (hotplug.c) */
         gboolean recovered;               /* its status was lost: libvirt alone knows its ports */
         gboolean unexplained;             /* it was killed for an unknown reason */
         gboolean ended;                   /* the monitor has announced why it ends: state, detail below */
@@ -78,6 +79,7 @@ typedef struct DomainRuntime {
 typedef struct DomainStarting {
         gboolean active;
         gboolean destroyed;      /* it will fail */
+        gboolean removed;        /* its guest has given a device away */
         Vmm *vmm;                /* as soon as there is one */
         GCancellable *interrupt; /* of its waits for other processes */
 } DomainStarting;
@@ -142,6 +144,7 @@ guint32 device_ids_give(DeviceIds *ids, const char *alias);
 guint32 device_ids_find(const DeviceIds *ids, const char *alias); /* 0: it has none, or there is no such device */
 /* The alias with this id; NULL: there is none. */
 const char *device_ids_alias(const DeviceIds *ids, guint32 id);
+gboolean device_ids_are_known(const DeviceIds *ids);
 /* Whether a call waits for its removal. */
 void device_ids_set_leaving(DeviceIds *ids, guint32 id, gboolean leaving);
 gboolean device_ids_is_leaving(const DeviceIds *ids, guint32 id);
@@ -248,6 +251,8 @@ gboolean domain_char_keeps_file(const DomainChar *chr);
 /* *ret_fd is the monitor's end, or -1 when this device has no log. */
 gboolean domain_log_open(Driver *driver, const DomainDef *def, const DomainChar *chr, int *ret_fd, GError **err);
 void domain_logs_adopt(Domain *d); /* lock held */
+/* domain_log_end() for all of a definition, in the time of one. */
+void domain_logs_end(Driver *driver, const DomainDef *def);
 /* The rest of what the monitor, which has ended or let go of it, has written goes to the files. */
 void domain_log_end(Driver *driver, const DomainDef *def, const DomainChar *chr);
 
@@ -279,6 +284,8 @@ void releases_resume(Releases *releases); /* continues what an earlier daemon le
 void releases_free(Releases *releases);
 /* Gives an interface of a libvirt network the id of the port that is to be made for it. No lock held. */
 void domain_choose_port(Domain *d, DomainNic *nic);
+/* Its port was not made. No lock held. */
+void domain_forget_port(Domain *d, const DomainNic *nic);
 /* Gives back its port. No lock held; never waits. */
 void domain_release_port(Domain *d, const DomainNic *nic);
 /* Gives back unit and machine (either may be NULL), when devices have been; logs an OOM kill. No lock held; never

@@ -18,6 +18,10 @@ static gboolean is_device(const DomainChar *chr) {
         return chr->alias && !domain_char_is_serial_console(chr);
 }
 
+static gboolean has_log(const DomainChar *chr) {
+        return chr->log_file || chr->backend == DOMAIN_CHAR_FILE;
+}
+
 gboolean domain_char_keeps_file(const DomainChar *chr) {
         struct stat st;
         return chr->backend == DOMAIN_CHAR_FILE && (stat(chr->path, &st) < 0 || S_ISREG(st.st_mode));
@@ -58,8 +62,19 @@ void domain_logs_adopt(Domain *d) {
         }
 }
 
+void domain_logs_end(Driver *driver, const DomainDef *def) {
+        g_autoptr(GPtrArray) fifos = g_ptr_array_new_with_free_func(g_free);
+        for (guint i = 0; i < def->chars->len; i++) {
+                const DomainChar *chr = g_ptr_array_index(def->chars, i);
+                if (is_device(chr) && has_log(chr))
+                        g_ptr_array_add(fifos, fifo_path(driver, def, chr));
+        }
+        g_ptr_array_add(fifos, NULL);
+        guest_logs_end(driver->logs, (const char *const *) fifos->pdata);
+}
+
 void domain_log_end(Driver *driver, const DomainDef *def, const DomainChar *chr) {
-        if (!chr->log_file && chr->backend != DOMAIN_CHAR_FILE)
+        if (!has_log(chr))
                 return;
         g_autofree char *fifo = fifo_path(driver, def, chr);
         guest_logs_end(driver->logs, (const char *const[]) { fifo, NULL });

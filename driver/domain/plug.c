@@ -73,5 +73,7 @@ void plug_undo(Plug *plug, const PlugHost *host) {
         plug_close(plug);
         if (plug->connected && plug->kind->release)
                 plug->kind->release(host->domain, host->def, plug->device);
+        else if (!plug->connected && plug->kind->forget)
+                plug->kind->forget(plug->device, host);
         plug->connected = FALSE;
 }

@@ -267,10 +267,14 @@ void domain_choose_port(Domain *d, DomainNic *nic) {
         domain_unlock(d);
 }
 
-void domain_release_port(Domain *d, const DomainNic *nic) {
+void domain_forget_port(Domain *d, const DomainNic *nic) {
         domain_lock(d);
         (void) g_hash_table_remove(d->ports, nic->portid);
         domain_unlock(d);
+}
+
+void domain_release_port(Domain *d, const DomainNic *nic) {
+        domain_forget_port(d, nic);
         begin_for(d->driver->releases, d,
                   &(Release) { .network = g_strdup(nic->source), .portid = g_strdup(nic->portid) });
 }

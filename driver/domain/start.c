@@ -279,9 +279,11 @@ static void finish_start(Domain *d) {
         domain_log(d, G_LOG_LEVEL_MESSAGE, "started as process %d in %s", (int) vmm_pid(d->run.vmm), d->run.unit);
 }
 
-/* The last moment at which a destroy can interrupt the start: FALSE if one did. Lock held. */
-static gboolean end_starting(Domain *d) {
+/* The last moment at which a destroy can interrupt the start: FALSE if one did. *ret_removed: the guest has given a
+ * device away already. Lock held. */
+static gboolean end_starting(Domain *d, gboolean *ret_removed) {
         gboolean destroyed = d->starting.destroyed;
+        *ret_removed = d->starting.removed;
         g_clear_pointer(&d->starting.vmm, vmm_unref);
         g_clear_object(&d->starting.interrupt);
         d->starting = (DomainStarting) { 0 };
@@ -304,7 +306,7 @@ static gboolean launch_run_interruptibly(Launch *l, GCancellable *interrupt, gbo
 }
 
 gboolean domain_start(Domain *d, guint flags, GError **err) {
-        gboolean paused = (flags & VIR_DOMAIN_START_PAUSED) != 0;
+        gboolean paused = (flags & VIR_DOMAIN_START_PAUSED) != 0, removed;
         g_autoptr(Launch) l = launch_new(d, domain_def_copy(d->def), driver_next_id(d->driver));
         g_autoptr(GError) failed = NULL;
         domain_def_assign_aliases(l->def);
@@ -314,7 +316,7 @@ gboolean domain_start(Domain *d, guint flags, GError **err) {
         domain_unlock(d);
         gboolean ok = launch_run_interruptibly(l, interrupt, paused, &failed);
         domain_lock(d);
-        if (!end_starting(d)) {
+        if (!end_starting(d, &removed)) {
                 ok = FALSE;
                 error_set(err, VIR_ERR_OPERATION_ABORTED, "domain '%s' was destroyed while it was being started",
                           d->name);
@@ -328,6 +330,7 @@ gboolean domain_start(Domain *d, guint flags, GError **err) {
                 return FALSE;
         }
         launch_publish(l, d, paused);
+        d->run.compare_devices = removed;
         autostart_done(d);
         emit_started(d, paused);
         finish_start(d);

@@ -193,6 +193,8 @@ static void on_port(Domain *d, const struct ctl_event_port *event) {
 void domain_on_event(Vmm *vmm, const struct ctl_header *message, gpointer data) {
         Domain *d = data;
         domain_lock(d);
+        if (message->type == CTL_EVENT_REMOVED && d->starting.vmm == vmm)
+                d->starting.removed = TRUE;
         switch (d->run.vmm == vmm ? message->type : 0) {
         case CTL_EVENT_STATE:
                 on_state(d, (const struct ctl_event_state *) message);

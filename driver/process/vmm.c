@@ -108,6 +108,8 @@ gboolean vmm_allow_file_size(Vmm *vmm, guint64 size, GError **err) {
         struct rlimit limit;
         if (!vmm_find_process(vmm, err))
                 return FALSE;
+        if (vmm->exited)
+                return error_set(err, VIR_ERR_OPERATION_FAILED, "monitor %d has ended", (int) vmm->pid);
         if (prlimit(vmm->pid, RLIMIT_FSIZE, NULL, &limit) < 0)
                 return error_set_errno(err, errno, "cannot get the limit on the size of files of monitor %d",
                                        (int) vmm->pid);

@@ -126,7 +126,7 @@ def test_guest_gives_a_device_away(guest, console, images):
     units = "virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service"
     guest.virsh("attach-disk", images[0], "vda", "--live")
     shows(console, DEVICES, "vda")
-    console.command("(sleep 10; echo 0 > /sys/bus/pci/slots/1/power) </dev/null >/dev/null 2>&1 &")
+    console.command("(sleep 10; echo 0 > /sys/bus/pci/slots/1/power) </dev/null >/dev/null 2>&1 & true")
     pid, image = helpers.monitor_of(guest), str(images[0])
     helpers.run("systemctl", "stop", *units)
     helpers.wait_for(lambda: image not in helpers.descriptors(pid), helpers.BOOT, what="the monitor closes it")
