@@ -32,6 +32,7 @@
 #include "core/loop.h"
 #include "ctl/message.h"
 #include "ctl/server.h"
+#include "dev/vsock.h"
 #include "options.h"
 #include "terminal.h"
 
@@ -211,6 +212,17 @@ static int open_nets(struct run *run) {
         return 0;
 }
 
+static int open_vsock(struct run *run) {
+        int r = open_file("/dev/vhost-vsock", O_RDWR, "socket device", &run->vsock_fd);
+
+        if (r >= 0)
+                r = vsock_claim(run->vsock_fd, run->options->cid);
+        if (r < 0 && run->vsock_fd >= 0)
+                log_error(r, "cannot give the guest the CID %u%s", run->options->cid,
+                          r == -EADDRINUSE ? ", which another guest of this host has" : "");
+        return r;
+}
+
 static int open_all(struct run *run) {
         const struct options *o = run->options;
         int r;
@@ -229,7 +241,7 @@ static int open_all(struct run *run) {
         if (r >= 0 && o->rng)
                 r = open_file("/dev/urandom", O_RDONLY, "entropy source", &run->rng_fd);
         if (r >= 0 && o->cid)
-                r = open_file("/dev/vhost-vsock", O_RDWR, "socket device", &run->vsock_fd);
+                r = open_vsock(run);
         if (r >= 0 && o->console_log)
                 r = open_log(o->console_log, &run->log_fd);
         return r;

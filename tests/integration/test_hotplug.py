@@ -88,6 +88,11 @@ def shows(console, command, *words):
 DEVICES = "ls /sys/block /sys/class/net | grep -E 'vd|eth' || true"
 
 
+def reads(console, disk):
+    """A disk that is merely listed may have no interrupts."""
+    shows(console, f"dd if=/dev/{disk} bs=1M count=4 2>/dev/null | wc -c", str(4 << 20))
+
+
 # The guest
 
 
@@ -126,6 +131,7 @@ def test_guest_gives_a_device_away(guest, console, images):
     units = "virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service"
     guest.virsh("attach-disk", images[0], "vda", "--live")
     shows(console, DEVICES, "vda")
+    reads(console, "vda")
     console.command("(sleep 10; echo 0 > /sys/bus/pci/slots/1/power) </dev/null >/dev/null 2>&1 & true")
     pid, image = helpers.monitor_of(guest), str(images[0])
     helpers.run("systemctl", "stop", *units)
@@ -138,6 +144,7 @@ def test_guest_that_does_not_answer(guest, console, images):
     """While it is paused it cannot let go: the call returns, the device stays, and goes when the guest runs again."""
     guest.virsh("attach-disk", images[0], "vda", "--live")
     shows(console, DEVICES, "vda")
+    reads(console, "vda")
     guest.virsh("suspend")
     with connection() as conn, connection() as other:
         domain, same, xml = conn.lookupByName(guest.name), other.lookupByName(guest.name), helpers.disk_xml(images[0])
@@ -158,6 +165,7 @@ def test_force(guest, console, images):
     """What a guest cannot let go of goes nevertheless, and the guest lives on."""
     guest.virsh("attach-disk", images[0], "vda", "--live")
     shows(console, DEVICES, "vda")
+    reads(console, "vda")
     guest.virsh("suspend")
     with connection() as conn:
         conn.lookupByName(guest.name).detachDeviceFlags(helpers.disk_xml(images[0]), LIVE | FORCE)
@@ -170,6 +178,7 @@ def test_reset(guest, console, images):
     """It completes a removal that the guest has not answered; what comes while the guest boots is there in the end."""
     guest.virsh("attach-disk", images[0], "vda", "--live")
     shows(console, DEVICES, "vda")
+    reads(console, "vda")
     guest.virsh("suspend")
     guest.virsh("detach-disk", "vda", "--live")
     assert targets(guest) == ["vda"]

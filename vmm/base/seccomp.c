@@ -200,7 +200,6 @@ static const struct {
         { TUNSETVNETHDRSZ, C | N, "the header in front of frames" },
         { VHOST_GET_FEATURES, C, "vhost: does it know the queues' layout?" },
         { VHOST_SET_OWNER, C, "vhost: whose memory it is" },
-        { VHOST_VSOCK_SET_GUEST_CID, C, "vhost-vsock: the guest's address" },
         { TUNGETIFF, C, "is it a TAP?" },
         { BLKGETSIZE64, C, "size of a block device" },
         { BLKSSZGET, C, "its sectors" },

@@ -172,7 +172,7 @@ const struct test_hook_attempt test_hook_attempts[] = {
         ENTRY(kvm_run, ALL & ~(CONTROL | VCPU)),
         ENTRY(vhost, ALL & ~(CONTROL | NET | VSOCK)),
         ENTRY(vhost_backend, ALL & ~(CONTROL | NET)),
-        ENTRY(vsock_address, ALL & ~CONTROL),
+        ENTRY(vsock_address, ALL),
         ENTRY(vsock_running, ALL & ~(CONTROL | VSOCK)),
         ENTRY(zero_out, ALL & ~(CONTROL | DISK)),
         ENTRY(behind_the_end, DISK),

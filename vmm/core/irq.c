@@ -105,6 +105,7 @@ static bool remove_route(struct irq *irq, unsigned gsi) {
         for (unsigned i = ARCH_LINES; i < table->nr; i++)
                 if (table->entries[i].gsi == gsi) {
                         table->entries[i] = table->entries[--table->nr];
+                        table->entries[table->nr] = (struct kvm_irq_routing_entry) { 0 }; /* none equals a new one */
                         return true;
                 }
         return false;

@@ -145,14 +145,17 @@ static void vsock_init(struct vsock *v, const struct vsock_config *config) {
         };
 }
 
+int vsock_claim(int fd, uint32_t cid) {
+        const uint64_t wide = cid;
+
+        return ioctl(fd, VHOST_VSOCK_SET_GUEST_CID, &wide) < 0 ? -errno : 0;
+}
+
 /* Last of what can fail: it takes the descriptor. */
 static int vsock_open(struct vsock *v, const struct vsock_config *config) {
-        const uint64_t cid = config->cid;
         uint64_t features;
         int r;
 
-        if (ioctl(config->fd, VHOST_VSOCK_SET_GUEST_CID, &cid) < 0)
-                return -errno;
         r = vhost_init(&v->vhost, config->fd, VSOCK_LAYOUT, &features);
         if (r < 0)
                 return r;
@@ -184,10 +187,9 @@ static int create(const struct ctl_header *message, const int *fds, unsigned n_f
         const struct vsock_config config = { .fd = fds[0], .cid = m->cid };
         int r = vsock_new(&config, ret);
 
-        *ret_why = r == -EADDRINUSE   ? "another guest of this host has this CID"
-                   : r == -EOPNOTSUPP ? "the host's vhost-vsock is too old"
-                   : r == -ENOTTY     ? "the descriptor is not /dev/vhost-vsock"
-                                      : NULL;
+        *ret_why = r == -EOPNOTSUPP ? "the host's vhost-vsock is too old"
+                   : r == -ENOTTY   ? "the descriptor is not /dev/vhost-vsock"
+                                    : NULL;
         return r;
 }
 

@@ -74,8 +74,29 @@ static void test_gsis_come_back(void) {
         CHECK(!irq_free(irq));
 }
 
+/* A device in the place of one that is gone programs its vectors as that one did, and KVM is told nevertheless. */
+static void test_same_route_again(void) {
+        AUTOCLOSE int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        AUTOCLOSE int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0), other = dup(vm);
+        unsigned gsi;
+        struct irq *irq;
+
+        CHECK_EQ(ioctl(vm, KVM_CREATE_IRQCHIP, 0), 0);
+        CHECK_EQ(irq_new(vm, &irq), 0);
+        CHECK_EQ(irq_msi_new(irq, &gsi), 0);
+        CHECK_EQ(irq_msi_route(irq, gsi, MSI_ADDRESS, 0x41), 0);
+        irq_msi_free(irq, &gsi, 1);
+        CHECK_EQ(irq_msi_new(irq, &gsi), 0);
+        CHECK(dup2(null, vm) == vm);
+        CHECK(irq_msi_route(irq, gsi, MSI_ADDRESS, 0x41) < 0); /* as only KVM could say */
+        CHECK(dup2(other, vm) == vm);
+        CHECK_EQ(irq_msi_route(irq, gsi, MSI_ADDRESS, 0x41), 0);
+        CHECK(!irq_free(irq));
+}
+
 int main(void) {
         RUN(test_refused_route);
         RUN(test_gsis_come_back);
+        RUN(test_same_route_again);
         return 0;
 }

@@ -76,9 +76,10 @@ static void guest_init(struct guest *g) {
         *g = (struct guest) { 0 };
         board_open(&g->board, true);
         do
-                r = vsock_new(&(struct vsock_config) { .fd = config.fd, .cid = ++config.cid }, &g->dev);
+                r = vsock_claim(config.fd, ++config.cid);
         while (r == -EADDRINUSE);
         CHECK_EQ(r, 0);
+        CHECK_EQ(vsock_new(&config, &g->dev), 0);
         g->cid = config.cid;
         CHECK_EQ(loop_start(g->dev->loop, NULL, NULL), 0);
         CHECK_EQ(virtio_pci_new(&g->board.parts, g->board.host, g->board.irq, g->board.vm_fd, g->board.mem, g->dev, 0),
@@ -282,12 +283,13 @@ static void test_removal(void) {
         drive(&g);
         pfd.fd = connect_to(&g, &packet);
         config.cid = g.cid;
-        CHECK_EQ(vsock_new(&config, &dev), -EADDRINUSE);
+        CHECK_EQ(vsock_claim(config.fd, config.cid), -EADDRINUSE);
         guest_done(&g);
         CHECK_EQ(poll(&pfd, 1, 10000), 1);
         CHECK(pfd.revents & (POLLHUP | POLLERR));
         (void) close(pfd.fd);
         CHECK_EQ(count_entries("/proc/self/fd"), fds);
+        CHECK_EQ(vsock_claim(config.fd, config.cid), 0);
         CHECK_EQ(vsock_new(&config, &dev), 0);
         dev->ops->free(dev);
         CHECK_EQ(count_entries("/proc/self/fd"), fds - 1);
