@@ -161,19 +161,6 @@ def test_guest_that_does_not_answer(guest, console, images):
     shows(console, DEVICES)
 
 
-def test_force(guest, console, images):
-    """What a guest cannot let go of goes nevertheless, and the guest lives on."""
-    guest.virsh("attach-disk", images[0], "vda", "--live")
-    shows(console, DEVICES, "vda")
-    reads(console, "vda")
-    guest.virsh("suspend")
-    with connection() as conn:
-        conn.lookupByName(guest.name).detachDeviceFlags(helpers.disk_xml(images[0]), LIVE | FORCE)
-    assert targets(guest) == []
-    guest.virsh("resume")
-    shows(console, DEVICES)
-
-
 def test_reset(guest, console, images):
     """It completes a removal that the guest has not answered; what comes while the guest boots is there in the end."""
     guest.virsh("attach-disk", images[0], "vda", "--live")
@@ -190,6 +177,20 @@ def test_reset(guest, console, images):
     shows(console, DEVICES, "vda")  # the guest has its own names
     guest.virsh("detach-disk", "vdb", "--live")
     gone(guest, "vdb")
+
+
+def test_force(guest, console, images):
+    """What a guest cannot let go of goes nevertheless. It is not told, but lives on. The last test of this guest."""
+    guest.virsh("attach-disk", images[0], "vda", "--live")
+    shows(console, DEVICES, "vda")
+    reads(console, "vda")
+    guest.virsh("suspend")
+    with connection() as conn:
+        conn.lookupByName(guest.name).detachDeviceFlags(helpers.disk_xml(images[0]), LIVE | FORCE)
+    assert targets(guest) == []
+    assert str(images[0]) not in helpers.descriptors(helpers.monitor_of(guest))
+    guest.virsh("resume")
+    assert console.command("echo alive").strip() == "alive"
 
 
 # Clients

@@ -105,18 +105,19 @@ def test_in_a_guest(make_domain, kernel):
 
 
 def test_plugged_in(make_domain):
-    """It comes to a running guest, and is given back by it, which ends its connections."""
+    """It comes to a running guest, and is given back by it, which ends its connections; then another comes."""
     domain = make_domain(kernel=helpers.Kernel("6.12"))
     with domain.boot() as console, connection() as conn:
         handle = conn.lookupByName(domain.name)
         start_echo(console)
-        handle.attachDeviceFlags(fixed(4711), LIVE)
-        assert cid_of(domain) == 4711
-        with connect_when_it_listens(4711) as client:
-            check_echo(client)
-            handle.detachDeviceFlags(fixed(4711), LIVE)
-            helpers.wait_for(lambda: "<vsock" not in domain.xml(), what="the guest lets go of it")
-            assert has_ended(client)
+        for cid in 4711, 4711, 4712:
+            handle.attachDeviceFlags(fixed(cid), LIVE)
+            assert cid_of(domain) == cid
+            with connect_when_it_listens(cid) as client:
+                check_echo(client)
+                handle.detachDeviceFlags(fixed(cid), LIVE)
+                helpers.wait_for(lambda: "<vsock" not in domain.xml(), what="the guest lets go of it")
+                assert has_ended(client)
 
 
 def test_addresses(make_domain):
