@@ -48,17 +48,20 @@ def objects():
     return {path for path in tree if path.startswith(f"{ROOT}/domain/")}
 
 
+LISTENING = 3  # seconds until a client on a busy processor has registered, and until it has printed
+
+
 @contextlib.contextmanager
 def watching(command):
     """Yields a function that ends the command and returns the lines it printed."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def lines():
-        time.sleep(1)
+        time.sleep(LISTENING)
         process.terminate()
         return process.communicate()[0].splitlines()
 
-    time.sleep(1)
+    time.sleep(LISTENING)
     try:
         yield lines
     finally:
