@@ -2,7 +2,7 @@
 /*
  * Hot plug. A device comes by the steps of plug.h, with the status written between them, so that a daemon that finds
  * the domain after any of them either has the device or gives back all that it had: what is in the status and not in
- * the monitor is gone (hotplug_reconcile()).
+ * the monitor is gone (compare()).
  *
  * It leaves when the monitor says so, not when a call asks for it, because the guest decides when, and may let go of a
  * device that nobody has asked for. Until then it is the domain's in every respect: it stays in the live definition,
