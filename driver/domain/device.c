@@ -41,23 +41,25 @@ GArray *device_list(const DomainDef *def) {
         return devices;
 }
 
+static const DeviceKind *kind_with_alias(const DomainDef *def, const char *alias, guint *ret_index) {
+        for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++)
+                if (kinds[i]->find_alias(def, alias, ret_index))
+                        return kinds[i];
+        return NULL;
+}
+
 gboolean device_find(const DomainDef *def, const char *alias, Device *ret) {
-        g_autoptr(GArray) devices = device_list(def);
-        for (guint i = 0; i < devices->len; i++) {
-                *ret = g_array_index(devices, Device, i);
-                if (g_strcmp0(ret->kind->alias(ret->device), alias) == 0)
-                        return TRUE;
-        }
-        return FALSE;
+        guint index = 0;
+        ret->kind = kind_with_alias(def, alias, &index);
+        ret->device = ret->kind ? ret->kind->at(def, index) : NULL;
+        return ret->kind != NULL;
 }
 
 void device_remove(DomainDef *def, const char *alias) {
         guint index = 0;
-        for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++)
-                if (kinds[i]->find_alias(def, alias, &index)) {
-                        kinds[i]->remove(def, index);
-                        return;
-                }
+        const DeviceKind *kind = kind_with_alias(def, alias, &index);
+        if (kind)
+                kind->remove(def, index);
 }
 
 void devices_release(Domain *d, const DomainDef *def) {
@@ -114,10 +116,8 @@ static const DeviceKind *locate(const Request *request, const DomainDef *def, gu
                 const DeviceKind *kind = device_kind_of(request->device);
                 return kind->find(def, request->device, ret_index, err) ? kind : NULL;
         }
-        for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++)
-                if (kinds[i]->find_alias(def, request->alias, ret_index))
-                        return kinds[i];
-        return error_null(err, VIR_ERR_INTERNAL_ERROR, "no device found with alias %s", request->alias);
+        const DeviceKind *kind = kind_with_alias(def, request->alias, ret_index);
+        return kind ? kind : error_null(err, VIR_ERR_INTERNAL_ERROR, "no device found with alias %s", request->alias);
 }
 
 static gboolean refuse_live(const char *verb, const DeviceKind *kind, gconstpointer device, GError **err) {

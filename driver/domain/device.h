@@ -65,7 +65,7 @@ typedef struct Device {
 } Device;
 /* Those that a monitor gets, in the order in which it gets them. */
 GArray *device_list(const DomainDef *def);
-/* Of these, the one with an alias; FALSE: there is none. */
+/* The one with an alias; FALSE: there is none. */
 gboolean device_find(const DomainDef *def, const char *alias, Device *ret);
 /* Removes it from its definition. */
 void device_remove(DomainDef *def, const char *alias);

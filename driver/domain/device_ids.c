@@ -93,10 +93,6 @@ gboolean device_ids_is_leaving(const DeviceIds *ids, guint32 id) {
         return g_hash_table_contains(ids->leaving, GUINT_TO_POINTER(id));
 }
 
-guint device_ids_count(const DeviceIds *ids) {
-        return ids ? g_hash_table_size(ids->by_alias) : 0;
-}
-
 gboolean device_ids_mark_gone(DeviceIds *ids, guint32 id) {
         return g_hash_table_add(ids->gone, GUINT_TO_POINTER(id));
 }
@@ -185,7 +181,7 @@ static void learn_ports(DeviceIds *ids, const GArray *list, const DomainDef *def
         g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(guint32));
         for (guint i = 0; i < def->chars->len; i++) {
                 const DomainChar *chr = g_ptr_array_index(def->chars, i);
-                if (chr->device != DOMAIN_CHAR_SERIAL && !domain_char_is_serial_console(chr) && chr->alias)
+                if (domain_char_is_port(chr) && chr->alias)
                         g_ptr_array_add(aliases, chr->alias);
         }
         for (guint i = 0; i < list->len; i++) {

@@ -148,7 +148,6 @@ gboolean device_ids_are_known(const DeviceIds *ids);
 /* Whether a call waits for its removal. */
 void device_ids_set_leaving(DeviceIds *ids, guint32 id, gboolean leaving);
 gboolean device_ids_is_leaving(const DeviceIds *ids, guint32 id);
-guint device_ids_count(const DeviceIds *ids);
 /* It is known to be gone, and is to be dropped; FALSE: it was known already. */
 gboolean device_ids_mark_gone(DeviceIds *ids, guint32 id);
 const char *device_ids_gone(const DeviceIds *ids); /* the alias of one of these; NULL: there is none */

@@ -101,6 +101,14 @@ def make_domain(tmp_path, request):
     yield from domain_factory(tmp_path, request)
 
 
+@pytest.fixture
+def paused(make_domain):
+    """A domain whose guest has not executed anything yet."""
+    domain = make_domain()
+    domain.start("--paused")
+    return domain
+
+
 @pytest.fixture(scope="module")
 def make_module_domain(tmp_path_factory, request):
     """make_domain for domains shared by the tests of a file."""

@@ -28,14 +28,6 @@ def images(make_disk):
 
 
 @pytest.fixture
-def paused(make_domain):
-    """No guest has touched its devices yet."""
-    domain = make_domain()
-    domain.start("--paused")
-    return domain
-
-
-@pytest.fixture
 def halting(make_domain):
     domain = make_domain(kernel=helpers.HALTING)
     domain.start()
@@ -93,6 +85,13 @@ def reads(console, disk):
     shows(console, f"dd if=/dev/{disk} bs=1M count=4 2>/dev/null | wc -c", str(4 << 20))
 
 
+def attach(guest, console, image):
+    """A disk that comes as the guest's only one, and works."""
+    guest.virsh("attach-disk", image, "vda", "--live")
+    shows(console, DEVICES, "vda")
+    reads(console, "vda")
+
+
 # The guest
 
 
@@ -129,9 +128,7 @@ def test_guest_sees_devices_come_and_go(guest, console, images, bridge):
 def test_guest_gives_a_device_away(guest, console, images):
     """Nobody has asked for it, nor listens when it happens: the next daemon notices."""
     units = "virtmicrod.socket", "virtmicrod-ro.socket", "virtmicrod.service"
-    guest.virsh("attach-disk", images[0], "vda", "--live")
-    shows(console, DEVICES, "vda")
-    reads(console, "vda")
+    attach(guest, console, images[0])
     console.command("(sleep 10; echo 0 > /sys/bus/pci/slots/1/power) </dev/null >/dev/null 2>&1 & true")
     pid, image = helpers.monitor_of(guest), str(images[0])
     helpers.run("systemctl", "stop", *units)
@@ -142,9 +139,7 @@ def test_guest_gives_a_device_away(guest, console, images):
 
 def test_guest_that_does_not_answer(guest, console, images):
     """While it is paused it cannot let go: the call returns, the device stays, and goes when the guest runs again."""
-    guest.virsh("attach-disk", images[0], "vda", "--live")
-    shows(console, DEVICES, "vda")
-    reads(console, "vda")
+    attach(guest, console, images[0])
     guest.virsh("suspend")
     with connection() as conn, connection() as other:
         domain, same, xml = conn.lookupByName(guest.name), other.lookupByName(guest.name), helpers.disk_xml(images[0])
@@ -163,9 +158,7 @@ def test_guest_that_does_not_answer(guest, console, images):
 
 def test_reset(guest, console, images):
     """It completes a removal that the guest has not answered; what comes while the guest boots is there in the end."""
-    guest.virsh("attach-disk", images[0], "vda", "--live")
-    shows(console, DEVICES, "vda")
-    reads(console, "vda")
+    attach(guest, console, images[0])
     guest.virsh("suspend")
     guest.virsh("detach-disk", "vda", "--live")
     assert targets(guest) == ["vda"]
@@ -181,9 +174,7 @@ def test_reset(guest, console, images):
 
 def test_force(guest, console, images):
     """What a guest cannot let go of goes nevertheless. It is not told, but lives on. The last test of this guest."""
-    guest.virsh("attach-disk", images[0], "vda", "--live")
-    shows(console, DEVICES, "vda")
-    reads(console, "vda")
+    attach(guest, console, images[0])
     guest.virsh("suspend")
     with connection() as conn:
         conn.lookupByName(guest.name).detachDeviceFlags(helpers.disk_xml(images[0]), LIVE | FORCE)

@@ -28,13 +28,6 @@ def idle(make_domain):
 
 
 @pytest.fixture
-def paused(make_domain):
-    domain = make_domain()
-    domain.start("--paused")
-    return domain
-
-
-@pytest.fixture
 def running(make_domain):
     domain = make_domain()
     domain.start()
